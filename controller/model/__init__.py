@@ -1,0 +1,1 @@
+"""The words of the product as frozen values. Nothing here does I/O, and nothing here imports a foreign library."""

@@ -1,0 +1,148 @@
+"""Evidence: what was fetched about an image, and — a type of its own — what of it was verified.
+
+An `Artifact` is bytes and nothing more: no field of it may be believed. `VerifiedSignature` and
+`VerifiedAttestation` are made by `controller.verification` alone, for exactly one image digest (guarantee 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from controller.errors import AssayError
+from controller.model.reference import Digest
+
+
+class ArtifactKind(StrEnum):
+    """What the manifest in the registry says an artefact is; only verification finds out whether that is true."""
+
+    BUNDLE = "sigstore-bundle"
+    COSIGN_SIGNATURE = "cosign-signature"
+    COSIGN_ATTESTATION = "cosign-attestation"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One piece of evidence as it lies in the registry, unverified.
+
+    `content` hashes to `digest`; `location` says to a person where it was found
+    (`referrer sha256:…`, `tag sha256-….sig, layer 0`); `annotations` are those of the layer, for legacy formats.
+    """
+
+    kind: ArtifactKind
+    media_type: str
+    content: bytes
+    digest: Digest
+    location: str
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceSet:
+    """All evidence found for one digest in one repository at one time.
+
+    `problems` are artefacts that could not be read (each with its code): they never count, and they never vanish.
+    `complete` is False when a source could not be asked; then *missing* may not be concluded.
+    """
+
+    image: Digest
+    repository: str
+    artifacts: tuple[Artifact, ...]
+    fetched_at: datetime
+    problems: tuple[AssayError, ...] = ()
+
+    @property
+    def hash(self) -> Digest:
+        """A name for exactly this set of evidence, whatever the order in which it was found."""
+        parts = sorted(f"{a.kind} {a.digest} {sorted(a.annotations)}" for a in self.artifacts)
+        return Digest.of("\n".join(parts).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who made a signature: a key (`key`: SHA-256 of its SubjectPublicKeyInfo) or a certificate identity.
+
+    Two signatures are by the same signer when these are equal, whatever authorities they satisfy (guarantee 4).
+    `claims` are Fulcio's certificate extensions under their names in the policy API, sorted.
+    """
+
+    key: str = ""
+    issuer: str = ""
+    subject: str = ""
+    claims: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """`key sha256:…` or `subject (issuer)`: what people read and what is counted."""
+        return f"key {self.key}" if self.key else f"{self.subject} ({self.issuer})"
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A transparency-log entry that was verified: which log (base64 key id), which index, and when, if it says."""
+
+    log_id: str
+    index: int
+    integrated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What every verified piece of evidence carries: the artefact, the authority it satisfied, who, and when.
+
+    `steps` are the checks in their order, as sentences that a person can follow.
+    """
+
+    artifact: Digest
+    location: str
+    authority: str
+    signer: Signer
+    log_entry: LogEntry | None
+    signed_at: datetime | None
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedSignature:
+    """A signature over exactly this image digest: simple signing, or a statement of a signing predicate."""
+
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedAttestation:
+    """A verified in-toto statement whose subject holds exactly this image digest.
+
+    `predicate_type` is the statement's own. `predicate` is its JSON value. `name` is the policy's `attestations`
+    entry that it met. `document` is the predicate's normal form (`model.documents`) where Assay knows the type.
+    """
+
+    name: str
+    predicate_type: str
+    predicate: Any
+    statement: Digest
+    proof: Proof
+    document: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why one artefact did not count for one authority (or for any: `authority` empty)."""
+
+    artifact: Digest
+    location: str
+    authority: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedEvidence:
+    """The outcome of verification for one image and one policy. Only what is in the first two counts for anything."""
+
+    image: Digest
+    signatures: tuple[VerifiedSignature, ...] = ()
+    attestations: tuple[VerifiedAttestation, ...] = ()
+    rejections: tuple[Rejection, ...] = ()

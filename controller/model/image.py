@@ -1,0 +1,68 @@
+"""An image as a workload names it, and as a registry holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.model.reference import Digest, Reference
+
+
+class ContainerKind(StrEnum):
+    """Where in a pod an image stands (guarantee 8: every kind)."""
+
+    INIT = "initContainer"
+    REGULAR = "container"
+    EPHEMERAL = "ephemeralContainer"
+    VOLUME = "imageVolume"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUse:
+    """One image of a workload: in which container (or volume), as written, and where in the object it stands.
+
+    `path` is the JSON pointer (RFC 6901) of the image string; `field` is the same as people write it
+    (`spec.containers[0].image`).
+    """
+
+    kind: ContainerKind
+    name: str
+    text: str
+    path: str
+    field: str
+
+    @property
+    def identity(self) -> tuple[ContainerKind, str, str]:
+        """Kind, name and reference: what tells a changed image from an unchanged one in an update."""
+        return (self.kind, self.name, self.text)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Platform:
+    """`os/architecture[/variant]` as in the OCI image index."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.os}/{self.architecture}" + (f"/{self.variant}" if self.variant else "")
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformManifest:
+    """One child of an index."""
+
+    digest: Digest
+    platform: Platform | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedImage:
+    """What a reference names now: the digest of the manifest bytes that were fetched (guarantee 3)."""
+
+    reference: Reference
+    digest: Digest
+    media_type: str
+    size: int
+    platforms: tuple[PlatformManifest, ...] = ()
