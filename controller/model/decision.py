@@ -1,0 +1,87 @@
+"""Verdicts: what one policy says of one image, and what Assay answers for the whole object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.model.image import ImageUse
+from controller.model.policy import Action, DigestMode, FailurePolicy, PolicyIdentity
+from controller.model.reference import Digest
+
+
+class Outcome(StrEnum):
+    """One image under one policy (guarantee 6: ERROR is never VIOLATED and never SATISFIED)."""
+
+    SATISFIED = "Satisfied"
+    VIOLATED = "Violated"
+    ERROR = "Error"
+    EXEMPT = "Exempt"
+
+
+class ErrorKind(StrEnum):
+    """Whether asking again later may help (`Ignore` and grace cover UNAVAILABLE only)."""
+
+    UNAVAILABLE = "Unavailable"
+    UNACCEPTABLE = "Unacceptable"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why. `code` is stable; `rule` names the part of the policy (`signatures`, `attestations[sbom]`, `validations[0]`).
+
+    `expected`, `found` (one sentence for each thing looked at) and `fix` are for people, in plain sentences.
+    """
+
+    code: str
+    rule: str
+    message: str
+    expected: str = ""
+    found: tuple[str, ...] = ()
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one policy says of one image. `error_kind` is set exactly when the outcome is ERROR."""
+
+    image: ImageUse
+    digest: Digest | None
+    policy: PolicyIdentity
+    actions: tuple[Action, ...]
+    failure_policy: FailurePolicy
+    digest_mode: DigestMode
+    outcome: Outcome
+    reasons: tuple[Reason, ...] = ()
+    error_kind: ErrorKind | None = None
+
+
+class Verdict(StrEnum):
+    """What the API server is told."""
+
+    ALLOW = "Allow"
+    DENY = "Deny"
+
+
+class NoMatch(StrEnum):
+    """What becomes of an image that no ClusterEvidencePolicy with Deny matched."""
+
+    DENY = "Deny"
+    WARN = "Warn"
+    ALLOW = "Allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer for one object. `flags` are the inventory's words beside allow and deny.
+
+    (`warn`, `audit`, `exempt`, `fail-open`, `stale`, `error`, `no-match`.) `message` is the denial for the person at
+    the keyboard, empty on allow; `warnings` have at most 256 characters each; `audit` are audit annotations.
+    """
+
+    verdict: Verdict
+    message: str
+    warnings: tuple[str, ...]
+    audit: tuple[tuple[str, str], ...]
+    flags: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]

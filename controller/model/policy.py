@@ -1,0 +1,233 @@
+"""The custom resources' `spec` as frozen values: what `controller.policy.parse` makes of YAML or JSON.
+
+Field names are those of the API in snake case; what each means is said in the CRD (charts/assay/crds) once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """`validationActions`, in Kubernetes' own words."""
+
+    DENY = "Deny"
+    WARN = "Warn"
+    AUDIT = "Audit"
+
+
+class FailurePolicy(StrEnum):
+    """What an evaluation that is Unavailable (and only that) comes to."""
+
+    FAIL = "Fail"
+    IGNORE = "Ignore"
+
+
+class DigestMode(StrEnum):
+    """How a tag is treated. Strictness grows from RESOLVE over PIN to REQUIRE; of several policies the strictest wins."""
+
+    PIN = "Pin"
+    REQUIRE = "Require"
+    RESOLVE = "Resolve"
+
+
+class Platforms(StrEnum):
+    """Which manifests of an index need evidence."""
+
+    INDEX = "Index"
+    EACH = "Each"
+    NODES = "Nodes"
+
+
+class Need(StrEnum):
+    """For `transparencyLog` and `timestamp`. OPTIONAL: absent is fine, present and wrong is not."""
+
+    REQUIRED = "Required"
+    OPTIONAL = "Optional"
+    IGNORE = "Ignore"
+
+
+class Distinct(StrEnum):
+    """What `signatures.minimum` counts."""
+
+    AUTHORITY = "Authority"
+    SIGNER = "Signer"
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A named CEL expression (`conditions`, `variables`)."""
+
+    name: str
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRequirement:
+    """One of a selector's `matchExpressions`. `operator`: In, NotIn, Exists, DoesNotExist."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSelector:
+    """A Kubernetes label selector; empty matches everything."""
+
+    match_labels: tuple[tuple[str, str], ...] = ()
+    match_expressions: tuple[LabelRequirement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which images of which objects a policy is about. No `images` means all."""
+
+    images: tuple[str, ...] = ()
+    namespace_selector: LabelSelector = LabelSelector()
+    object_selector: LabelSelector = LabelSelector()
+    conditions: tuple[Expression, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate identity: all fields given must hold. Patterns are RE2 and match the whole string."""
+
+    issuer: str | None = None
+    issuer_reg_exp: str | None = None
+    subject: str | None = None
+    subject_reg_exp: str | None = None
+    claims: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeylessAuthority:
+    """A short-lived certificate of a Sigstore instance; any one of the identities suffices. `trust_root` is a name."""
+
+    identities: tuple[Identity, ...]
+    trust_root: str = "public-good"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAuthority:
+    """A public key, PEM (SubjectPublicKeyInfo)."""
+
+    pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Somebody who may sign: exactly one of `keyless` and `key`."""
+
+    name: str
+    keyless: KeylessAuthority | None = None
+    key: KeyAuthority | None = None
+    transparency_log: Need = Need.REQUIRED
+    timestamp: Need = Need.OPTIONAL
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureRequirement:
+    """At least `minimum` (≥ 1) signatures by these authorities, counted by `distinct`."""
+
+    authorities: tuple[str, ...]
+    minimum: int = 1
+    distinct: Distinct = Distinct.SIGNER
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationRequirement:
+    """At least `minimum` (≥ 1) attestations of `type` by these authorities.
+
+    `type` is one of the API's words (`SBOM`, `SPDX`, `CycloneDX`, …) or a predicate type URI.
+    """
+
+    name: str
+    type: str
+    authorities: tuple[str, ...]
+    minimum: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """A rule over verified evidence. True is required; any other value is an Error."""
+
+    expression: str
+    message: str = ""
+    message_expression: str = ""
+    reason: str = "RuleViolated"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySpec:
+    """The shared spec of ClusterEvidencePolicy and EvidencePolicy, defaults filled in."""
+
+    match: Match = Match()
+    validation_actions: tuple[Action, ...] = (Action.DENY,)
+    failure_policy: FailurePolicy = FailurePolicy.FAIL
+    digest: DigestMode = DigestMode.PIN
+    platforms: Platforms = Platforms.INDEX
+    authorities: tuple[Authority, ...] = ()
+    signatures: SignatureRequirement | None = None
+    attestations: tuple[AttestationRequirement, ...] = ()
+    variables: tuple[Expression, ...] = ()
+    validations: tuple[Validation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyIdentity:
+    """Which policy, in which version. `hash` is the SHA-256 of the canonical spec (RFC 8785), defaults filled in.
+
+    `namespace` is empty for a ClusterEvidencePolicy. Order is by kind, namespace and name: reasons are sorted by it.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}" if self.namespace else f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a policy: reason code, the field's path, and a sentence that says how to mend it."""
+
+    code: str
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy object as read. With `problems` it is *not accepted*: it stays in force and evaluates to Error.
+
+    For a broken policy `spec` holds what could be read of match, actions, failure policy and digest, at their strictest
+    where they could not: `match` everything, Deny, Fail, Pin.
+    """
+
+    identity: PolicyIdentity
+    spec: PolicySpec
+    problems: tuple[Problem, ...] = ()
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRoot:
+    """A Sigstore TrustedRoot document (protobuf-specs JSON) under its name. `hash`: SHA-256 of `content`."""
+
+    name: str
+    content: bytes
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """What policies select namespaces by, and what CEL sees as `namespaceObject`."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)

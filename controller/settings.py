@@ -1,0 +1,283 @@
+"""All settings, typed, in frozen sections: each part of Assay gets its own and none sees the whole.
+
+One order everywhere: flag, then environment (`ASSAY_…`), then file (`--config`, YAML), then default. A name that is not
+known is an error, since a setting misspelt is a bound not set. `docs/reference/settings.md` is generated from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from controller.errors import ConfigurationError
+
+MiB = 1024 * 1024
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Seconds(float):
+    """A duration. Written `500ms`, `10s`, `5m`, `24h`, `14d` or a bare number of seconds."""
+
+
+def _setting(default: Any, text: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"help": text, "secret": secret})
+
+
+def _state_directory() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "assay"
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is said on standard error."""
+
+    log_level: str = _setting("info", "Verbosity: debug, info, warning or error.")
+    log_format: str = _setting("auto", "auto (text on a terminal, else json), text or json.")
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """Speaking to registries: whom Assay may reach, and how much it takes from them."""
+
+    registry_insecure_hosts: tuple[str, ...] = _setting(
+        (), "Registry hosts (host:port) that may be spoken to by plain HTTP. Insecure: content is still checked by digest.")
+    registry_ca_files: tuple[str, ...] = _setting(
+        (), "Own certificate authorities, as host=FILE; host * is for all registries.")
+    registry_allow_loopback: bool = _setting(
+        False, "Allow registries on loopback addresses, by plain HTTP too. The CLI sets it.")
+    registry_allow_private: bool = _setting(True, "Allow registries on private address ranges (RFC 1918, RFC 4193).")
+    registry_denied_addresses: tuple[str, ...] = _setting(
+        (), "Addresses or networks never reached, beside link-local, unspecified and the API server's own.")
+    registry_connect_timeout: Seconds = _setting(Seconds(3), "Bound on one connection attempt, TLS included.")
+    registry_request_timeout: Seconds = _setting(Seconds(20), "Bound on one request, redirects and token included.")
+    registry_max_manifest_bytes: int = _setting(4 * MiB, "Bound on one manifest or index.")
+    registry_max_blob_bytes: int = _setting(32 * MiB, "Bound on one evidence blob.")
+    registry_max_evidence_bytes: int = _setting(64 * MiB, "Bound on all evidence of one image.")
+    registry_max_referrers: int = _setting(256, "Bound on evidence artefacts read for one image.")
+    registry_max_redirects: int = _setting(5, "Bound on redirects of one request.")
+    registry_connections_per_host: int = _setting(32, "Connections kept to one registry host.")
+    registry_flights: int = _setting(512, "Bound on registry work under way at once.")
+    registry_circuit_failures: int = _setting(5, "Connection failures or time-outs in a row that open a host's circuit.")
+    registry_circuit_pause: Seconds = _setting(Seconds(10), "How long an open circuit answers Unavailable at once.")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """The processes in which everything happens that costs CPU."""
+
+    worker_processes: int = _setting(2, "Worker processes for verification, documents and evidence rules.")
+    worker_memory_bytes: int = _setting(768 * MiB, "Address-space growth that ends one worker, and only its own job.")
+    worker_timeout: Seconds = _setting(Seconds(20), "Bound on one job, whatever its caller's deadline.")
+    worker_max_jobs: int = _setting(2000, "Jobs after which a worker is replaced by a fresh one.")
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentSettings:
+    """Bounds on attested documents."""
+
+    document_max_bytes: int = _setting(32 * MiB, "Bound on one attested document.")
+    document_max_depth: int = _setting(100, "Bound on the nesting of one document.")
+    document_max_components: int = _setting(200_000, "Bound on the components of one SBOM.")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """Bounds on policies and on what their expressions may cost."""
+
+    policy_cel_steps: int = _setting(100_000, "Evaluation steps that one expression may take.")
+    policy_cel_timeout: Seconds = _setting(Seconds(2), "Time that one expression may take.")
+    policy_cel_max_length: int = _setting(10_000, "Bound on the characters of one expression.")
+    policy_cel_max_depth: int = _setting(24, "Bound on the nesting of one expression.")
+    policy_cel_max_value_bytes: int = _setting(1 * MiB, "Bound on one string, list or map built by an expression.")
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewSettings:
+    """How a review decides and what it remembers."""
+
+    no_match: str = _setting("Allow", "An image that no ClusterEvidencePolicy with Deny matched: Deny, Warn or Allow.")
+    cluster_name: str = _setting("local", "This cluster's name in the inventory.")
+    evidence_max_age: Seconds = _setting(Seconds(600), "Age at which remembered evidence is asked for anew, in the background.")
+    missing_max_age: Seconds = _setting(Seconds(5), "How long an image without evidence is remembered as such.")
+    tag_max_age: Seconds = _setting(Seconds(10), "How long a tag's digest is remembered.")
+    failure_max_age: Seconds = _setting(Seconds(2), "How long a failure to reach a registry is remembered.")
+    cache_images: int = _setting(10_000, "Images whose digest, evidence and verdicts are remembered.")
+    cache_evidence_bytes: int = _setting(64 * MiB, "Bytes of raw evidence that are remembered.")
+    answer_reserve: Seconds = _setting(Seconds(0.5), "Time kept back before the API server's deadline, to record and answer.")
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """The HTTPS server that the API server calls."""
+
+    webhook_host: str = _setting("0.0.0.0", "Address that the webhook listens on.")  # noqa: S104 - a pod's own address
+    webhook_port: int = _setting(8443, "Port that the webhook listens on; 0 takes a free one.")
+    webhook_max_body_bytes: int = _setting(8 * MiB, "Bound on one AdmissionReview.")
+    webhook_timeout: Seconds = _setting(Seconds(10), "Deadline where the API server names none.")
+    webhook_max_reviews: int = _setting(1024, "Reviews under way at once; one more is answered 429.")
+    webhook_certificate_file: str = _setting("", "TLS certificate chain (PEM). Empty: Assay makes its own.")
+    webhook_key_file: str = _setting("", "TLS key (PEM) of the certificate.")
+    webhook_names: tuple[str, ...] = _setting(("localhost",), "DNS names of the certificate that Assay makes.")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Where policies, secrets and namespaces are read."""
+
+    policies_directory: str = _setting("", "Read policies from this directory and use no cluster.")
+    trusted_roots: tuple[str, ...] = _setting((), "Sigstore TrustedRoot files, as NAME=FILE.")
+    kubeconfig: str = _setting("", "Kubeconfig file; empty: the service account, else the user's default.")
+    assay_namespace: str = _setting("assay-system", "The namespace that Assay runs in.")
+    webhook_configuration: str = _setting("assay", "The webhook configurations whose caBundle Assay fills in; empty: none.")
+    snapshot_max_age: Seconds = _setting(Seconds(120), "Silence of a watch after which a replica is unready.")
+
+
+@dataclass(frozen=True, slots=True)
+class InventorySettings:
+    """Where decisions and evidence are kept."""
+
+    database_url: str = _setting("", "sqlite:///FILE or postgresql+psycopg://…; empty: a file in the state directory.",
+                                 secret=True)
+    database_group_size: int = _setting(256, "Records that one commit may hold.")
+    database_queue: int = _setting(4096, "Records that may wait for a commit.")
+    database_readers: int = _setting(2, "Connections that read.")
+    inventory_host: str = _setting("127.0.0.1", "Address of the read-only inventory; loopback until it asks who reads.")
+    inventory_port: int = _setting(8080, "Port of the read-only inventory; 0 takes a free one.")
+
+    def url(self) -> str:
+        """The database URL in force, with the default filled in."""
+        return self.database_url or f"sqlite:///{_state_directory() / 'inventory.db'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All sections. Only `controller.app` and the CLI see this."""
+
+    log: LogSettings = LogSettings()
+    registry: RegistrySettings = RegistrySettings()
+    workers: WorkerSettings = WorkerSettings()
+    documents: DocumentSettings = DocumentSettings()
+    policy: PolicySettings = PolicySettings()
+    review: ReviewSettings = ReviewSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    inventory: InventorySettings = InventorySettings()
+
+
+def names() -> dict[str, tuple[str, dataclasses.Field[Any]]]:
+    """Every setting's name with its section and field."""
+    return {
+        setting.name: (section.name, setting)
+        for section in dataclasses.fields(Settings)
+        for setting in dataclasses.fields(typing.get_type_hints(Settings)[section.name])
+    }
+
+
+def load(
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """The settings in force.
+
+    `flags` are by setting name, None meaning *not given*. Raises `ConfigurationError` (`SettingUnknown`,
+    `SettingInvalid`, `ConfigUnreadable`) naming the setting and where it came from.
+    """
+    known = names()
+    environment = os.environ if environment is None else environment
+    given: dict[str, Any] = {}
+    for name, value in _from_file(file).items():
+        given[_known(name, known, f"file {file}")] = (value, f"file {file}")
+    for variable, value in environment.items():
+        if variable.startswith("ASSAY_") and variable not in _OTHER_VARIABLES:
+            name = _known(variable.removeprefix("ASSAY_").lower(), known, f"environment variable {variable}")
+            given[name] = (value, f"environment variable {variable}")
+    for name, value in (flags or {}).items():
+        if value is not None:
+            given[_known(name, known, "command line")] = (value, f"--{name.replace('_', '-')}")
+    hints = typing.get_type_hints(Settings)
+    sections = {}
+    for section in dataclasses.fields(Settings):
+        kind = hints[section.name]
+        types_of = typing.get_type_hints(kind)
+        values = {
+            f.name: _convert(f.name, given[f.name][0], types_of[f.name], given[f.name][1])
+            for f in dataclasses.fields(kind)
+            if f.name in given
+        }
+        sections[section.name] = kind(**values)
+    return Settings(**sections)
+
+
+_OTHER_VARIABLES = frozenset({"ASSAY_TOOLS_DIR", "ASSAY_CONFIG"})
+
+
+def _known(name: str, known: Mapping[str, Any], source: str) -> str:
+    if name not in known:
+        raise ConfigurationError("SettingUnknown", f"{source}: there is no setting {name!r} (docs/reference/settings.md)")
+    return name
+
+
+def _from_file(file: Path | None) -> Mapping[str, Any]:
+    if file is None:
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise ConfigurationError("ConfigUnreadable", f"{file} cannot be read as YAML: {type(exc).__name__}") from exc
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ConfigurationError("ConfigUnreadable", f"{file} must be a YAML map of setting names to values")
+    return content
+
+
+def _convert(name: str, value: Any, kind: Any, source: str) -> Any:
+    try:
+        if typing.get_origin(kind) is tuple or isinstance(kind, types.GenericAlias):
+            items = value.split(",") if isinstance(value, str) else value
+            return tuple(str(item).strip() for item in items if str(item).strip())
+        if kind is bool:
+            return _boolean(value)
+        if kind is Seconds:
+            return _seconds(value)
+        if kind is int:
+            if isinstance(value, bool) or int(value) < 0:
+                raise ValueError(value)
+            return int(value)
+        return str(value)
+    except (ValueError, TypeError) as exc:
+        expected = {bool: "true or false", Seconds: "a duration such as 10s", int: "a whole number"}.get(kind, "text")
+        raise ConfigurationError("SettingInvalid", f"{source}: {name} must be {expected}") from exc
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text not in {"true", "false", "1", "0", "yes", "no"}:
+        raise ValueError(value)
+    return text in {"true", "1", "yes"}
+
+
+def _seconds(value: Any) -> Seconds:
+    if isinstance(value, bool):
+        raise TypeError(value)
+    if isinstance(value, int | float):
+        number, unit = float(value), "s"
+    else:
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?", str(value).strip())
+        if match is None:
+            raise ValueError(value)
+        number, unit = float(match[1]), match[2] or "s"
+    if not 0 <= number < float("inf"):
+        raise ValueError(value)
+    return Seconds(number * _UNITS[unit])
