@@ -49,14 +49,19 @@ class RegistrySettings:
     """Speaking to registries: whom Assay may reach, and how much it takes from them."""
 
     registry_insecure_hosts: tuple[str, ...] = _setting(
-        (), "Registry hosts (host:port) that may be spoken to by plain HTTP. Insecure: content is still checked by digest.")
+        (),
+        "Registry hosts (host:port) that may be spoken to by plain HTTP. Insecure: content is still checked by digest.",
+    )
     registry_ca_files: tuple[str, ...] = _setting(
-        (), "Own certificate authorities, as host=FILE; host * is for all registries.")
+        (), "Own certificate authorities, as host=FILE; host * is for all registries."
+    )
     registry_allow_loopback: bool = _setting(
-        False, "Allow registries on loopback addresses, by plain HTTP too. The CLI sets it.")
+        False, "Allow registries on loopback addresses, by plain HTTP too. The CLI sets it."
+    )
     registry_allow_private: bool = _setting(True, "Allow registries on private address ranges (RFC 1918, RFC 4193).")
     registry_denied_addresses: tuple[str, ...] = _setting(
-        (), "Addresses or networks never reached, beside link-local, unspecified and the API server's own.")
+        (), "Addresses or networks never reached, beside link-local, unspecified and the API server's own."
+    )
     registry_connect_timeout: Seconds = _setting(Seconds(3), "Bound on one connection attempt, TLS included.")
     registry_request_timeout: Seconds = _setting(Seconds(20), "Bound on one request, redirects and token included.")
     registry_max_manifest_bytes: int = _setting(4 * MiB, "Bound on one manifest or index.")
@@ -66,7 +71,9 @@ class RegistrySettings:
     registry_max_redirects: int = _setting(5, "Bound on redirects of one request.")
     registry_connections_per_host: int = _setting(32, "Connections kept to one registry host.")
     registry_flights: int = _setting(512, "Bound on registry work under way at once.")
-    registry_circuit_failures: int = _setting(5, "Connection failures or time-outs in a row that open a host's circuit.")
+    registry_circuit_failures: int = _setting(
+        5, "Connection failures or time-outs in a row that open a host's circuit."
+    )
     registry_circuit_pause: Seconds = _setting(Seconds(10), "How long an open circuit answers Unavailable at once.")
 
 
@@ -106,13 +113,17 @@ class ReviewSettings:
 
     no_match: str = _setting("Allow", "An image that no ClusterEvidencePolicy with Deny matched: Deny, Warn or Allow.")
     cluster_name: str = _setting("local", "This cluster's name in the inventory.")
-    evidence_max_age: Seconds = _setting(Seconds(600), "Age at which remembered evidence is asked for anew, in the background.")
+    evidence_max_age: Seconds = _setting(
+        Seconds(600), "Age at which remembered evidence is asked for anew, in the background."
+    )
     missing_max_age: Seconds = _setting(Seconds(5), "How long an image without evidence is remembered as such.")
     tag_max_age: Seconds = _setting(Seconds(10), "How long a tag's digest is remembered.")
     failure_max_age: Seconds = _setting(Seconds(2), "How long a failure to reach a registry is remembered.")
     cache_images: int = _setting(10_000, "Images whose digest, evidence and verdicts are remembered.")
     cache_evidence_bytes: int = _setting(64 * MiB, "Bytes of raw evidence that are remembered.")
-    answer_reserve: Seconds = _setting(Seconds(0.5), "Time kept back before the API server's deadline, to record and answer.")
+    answer_reserve: Seconds = _setting(
+        Seconds(0.5), "Time kept back before the API server's deadline, to record and answer."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +148,9 @@ class ClusterSettings:
     trusted_roots: tuple[str, ...] = _setting((), "Sigstore TrustedRoot files, as NAME=FILE.")
     kubeconfig: str = _setting("", "Kubeconfig file; empty: the service account, else the user's default.")
     assay_namespace: str = _setting("assay-system", "The namespace that Assay runs in.")
-    webhook_configuration: str = _setting("assay", "The webhook configurations whose caBundle Assay fills in; empty: none.")
+    webhook_configuration: str = _setting(
+        "assay", "The webhook configurations whose caBundle Assay fills in; empty: none."
+    )
     snapshot_max_age: Seconds = _setting(Seconds(120), "Silence of a watch after which a replica is unready.")
 
 
@@ -145,8 +158,9 @@ class ClusterSettings:
 class InventorySettings:
     """Where decisions and evidence are kept."""
 
-    database_url: str = _setting("", "sqlite:///FILE or postgresql+psycopg://…; empty: a file in the state directory.",
-                                 secret=True)
+    database_url: str = _setting(
+        "", "sqlite:///FILE or postgresql+psycopg://…; empty: a file in the state directory.", secret=True
+    )
     database_group_size: int = _setting(256, "Records that one commit may hold.")
     database_queue: int = _setting(4096, "Records that may wait for a commit.")
     database_readers: int = _setting(2, "Connections that read.")
@@ -224,7 +238,9 @@ _OTHER_VARIABLES = frozenset({"ASSAY_TOOLS_DIR", "ASSAY_CONFIG"})
 
 def _known(name: str, known: Mapping[str, Any], source: str) -> str:
     if name not in known:
-        raise ConfigurationError("SettingUnknown", f"{source}: there is no setting {name!r} (docs/reference/settings.md)")
+        raise ConfigurationError(
+            "SettingUnknown", f"{source}: there is no setting {name!r} (docs/reference/settings.md)"
+        )
     return name
 
 
