@@ -226,8 +226,8 @@ def _build_one(go: Path, tool: Tool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{tool.name}-", dir=target.parent) as scratch:
         built, log = Path(scratch) / tool.name, Path(scratch) / "log"
-        command = [go, "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", tool.ldflags,
-                   "-o", built, tool.package]  # fmt: skip
+        command = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
+        command += ["-ldflags", tool.ldflags, "-o", str(built), tool.package]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, cwd=tool.sources, env=_go_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
@@ -293,7 +293,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{tool.name:24} {tool.set:10} {find(tool) or 'not built'}")
         else:
             wanted = "fixtures" if options.fixtures else "default"
-            build([tool for tool in tools.values() if (tool.name in options.names if options.names else tool.set == wanted)])
+            names = options.names or [tool.name for tool in tools.values() if tool.set == wanted]
+            build([tools[name] for name in names])
     except ToolError as error:
         print(error, file=sys.stderr)
         return 1
