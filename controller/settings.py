@@ -121,6 +121,10 @@ class ReviewSettings:
     failure_max_age: Seconds = _setting(Seconds(2), "How long a failure to reach a registry is remembered.")
     cache_images: int = _setting(10_000, "Images whose digest, evidence and verdicts are remembered.")
     cache_evidence_bytes: int = _setting(64 * MiB, "Bytes of raw evidence that are remembered.")
+    cache_verdict_bytes: int = _setting(64 * MiB, "Bytes of verdicts and of the documents beside them, as estimated.")
+    review_flights: int = _setting(1024, "Bound on evidence work (fetching, verifying) under way at once.")
+    review_work_timeout: Seconds = _setting(Seconds(60), "Bound on one piece of evidence work, whoever waits for it.")
+    templates: str = _setting("Warn", "What a denial of a workload template comes to: Warn, Deny or Ignore.")
     answer_reserve: Seconds = _setting(
         Seconds(0.5), "Time kept back before the API server's deadline, to record and answer."
     )

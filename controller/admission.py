@@ -1,0 +1,194 @@
+"""AdmissionReview v1 and manifests <-> model: one reading for the webhook and the CLI.
+
+https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#webhook-request-and-response
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from controller.errors import InputError
+from controller.images import POD_PATHS
+from controller.model.decision import Decision, Verdict
+from controller.model.workload import AdmissionRequest, Operation, User
+
+API_VERSION = "admission.k8s.io/v1"
+MAX_WARNING = 256  # characters; the API server cuts longer ones
+MAX_NESTING = 200  # bounds the depth of what is parsed, below Python's own recursion limit
+
+JsonPatch = Sequence[Mapping[str, Any]]
+"""RFC 6902 operations."""
+
+
+def parse_review(body: bytes) -> AdmissionRequest:
+    """Read the body of a webhook call.
+
+    Raises `InputError` (`AdmissionReviewMalformed`) naming the field.
+    """
+    review = parse_json(body)
+    if not isinstance(review, dict) or review.get("apiVersion") != API_VERSION:
+        raise _malformed(f"apiVersion must be {API_VERSION}")
+    if review.get("kind") != "AdmissionReview":
+        raise _malformed("kind must be AdmissionReview")
+    return parse_request(_object(review, "request"))
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON from outside, with nesting bounded. Raises `InputError` (`AdmissionReviewMalformed`)."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise _malformed("the body is not JSON") from exc
+
+
+def parse_request(request: Mapping[str, Any]) -> AdmissionRequest:
+    """Read `AdmissionReview.request`. Raises `InputError` (`AdmissionReviewMalformed`) naming the field."""
+    kind = _object(request, "kind", "request.")
+    resource = _object(request, "resource", "request.")
+    user = _object(request, "userInfo", "request.", default={})
+    try:
+        operation = Operation(_text(request, "operation", "request."))
+    except ValueError as exc:
+        raise _malformed("request.operation must be CREATE, UPDATE, DELETE or CONNECT") from exc
+    dry_run = request.get("dryRun", False)
+    if dry_run is None:
+        dry_run = False
+    if not isinstance(dry_run, bool):
+        raise _malformed("request.dryRun must be true or false")
+    groups = user.get("groups") or []
+    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+        raise _malformed("request.userInfo.groups must be a list of text")
+    parsed = AdmissionRequest(
+        uid=_text(request, "uid", "request."),
+        operation=operation,
+        group=_text(kind, "group", "request.kind.", default=""),
+        version=_text(kind, "version", "request.kind."),
+        kind=_text(kind, "kind", "request.kind."),
+        resource=_text(resource, "resource", "request.resource."),
+        subresource=_text(request, "subResource", "request.", default=""),
+        namespace=_text(request, "namespace", "request.", default=""),
+        name=_text(request, "name", "request.", default=""),
+        user=User(
+            username=_text(user, "username", "request.userInfo.", default=""),
+            uid=_text(user, "uid", "request.userInfo.", default=""),
+            groups=tuple(groups),
+        ),
+        dry_run=dry_run,
+        object=_object(request, "object", "request.", default={}),
+        old_object=_object(request, "oldObject", "request.", default={}),
+        raw=request,
+    )
+    if not parsed.uid:
+        raise _malformed("request.uid must not be empty")
+    if operation in {Operation.CREATE, Operation.UPDATE} and not parsed.object:
+        raise _malformed(f"request.object is missing on {operation}")
+    if operation is Operation.UPDATE and not parsed.old_object:
+        raise _malformed("request.oldObject is missing on UPDATE")
+    return parsed
+
+
+def request_for(manifest: Mapping[str, Any], *, namespace: str, user: User, uid: str) -> AdmissionRequest:
+    """The request that the API server would send for creating this manifest.
+
+    Raises `InputError` (`KindUnsupported`, `ObjectMalformed`).
+    """
+    api_version, kind = manifest.get("apiVersion"), manifest.get("kind")
+    if not isinstance(api_version, str) or not isinstance(kind, str):
+        raise InputError("ObjectMalformed", "a manifest must have apiVersion and kind")
+    group, _, version = api_version.rpartition("/")
+    if (group, kind) not in POD_PATHS:
+        raise InputError("KindUnsupported", f"{api_version} {kind} holds no pod that Assay knows of")
+    metadata = _object(manifest, "metadata", default={})
+    placed = {**manifest, "metadata": {**metadata, "namespace": metadata.get("namespace") or namespace}}
+    resource = f"{kind.lower()}s"
+    return parse_request(
+        {
+            "uid": uid,
+            "kind": {"group": group, "version": version, "kind": kind},
+            "resource": {"group": group, "version": version, "resource": resource},
+            "operation": "CREATE",
+            "namespace": placed["metadata"]["namespace"],
+            "name": metadata.get("name") or "",
+            "userInfo": {"username": user.username, "uid": user.uid, "groups": list(user.groups)},
+            "dryRun": True,
+            "object": placed,
+            "oldObject": None,
+        }
+    )
+
+
+def patch_response(uid: str, patch: JsonPatch) -> dict[str, Any]:
+    """The answer of `/mutate`: always allowed, with a patch when there is something to pin."""
+    response: dict[str, Any] = {"uid": uid, "allowed": True}
+    if patch:
+        response["patchType"] = "JSONPatch"
+        response["patch"] = base64.b64encode(json.dumps(list(patch)).encode()).decode()
+    return _review(response)
+
+
+def decision_response(uid: str, decision: Decision) -> dict[str, Any]:
+    """The answer of `/validate`."""
+    response: dict[str, Any] = {"uid": uid, "allowed": decision.verdict is Verdict.ALLOW}
+    if decision.verdict is Verdict.DENY:
+        response["status"] = _failure(403, "Forbidden", decision.message)
+    if decision.warnings:
+        response["warnings"] = [_shortened(warning) for warning in decision.warnings]
+    if decision.audit:
+        response["auditAnnotations"] = dict(decision.audit)
+    return _review(response)
+
+
+def refusal_response(uid: str, *, code: int, reason: str, message: str) -> dict[str, Any]:
+    """The answer when no decision could be made or recorded: never an allow."""
+    return _review({"uid": uid, "allowed": False, "status": _failure(code, reason, message)})
+
+
+def apply_pins(obj: Mapping[str, Any], patch: JsonPatch) -> dict[str, Any]:
+    """The object with `/mutate`'s own `test` and `replace` operations applied, for the CLI. Pure."""
+    copy: dict[str, Any] = json.loads(json.dumps(obj))
+    for operation in patch:
+        if operation["op"] != "replace":
+            continue
+        *parents, last = operation["path"].strip("/").split("/")
+        target: Any = copy
+        for part in parents:
+            target = target[int(part)] if isinstance(target, list) else target[part]
+        target[last] = operation["value"]
+    return copy
+
+
+def _review(response: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
+
+
+def _failure(code: int, reason: str, message: str) -> dict[str, Any]:
+    return {"status": "Failure", "code": code, "reason": reason, "message": message}
+
+
+def _shortened(warning: str) -> str:
+    return warning if len(warning) <= MAX_WARNING else warning[: MAX_WARNING - 1] + "…"
+
+
+def _object(parent: Mapping[str, Any], name: str, place: str = "", default: Any = None) -> Mapping[str, Any]:
+    value = parent.get(name)
+    if value is None and default is not None:
+        value = default
+    if not isinstance(value, dict):
+        raise _malformed(f"{place}{name} must be an object")
+    return value
+
+
+def _text(parent: Mapping[str, Any], name: str, place: str, default: str | None = None) -> str:
+    value = parent.get(name)
+    if value is None and default is not None:
+        value = default
+    if not isinstance(value, str):
+        raise _malformed(f"{place}{name} must be text")
+    return value
+
+
+def _malformed(message: str) -> InputError:
+    return InputError("AdmissionReviewMalformed", message)

@@ -1,0 +1,253 @@
+"""The three things a review remembers, by name: what a reference resolved to, which evidence a digest has, and what a
+policy said of that evidence. Each look-up is one flight however many ask.
+
+A remembered *failure* is short-lived and keeps its kind: Unavailable stays Unavailable. Nothing here ever turns the
+absence of an answer into an answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from controller import telemetry
+from controller.errors import AssayError, DeadlineExceeded, Unavailable
+from controller.model.access import RegistryAccess
+from controller.model.deadline import Deadline
+from controller.model.evidence import EvidenceSet
+from controller.model.image import ResolvedImage
+from controller.model.policy import TrustRoot
+from controller.model.reference import Digest, Reference
+from controller.policy.compiled import CompiledPolicy
+from controller.review.flights import Flights
+from controller.review.ports import Assessment, AssessmentJob, Assessor, Registry
+from controller.settings import ReviewSettings
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+_FOREVER = float("inf")
+
+
+@dataclass(slots=True)
+class _Entry(Generic[V]):
+    value: V | AssayError
+    fresh_until: float
+    usable_until: float
+    weight: int
+
+
+class Memory(Generic[K, V]):
+    """A cache bounded by entries and by bytes, least recently used out first, with times of the monotonic clock."""
+
+    def __init__(self, *, name: str, entries: int, size: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._entries = entries
+        self._size = size
+        self._clock = clock
+        self._held: OrderedDict[K, _Entry[V]] = OrderedDict()
+        self.weight = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: K) -> tuple[V | AssayError, bool] | None:
+        """What is remembered and usable, and whether it is still fresh."""
+        entry = self._held.get(key)
+        now = self._clock()
+        if entry is None or now >= entry.usable_until:
+            telemetry.CACHE.labels(self._name, "miss").inc()
+            return None
+        self._held.move_to_end(key)
+        fresh = now < entry.fresh_until
+        telemetry.CACHE.labels(self._name, "hit" if fresh else "stale").inc()
+        return entry.value, fresh
+
+    def put(self, key: K, value: V | AssayError, *, fresh: float, usable: float, weight: int = 0) -> None:
+        """Remember for `fresh` seconds as good and for `usable` seconds at all."""
+        self.drop(key)
+        if weight > self._size:
+            return
+        now = self._clock()
+        self._held[key] = _Entry(value, now + fresh, now + usable, weight)
+        self.weight += weight
+        while len(self._held) > self._entries or self.weight > self._size:
+            _, out = self._held.popitem(last=False)
+            self.weight -= out.weight
+
+    def drop(self, key: K) -> None:
+        """Forget."""
+        out = self._held.pop(key, None)
+        if out is not None:
+            self.weight -= out.weight
+
+
+class Resolutions:
+    """What a reference names now. A digest names the same for ever; a tag is believed for `tag_max_age`."""
+
+    def __init__(self, registry: Registry, settings: ReviewSettings) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._flights: Flights[tuple[str, str], ResolvedImage] = _flights(settings)
+        self._memory: Memory[tuple[str, str], ResolvedImage] = Memory(
+            name="resolution", entries=2 * settings.cache_images, size=settings.cache_evidence_bytes
+        )
+
+    async def get(self, reference: Reference, *, access: RegistryAccess, deadline: Deadline) -> ResolvedImage:
+        """The manifest that the reference names. Raises what `Registry.resolve` raises, and `DeadlineExceeded`."""
+        key = (f"{reference.name}@{reference.digest}" if reference.digest else str(reference), access.scope(reference))
+        known = self._memory.get(key)
+        if known is not None:
+            return _given(known[0])
+
+        async def work(own: Deadline) -> ResolvedImage:
+            try:
+                found = await self._registry.resolve(reference, access=access, deadline=own)
+            except AssayError as exc:
+                age = _failure_age(exc, self._settings)
+                self._memory.put(key, exc, fresh=age, usable=age)
+                raise
+            age = _FOREVER if reference.digest else self._settings.tag_max_age
+            self._memory.put(key, found, fresh=age, usable=age, weight=512 + 128 * len(found.platforms))
+            return found
+
+        doing = f"asking {reference.registry} what {reference.name} is"
+        return await self._flights.join(key, work, deadline=deadline, doing=doing)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._flights.close()
+
+
+class Evidences:
+    """The evidence of a digest in one repository, for one credential scope.
+
+    What was seen through somebody's credentials serves nobody else. Past `evidence_max_age` it is asked for anew in the
+    background and serves for as long again; what is *missing* is remembered for seconds only.
+    """
+
+    def __init__(self, registry: Registry, settings: ReviewSettings) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._flights: Flights[tuple[Digest, str, str], EvidenceSet] = _flights(settings)
+        self._memory: Memory[tuple[Digest, str, str], EvidenceSet] = Memory(
+            name="evidence", entries=settings.cache_images, size=settings.cache_evidence_bytes
+        )
+
+    async def get(self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline) -> EvidenceSet:
+        """All evidence, unverified. Raises what `Registry.discover` raises, and `DeadlineExceeded`."""
+        key = (image.digest, image.reference.name, access.scope(image.reference))
+
+        async def work(own: Deadline) -> EvidenceSet:
+            try:
+                found = await self._registry.discover(image, access=access, deadline=own)
+            except AssayError as exc:
+                if self._memory.get(key) is None:  # a refresh that fails does not take away what still serves
+                    age = _failure_age(exc, self._settings)
+                    self._memory.put(key, exc, fresh=age, usable=age)
+                raise
+            age = float(self._settings.evidence_max_age if found.artifacts else self._settings.missing_max_age)
+            usable = 2 * age if found.artifacts else age
+            weight = 512 + sum(len(artifact.content) + 512 for artifact in found.artifacts)
+            self._memory.put(key, found, fresh=age, usable=usable, weight=weight)
+            return found
+
+        known = self._memory.get(key)
+        if known is not None:
+            value, fresh = known
+            if not fresh:
+                self._flights.start(key, work)
+            return _given(value)
+        doing = f"fetching the evidence of {image.reference.name} from {image.reference.registry}"
+        return await self._flights.join(key, work, deadline=deadline, doing=doing)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._flights.close()
+
+
+class Verdicts:
+    """What a policy says of a set of evidence: requirements, and the rules that read nothing else."""
+
+    def __init__(self, assessor: Assessor, settings: ReviewSettings) -> None:
+        self._assessor = assessor
+        self._settings = settings
+        self._flights: Flights[Hashable, Assessment] = _flights(settings)
+        self._memory: Memory[Hashable, Assessment] = Memory(
+            name="verdict", entries=2 * settings.cache_images, size=settings.cache_verdict_bytes
+        )
+
+    async def get(
+        self,
+        image: ResolvedImage,
+        *,
+        evidence: EvidenceSet,
+        compiled: CompiledPolicy,
+        trust_roots: tuple[TrustRoot, ...],
+        scope: str,
+        now: datetime,
+        deadline: Deadline,
+    ) -> Assessment:
+        """The assessment, remembered until a date that was read could change it. Raises what `Assessor` raises."""
+        policy = compiled.policy
+        # The tag and the platforms are read by rules (`image.tag`), so the reference as written is part of the key.
+        key = (
+            image.digest,
+            image.reference,
+            scope,
+            policy.identity,
+            tuple((root.name, root.hash) for root in trust_roots),
+            evidence.hash,
+            tuple((problem.code, problem.message) for problem in evidence.problems),
+        )
+        known = self._memory.get(key)
+        if known is not None:
+            value = _given(known[0])
+            if value.valid_until is None or now < value.valid_until:
+                return value
+
+        async def work(own: Deadline) -> Assessment:
+            job = AssessmentJob(image=image, evidence=evidence, policy=policy, trust_roots=trust_roots, now=now)
+            try:
+                found = await self._assessor.assess(job, deadline=own)
+            except AssayError as exc:
+                age = _failure_age(exc, self._settings)
+                self._memory.put(key, exc, fresh=age, usable=age)
+                raise
+            self._memory.put(key, found, fresh=_FOREVER, usable=_FOREVER, weight=_weight(found))
+            return found
+
+        doing = f"verifying the evidence of {image.reference.name}"
+        return await self._flights.join(key, work, deadline=deadline, doing=doing)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._flights.close()
+
+
+def _flights(settings: ReviewSettings) -> Flights[K, V]:
+    return Flights(bound=settings.review_work_timeout, most=settings.review_flights, setting="review_flights")
+
+
+def _given(value: V | AssayError) -> V:
+    if isinstance(value, AssayError):
+        raise value
+    return value
+
+
+def _failure_age(error: AssayError, settings: ReviewSettings) -> float:
+    if isinstance(error, DeadlineExceeded):
+        return 0.0  # the caller's own doing, not the other side's
+    if isinstance(error, Unavailable):
+        return float(error.retry_after or settings.failure_max_age)
+    return float(settings.missing_max_age)
+
+
+def _weight(assessment: Assessment) -> int:
+    """An estimate of the bytes that an assessment holds: mostly its documents' components."""
+    evidence = assessment.evidence
+    components = sum(len(getattr(a.document, "components", ())) for a in evidence.attestations)
+    return 2048 + 512 * (len(evidence.rejections) + len(evidence.signatures)) + 512 * components

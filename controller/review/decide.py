@@ -1,0 +1,98 @@
+"""The one place that turns evaluations into an answer. Pure, and blind to the order of its input (guarantee 7).
+
+Each (image, policy) evaluation *asks* for something by its outcome; `_acts` is the one function that says whether an
+outcome acts at all (Error and failure policy included); actions then sort it into denials, warnings and audit
+annotations. The answer is Deny if anything asks for it, whatever else is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from controller.model.decision import Decision, ErrorKind, Evaluation, NoMatch, Outcome, Verdict
+from controller.model.image import ImageUse
+from controller.model.policy import Action, FailurePolicy
+from controller.review import messages
+
+CLUSTER_KIND = "ClusterEvidencePolicy"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is decided about, as far as a message and the rules of section 4 of the design need it.
+
+    `softened` is why a denial is turned into a warning (a template whose verdict is a warning, a mirror pod); empty
+    means that nothing is softened.
+    """
+
+    title: str
+    record: str
+    softened: str = ""
+
+
+def decide(
+    evaluations: Iterable[Evaluation], *, images: Sequence[ImageUse], no_match: NoMatch, subject: Subject
+) -> Decision:
+    """The answer for one object.
+
+    `images` are all images that were to be judged: one without an evaluation by a ClusterEvidencePolicy with Deny is
+    *unmatched* and `no_match` says what becomes of it. All reasons are kept, sorted by image and policy.
+    """
+    ordered = tuple(sorted(evaluations, key=_order))
+    denying = tuple(e for e in ordered if _acts(e) and Action.DENY in e.actions)
+    warning = tuple(e for e in ordered if _acts(e) and Action.WARN in e.actions)
+    auditing = tuple(e for e in ordered if _acts(e) and Action.AUDIT in e.actions)
+    matched = {e.image for e in ordered if e.policy.kind == CLUSTER_KIND and Action.DENY in e.actions}
+    unmatched = tuple(image for image in images if image not in matched)
+
+    denied = bool(denying) or (bool(unmatched) and no_match is NoMatch.DENY)
+    refused_unmatched = unmatched if no_match is NoMatch.DENY else ()
+    message = messages.denial(subject.title, subject.record, denying, refused_unmatched) if denied else ""
+    warnings = [messages.warning(e) for e in warning]
+    warnings += [messages.fail_open(e) for e in ordered if _fails_open(e)]
+    warnings += [messages.exempt(e) for e in ordered if e.outcome is Outcome.EXEMPT]
+    if unmatched and no_match is NoMatch.WARN:
+        warnings += [messages.unmatched(image) for image in unmatched]
+    softened = denied and bool(subject.softened)
+    if softened:
+        warnings = [*(messages.softened(e, subject.softened) for e in denying), *warnings]
+        warnings += [messages.unmatched(image) for image in refused_unmatched]
+    flags = {
+        "warn": bool(warning) or softened,
+        "audit": bool(auditing),
+        "exempt": any(e.outcome is Outcome.EXEMPT for e in ordered),
+        "error": any(e.outcome is Outcome.ERROR for e in ordered),
+        "fail-open": any(_fails_open(e) for e in ordered),
+        "no-match": bool(unmatched),
+        "softened": softened,
+    }
+    return Decision(
+        verdict=Verdict.DENY if denied and not softened else Verdict.ALLOW,
+        message="" if softened else message,
+        warnings=tuple(dict.fromkeys(warnings)),
+        audit=messages.audit(subject.record, ordered, auditing),
+        flags=tuple(name for name, holds in flags.items() if holds),
+        evaluations=ordered,
+    )
+
+
+def _acts(evaluation: Evaluation) -> bool:
+    """Whether the outcome makes the policy's actions happen. Nothing but Satisfied and Exempt passes by itself."""
+    if evaluation.outcome in {Outcome.SATISFIED, Outcome.EXEMPT}:
+        return False
+    return not _fails_open(evaluation)
+
+
+def _fails_open(evaluation: Evaluation) -> bool:
+    """`failurePolicy: Ignore` covers an Error that is Unavailable, and nothing else (guarantee 6)."""
+    return (
+        evaluation.outcome is Outcome.ERROR
+        and evaluation.error_kind is ErrorKind.UNAVAILABLE
+        and evaluation.failure_policy is FailurePolicy.IGNORE
+    )
+
+
+def _order(evaluation: Evaluation) -> tuple[str, ...]:
+    policy, image = evaluation.policy, evaluation.image
+    return (policy.kind, policy.namespace, policy.name, image.path, image.text)

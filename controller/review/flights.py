@@ -1,0 +1,76 @@
+"""Single flight: however many ask for the same thing at the same time, it is fetched once (guarantee 19).
+
+A flight is a task of its own. Callers wait for it behind a shield with their own deadline, so the end of one caller
+never cancels another's work, and work that outlives its callers warms the cache for the retry (guarantee 18).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from controller.errors import DeadlineExceeded, LimitExceeded, Unavailable
+from controller.model.deadline import Deadline
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Flights(Generic[K, V]):
+    """Flights by key, for one event loop.
+
+    `bound` is the longest that one may fly, in seconds; `most` the number that may fly at once, `setting` its name.
+    """
+
+    def __init__(self, *, bound: float, most: int, setting: str) -> None:
+        self._bound = bound
+        self._most = most
+        self._setting = setting
+        self._flying: dict[K, asyncio.Task[V]] = {}
+
+    def start(self, key: K, work: Callable[[Deadline], Awaitable[V]]) -> asyncio.Task[V]:
+        """The flight for this key, started unless it is under way. Raises `LimitExceeded`."""
+        task = self._flying.get(key)
+        if task is None:
+            if len(self._flying) >= self._most:
+                raise LimitExceeded(self._setting, f"{self._most} pieces of work are under way already")
+            task = asyncio.create_task(self._fly(work))
+            self._flying[key] = task
+            task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    async def join(self, key: K, work: Callable[[Deadline], Awaitable[V]], *, deadline: Deadline, doing: str) -> V:
+        """What the flight brings. `doing` completes "the deadline came while …".
+
+        Raises what the work raises, and `DeadlineExceeded` when the caller's deadline comes first; the flight goes on.
+        """
+        task = self.start(key, work)
+        done, _ = await asyncio.wait({task}, timeout=deadline.remaining())
+        if not done:
+            raise DeadlineExceeded(
+                "DeadlineExceeded",
+                f"the deadline came while {doing}; it goes on in the background, so trying again helps",
+            )
+        if task.cancelled():
+            raise Unavailable("ShuttingDown", f"Assay is being stopped while {doing}")
+        return task.result()
+
+    async def close(self) -> None:
+        """End what still flies and wait until it has ended."""
+        flying = list(self._flying.values())
+        for task in flying:
+            task.cancel()
+        await asyncio.gather(*flying, return_exceptions=True)
+
+    async def _fly(self, work: Callable[[Deadline], Awaitable[V]]) -> V:
+        try:
+            async with asyncio.timeout(self._bound):
+                return await work(Deadline.after(self._bound))
+        except TimeoutError as exc:
+            raise Unavailable("WorkTimeout", f"work did not end within its bound of {self._bound:g} s") from exc
+
+    def _landed(self, key: K, task: asyncio.Task[V]) -> None:
+        del self._flying[key]
+        if not task.cancelled():
+            task.exception()  # seen here too: a flight that nobody waits for any more is no error of the loop

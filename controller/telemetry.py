@@ -1,0 +1,78 @@
+"""What operators see of Assay: metrics for Prometheus and lines on standard error. No secret reaches either.
+
+Every metric is declared here, so that `docs/reference/metrics.md` can be generated from one place.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from controller.settings import LogSettings
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+METRICS = CollectorRegistry()
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+REVIEWS = Counter("assay_reviews_total", "Admission reviews answered.", ["endpoint", "verdict"], registry=METRICS)
+REVIEW_SECONDS = Histogram(
+    "assay_review_seconds", "Time from request to answer.", ["endpoint"], buckets=_SECONDS, registry=METRICS
+)
+REVIEWS_UNDER_WAY = Gauge("assay_reviews_under_way", "Admission reviews being worked on.", registry=METRICS)
+EVALUATIONS = Counter(
+    "assay_evaluations_total", "Images judged under a policy.", ["policy", "outcome"], registry=METRICS
+)
+UNMATCHED = Counter(
+    "assay_images_unmatched_total", "Images that no ClusterEvidencePolicy with Deny matched.", registry=METRICS
+)
+CACHE = Counter("assay_cache_total", "Look-ups in the caches.", ["cache", "result"], registry=METRICS)
+STAGE_SECONDS = Histogram(
+    "assay_stage_seconds", "Time spent in a stage of the pipeline.", ["stage"], buckets=_SECONDS, registry=METRICS
+)
+RECORD_FAILURES = Counter("assay_record_failures_total", "Decisions that could not be made durable.", registry=METRICS)
+REGISTRY_REQUESTS = Counter(
+    "assay_registry_requests_total", "Requests to registries.", ["host", "status"], registry=METRICS
+)
+SNAPSHOT_AGE = Gauge("assay_snapshot_age_seconds", "Time since a watch last gave a sign.", registry=METRICS)
+SNAPSHOT_POLICIES = Gauge("assay_policies", "Policies in force.", ["accepted"], registry=METRICS)
+
+
+def exposition() -> bytes:
+    """All metrics in Prometheus' text format."""
+    return generate_latest(METRICS)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0]:
+            line["error"] = record.exc_info[0].__name__
+        return json.dumps(line)
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, tz=UTC).strftime("%H:%M:%S")
+        return f"{time} {record.levelname.lower():7} {record.getMessage()}"
+
+
+def configure_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
+    """Send log lines to `stream`. Libraries that print what they evaluate (cel-python) stay above DEBUG."""
+    handler = logging.StreamHandler(stream)
+    text = settings.log_format == "text" or (settings.log_format == "auto" and stream.isatty())
+    handler.setFormatter(_TextFormatter() if text else _JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+    for name in ("celpy", "Evaluator", "Environment", "NameContainer", "evaluation", "asyncio", "aiohttp", "kopf"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
