@@ -1,0 +1,235 @@
+"""From a custom resource, as YAML or JSON gave it, to the model: every default filled in, every mistake named.
+
+A broken policy is not dropped, since a policy that vanishes lets everything in: it is returned with its problems, at
+its strictest wherever it cannot be read (guarantee 7).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from controller.errors import PolicyError
+from controller.model.policy import (
+    Action,
+    AttestationRequirement,
+    Authority,
+    DigestMode,
+    Distinct,
+    Expression,
+    FailurePolicy,
+    Identity,
+    KeyAuthority,
+    KeylessAuthority,
+    LabelRequirement,
+    LabelSelector,
+    Match,
+    Need,
+    Platforms,
+    Policy,
+    PolicyIdentity,
+    PolicySpec,
+    Problem,
+    SignatureRequirement,
+    Validation,
+)
+from controller.policy.canonical import policy_hash
+from controller.policy.fields import NOT_SUPPORTED_YET, Fields
+from controller.policy.semantics import check_spec
+
+API_VERSION = "assay.dev/v1alpha1"
+CLUSTER_POLICY = "ClusterEvidencePolicy"
+NAMESPACED_POLICY = "EvidencePolicy"
+POLICY_KINDS = (CLUSTER_POLICY, NAMESPACED_POLICY)
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
+
+
+def parse_policy(obj: Mapping[str, Any]) -> Policy:
+    """Read a ClusterEvidencePolicy or EvidencePolicy. Never raises for a broken one: see `Policy.problems`.
+
+    Raises `PolicyError` (`KindUnknown`, `NameMissing`) for an object that is no policy of Assay or has no name.
+    """
+    kind, metadata = obj.get("kind"), obj.get("metadata")
+    if kind not in POLICY_KINDS or obj.get("apiVersion") != API_VERSION:
+        raise PolicyError("KindUnknown", f"not a ClusterEvidencePolicy or EvidencePolicy of {API_VERSION}", "kind")
+    if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
+        raise PolicyError("NameMissing", "the policy has no name", "metadata.name")
+    problems: list[Problem] = []
+    namespace = metadata.get("namespace") if kind == NAMESPACED_POLICY else ""
+    if not isinstance(namespace, str) or (kind == NAMESPACED_POLICY and not namespace):
+        raise PolicyError("NameMissing", f"{kind} {metadata['name']} has no namespace", "metadata.namespace")
+    spec = _spec(Fields(obj.get("spec"), "spec", problems))
+    if not problems:
+        problems.extend(check_spec(spec))
+    generation = metadata.get("generation", 0)
+    return Policy(
+        identity=PolicyIdentity(
+            kind=kind, namespace=namespace, name=metadata["name"], hash=policy_hash(spec, problems)
+        ),
+        spec=spec,
+        problems=tuple(problems),
+        generation=generation if isinstance(generation, int) else 0,
+    )
+
+
+def _spec(fields: Fields) -> PolicySpec:
+    defaults = PolicySpec()
+    spec = PolicySpec(
+        match=_match(fields.node("match")),
+        validation_actions=fields.choices("validationActions", Action, defaults.validation_actions),
+        failure_policy=fields.choice("failurePolicy", FailurePolicy.FAIL),
+        digest=fields.choice("digest", DigestMode.PIN),
+        platforms=fields.choice("platforms", Platforms.INDEX),
+        authorities=tuple(_authority(node) for node in fields.nodes("authorities")),
+        signatures=_signatures(fields.node("signatures")) if fields.has("signatures") else None,
+        attestations=tuple(_attestation(node) for node in fields.nodes("attestations")),
+        variables=tuple(_expression(node, _IDENTIFIER) for node in fields.nodes("variables")),
+        validations=tuple(_validation(node) for node in fields.nodes("validations")),
+    )
+    if spec.platforms is not Platforms.INDEX:
+        fields.problem(NOT_SUPPORTED_YET, f"{spec.platforms} is not supported yet; only Index is", "platforms")
+    fields.not_supported("auditAnnotations", "audit annotations of a policy's own")
+    fields.not_supported("source", "evidence in another repository")
+    fields.not_supported("grace", "a grace period of the policy's own")
+    fields.close()
+    return spec
+
+
+def _match(fields: Fields) -> Match:
+    before = len(fields.problems)
+    match = Match(
+        images=fields.texts("images"),
+        namespace_selector=_selector(fields.node("namespaceSelector")),
+        object_selector=_selector(fields.node("objectSelector")),
+        conditions=tuple(_expression(node, _NAME) for node in fields.nodes("conditions")),
+    )
+    fields.close()
+    return match if len(fields.problems) == before else Match()  # what cannot be read whole matches everything
+
+
+def _selector(fields: Fields) -> LabelSelector:
+    requirements = []
+    for node in fields.nodes("matchExpressions"):
+        requirement = LabelRequirement(
+            key=node.text("key", required=True),
+            operator=node.text("operator", required=True),
+            values=tuple(str(value) for value in node.texts("values")),
+        )
+        needs_values = requirement.operator in {"In", "NotIn"}
+        if requirement.operator not in {"In", "NotIn", "Exists", "DoesNotExist"}:
+            node.problem("ValueUnknown", "must be one of In, NotIn, Exists, DoesNotExist", "operator")
+        elif needs_values != bool(requirement.values):
+            must = "must have at least one entry" if needs_values else "must be empty"
+            node.problem("SelectorMalformed", f"{must} with {requirement.operator}", "values")
+        node.close()
+        requirements.append(requirement)
+    selector = LabelSelector(match_labels=fields.map_of_texts("matchLabels"), match_expressions=tuple(requirements))
+    fields.close()
+    return selector
+
+
+def _expression(fields: Fields, grammar: re.Pattern[str]) -> Expression:
+    expression = Expression(name=_named(fields, grammar), expression=fields.text("expression", required=True))
+    fields.close()
+    return expression
+
+
+def _named(fields: Fields, grammar: re.Pattern[str] = _NAME) -> str:
+    name = fields.text("name", required=True)
+    if name and not grammar.fullmatch(name):
+        what = "a CEL identifier" if grammar is _IDENTIFIER else "letters, digits, '-', '_' and '.'"
+        fields.problem("NameMalformed", f"is {name[:100]!r}; it must be {what}, at most 63 characters", "name")
+    return name
+
+
+def _authority(fields: Fields) -> Authority:
+    kinds = [kind for kind in ("keyless", "key", "certificate", "kms", "notation") if fields.has(kind)]
+    for kind, what in (("certificate", "an own CA"), ("kms", "KMS keys"), ("notation", "Notation")):
+        if kind in kinds:
+            fields.problem(NOT_SUPPORTED_YET, f"is not supported yet ({what}); use keyless or key", kind)
+    fields.not_supported("source", "evidence in another repository")
+    if len(kinds) != 1:
+        given = f"has {' and '.join(kinds)}" if kinds else "has none of them"
+        fields.problem("AuthorityMalformed", f"must have exactly one of keyless and key; it {given}")
+    authority = Authority(
+        name=_named(fields),
+        keyless=_keyless(fields.node("keyless")) if "keyless" in kinds else None,
+        key=_key(fields.node("key")) if "key" in kinds else None,
+        transparency_log=fields.choice("transparencyLog", Need.REQUIRED),
+        timestamp=fields.choice("timestamp", Need.OPTIONAL),
+    )
+    if authority.timestamp is Need.IGNORE:
+        fields.problem("ValueUnknown", "must be one of Required, Optional", "timestamp")
+    fields.close()
+    return authority
+
+
+def _keyless(fields: Fields) -> KeylessAuthority:
+    reference = fields.node("trustRootRef")
+    default = KeylessAuthority(identities=()).trust_root
+    authority = KeylessAuthority(
+        identities=tuple(_identity(node) for node in fields.nodes("identities")),
+        trust_root=reference.text("name", default),
+    )
+    reference.close()
+    fields.close()
+    return authority
+
+
+def _identity(fields: Fields) -> Identity:
+    identity = Identity(
+        issuer=fields.optional_text("issuer"),
+        issuer_reg_exp=fields.optional_text("issuerRegExp"),
+        subject=fields.optional_text("subject"),
+        subject_reg_exp=fields.optional_text("subjectRegExp"),
+        claims=fields.map_of_texts("claims"),
+    )
+    fields.close()
+    return identity
+
+
+def _key(fields: Fields) -> KeyAuthority:
+    fields.not_supported("secretRef", "a key in a secret")
+    fields.not_supported("kms", "KMS keys")
+    secret_only = fields.has("secretRef") and not fields.has("pem")
+    authority = KeyAuthority(pem=fields.text("pem", required=not secret_only))
+    fields.close()
+    return authority
+
+
+def _signatures(fields: Fields) -> SignatureRequirement:
+    requirement = SignatureRequirement(
+        authorities=tuple(dict.fromkeys(fields.texts("authorities"))),
+        minimum=fields.integer("minimum", 1, minimum=1),
+        distinct=fields.choice("distinct", Distinct.SIGNER),
+    )
+    fields.close()
+    return requirement
+
+
+def _attestation(fields: Fields) -> AttestationRequirement:
+    requirement = AttestationRequirement(
+        name=_named(fields),
+        type=fields.text("type", required=True),
+        authorities=tuple(dict.fromkeys(fields.texts("authorities"))),
+        minimum=fields.integer("minimum", 1, minimum=1),
+    )
+    fields.close()
+    return requirement
+
+
+def _validation(fields: Fields) -> Validation:
+    validation = Validation(
+        expression=fields.text("expression", required=True),
+        message=fields.text("message"),
+        message_expression=fields.text("messageExpression"),
+        reason=fields.text("reason", "RuleViolated"),
+    )
+    if not _REASON.fullmatch(validation.reason):
+        fields.problem("NameMalformed", "must be a CamelCase word such as VulnerableComponent", "reason")
+    fields.close()
+    return validation
