@@ -129,13 +129,19 @@ class VerifiedAttestation:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why one artefact did not count for one authority (or for any: `authority` empty)."""
+    """Why one artefact did not count for one authority (or for any: `authority` empty).
+
+    `unjudged` tells *could not be judged* (malformed, unsupported, past a bound, trust root missing: an Error where the
+    requirement is not met without it) from *not verified* (guarantee 6). `message` names a signer only where that is
+    proven; it is a plain sentence without the artefact's name, which `location` has.
+    """
 
     artifact: Digest
     location: str
     authority: str
     code: str
     message: str
+    unjudged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

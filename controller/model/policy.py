@@ -112,9 +112,10 @@ class KeylessAuthority:
 
 @dataclass(frozen=True, slots=True)
 class KeyAuthority:
-    """A public key, PEM (SubjectPublicKeyInfo)."""
+    """A public key, PEM (SubjectPublicKeyInfo). `trust_root` names whose logs and timestamps are believed."""
 
     pem: str
+    trust_root: str = "public-good"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,55 @@
+"""JSON from strangers, read in one way only.
+
+Two readers that disagree about one document are how a signature over one meaning is shown with another: so duplicate
+keys, `NaN`, lone surrogates, trailing bytes and deep nesting are refused instead of interpreted (RFC 8259, RFC 7493).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from typing import Any, Never
+
+from controller.verification.failures import Unjudged
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def parse(content: bytes, *, what: str, max_bytes: int, max_depth: int) -> Any:
+    """The JSON value of `content`.
+
+    `what` names it in the message. Raises `Unjudged` (`LimitExceeded`, `JsonMalformed`).
+    """
+    if len(content) > max_bytes:
+        raise Unjudged("LimitExceeded", f"{what} has {len(content)} bytes (bound: {max_bytes})")
+    if _depth(content) > max_depth:
+        raise Unjudged("LimitExceeded", f"{what} is nested more than {max_depth} levels deep")
+    try:
+        value = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+        )
+        if _SURROGATE.search(content):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as exc:
+        raise Unjudged("JsonMalformed", f"{what} is not well-formed JSON") from exc
+    return value
+
+
+def _depth(content: bytes) -> int:
+    brackets = _STRINGS.sub(b"", content).translate(None, _ALL_BUT_BRACKETS)
+    return max(itertools.accumulate(_STEP[bracket] for bracket in brackets), default=0)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("duplicate key")
+    return value
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(name)
