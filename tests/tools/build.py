@@ -195,7 +195,7 @@ def build(tools: Sequence[Tool]) -> None:
     """Build what is missing of `tools`, two modules at a time, with a line of progress for each start and end.
 
     Raises:
-        ToolError: one or more cannot be built; the others are still built.
+        ToolError: one or more cannot be built; the other modules' are built all the same.
     """
     missing = [tool for tool in tools if find(tool) is None]
     if not missing:
@@ -207,9 +207,12 @@ def build(tools: Sequence[Tool]) -> None:
         families: dict[str, list[Tool]] = {}
         for tool in missing:
             families.setdefault(tool.module, []).append(tool)
-        with concurrent.futures.ThreadPoolExecutor(BUILDS_AT_ONCE) as pool:
+        pool = concurrent.futures.ThreadPoolExecutor(BUILDS_AT_ONCE)
+        try:
             running = [pool.submit(_build_family, go, family) for family in families.values()]
-        failures = [str(error) for future in running if (error := future.exception())]
+            failures = [str(error) for future in running if (error := future.exception())]
+        finally:
+            pool.shutdown(cancel_futures=True)  # interrupted: what has not begun does not begin
     if failures:
         raise ToolError("\n".join(failures))
 
@@ -224,6 +227,8 @@ def _build_one(go: Path, tool: Tool) -> None:
     _say(f"{tool.name}: building")
     target = tool.cached
     target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in target.parent.glob(f".{tool.name}-*"):  # of a run that was killed
+        shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix=f".{tool.name}-", dir=target.parent) as scratch:
         built, log = Path(scratch) / tool.name, Path(scratch) / "log"
         command = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
@@ -298,6 +303,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ToolError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; what was built stays", file=sys.stderr)
+        return 130
     return 0
 
 
