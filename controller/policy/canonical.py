@@ -21,11 +21,16 @@ from controller.model.policy import (
 
 
 def policy_hash(spec: PolicySpec, problems: Sequence[Problem] = ()) -> str:
-    """`sha256:<hex>` over RFC 8785 of the canonical spec; for a broken policy its problems are part of it."""
+    """`sha256:<hex>` over `canonical_bytes`."""
+    return "sha256:" + hashlib.sha256(canonical_bytes(spec, problems)).hexdigest()
+
+
+def canonical_bytes(spec: PolicySpec, problems: Sequence[Problem] = ()) -> bytes:
+    """RFC 8785 of the canonical spec; for a broken policy its problems are part of it."""
     content: dict[str, Any] = {"spec": canonical_spec(spec)}
     if problems:
         content["problems"] = [[p.code, p.field, p.message] for p in problems]
-    return "sha256:" + hashlib.sha256(rfc8785.dumps(content)).hexdigest()
+    return rfc8785.dumps(content)
 
 
 def canonical_spec(spec: PolicySpec) -> dict[str, Any]:

@@ -7,15 +7,16 @@ absence of an answer into an answer.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
 from controller import telemetry
-from controller.errors import AssayError, DeadlineExceeded, Unavailable
+from controller.errors import AssayError, DeadlineExceeded, LimitExceeded, Unavailable
 from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.evidence import EvidenceSet
@@ -159,7 +160,8 @@ class Evidences:
         if known is not None:
             value, fresh = known
             if not fresh:
-                self._flights.start(key, work)
+                with contextlib.suppress(LimitExceeded):  # the next one refreshes it
+                    self._flights.start(key, work)
             return _given(value)
         doing = f"fetching the evidence of {image.reference.name} from {image.reference.registry}"
         return await self._flights.join(key, work, deadline=deadline, doing=doing)
@@ -234,7 +236,7 @@ def _flights(settings: ReviewSettings) -> Flights[K, V]:
 
 def _given(value: V | AssayError) -> V:
     if isinstance(value, AssayError):
-        raise value
+        raise type(value)(*value.args)  # a copy: an error raised again and again would collect tracebacks
     return value
 
 

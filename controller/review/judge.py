@@ -1,0 +1,211 @@
+"""*resolve, discover, verify, evaluate*: one image under one policy, from a reference to an `Evaluation`.
+
+Everything that can go wrong on the way becomes an Error of its kind (guarantee 6), and a violation that was established
+is never hidden behind one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from controller.errors import AssayError, NotFound, Unavailable
+from controller.model.access import RegistryAccess
+from controller.model.deadline import Deadline
+from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
+from controller.model.evidence import EvidenceSet
+from controller.model.image import ResolvedImage
+from controller.model.policy import DigestMode, TrustRoot
+from controller.model.reference import Reference
+from controller.policy.compiled import CompiledPolicy
+from controller.policy.evaluation import evaluate_request_rules
+from controller.review.caches import Evidences, Resolutions, Verdicts
+from controller.review.leaf import Judged
+from controller.review.ports import Assessment
+from controller.review.scope import Covered, Scope
+
+_NEXT = {
+    "NotFound": "check the image's name and tag, and that it was pushed",
+    "AccessDenied": "check the imagePullSecrets of the pod and of its service account",
+    "RegistryUnavailable": "try again when the registry answers; nothing is wrong with the image itself",
+    "DeadlineExceeded": "try again: the work goes on and what is fetched by then is remembered",
+}
+
+
+class Judge:
+    """Judges images under policies, with the three caches of `controller.review.caches`."""
+
+    def __init__(self, resolutions: Resolutions, evidences: Evidences, verdicts: Verdicts) -> None:
+        self._resolutions = resolutions
+        self._evidences = evidences
+        self._verdicts = verdicts
+
+    async def judge(
+        self, covered: Covered, compiled: CompiledPolicy, *, scope: Scope, now: datetime, deadline: Deadline
+    ) -> Judged:
+        """What this policy says of this image."""
+        if compiled.policy.problems:
+            return Judged(_not_accepted(covered, compiled), compiled)
+        if covered.malformed is not None or covered.reference is None:
+            error = covered.malformed
+            code, message = (error.code, error.message) if error else ("ReferenceMalformed", "no image is named")
+            reason = Reason(code, "match", message, fix="write the image as registry/repository:tag or @sha256:…")
+            return Judged(_error(covered, compiled, (reason,), ErrorKind.UNACCEPTABLE), compiled)
+        mode = covered.digest_mode
+        if scope.workload.is_pod and mode is DigestMode.REQUIRE and covered.reference.digest is None:
+            return Judged(_violated(covered, compiled, (_digest_required(covered.reference),)), compiled)
+        resolved: ResolvedImage | None = None
+        evidence: EvidenceSet | None = None
+        assessment: Assessment | None = None
+        roots = trust_roots(compiled, scope)
+        try:
+            resolved = await self._resolutions.get(covered.reference, access=scope.access, deadline=deadline)
+            if scope.workload.is_pod and mode is DigestMode.PIN and covered.reference.digest is None:
+                return Judged(
+                    _violated(covered, compiled, (_not_pinned(covered.reference),), resolved), compiled, resolved
+                )
+            evidence = await self.evidence(compiled, resolved, access=scope.access, now=now, deadline=deadline)
+            assessment = await self._verdicts.get(
+                resolved,
+                evidence=evidence,
+                compiled=compiled,
+                trust_roots=roots,
+                scope=scope.access.scope(covered.reference),
+                now=now,
+                deadline=deadline,
+            )
+            outcome, kind, reasons = await _with_request_rules(assessment, compiled, covered, scope, resolved, now)
+        except AssayError as exc:
+            kind = ErrorKind.UNAVAILABLE if isinstance(exc, Unavailable) else ErrorKind.UNACCEPTABLE
+            evaluation = _error(covered, compiled, (_reason(exc, "evidence" if resolved else "image"),), kind, resolved)
+            return Judged(evaluation, compiled, resolved, evidence, assessment, roots)
+        evaluation = Evaluation(
+            image=covered.image,
+            digest=resolved.digest,
+            policy=compiled.policy.identity,
+            actions=compiled.policy.spec.validation_actions,
+            failure_policy=compiled.policy.spec.failure_policy,
+            digest_mode=mode,
+            outcome=outcome,
+            reasons=reasons,
+            error_kind=kind,
+        )
+        return Judged(evaluation, compiled, resolved, evidence, assessment, roots)
+
+    async def evidence(
+        self,
+        compiled: CompiledPolicy,
+        resolved: ResolvedImage,
+        *,
+        access: RegistryAccess,
+        now: datetime,
+        deadline: Deadline,
+    ) -> EvidenceSet:
+        """The evidence that the policy asks for; nothing is fetched for one that asks for none."""
+        spec = compiled.policy.spec
+        if spec.signatures is None and not spec.attestations:
+            return EvidenceSet(image=resolved.digest, repository=resolved.reference.name, artifacts=(), fetched_at=now)
+        return await self._evidences.get(resolved, access=access, deadline=deadline)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await asyncio.gather(self._resolutions.close(), self._evidences.close(), self._verdicts.close())
+
+
+def undecided(covered: Covered, compiled: CompiledPolicy, error: AssayError) -> Judged:
+    """The Error of a policy of which it could not be told whether it is about the image."""
+    kind = ErrorKind.UNAVAILABLE if isinstance(error, Unavailable) else ErrorKind.UNACCEPTABLE
+    return Judged(_error(covered, compiled, (_reason(error, "match"),), kind), compiled)
+
+
+def trust_roots(compiled: CompiledPolicy, scope: Scope) -> tuple[TrustRoot, ...]:
+    """The trust roots that the policy's authorities name, as far as they are known; verification names the missing."""
+    wanted = sorted({a.keyless.trust_root for a in compiled.policy.spec.authorities if a.keyless is not None})
+    return tuple(scope.snapshot.trust_roots[name] for name in wanted if name in scope.snapshot.trust_roots)
+
+
+async def _with_request_rules(
+    assessment: Assessment,
+    compiled: CompiledPolicy,
+    covered: Covered,
+    scope: Scope,
+    resolved: ResolvedImage,
+    now: datetime,
+) -> tuple[Outcome, ErrorKind | None, tuple[Reason, ...]]:
+    """The assessment together with the rules that read the request, the object or the clock."""
+    raise NotImplementedError
+
+
+def _reason(error: AssayError, rule: str) -> Reason:
+    fix = next((text for name, text in _NEXT.items() if name in {error.code, type(error).__name__}), "")
+    return Reason(error.code, rule, error.message, fix=fix)
+
+
+def _digest_required(reference: Reference) -> Reason:
+    return Reason(
+        "DigestRequired",
+        "digest",
+        "the image is named without a digest",
+        expected=f"{reference.name}@sha256:…, since this image's policies say digest: Require",
+        found=(f"{reference.text}",),
+        fix=f"name the image by digest, for example as `crane digest {reference}` prints it",
+    )
+
+
+def _not_pinned(reference: Reference) -> Reason:
+    return Reason(
+        "DigestNotPinned",
+        "digest",
+        "the image has no digest although Assay pins tags before it judges",
+        expected=f"{reference.name}@sha256:…",
+        found=(f"{reference.text}: another webhook changed it after Assay, or it could not be pinned in time",),
+        fix="create the pod again; if that does not help, name the image by digest",
+    )
+
+
+def _not_accepted(covered: Covered, compiled: CompiledPolicy) -> Evaluation:
+    reasons = tuple(
+        Reason(p.code, p.field, p.message, fix="this is the policy's own mistake, not the image's: mend the policy")
+        for p in compiled.policy.problems
+    )
+    return _error(covered, compiled, reasons, ErrorKind.UNACCEPTABLE)
+
+
+def _error(
+    covered: Covered,
+    compiled: CompiledPolicy,
+    reasons: tuple[Reason, ...],
+    kind: ErrorKind,
+    resolved: ResolvedImage | None = None,
+) -> Evaluation:
+    return _evaluation(covered, compiled, Outcome.ERROR, reasons, kind, resolved)
+
+
+def _violated(
+    covered: Covered,
+    compiled: CompiledPolicy,
+    reasons: tuple[Reason, ...],
+    resolved: ResolvedImage | None = None,
+) -> Evaluation:
+    return _evaluation(covered, compiled, Outcome.VIOLATED, reasons, None, resolved)
+
+
+def _evaluation(
+    covered: Covered,
+    compiled: CompiledPolicy,
+    outcome: Outcome,
+    reasons: tuple[Reason, ...],
+    kind: ErrorKind | None,
+    resolved: ResolvedImage | None,
+) -> Evaluation:
+    return Evaluation(
+        image=covered.image,
+        digest=resolved.digest if resolved else covered.reference.digest if covered.reference else None,
+        policy=compiled.policy.identity,
+        actions=compiled.policy.spec.validation_actions,
+        failure_policy=compiled.policy.spec.failure_policy,
+        digest_mode=covered.digest_mode,
+        outcome=outcome,
+        reasons=reasons,
+        error_kind=kind,
+    )

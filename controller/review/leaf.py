@@ -1,0 +1,244 @@
+"""The canonical leaf of one decision: what a replay needs, and nothing that is secret. Pure.
+
+Format: docs/reference/leaf.md. Raw evidence is named by its hash; the bytes travel beside the leaf, as blobs. Of the
+object only its hash and the facts that policies select by are kept: no environment value, argument or annotation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+from controller import __version__
+from controller.model.decision import Decision, Evaluation
+from controller.model.evidence import EvidenceSet, Proof, Rejection
+from controller.model.image import ImageUse, ResolvedImage
+from controller.model.policy import Namespace, Policy, TrustRoot
+from controller.model.reference import Digest
+from controller.model.workload import AdmissionRequest, Workload
+from controller.policy.canonical import canonical_bytes
+from controller.policy.compiled import CompiledPolicy
+from controller.review.ports import Assessment
+
+SCHEMA = "assay.dev/decision/v1alpha1"
+VERIFIER = {"assay": __version__, "sigstore": version("sigstore"), "cel-python": version("cel-python")}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One image under one policy with everything that was looked at on the way to the evaluation."""
+
+    evaluation: Evaluation
+    compiled: CompiledPolicy
+    resolved: ResolvedImage | None = None
+    evidence: EvidenceSet | None = None
+    assessment: Assessment | None = None
+    trust_roots: tuple[TrustRoot, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The circumstances of a decision."""
+
+    request: AdmissionRequest
+    workload: Workload
+    namespace: Namespace | None
+    cluster: str
+    decided_at: datetime
+    latency_us: int
+    salt: str
+
+
+def record_id(request: AdmissionRequest) -> str:
+    """The id of the record of this request: the same call asked twice has one record.
+
+    A request's uid is new for every call of the API server; the object's uid and hash tell the calls of one that did
+    not make its uid itself apart.
+    """
+    name = f"{request.uid}:{_metadata(request).get('uid', '')}:{object_hash(request.object)}"
+    return str(uuid.UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=8))
+
+
+def object_hash(obj: Mapping[str, Any]) -> str:
+    """SHA-256 of the object's JSON with sorted keys, as the API server sent it (hex)."""
+    return hashlib.sha256(json.dumps(obj, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tuple[dict[str, Any], dict[Digest, bytes]]:
+    """The leaf, and the raw bytes that it names by hash: evidence, policies and trust roots."""
+    request, workload = context.request, context.workload
+    images = list(workload.changed)
+    resolved = {j.evaluation.image: j.resolved for j in judged if j.resolved is not None}
+    blobs = _blobs(judged)
+    identifier = record_id(request)
+    leaf = {
+        "schema": SCHEMA,
+        "id": identifier,
+        "salt": context.salt,
+        "decisionKey": f"{workload.uid or request.uid}:{object_hash(request.object)}:{identifier}",
+        "decidedAt": timestamp(context.decided_at),
+        "cluster": context.cluster,
+        "verdict": str(decision.verdict),
+        "flags": sorted(decision.flags),
+        "message": decision.message,
+        "warnings": list(decision.warnings),
+        "latencyUs": context.latency_us,
+        "request": {
+            "uid": request.uid,
+            "operation": str(request.operation),
+            "group": request.group,
+            "version": request.version,
+            "kind": request.kind,
+            "resource": request.resource,
+            "subresource": request.subresource,
+            "namespace": request.namespace,
+            "name": workload.name,
+            "user": {
+                "username": request.user.username,
+                "uid": request.user.uid,
+                "groups": list(request.user.groups),
+            },
+        },
+        "object": {
+            "uid": workload.uid,
+            "hash": object_hash(request.object),
+            "kind": workload.kind,
+            "namespace": workload.namespace,
+            "name": workload.name,
+            "serviceAccount": workload.service_account,
+            "labels": dict(workload.labels),
+            "namespaceLabels": dict(context.namespace.labels) if context.namespace else None,
+        },
+        "images": [_image(image, resolved.get(image)) for image in images],
+        "evaluations": [_evaluation(j, images) for j in sorted(judged, key=_order)],
+        "blobs": sorted(str(digest) for digest in blobs),
+        "verifier": VERIFIER,
+    }
+    return leaf, blobs
+
+
+def timestamp(instant: datetime) -> str:
+    """RFC 3339 in UTC with microseconds."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _order(judged: Judged) -> tuple[str, ...]:
+    policy = judged.evaluation.policy
+    return (judged.evaluation.image.path, policy.kind, policy.namespace, policy.name)
+
+
+def _image(image: ImageUse, resolved: ResolvedImage | None) -> dict[str, Any]:
+    return {
+        "kind": str(image.kind),
+        "container": image.name,
+        "field": image.field,
+        "reference": image.text,
+        "repository": resolved.reference.name if resolved else None,
+        "digest": str(resolved.digest) if resolved else None,
+        "mediaType": resolved.media_type if resolved else None,
+    }
+
+
+def _evaluation(judged: Judged, images: Sequence[ImageUse]) -> dict[str, Any]:
+    evaluation, assessment = judged.evaluation, judged.assessment
+    policy = evaluation.policy
+    evidence = assessment.evidence if assessment else None
+    return {
+        "image": images.index(evaluation.image),
+        "policy": {
+            "kind": policy.kind,
+            "namespace": policy.namespace,
+            "name": policy.name,
+            "hash": policy.hash,
+        },
+        "actions": [str(action) for action in evaluation.actions],
+        "outcome": str(evaluation.outcome),
+        "errorKind": str(evaluation.error_kind) if evaluation.error_kind else None,
+        "reasons": [
+            {
+                "code": reason.code,
+                "rule": reason.rule,
+                "message": reason.message,
+                "expected": reason.expected,
+                "found": list(reason.found),
+                "fix": reason.fix,
+            }
+            for reason in evaluation.reasons
+        ],
+        "evidenceSet": str(judged.evidence.hash) if judged.evidence else None,
+        "evidenceFetchedAt": timestamp(judged.evidence.fetched_at) if judged.evidence else None,
+        "signatures": [_proof(signature.proof) for signature in evidence.signatures] if evidence else [],
+        "attestations": [
+            {
+                "name": attestation.name,
+                "predicateType": attestation.predicate_type,
+                "statement": str(attestation.statement),
+                **_proof(attestation.proof),
+            }
+            for attestation in (evidence.attestations if evidence else ())
+        ],
+        "rejections": [_rejection(rejection) for rejection in (evidence.rejections if evidence else ())],
+        "used": dict(assessment.used) if assessment else {},
+    }
+
+
+def _proof(proof: Proof) -> dict[str, Any]:
+    entry = proof.log_entry
+    return {
+        "artifact": str(proof.artifact),
+        "location": proof.location,
+        "authority": proof.authority,
+        "signer": {
+            "key": proof.signer.key,
+            "issuer": proof.signer.issuer,
+            "subject": proof.signer.subject,
+            "claims": dict(proof.signer.claims),
+        },
+        "logEntry": {
+            "logId": entry.log_id,
+            "index": entry.index,
+            "integratedAt": timestamp(entry.integrated_at) if entry.integrated_at else None,
+        }
+        if entry
+        else None,
+        "signedAt": timestamp(proof.signed_at) if proof.signed_at else None,
+        "steps": list(proof.steps),
+    }
+
+
+def _rejection(rejection: Rejection) -> dict[str, Any]:
+    return {
+        "artifact": str(rejection.artifact),
+        "location": rejection.location,
+        "authority": rejection.authority,
+        "code": rejection.code,
+        "message": rejection.message,
+    }
+
+
+def _blobs(judged: Sequence[Judged]) -> dict[Digest, bytes]:
+    blobs: dict[Digest, bytes] = {}
+    for one in judged:
+        if one.evidence is not None:
+            blobs.update((artifact.digest, artifact.content) for artifact in one.evidence.artifacts)
+        blobs.update((Digest.parse(root.hash), root.content) for root in one.trust_roots)
+        source = one.compiled.source
+        blobs[Digest.parse(source.identity.hash)] = _canonical(source)
+    return blobs
+
+
+@lru_cache(maxsize=1024)
+def _canonical(policy: Policy) -> bytes:
+    return canonical_bytes(policy.spec, policy.problems)
+
+
+def _metadata(request: AdmissionRequest) -> Mapping[str, Any]:
+    metadata = request.object.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}

@@ -1,0 +1,193 @@
+"""The product in one page: *extract -> match -> resolve -> discover -> verify -> evaluate -> decide -> record*.
+
+`mutate` pins what will run; `validate` decides about it and records the proof before the answer leaves. Both walk the
+same way through the same steps, each of which is a module of its own or a port:
+
+    extract   controller.images    every image of the workload, and which of them the request changes
+    match     review.scope         the policies that are about each image, in this namespace, under this request
+    resolve   Registry.resolve     what the reference names now
+    discover  Registry.discover    everything that claims to be evidence for exactly that digest
+    verify    Assessor.assess      what of it is proven, in a worker process
+    evaluate  review.judge         requirements and rules over what was proven, and nothing else
+    decide    review.decide        the one place where evaluations become an answer
+    record    Recorder.record      one durable leaf, then the answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from controller import images, telemetry
+from controller.errors import AssayError
+from controller.model.deadline import Deadline
+from controller.model.decision import Decision, NoMatch, Verdict
+from controller.model.policy import DigestMode
+from controller.model.workload import AdmissionRequest, Workload
+from controller.review import leaf
+from controller.review.caches import Evidences, Resolutions, Verdicts
+from controller.review.decide import Subject, decide
+from controller.review.judge import Judge, undecided
+from controller.review.leaf import Judged
+from controller.review.ports import Assessor, Clock, Namespaces, Recorder, Registry, Snapshots
+from controller.review.scope import Covered, Scope, Templates, scope, softened, untouched
+from controller.settings import ReviewSettings
+
+UNEVALUATED = Decision(Verdict.ALLOW, message="", warnings=(), audit=(), flags=(), evaluations=())
+"""The answer to a request that changes no image: allowed, and nothing to record."""
+
+
+class Pipeline:
+    """Reviews objects. One instance a serving event loop; everything it needs is handed in by `controller.app`."""
+
+    def __init__(
+        self,
+        settings: ReviewSettings,
+        *,
+        registry: Registry,
+        assessor: Assessor,
+        recorder: Recorder,
+        snapshots: Snapshots,
+        namespaces: Namespaces,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._no_match = NoMatch(settings.no_match)
+        self._templates = Templates(settings.templates)
+        self._resolutions = Resolutions(registry, settings)
+        self._judge = Judge(self._resolutions, Evidences(registry, settings), Verdicts(assessor, settings))
+        self._recorder = recorder
+        self._snapshots = snapshots
+        self._namespaces = namespaces
+        self._clock = clock
+        self._warming: set[asyncio.Task[None]] = set()
+
+    async def mutate(self, request: AdmissionRequest, *, deadline: Deadline) -> tuple[Mapping[str, Any], ...]:
+        """The JSON patch that pins the pod's changed images to digests.
+
+        Never denies and never records: an image that cannot be resolved is left as it is, for `validate` to judge.
+        Raises `InputError` for an object that cannot be read, `NotReady`.
+        """
+        workload = images.extract(request)
+        if not workload.is_pod or untouched(request, workload):
+            return ()
+        reviewed = await self._scope(request, workload, deadline)
+        pinned = await asyncio.gather(*(self._pin(covered, reviewed, deadline) for covered in reviewed.covered))
+        return tuple(operation for operations in pinned for operation in operations)
+
+    async def validate(self, request: AdmissionRequest, *, deadline: Deadline) -> Decision:
+        """The decision about the object, recorded before it is returned (unless the request is a dry run).
+
+        Raises `InputError` for an object that cannot be read, `NotReady`, and `RecordingFailed`: none is an allow.
+        """
+        began = time.perf_counter_ns()
+        # extract
+        workload = images.extract(request)
+        if untouched(request, workload) or (not workload.is_pod and self._templates is Templates.IGNORE):
+            return UNEVALUATED
+        # match
+        reviewed = await self._scope(request, workload, deadline)
+        # resolve, discover, verify, evaluate: each image under each policy, all side by side
+        judged = await self._judge_all(reviewed, deadline.earlier(self._settings.answer_reserve))
+        # decide
+        decision = decide(
+            (one.evaluation for one in judged),
+            images=workload.changed,
+            no_match=self._no_match,
+            subject=Subject(
+                title=f"{workload.kind} {workload.namespace}/{workload.name}",
+                record=leaf.record_id(request),
+                softened=softened(request, workload, self._templates),
+            ),
+        )
+        _count(decision, len(workload.changed))
+        # record
+        if not request.dry_run:
+            await self._record(decision, judged, reviewed, began, deadline)
+        return decision
+
+    async def close(self) -> None:
+        """End what is under way in the background."""
+        await self._judge.close()
+        await asyncio.gather(*self._warming, return_exceptions=True)
+
+    async def _scope(self, request: AdmissionRequest, workload: Workload, deadline: Deadline) -> Scope:
+        snapshot = self._snapshots.current()
+        return await scope(request, workload, snapshot=snapshot, namespaces=self._namespaces, deadline=deadline)
+
+    async def _judge_all(self, reviewed: Scope, deadline: Deadline) -> tuple[Judged, ...]:
+        now = self._clock()
+        judged = await asyncio.gather(
+            *(
+                self._judge.judge(covered, compiled, scope=reviewed, now=now, deadline=deadline)
+                for covered in reviewed.covered
+                for compiled in covered.policies
+            )
+        )
+        unclear = (undecided(covered, *pair) for covered in reviewed.covered for pair in covered.undecided)
+        return (*judged, *unclear)
+
+    async def _pin(self, covered: Covered, reviewed: Scope, deadline: Deadline) -> tuple[Mapping[str, Any], ...]:
+        """Two operations, so that the patch fails rather than pins another image than the one that was resolved."""
+        reference = covered.reference
+        if (
+            reference is None
+            or not (covered.policies or covered.undecided)
+            or covered.digest_mode is not DigestMode.PIN
+        ):
+            return ()
+        try:
+            resolved = await self._resolutions.get(reference, access=reviewed.access, deadline=deadline)
+        except AssayError:
+            return ()  # `validate` meets the same error and says it
+        self._warm(covered, reviewed)
+        if reference.digest is not None:
+            return ()
+        path = covered.image.path
+        return (
+            {"op": "test", "path": path, "value": covered.image.text},
+            {"op": "replace", "path": path, "value": reference.pinned(resolved.digest)},
+        )
+
+    def _warm(self, covered: Covered, reviewed: Scope) -> None:
+        """Start what `validate` will need. Only a gain: the pinned digest carries the correctness."""
+
+        async def work() -> None:
+            deadline = Deadline.after(self._settings.review_work_timeout)
+            now = self._clock()
+            for compiled in covered.policies:
+                await self._judge.judge(covered, compiled, scope=reviewed, now=now, deadline=deadline)
+
+        task = asyncio.create_task(work())
+        self._warming.add(task)
+        task.add_done_callback(self._warming.discard)
+
+    async def _record(
+        self, decision: Decision, judged: tuple[Judged, ...], reviewed: Scope, began: int, deadline: Deadline
+    ) -> None:
+        context = leaf.Context(
+            request=reviewed.request,
+            workload=reviewed.workload,
+            namespace=reviewed.namespace,
+            cluster=self._settings.cluster_name,
+            decided_at=self._clock(),
+            latency_us=(time.perf_counter_ns() - began) // 1000,
+            salt=secrets.token_hex(16),
+        )
+        content, blobs = leaf.build(decision, judged, context)
+        try:
+            await self._recorder.record(content, blobs=blobs, deadline=deadline)
+        except AssayError:
+            telemetry.RECORD_FAILURES.inc()
+            raise
+
+
+def _count(decision: Decision, images_judged: int) -> None:
+    for evaluation in decision.evaluations:
+        telemetry.EVALUATIONS.labels(str(evaluation.policy), str(evaluation.outcome)).inc()
+    if "no-match" in decision.flags:
+        telemetry.UNMATCHED.inc(images_judged - len({e.image for e in decision.evaluations}))

@@ -1,0 +1,185 @@
+"""*extract* and *match*: what a request is about, and which policies are about each of its images. Pure but for one
+question to the API server, when a namespace is newer than the snapshot.
+
+A policy whose selectors or conditions cannot be told apart from *matching* is `undecided`: its evaluation is an Error. It
+is never taken for unmatched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controller.errors import AssayError, InputError
+from controller.model.access import RegistryAccess
+from controller.model.deadline import Deadline
+from controller.model.image import ImageUse
+from controller.model.policy import Action, DigestMode, Namespace
+from controller.model.reference import Reference
+from controller.model.workload import AdmissionRequest, Operation, Workload
+from controller.policy.compiled import CompiledPolicy
+from controller.policy.evaluation import conditions_hold
+from controller.policy.match import selects
+from controller.policy.snapshot import Snapshot
+from controller.review.ports import Namespaces
+
+_STRICTNESS = (DigestMode.RESOLVE, DigestMode.PIN, DigestMode.REQUIRE)
+_MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+
+
+class Templates(StrEnum):
+    """What a denial of a workload template comes to; the pods made from it are always judged themselves."""
+
+    WARN = "Warn"
+    DENY = "Deny"
+    IGNORE = "Ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """One image with the policies that are about it.
+
+    `reference` is None when the text is no reference (`malformed` says why). `undecided` are policies of which it could
+    not be told whether they are about the image.
+    """
+
+    image: ImageUse
+    reference: Reference | None
+    malformed: InputError | None
+    policies: tuple[CompiledPolicy, ...]
+    undecided: tuple[tuple[CompiledPolicy, AssayError], ...]
+
+    @property
+    def digest_mode(self) -> DigestMode:
+        """The strictest `digest` of the policies with Deny, or of all where none denies: a Warn policy decides nothing
+        for a Deny one (guarantee 7)."""
+        policies = (*self.policies, *(compiled for compiled, _ in self.undecided))
+        modes = [c.policy.spec.digest for c in policies if Action.DENY in c.policy.spec.validation_actions] or [
+            c.policy.spec.digest for c in policies
+        ]
+        return max(modes, key=_STRICTNESS.index, default=DigestMode.RESOLVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One request, ready to be judged: the workload, what the snapshot knows of its surroundings, and what covers it."""
+
+    request: AdmissionRequest
+    workload: Workload
+    snapshot: Snapshot
+    namespace: Namespace | None
+    access: RegistryAccess
+    covered: tuple[Covered, ...]
+
+
+def untouched(request: AdmissionRequest, workload: Workload) -> bool:
+    """Whether the request may pass unevaluated: it changes no image, or the object is on its way out.
+
+    Metadata can be mended and pods can end even while Assay or a registry is in trouble.
+    """
+    if request.operation not in {Operation.CREATE, Operation.UPDATE}:
+        return True
+    metadata = request.object.get("metadata")
+    deleting = isinstance(metadata, dict) and bool(metadata.get("deletionTimestamp"))
+    if deleting and request.operation is Operation.UPDATE:
+        return True
+    return request.operation is Operation.UPDATE and not workload.changed
+
+
+def softened(request: AdmissionRequest, workload: Workload, templates: Templates) -> str:
+    """Why a denial is only a warning here, or nothing."""
+    if _is_mirror_pod(request, workload):
+        return "this static pod runs already and is recorded, not denied"
+    if not workload.is_pod and templates is Templates.WARN:
+        return f"pods of this {workload.kind} will be denied"
+    return ""
+
+
+async def scope(
+    request: AdmissionRequest, workload: Workload, *, snapshot: Snapshot, namespaces: Namespaces, deadline: Deadline
+) -> Scope:
+    """Everything that the judging of this request needs."""
+    namespace: Namespace | None = snapshot.namespaces.get(request.namespace)
+    unknown: AssayError | None = None
+    if namespace is None and request.namespace:
+        try:
+            namespace = await namespaces.fetch(request.namespace, deadline=deadline)
+        except AssayError as exc:
+            unknown = exc
+    return Scope(
+        request=request,
+        workload=workload,
+        snapshot=snapshot,
+        namespace=namespace,
+        access=snapshot.access(workload),
+        covered=tuple(_cover(image, request, workload, snapshot, namespace, unknown) for image in workload.changed),
+    )
+
+
+def _cover(
+    image: ImageUse,
+    request: AdmissionRequest,
+    workload: Workload,
+    snapshot: Snapshot,
+    namespace: Namespace | None,
+    unknown: AssayError | None,
+) -> Covered:
+    reference, malformed = _parsed(image)
+    candidates: Sequence[CompiledPolicy] = (
+        snapshot.policies.candidates(reference, request.namespace)
+        if reference
+        else snapshot.policies.unparseable(request.namespace)
+    )
+    policies, undecided = [], []
+    for compiled in candidates:
+        try:
+            if _about(compiled, image, reference, request, workload, namespace, unknown):
+                policies.append(compiled)
+        except AssayError as exc:
+            undecided.append((compiled, exc))
+    return Covered(image, reference, malformed, tuple(policies), tuple(undecided))
+
+
+def _about(
+    compiled: CompiledPolicy,
+    image: ImageUse,
+    reference: Reference | None,
+    request: AdmissionRequest,
+    workload: Workload,
+    namespace: Namespace | None,
+    unknown: AssayError | None,
+) -> bool:
+    match = compiled.policy.spec.match
+    if not selects(match.object_selector, workload.labels):
+        return False
+    selector = match.namespace_selector
+    if selector.match_labels or selector.match_expressions:
+        if unknown is not None:
+            raise unknown
+        if namespace is None or not selects(selector, namespace.labels):
+            return False
+    return conditions_hold(compiled, request=request, namespace=namespace, image=image, reference=reference)
+
+
+def _parsed(image: ImageUse) -> tuple[Reference | None, InputError | None]:
+    try:
+        return Reference.parse(image.text), None
+    except InputError as exc:
+        return None, exc
+
+
+def _is_mirror_pod(request: AdmissionRequest, workload: Workload) -> bool:
+    """A static pod's picture in the API, made by the kubelet of the very node that it runs on."""
+    spec, metadata = request.object.get("spec"), request.object.get("metadata")
+    if not (workload.is_pod and isinstance(spec, dict) and isinstance(metadata, dict)):
+        return False
+    node = spec.get("nodeName")
+    annotations = metadata.get("annotations") or {}
+    return (
+        bool(node)
+        and request.user.username == f"system:node:{node}"
+        and "system:nodes" in request.user.groups
+        and isinstance(annotations, dict)
+        and _MIRROR_ANNOTATION in annotations
+    )
