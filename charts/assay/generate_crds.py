@@ -33,6 +33,9 @@ MAX_AUTHORITIES = 32
 MAX_IMAGES = 64
 MAX_RULES = 64
 
+NAME = "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+IDENTIFIER = "^[A-Za-z_][A-Za-z0-9_]*$"  # CEL's
+
 
 def text(description: str, *, longest: int, shortest: int = 0, **more: Any) -> Schema:
     """A string of bounded length. `more`: pattern, enum, default, format."""
@@ -101,7 +104,7 @@ def exactly_one(*fields: str) -> Schema:
 
 def name(description: str, *, longest: int = MAX_LABEL) -> Schema:
     """A name within a policy: what messages call the thing."""
-    return text(description, shortest=1, longest=longest, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
+    return text(description, shortest=1, longest=longest, pattern=NAME)
 
 
 def named(description: str, *, default: str | None = None) -> Schema:
@@ -164,14 +167,16 @@ def selector(description: str) -> Schema:
     ) | {"x-kubernetes-map-type": "atomic"}
 
 
-def expressions(description: str, item: str, *, most: int = MAX_RULES) -> Schema:
+def expressions(description: str, item: str, *, pattern: str = NAME, most: int = MAX_RULES) -> Schema:
     """A list of named CEL expressions."""
     return listing(
         description,
         record(
             item,
             {
-                "name": name("Name, as messages and other expressions use it."),
+                "name": text(
+                    "Name, as messages and other expressions use it.", shortest=1, longest=MAX_LABEL, pattern=pattern
+                ),
                 "expression": text("CEL expression.", shortest=1, longest=MAX_EXPRESSION),
             },
             required=("name", "expression"),
@@ -236,10 +241,9 @@ KEYLESS = record(
         "identities": listing("Any one of these identities suffices.", IDENTITY, least=1, most=64),
         "trustRootRef": named("The TrustRoot that certificates and logs are checked against.", default="public-good"),
         "signedCertificateTimestamp": choice(
-            "Whether the certificate must prove that it is in a certificate transparency log.",
+            "Whether the certificate must prove that it is in a certificate transparency log. Default: Required.",
             "Required",
             "Ignore",
-            default="Required",
         ),
     },
     required=("identities",),
@@ -451,13 +455,12 @@ POLICY_SPEC = record(
             longest=16,
             pattern="^[0-9]+(ms|s|m|h|d)$",
         ),
-        "cryptography": choice(
-            "Algorithms and key sizes that count: Default, or FIPS (FIPS 186-5 and SHA-2 only).", "Default", "FIPS"
-        ),
         "authorities": listing("Who may sign.", AUTHORITY, most=MAX_AUTHORITIES, key="name"),
         "signatures": SIGNATURES,
         "attestations": listing("Attestations that the image must have.", ATTESTATION, most=32, key="name"),
-        "variables": expressions("CEL expressions that others may use as variables.NAME.", "One variable."),
+        "variables": expressions(
+            "CEL expressions that others may use as variables.NAME.", "One variable.", pattern=IDENTIFIER
+        ),
         "validations": listing("Rules over verified evidence; all must be true.", VALIDATION, most=MAX_RULES),
         "auditAnnotations": listing(
             "Annotations for the API server's audit log.",

@@ -170,6 +170,7 @@ def _authority(fields: Fields) -> Authority:
 
 def _keyless(fields: Fields) -> KeylessAuthority:
     reference = fields.node("trustRootRef")
+    fields.not_supported("signedCertificateTimestamp", "certificates without a proof of their own log")
     default = KeylessAuthority(identities=()).trust_root
     authority = KeylessAuthority(
         identities=tuple(_identity(node) for node in fields.nodes("identities")),
