@@ -169,9 +169,12 @@ class Fields:
             return []
         return value
 
-    def not_supported(self, name: str, what: str) -> None:
-        """A field of the API that this version does not carry out: given, it is refused and never ignored."""
-        if self.has(name) and self.raw(name) not in ([], {}, ""):
+    def not_supported(self, name: str, what: str, *, unless: str = "") -> None:
+        """A field of the API that this version does not carry out: given, it is refused and never ignored.
+
+        `unless` is the one value that asks for what is done anyway.
+        """
+        if self.has(name) and self.raw(name) not in ([], {}, unless):
             self.problem(NOT_SUPPORTED_YET, f"is not supported yet ({what}); remove it", name)
 
     def close(self) -> None:

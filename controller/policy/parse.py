@@ -93,8 +93,8 @@ def _spec(fields: Fields) -> PolicySpec:
     if spec.platforms is not Platforms.INDEX:
         fields.problem(NOT_SUPPORTED_YET, f"{spec.platforms} is not supported yet; only Index is", "platforms")
     fields.not_supported("auditAnnotations", "audit annotations of a policy's own")
-    fields.not_supported("source", "evidence in another repository")
     fields.not_supported("grace", "a grace period of the policy's own")
+    fields.not_supported("cryptography", "a cryptographic profile", unless="Default")
     fields.close()
     return spec
 
@@ -176,6 +176,7 @@ def _keyless(fields: Fields) -> KeylessAuthority:
         identities=tuple(_identity(node) for node in fields.nodes("identities")),
         trust_root=reference.text("name", default),
     )
+    fields.not_supported("signedCertificateTimestamp", "certificates without one", unless="Required")
     reference.close()
     fields.close()
     return authority

@@ -1,0 +1,152 @@
+"""Says in plain sentences what a requirement asked for, what was found, and what to do. Read by people at a denial."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+from controller.model.decision import Reason
+from controller.model.evidence import Proof, Rejection, VerifiedAttestation, VerifiedSignature
+from controller.model.policy import (
+    AttestationRequirement,
+    Authority,
+    Distinct,
+    Identity,
+    Policy,
+    SignatureRequirement,
+)
+
+MAX_FOUND = 8  # sentences about what was found; more are counted
+MAX_SENTENCE = 300  # characters of one sentence: names in it come from outside
+
+
+def signatures(
+    policy: Policy,
+    requirement: SignatureRequirement,
+    *,
+    count: int,
+    counting: Sequence[VerifiedSignature],
+    rejections: Sequence[Rejection],
+) -> Reason:
+    """Why `signatures` is not met: `count` of `requirement.minimum` were there."""
+    who = _authorities(policy, requirement.authorities)
+    by = "different authorities" if requirement.distinct is Distinct.AUTHORITY else "different signers"
+    expected = f"{_number(requirement.minimum, 'signature')}{f' by {by}' if requirement.minimum > 1 else ''} of {who}"
+    found = [f"a signature by {p.signer.identity} counts for {p.authority}" for p in _proofs(counting)]
+    found += _sentences(rejections)
+    if count:
+        code, message = "SignaturesTooFew", f"{count} of {requirement.minimum} required signatures are there"
+    elif rejections:
+        code, message = "SignatureNotTrusted", "no signature that was found counts"
+    else:
+        code, message = "SignatureMissing", "the image has no signature"
+    return Reason(
+        code=code,
+        rule="signatures",
+        message=message,
+        expected=expected,
+        found=_bounded(found) or ("nothing",),
+        fix=_signing_fix(policy, requirement.authorities),
+    )
+
+
+def attestations(
+    policy: Policy,
+    requirement: AttestationRequirement,
+    *,
+    count: int,
+    met: Sequence[VerifiedAttestation],
+    others: Sequence[VerifiedAttestation],
+    rejections: Sequence[Rejection],
+) -> Reason:
+    """Why one entry of `attestations` is not met. `others` were verified and are of another type."""
+    who = _authorities(policy, requirement.authorities)
+    found = [f"{_attestation(a)} counts" for a in met]
+    found += [f"{_attestation(a)} is of another type" for a in others]
+    found += _sentences(rejections)
+    if count:
+        code, message = "AttestationsTooFew", f"{count} of {requirement.minimum} required attestations are there"
+    elif rejections or others:
+        code, message = "AttestationNotTrusted", f"no attestation that was found is a trusted {requirement.type}"
+    else:
+        code, message = "AttestationMissing", f"the image has no {requirement.type} attestation"
+    return Reason(
+        code=code,
+        rule=f"attestations[{requirement.name}]",
+        message=message,
+        expected=f"{_number(requirement.minimum, f'{requirement.type} attestation')} of {who}",
+        found=_bounded(found) or ("nothing",),
+        fix=f"attest it to this digest with {who} (cosign attest), or ask the owner of {policy.identity}",
+    )
+
+
+def authority(authority_: Authority) -> str:
+    """An authority as people know it: its name, and its key's fingerprint or its identities."""
+    if authority_.key is not None:
+        return f"{authority_.name} (key {_fingerprint(authority_.key.pem)})"
+    if authority_.keyless is not None:
+        identities = authority_.keyless.identities
+        more = f" or {len(identities) - 1} more" if len(identities) > 1 else ""
+        return f"{authority_.name} ({_identity(identities[0]) if identities else 'nobody'}{more})"
+    return authority_.name
+
+
+def _authorities(policy: Policy, names: Sequence[str]) -> str:
+    known = {a.name: a for a in policy.spec.authorities}
+    return " or ".join(authority(known[name]) for name in names if name in known) or "nobody"
+
+
+def _identity(identity: Identity) -> str:
+    subject = identity.subject if identity.subject is not None else f"a subject like {identity.subject_reg_exp}"
+    issuer = identity.issuer if identity.issuer is not None else f"an issuer like {identity.issuer_reg_exp}"
+    return f"{subject} by {issuer}"
+
+
+def _fingerprint(pem: str) -> str:
+    try:
+        key = load_pem_public_key(pem.encode())
+    except ValueError:
+        return "unreadable"
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"sha256:{hashlib.sha256(der).hexdigest()[:16]}…"
+
+
+def _signing_fix(policy: Policy, names: Sequence[str]) -> str:
+    known = {a.name: a for a in policy.spec.authorities}
+    chosen = [known[name] for name in names if name in known]
+    if chosen and all(a.key is not None for a in chosen):
+        how = f"sign this digest with the key of {' or '.join(a.name for a in chosen)} (cosign sign --key)"
+    else:
+        how = f"release this digest through {' or '.join(a.name for a in chosen)}, which signs it (cosign sign)"
+    return f"{how}, or deploy a digest that is signed"
+
+
+def _attestation(attestation: VerifiedAttestation) -> str:
+    return f"an attestation {attestation.predicate_type} by {attestation.proof.signer.identity}"
+
+
+def _proofs(counting: Iterable[VerifiedSignature]) -> Iterator[Proof]:
+    return (signature.proof for signature in counting)
+
+
+def _sentences(rejections: Iterable[Rejection]) -> list[str]:
+    """One sentence for each artefact: where it is and why it did not count, for each authority that differs."""
+    ordered = sorted(rejections, key=lambda r: (r.location, str(r.artifact), r.authority, r.code))
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for rejection in ordered:
+        messages = reasons.setdefault((rejection.location, str(rejection.artifact)), [])
+        if rejection.message not in messages:
+            messages.append(rejection.message)
+    return [f"{location or artifact}: {'; '.join(messages)}" for (location, artifact), messages in reasons.items()]
+
+
+def _bounded(found: Iterable[str]) -> tuple[str, ...]:
+    unique = list(dict.fromkeys(found))
+    shown = tuple(s if len(s) <= MAX_SENTENCE else s[: MAX_SENTENCE - 1] + "…" for s in unique[:MAX_FOUND])
+    return shown if len(unique) <= MAX_FOUND else (*shown, f"and {len(unique) - MAX_FOUND} more")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
