@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -102,7 +102,7 @@ class Resolutions:
         key = (f"{reference.name}@{reference.digest}" if reference.digest else str(reference), access.scope(reference))
         known = self._memory.get(key)
         if known is not None:
-            return _given(known[0])
+            return replace(_given(known[0]), reference=reference)
 
         async def work(own: Deadline) -> ResolvedImage:
             try:
@@ -116,7 +116,13 @@ class Resolutions:
             return found
 
         doing = f"asking {reference.registry} what {reference.name} is"
-        return await self._flights.join(key, work, deadline=deadline, doing=doing)
+        found = await self._flights.join(key, work, deadline=deadline, doing=doing)
+        return replace(found, reference=reference)
+
+    def put(self, image: ResolvedImage, *, access: RegistryAccess) -> None:
+        """Remember what a digest names, learnt from its tag: `validate` asks by digest a moment later."""
+        key = (f"{image.reference.name}@{image.digest}", access.scope(image.reference))
+        self._memory.put(key, image, fresh=_FOREVER, usable=_FOREVER, weight=512 + 128 * len(image.platforms))
 
     async def close(self) -> None:
         """End what is under way."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from controller.errors import AssayError, NotFound, Unavailable
+from controller.errors import AssayError, Unavailable
 from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
@@ -79,17 +79,7 @@ class Judge:
             kind = ErrorKind.UNAVAILABLE if isinstance(exc, Unavailable) else ErrorKind.UNACCEPTABLE
             evaluation = _error(covered, compiled, (_reason(exc, "evidence" if resolved else "image"),), kind, resolved)
             return Judged(evaluation, compiled, resolved, evidence, assessment, roots)
-        evaluation = Evaluation(
-            image=covered.image,
-            digest=resolved.digest,
-            policy=compiled.policy.identity,
-            actions=compiled.policy.spec.validation_actions,
-            failure_policy=compiled.policy.spec.failure_policy,
-            digest_mode=mode,
-            outcome=outcome,
-            reasons=reasons,
-            error_kind=kind,
-        )
+        evaluation = _evaluation(covered, compiled, outcome=outcome, reasons=reasons, kind=kind, resolved=resolved)
         return Judged(evaluation, compiled, resolved, evidence, assessment, roots)
 
     async def evidence(
@@ -178,7 +168,7 @@ def _error(
     kind: ErrorKind,
     resolved: ResolvedImage | None = None,
 ) -> Evaluation:
-    return _evaluation(covered, compiled, Outcome.ERROR, reasons, kind, resolved)
+    return _evaluation(covered, compiled, outcome=Outcome.ERROR, reasons=reasons, kind=kind, resolved=resolved)
 
 
 def _violated(
@@ -187,16 +177,17 @@ def _violated(
     reasons: tuple[Reason, ...],
     resolved: ResolvedImage | None = None,
 ) -> Evaluation:
-    return _evaluation(covered, compiled, Outcome.VIOLATED, reasons, None, resolved)
+    return _evaluation(covered, compiled, outcome=Outcome.VIOLATED, reasons=reasons, resolved=resolved)
 
 
 def _evaluation(
     covered: Covered,
     compiled: CompiledPolicy,
+    *,
     outcome: Outcome,
     reasons: tuple[Reason, ...],
-    kind: ErrorKind | None,
-    resolved: ResolvedImage | None,
+    kind: ErrorKind | None = None,
+    resolved: ResolvedImage | None = None,
 ) -> Evaluation:
     return Evaluation(
         image=covered.image,

@@ -16,10 +16,10 @@ same way through the same steps, each of which is a module of its own or a port:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from controller import images, telemetry
@@ -27,6 +27,7 @@ from controller.errors import AssayError
 from controller.model.deadline import Deadline
 from controller.model.decision import Decision, NoMatch, Verdict
 from controller.model.policy import DigestMode
+from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest, Workload
 from controller.review import leaf
 from controller.review.caches import Evidences, Resolutions, Verdicts
@@ -39,6 +40,15 @@ from controller.settings import ReviewSettings
 
 UNEVALUATED = Decision(Verdict.ALLOW, message="", warnings=(), audit=(), flags=(), evaluations=())
 """The answer to a request that changes no image: allowed, and nothing to record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """A decision and what led to it."""
+
+    decision: Decision
+    judged: tuple[Judged, ...]
+    scope: Scope
 
 
 class Pipeline:
@@ -85,30 +95,30 @@ class Pipeline:
         Raises `InputError` for an object that cannot be read, `NotReady`, and `RecordingFailed`: none is an allow.
         """
         began = time.perf_counter_ns()
-        # extract
         workload = images.extract(request)
         if untouched(request, workload) or (not workload.is_pod and self._templates is Templates.IGNORE):
             return UNEVALUATED
-        # match
-        reviewed = await self._scope(request, workload, deadline)
-        # resolve, discover, verify, evaluate: each image under each policy, all side by side
-        judged = await self._judge_all(reviewed, deadline.earlier(self._settings.answer_reserve))
-        # decide
-        decision = decide(
-            (one.evaluation for one in judged),
-            images=workload.changed,
-            no_match=self._no_match,
-            subject=Subject(
-                title=f"{workload.kind} {workload.namespace}/{workload.name}",
-                record=leaf.record_id(request),
-                softened=softened(request, workload, self._templates),
-            ),
-        )
-        _count(decision, len(workload.changed))
-        # record
+        reviewed = await self.review(request, workload, deadline=deadline)
+        _count(reviewed.decision, len(workload.changed))
         if not request.dry_run:
-            await self._record(decision, judged, reviewed, began, deadline)
-        return decision
+            await self._record(reviewed, began, deadline)
+        return reviewed.decision
+
+    async def review(self, request: AdmissionRequest, workload: Workload, *, deadline: Deadline) -> Reviewed:
+        """The decision with everything that led to it, unrecorded: what `validate` and the CLI share."""
+        # match
+        around = await self._scope(request, workload, deadline)
+        # resolve, discover, verify, evaluate: each image under each policy, all side by side
+        judged = await self._judge_all(around, deadline.earlier(self._settings.answer_reserve))
+        # decide
+        subject = Subject(
+            title=f"{workload.kind} {workload.namespace}/{workload.name}",
+            record=leaf.record_id(request),
+            softened=softened(request, workload, self._templates),
+        )
+        evaluations = (one.evaluation for one in judged)
+        decision = decide(evaluations, images=workload.changed, no_match=self._no_match, subject=subject)
+        return Reviewed(decision, judged, around)
 
     async def close(self) -> None:
         """End what is under way in the background."""
@@ -144,13 +154,15 @@ class Pipeline:
             resolved = await self._resolutions.get(reference, access=reviewed.access, deadline=deadline)
         except AssayError:
             return ()  # `validate` meets the same error and says it
-        self._warm(covered, reviewed)
+        pinned = Reference.parse(reference.pinned(resolved.digest))
+        self._resolutions.put(replace(resolved, reference=pinned), access=reviewed.access)
+        self._warm(replace(covered, reference=pinned), reviewed)
         if reference.digest is not None:
             return ()
         path = covered.image.path
         return (
             {"op": "test", "path": path, "value": covered.image.text},
-            {"op": "replace", "path": path, "value": reference.pinned(resolved.digest)},
+            {"op": "replace", "path": path, "value": pinned.text},
         )
 
     def _warm(self, covered: Covered, reviewed: Scope) -> None:
@@ -166,19 +178,17 @@ class Pipeline:
         self._warming.add(task)
         task.add_done_callback(self._warming.discard)
 
-    async def _record(
-        self, decision: Decision, judged: tuple[Judged, ...], reviewed: Scope, began: int, deadline: Deadline
-    ) -> None:
+    async def _record(self, reviewed: Reviewed, began: int, deadline: Deadline) -> None:
         context = leaf.Context(
-            request=reviewed.request,
-            workload=reviewed.workload,
-            namespace=reviewed.namespace,
+            request=reviewed.scope.request,
+            workload=reviewed.scope.workload,
+            namespace=reviewed.scope.namespace,
             cluster=self._settings.cluster_name,
             decided_at=self._clock(),
             latency_us=(time.perf_counter_ns() - began) // 1000,
             salt=secrets.token_hex(16),
         )
-        content, blobs = leaf.build(decision, judged, context)
+        content, blobs = leaf.build(reviewed.decision, reviewed.judged, context)
         try:
             await self._recorder.record(content, blobs=blobs, deadline=deadline)
         except AssayError:

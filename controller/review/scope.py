@@ -1,8 +1,7 @@
 """*extract* and *match*: what a request is about, and which policies are about each of its images. Pure but for one
 question to the API server, when a namespace is newer than the snapshot.
 
-A policy whose selectors or conditions cannot be told apart from *matching* is `undecided`: its evaluation is an Error. It
-is never taken for unmatched.
+A policy of which it cannot be told whether it matches is `undecided`: its evaluation is an Error, never *unmatched*.
 """
 
 from __future__ import annotations
@@ -52,8 +51,10 @@ class Covered:
 
     @property
     def digest_mode(self) -> DigestMode:
-        """The strictest `digest` of the policies with Deny, or of all where none denies: a Warn policy decides nothing
-        for a Deny one (guarantee 7)."""
+        """The strictest `digest` of the policies with Deny, or of all where none denies.
+
+        A Warn policy decides nothing for a Deny one (guarantee 7).
+        """
         policies = (*self.policies, *(compiled for compiled, _ in self.undecided))
         modes = [c.policy.spec.digest for c in policies if Action.DENY in c.policy.spec.validation_actions] or [
             c.policy.spec.digest for c in policies
@@ -113,12 +114,16 @@ async def scope(
         snapshot=snapshot,
         namespace=namespace,
         access=snapshot.access(workload),
-        covered=tuple(_cover(image, request, workload, snapshot, namespace, unknown) for image in workload.changed),
+        covered=tuple(
+            _cover(image, request=request, workload=workload, snapshot=snapshot, namespace=namespace, unknown=unknown)
+            for image in workload.changed
+        ),
     )
 
 
 def _cover(
     image: ImageUse,
+    *,
     request: AdmissionRequest,
     workload: Workload,
     snapshot: Snapshot,
@@ -134,32 +139,27 @@ def _cover(
     policies, undecided = [], []
     for compiled in candidates:
         try:
-            if _about(compiled, image, reference, request, workload, namespace, unknown):
+            if _selected(compiled, workload, namespace, unknown) and conditions_hold(
+                compiled, request=request, namespace=namespace, image=image, reference=reference
+            ):
                 policies.append(compiled)
         except AssayError as exc:
             undecided.append((compiled, exc))
     return Covered(image, reference, malformed, tuple(policies), tuple(undecided))
 
 
-def _about(
-    compiled: CompiledPolicy,
-    image: ImageUse,
-    reference: Reference | None,
-    request: AdmissionRequest,
-    workload: Workload,
-    namespace: Namespace | None,
-    unknown: AssayError | None,
+def _selected(
+    compiled: CompiledPolicy, workload: Workload, namespace: Namespace | None, unknown: AssayError | None
 ) -> bool:
     match = compiled.policy.spec.match
     if not selects(match.object_selector, workload.labels):
         return False
     selector = match.namespace_selector
-    if selector.match_labels or selector.match_expressions:
-        if unknown is not None:
-            raise unknown
-        if namespace is None or not selects(selector, namespace.labels):
-            return False
-    return conditions_hold(compiled, request=request, namespace=namespace, image=image, reference=reference)
+    if not (selector.match_labels or selector.match_expressions):
+        return True
+    if unknown is not None:
+        raise unknown
+    return namespace is not None and selects(selector, namespace.labels)
 
 
 def _parsed(image: ImageUse) -> tuple[Reference | None, InputError | None]:

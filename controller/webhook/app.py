@@ -1,0 +1,156 @@
+"""HTTP in front of the pipeline: bytes to an AdmissionRequest, a decision to bytes, and every failure to a refusal.
+
+Nothing here decides. What cannot be read is 400 or 413, what cannot be judged or recorded is a refusal with its cause;
+there is no path from an exception to an allow.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from fastapi import FastAPI, Request, Response
+
+from controller import admission, telemetry
+from controller.errors import AssayError, InputError, NotReady, TooLarge
+from controller.model.deadline import Deadline
+from controller.model.workload import AdmissionRequest
+from controller.review.pipeline import Pipeline
+from controller.settings import WebhookSettings
+
+log = logging.getLogger(__name__)
+
+MAX_TIMEOUT = 30.0  # seconds; the API server's own bound on `timeoutSeconds`
+NETWORK_SHARE = 0.95  # of the API server's time; the rest is for the way there and back
+_TIMEOUT = re.compile(r"(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?")
+
+
+class Readiness(Protocol):
+    """Whether this replica may judge."""
+
+    def check(self) -> None:
+        """Raise `NotReady` saying what is missing."""
+        ...
+
+
+def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Readiness) -> FastAPI:
+    """The ASGI application of the webhook role."""
+    app = FastAPI(title="Assay webhook", docs_url=None, redoc_url=None, openapi_url=None)
+    under_way = 0
+
+    async def answer(
+        request: Request, endpoint: str, review: Callable[[AdmissionRequest, Deadline], Awaitable[dict[str, Any]]]
+    ) -> Response:
+        nonlocal under_way
+        began = time.perf_counter()
+        if under_way >= settings.webhook_max_reviews:
+            return _problem(429, "TooManyReviews", "more reviews are under way than webhook_max_reviews allows")
+        under_way += 1
+        telemetry.REVIEWS_UNDER_WAY.set(under_way)
+        verdict = "Refused"
+        try:
+            deadline = Deadline.after(NETWORK_SHARE * _timeout(request.query_params.get("timeout"), settings))
+            parsed = admission.parse_review(await _body(request, settings.webhook_max_body_bytes))
+            content = await _review(parsed, deadline, review)
+            verdict = "Allow" if content["response"]["allowed"] else "Deny"
+            return Response(json.dumps(content), media_type="application/json")
+        except TooLarge as exc:
+            return _problem(413, exc.code, exc.message)
+        except InputError as exc:
+            return _problem(400, exc.code, exc.message)
+        finally:
+            under_way -= 1
+            telemetry.REVIEWS_UNDER_WAY.set(under_way)
+            telemetry.REVIEWS.labels(endpoint, verdict).inc()
+            telemetry.REVIEW_SECONDS.labels(endpoint).observe(time.perf_counter() - began)
+
+    async def mutate(request: AdmissionRequest, deadline: Deadline) -> dict[str, Any]:
+        readiness.check()
+        return admission.patch_response(request.uid, await pipeline.mutate(request, deadline=deadline))
+
+    async def validate(request: AdmissionRequest, deadline: Deadline) -> dict[str, Any]:
+        readiness.check()
+        return admission.decision_response(request.uid, await pipeline.validate(request, deadline=deadline))
+
+    @app.post("/mutate")
+    async def mutate_endpoint(request: Request) -> Response:
+        return await answer(request, "mutate", mutate)
+
+    @app.post("/validate")
+    async def validate_endpoint(request: Request) -> Response:
+        return await answer(request, "validate", validate)
+
+    @app.get("/livez")
+    async def livez() -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        try:
+            readiness.check()
+        except NotReady as exc:
+            return _problem(503, exc.code, exc.message)
+        return Response("ok\n", media_type="text/plain")
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(telemetry.exposition(), media_type=telemetry.CONTENT_TYPE)
+
+    return app
+
+
+async def _review(
+    request: AdmissionRequest,
+    deadline: Deadline,
+    review: Callable[[AdmissionRequest, Deadline], Awaitable[dict[str, Any]]],
+) -> dict[str, Any]:
+    try:
+        return await review(request, deadline)
+    except InputError:
+        raise
+    except AssayError as exc:
+        log.warning("refused a review of %s %s/%s: %s", request.kind, request.namespace, request.name, exc)
+        return admission.refusal_response(
+            request.uid, code=503, reason="ServiceUnavailable", message=f"Assay could not decide: {exc}. Try again."
+        )
+    except Exception:  # the last line: a fault of Assay's own refuses, it never allows
+        log.exception("a review of %s %s/%s failed", request.kind, request.namespace, request.name)
+        message = "Assay could not decide: InternalError: a fault of its own, which its log describes"
+        return admission.refusal_response(request.uid, code=500, reason="InternalError", message=message)
+
+
+async def _body(request: Request, bound: int) -> bytes:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise InputError("ContentTypeUnsupported", "the body must be application/json")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise InputError("ContentEncodingUnsupported", "the body must not be compressed")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > bound:
+            raise TooLarge("BodyTooLarge", f"the body has more than {bound} bytes (bound: webhook_max_body_bytes)")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _timeout(text: str | None, settings: WebhookSettings) -> float:
+    """The API server's `timeout` query parameter, a Go duration such as `10s` or `1m30s`, in seconds."""
+    if text is None:
+        return float(settings.webhook_timeout)
+    match = _TIMEOUT.fullmatch(text)
+    if not match or not text:
+        raise InputError("TimeoutMalformed", "the timeout parameter must be a duration such as 10s")
+    seconds = 60 * int(match[1] or 0) + float(match[2] or 0)
+    if not 0 < seconds <= MAX_TIMEOUT:
+        raise InputError("TimeoutMalformed", f"the timeout parameter must be between 0 and {MAX_TIMEOUT:g} seconds")
+    return seconds
+
+
+def _problem(status: int, code: str, message: str) -> Response:
+    return Response(f"{code}: {message}\n", status_code=status, media_type="text/plain")

@@ -1,0 +1,90 @@
+"""uvicorn as a part of Assay: started and stopped by the composition root, with TLS that can be renewed in place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from controller.errors import ConfigurationError
+
+STOP_GRACE = 10  # seconds in which reviews under way may end
+
+
+class _Embedded(uvicorn.Server):
+    """Signals belong to the composition root, not to one of its servers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server:
+    """One listening HTTPS server on the running event loop."""
+
+    def __init__(self, app: FastAPI, *, host: str, port: int, certificate: Path, key: Path) -> None:
+        self._certificate, self._key = certificate, key
+        self._listener = _listen(host, port)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+            timeout_graceful_shutdown=STOP_GRACE,
+            http="httptools",
+        )
+        self._server = _Embedded(config)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Listen. Returns when connections are accepted."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise ConfigurationError("ServerNotStarted", "the HTTPS server stopped while it was being started")
+            await asyncio.sleep(0.01)
+
+    async def serve(self) -> None:
+        """Wait until the server stops."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    def renew(self) -> None:
+        """Use the certificate files as they are now, for connections made from now on."""
+        context = self._server.config.ssl
+        if context is not None:
+            context.load_cert_chain(self._certificate, self._key)
+
+    async def stop(self) -> None:
+        """Take no more connections, let reviews under way end, and return."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        listener.close()
+        raise ConfigurationError("AddressUnavailable", f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+    return listener
