@@ -1,0 +1,78 @@
+# Everything works from a fresh clone by itself: each target makes what it needs.
+# Needs: Python >= 3.11 with venv, GNU make; `make test` also a C-free Go >= 1.26 or none at all (it comes as a package).
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+INSTALL = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra postgresql --group build pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench fmt lock tools tools-fixtures fixtures docs clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Assay needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.uv: $(BIN)/python
+	@command -v uv >/dev/null 2>&1 || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+$(VENV)/.runtime: requirements.lock pyproject.toml $(VENV)/.uv
+	@echo "installing requirements.lock into $(VENV)"
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.development: requirements-dev.lock pyproject.toml $(VENV)/.uv
+	@echo "installing requirements-dev.lock into $(VENV)"
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.runtime
+
+setup: $(VENV)/.development ## Make .venv with everything for development
+
+demo: $(VENV)/.runtime ## Run the main job on recorded images: no cluster, no Go, no Docker
+	@$(BIN)/assay demo
+
+tools: $(VENV)/.development ## Build the real programs that the tests run (kube-apiserver, cosign, …), once
+	@$(BIN)/python tests/tools/build.py
+
+tools-fixtures: $(VENV)/.development ## Build what only makes fixtures as well (Fulcio, Rekor, timestamp authority)
+	@$(BIN)/python tests/tools/build.py --fixtures
+
+fixtures: tools tools-fixtures ## Record the fixtures and the demo's images anew with the real tools
+	@$(BIN)/python tests/fixtures/record.py
+
+check: $(VENV)/.development ## Lint, types, layers, chart and generated pages
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python charts/assay/generate_crds.py --check
+	@$(BIN)/python tests/tools/helm.py lint --strict charts/assay
+
+test: check tools ## Run every check and every test
+	@$(BIN)/python -m pytest tests/unit tests/contract tests/security tests/e2e
+
+bench: $(VENV)/.development tools ## Measure speed and size; prints a table and writes JSON
+	@$(BIN)/python -m tests.bench
+
+fmt: $(VENV)/.development ## Format and mend what can be mended by itself
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+docs: $(VENV)/.development ## Generate the reference pages from the code
+	@$(BIN)/python docs/generate.py
+
+lock: $(VENV)/.uv ## Resolve the locks anew, with hashes and without addresses
+	@$(COMPILE) --upgrade --output-file requirements.lock
+	@$(COMPILE) --upgrade --group dev --output-file requirements-dev.lock
+
+clean: ## Remove what was made inside the checkout (the tools' cache stays)
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
