@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.cosign import Cosign, KeyPair
 from tests.support.kubernetes import ApiServer, User
+from tests.support.processes import ServerError, running
 from tests.support.registry import Registry, run_registry
 from tests.support.tools import CommandError, run_tool
 
@@ -167,3 +168,23 @@ def test_cosign_still_writes_its_older_layout(registry: Registry, cosign: Cosign
 
 def test_helm_is_there_for_the_chart() -> None:
     assert run_tool("helm", "version", "--short").startswith("v4.")
+
+
+def test_a_server_that_ends_early_fails_with_its_log(tmp_path: Path) -> None:
+    command = ["sh", "-c", "echo no such flag; exit 3"]
+    with (
+        pytest.raises(ServerError, match=r"broken ended with status 3:\nno such flag"),
+        running(command, name="broken", log=tmp_path / "log", ready=lambda: False),
+    ):
+        pass
+
+
+def test_a_server_that_never_answers_is_stopped(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    command = ["sh", "-c", f"echo $$ > {pid}; exec sleep 600"]
+    with (
+        pytest.raises(ServerError, match="until silent answers, in vain"),
+        running(command, name="silent", log=tmp_path / "log", ready=lambda: False, timeout=1),
+    ):
+        pass
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()

@@ -25,6 +25,7 @@ from tests.support.processes import Server, answers, free_port, running, wait_un
 from tests.support.tools import CommandError, hermetic_environment, tool
 
 KUBECTL_TIMEOUT = 60  # seconds for one kubectl; an admission alone may take thirty
+STOP_TIMEOUT = 1  # seconds for a part to end: kube-apiserver else waits for every open watch, and nothing is to survive
 REQUEST_TIMEOUT = 60  # seconds for one request of our own
 JSON = Mapping[str, Any]
 
@@ -298,7 +299,9 @@ class ApiServer:
         self, command: Sequence[str | Path], name: str, *, ready: Callable[[], bool]
     ) -> contextlib.AbstractContextManager[Server]:
         log = self.folder / f"{name}.log"
-        return running(command, name=name, log=log, ready=ready, environment=self._environment)
+        return running(
+            command, name=name, log=log, ready=ready, environment=self._environment, stop_timeout=STOP_TIMEOUT
+        )
 
     def _is_ready(self) -> bool:
         # Ready, and past the first seconds in which it still makes its own namespaces.

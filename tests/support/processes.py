@@ -45,12 +45,12 @@ class Server:
         """The last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
 
-    def stop(self) -> None:
-        """Ask the program to end, and kill it when it does not. Does nothing when it has ended."""
+    def stop(self, *, timeout: float = STOP_TIMEOUT) -> None:
+        """Ask the program to end, and kill it after `timeout` seconds. Does nothing when it has ended."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(STOP_TIMEOUT)
+                self.process.wait(timeout)
             except subprocess.TimeoutExpired:
                 self.kill()
 
@@ -114,13 +114,14 @@ def running(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     timeout: float = READY_TIMEOUT,
+    stop_timeout: float = STOP_TIMEOUT,
 ) -> Iterator[Server]:
-    """`start` a server for the length of a `with` block."""
+    """`start` a server for the length of a `with` block; at its end it is given `stop_timeout` seconds."""
     server = start(command, name=name, log=log, ready=ready, environment=environment, folder=folder, timeout=timeout)
     try:
         yield server
     finally:
-        server.stop()
+        server.stop(timeout=stop_timeout)
 
 
 def wait_until(
