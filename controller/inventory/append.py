@@ -1,0 +1,143 @@
+"""One group of records in one transaction: blobs, leaves, projections. Pure SQL, no threads.
+
+Returning from `append` promises nothing yet; the caller's commit does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from controller.errors import RecordingFailed
+from controller.inventory import projections, tables
+from controller.inventory.dialect import upsert
+from controller.inventory.projections import Appended, Projection, Remembered
+from controller.model.reference import Digest
+
+LOOKUP = 500  # names in one IN list
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one caller wants durable: a leaf, read, and the raw bytes that it handed over."""
+
+    projection: Projection
+    blobs: Mapping[str, bytes]
+
+
+@dataclass(slots=True)
+class Group:
+    """What a transaction did: true only once it is committed.
+
+    `refused` are records, by their index, that were left out of it, each with its error; all others are in it, or were
+    recorded before.
+    """
+
+    refused: dict[int, RecordingFailed]
+    remember: dict[Any, Any]
+
+
+def append(connection: Connection, records: Sequence[Record], *, now: datetime, remembered: Remembered) -> Group:
+    """Write the records that are not there yet, in the caller's transaction."""
+    group = Group(refused={}, remember={})
+    absent = _write_blobs(connection, records, group, now=now, remembered=remembered)
+    for index, record in enumerate(records):
+        missing = absent.intersection(record.projection.blobs)
+        if missing and index not in group.refused:
+            group.refused[index] = RecordingFailed(
+                "BlobMissing", f"the decision names {min(missing)}, whose bytes were neither handed over nor recorded"
+            )
+    appended = _write_leaves(
+        connection, [r.projection for index, r in enumerate(records) if index not in group.refused], now
+    )
+    group.remember |= projections.write(connection, appended, remembered)
+    return group
+
+
+def _write_blobs(
+    connection: Connection, records: Sequence[Record], group: Group, *, now: datetime, remembered: Remembered
+) -> set[str]:
+    """Store what is new. Returns the digests that records name and the database does not have."""
+    named = {digest for record in records for digest in (*record.projection.blobs, *record.blobs)}
+    unknown = {digest for digest in named if not remembered.covers(_blob_key(digest), (now, now))}
+    if not unknown:
+        return set()
+    present = _present(connection, unknown)
+    new: dict[str, bytes] = {}
+    for index, record in enumerate(records):
+        for digest, content in record.blobs.items():
+            if digest in present or digest in new:
+                continue
+            if str(Digest.of(content)) == digest:
+                new[digest] = content
+            else:
+                group.refused[index] = RecordingFailed("BlobMismatch", f"bytes handed over as {digest} are not that")
+    if new:
+        connection.execute(
+            upsert(connection, tables.blob).on_conflict_do_nothing(index_elements=["digest"]),
+            [
+                {"digest": digest, "size": len(content), "content": content, "recorded_at": now}
+                for digest, content in sorted(new.items())
+            ],
+        )
+    group.remember |= {_blob_key(digest): (now, now) for digest in present | new.keys()}
+    return unknown - present - new.keys()
+
+
+def _present(connection: Connection, digests: Iterable[str]) -> set[str]:
+    names = sorted(digests)
+    column = tables.blob.c.digest
+    return {
+        digest
+        for start in range(0, len(names), LOOKUP)
+        for digest in connection.execute(select(column).where(column.in_(names[start : start + LOOKUP]))).scalars()
+    }
+
+
+def _write_leaves(connection: Connection, wanted: Sequence[Projection], now: datetime) -> list[Appended]:
+    """Append the leaves that are new; the order is by key, so that two replicas never wait for each other in a circle.
+
+    Raises `RecordingFailed` (`LeafConflict`) when a leaf's id stands for another decision already.
+    """
+    by_key = {(leaf.key, leaf.verdict): leaf for leaf in reversed(wanted)}
+    if not by_key:
+        return []
+    leaf = tables.leaf
+    positions = connection.execute(
+        upsert(connection, leaf).on_conflict_do_nothing().returning(leaf.c.id, leaf.c.position),
+        [
+            {
+                "id": item.id,
+                "decision_key": item.key,
+                "verdict": item.verdict,
+                "canonical": item.canonical,
+                "recorded_at": now,
+            }
+            for _, item in sorted(by_key.items())
+        ],
+    ).all()
+    placed = {row.id: row.position for row in positions}
+    before = [key for key, item in by_key.items() if item.id not in placed]
+    if before:
+        _assert_recorded(connection, before)
+    new = [item for item in by_key.values() if item.id in placed]
+    return sorted((Appended(placed[item.id], now, item) for item in new), key=lambda item: item.position)
+
+
+def _assert_recorded(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
+    leaf = tables.leaf
+    found: set[tuple[str, str]] = set()
+    for start in range(0, len(keys), LOOKUP):
+        names = [key for key, _ in keys[start : start + LOOKUP]]
+        query = select(leaf.c.decision_key, leaf.c.verdict).where(leaf.c.decision_key.in_(names))
+        found.update((row.decision_key, row.verdict) for row in connection.execute(query))
+    if not found.issuperset(keys):
+        raise RecordingFailed("LeafConflict", "a leaf's id stands for another decision already")
+
+
+def _blob_key(digest: str) -> tuple[str, ...]:
+    return ("blob", digest)

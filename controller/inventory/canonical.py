@@ -1,0 +1,41 @@
+"""Canonical JSON (RFC 8785): one decision has one byte string, which is what gets hashed, signed and replayed.
+
+The `rfc8785` package is the reference; it takes 0.2 ms for an ordinary leaf, more than everything else about a record
+together. Most leaves hold nothing but values on which the standard library's C encoder writes the same bytes (no
+floating point, integers below 2^53, ASCII names), so those take that way; a property test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import rfc8785
+
+MAX_SAFE_INTEGER = 2**53 - 1  # RFC 8785 section 3.2.2.3: beyond it a number is no longer exact
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def canonical(value: Any) -> bytes:
+    """The one canonical form of a JSON value. Raises `ValueError` for what JSON cannot hold exactly."""
+    try:
+        if _plain(value):
+            return _ENCODER.encode(value).encode()
+        return rfc8785.dumps(value)
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc
+
+
+def _plain(value: Any) -> bool:
+    """Whether the standard library's encoder writes this as RFC 8785 asks for.
+
+    ASCII names sort the same by code point and by UTF-16 unit, and need no look at surrogates.
+    """
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return True
+    if kind is dict:
+        return all(type(name) is str and name.isascii() and _plain(item) for name, item in value.items())
+    if kind is list or kind is tuple:
+        return all(map(_plain, value))
+    return kind is int and -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER

@@ -1,0 +1,196 @@
+"""Where SQLite and PostgreSQL differ; nobody else asks which of the two it is.
+
+The writing connection is set up so that a commit that returns is on disk (SQLite: WAL with `synchronous=FULL`;
+PostgreSQL: `synchronous_commit` at least `on`, and a server that runs with `fsync=off` is refused). Reading connections
+cannot write, see one state for the length of a transaction, and every statement of theirs has a time limit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, QueuePool, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from controller.errors import ConfigurationError, Unavailable
+
+READ_TIMEOUT = 5.0  # seconds that one read may take: bounds what a costly question does to the others
+POOL_TIMEOUT = 2.0  # seconds that a reader waits for a connection
+BUSY_TIMEOUT = 5.0  # seconds that SQLite waits for another process's lock (a backup, a checkpoint)
+CONNECT_TIMEOUT = 5  # seconds for one connection attempt to PostgreSQL
+WRITE_TIMEOUT = 10.0  # seconds that one statement of a group may take, waiting for locks included
+CHECKPOINT_PAGES = 4000  # WAL pages (16 MiB) after which SQLite copies them into the database file
+MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is cut back
+PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
+
+
+def parse(url: str) -> URL:
+    """The database's address. Raises `ConfigurationError` (`DatabaseUrlInvalid`), which never quotes the URL."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise ConfigurationError("DatabaseUrlInvalid", "the database URL cannot be read") from exc
+    backend = parsed.drivername.partition("+")[0]
+    if backend in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise ConfigurationError(
+            "DatabaseUrlInvalid", "the database must be sqlite:///FILE or postgresql+psycopg://HOST/NAME"
+        )
+    if not parsed.database or parsed.database == ":memory:" or parsed.query:
+        raise ConfigurationError(
+            "DatabaseUrlInvalid", "an SQLite database is named sqlite:///FILE, without parameters: memory keeps nothing"
+        )
+    return parsed
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file of an SQLite database, without symbolic links, so that it has one name; None for PostgreSQL."""
+    return Path(url.database or "").resolve() if url.get_backend_name() == "sqlite" else None
+
+
+def writing_engine(url: URL) -> Engine:
+    """One connection, for the writer thread, whose commits are durable when they return.
+
+    Raises `ConfigurationError` (`DriverMissing`).
+    """
+    file = sqlite_file(url)
+    if file is not None:
+        return _sqlite_engine(lambda: _open_for_writing(file), size=1, begin="BEGIN IMMEDIATE")
+    engine = _postgresql_engine(url, size=1)
+    event.listen(engine, "connect", _prepare_for_writing)
+    return engine
+
+
+def reading_engine(url: URL, *, connections: int) -> Engine:
+    """A small pool of connections that cannot write. Raises `ConfigurationError` (`DriverMissing`)."""
+    file = sqlite_file(url)
+    if file is None:
+        engine = _postgresql_engine(url, size=connections)
+        event.listen(engine, "connect", _prepare_for_reading)
+        return engine
+    engine = _sqlite_engine(lambda: _open_for_reading(file), size=connections, begin="BEGIN")
+
+    @event.listens_for(engine, "connect")
+    def limit(connection: Any, record: Any) -> None:
+        record.info["until"] = float("inf")
+        connection.set_progress_handler(lambda: time.monotonic() > record.info["until"], PROGRESS_STEPS)
+
+    @event.listens_for(engine, "checkout")
+    def start(_connection: Any, record: Any, _proxy: Any) -> None:
+        record.info["until"] = time.monotonic() + READ_TIMEOUT
+
+    return engine
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """An INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`, which both databases have alike."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def unavailable(exc: Exception) -> Unavailable:
+    """The database's failure, without its text: that may hold values, addresses and credentials."""
+    if isinstance(exc, PoolTimeout):
+        return Unavailable("DatabaseBusy", "all connections to the database are in use")
+    return Unavailable("DatabaseUnavailable", f"the database did not answer ({cause(exc)})")
+
+
+def cause(exc: Exception) -> str:
+    """A name for a database's failure: its SQLSTATE or SQLite's error name, else the exception's type."""
+    original = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
+    name = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
+    return f"{type(original).__name__} {name}" if name else type(original).__name__
+
+
+def _sqlite_engine(connect: Callable[[], sqlite3.Connection], *, size: int, begin: str) -> Engine:
+    engine = create_engine(
+        "sqlite://",
+        creator=connect,
+        poolclass=QueuePool,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "begin")
+    def started(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _open_for_writing(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
+    try:
+        (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        if mode != "wal":
+            raise ConfigurationError("DatabaseNotDurable", f"the file system of {file} cannot hold SQLite's WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit={MAX_WAL_BYTES}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_for_reading(file: Path) -> sqlite3.Connection:
+    address = f"file:{quote(str(file))}?mode=ro"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=POOL_TIMEOUT)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def _postgresql_engine(url: URL, *, size: int) -> Engine:
+    arguments = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT}
+    try:
+        return create_engine(
+            url,
+            connect_args=arguments,
+            poolclass=QueuePool,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT,
+            hide_parameters=True,
+        )
+    except (ImportError, NoSuchModuleError) as exc:
+        raise ConfigurationError("DriverMissing", "PostgreSQL needs psycopg: install assay[postgresql]") from exc
+
+
+def _prepare_for_writing(connection: Any, _record: Any) -> None:
+    with _configuring(connection):
+        if connection.execute("SHOW fsync").fetchone()[0] != "on":
+            raise ConfigurationError(
+                "DatabaseNotDurable", "the PostgreSQL server runs with fsync=off: it loses records"
+            )
+        if connection.execute("SHOW synchronous_commit").fetchone()[0] != "remote_apply":
+            connection.execute("SET synchronous_commit = on")
+        connection.execute(f"SET statement_timeout = {int(WRITE_TIMEOUT * 1000)}")
+
+
+def _prepare_for_reading(connection: Any, _record: Any) -> None:
+    with _configuring(connection):
+        connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.execute(f"SET statement_timeout = {int(READ_TIMEOUT * 1000)}")
+
+
+@contextmanager
+def _configuring(connection: Any) -> Iterator[None]:
+    """Settings made outside a transaction stay for the session; a connection that refuses them is not kept."""
+    try:
+        connection.autocommit = True
+        yield
+        connection.autocommit = False
+    except BaseException:
+        connection.close()
+        raise

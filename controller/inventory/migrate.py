@@ -1,0 +1,48 @@
+"""Bringing a database to this version's tables: once, under a lock, and never by a webhook replica.
+
+Kept apart from `store` so that reading an inventory loads no migration code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection, text
+
+from controller.errors import ConfigurationError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+ADVISORY_LOCK = 0x61737361795F6462  # "assay_db": the name of the lock that migrating replicas wait for in PostgreSQL
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the missing migrations inside the caller's transaction, after waiting for whoever else is doing so.
+
+    (In SQLite the transaction itself is the lock.) Raises `ConfigurationError` (`DatabaseNewer`).
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": ADVISORY_LOCK})
+    config = _config()
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as exc:
+        raise ConfigurationError(
+            "DatabaseNewer", "the database was written by a newer Assay: run that version, or restore an older copy"
+        ) from exc
+
+
+def head() -> str | None:
+    """The newest migration's revision."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,314 @@
+"""From a leaf to the rows that queries read. What is here can be thrown away: `rebuild` makes it again from the leaves.
+
+Reading a leaf (`project`) is pure and happens before a record is queued, so that a malformed one is refused by itself.
+Writing rows (`write`) is idempotent and does not depend on the order of the leaves: what several leaves say together
+(`verification`, `policy_version`) is kept with the earliest of their times.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, case, delete, insert, select
+
+from controller.errors import InputError, RecordingFailed
+from controller.inventory import tables
+from controller.inventory.canonical import canonical
+from controller.inventory.dialect import upsert
+from controller.model.reference import Reference
+
+SCHEMA = "assay.dev/decision/v1alpha1"
+VERDICTS = frozenset({"Allow", "Deny"})
+FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejections": "rejection"}
+REBUILD_BATCH = 500  # leaves held in memory while rebuilding
+MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it starts anew: bounds memory, never correctness
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """One leaf and the rows that follow from it. Its position and the time of recording come with the append."""
+
+    id: str
+    key: str
+    verdict: str
+    canonical: bytes
+    decided_at: datetime
+    blobs: tuple[str, ...]
+    decision: Row
+    images: tuple[Row, ...]
+    evaluations: tuple[Row, ...]
+    facts: tuple[Row, ...]
+    policies: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A leaf that lies in the database, ready to be projected."""
+
+    position: int
+    recorded_at: datetime
+    projection: Projection
+
+
+class Remembered:
+    """Rows known to be committed with no later time than these, so that a warm admission need not write them again.
+
+    Only what was committed goes in. Nothing else in the program removes such rows; who does must start a new one.
+    """
+
+    def __init__(self) -> None:
+        self._times: dict[tuple[str, ...], tuple[datetime, datetime]] = {}
+
+    def covers(self, key: tuple[str, ...], times: tuple[datetime, datetime]) -> bool:
+        """Whether the database's row for this key is at least as early in both times."""
+        known = self._times.get(key)
+        return known is not None and known[0] <= times[0] and known[1] <= times[1]
+
+    def add(self, written: Mapping[tuple[str, ...], tuple[datetime, datetime]]) -> None:
+        """Remember rows, now that they are committed."""
+        if len(self._times) > MAX_REMEMBERED:
+            self._times.clear()
+        self._times.update(written)
+
+
+def project(leaf: Mapping[str, Any]) -> Projection:
+    """Read a leaf. Raises `RecordingFailed` (`LeafMalformed`) when it is none of this schema."""
+    try:
+        if leaf["schema"] != SCHEMA or leaf["verdict"] not in VERDICTS:
+            raise ValueError("unknown schema or verdict")
+        images = tuple(_image(position, item) for position, item in enumerate(leaf["images"]))
+        digests = [image["digest"] for image in images]
+        policies = {tuple(row.values()): row for row in (_policy(item["policy"]) for item in leaf["evaluations"])}
+        return Projection(
+            id=_required(leaf["id"]),
+            key=_required(leaf["decisionKey"]),
+            verdict=leaf["verdict"],
+            canonical=canonical(leaf),
+            decided_at=_instant(leaf["decidedAt"]),
+            blobs=tuple(_required(digest) for digest in leaf["blobs"]),
+            decision=_decision(leaf),
+            images=images,
+            evaluations=tuple(_evaluation(n, item, digests) for n, item in enumerate(leaf["evaluations"])),
+            facts=tuple(row for item in leaf["evaluations"] for row in _facts(item, digests)),
+            policies=tuple(policies.values()),
+        )
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
+        raise RecordingFailed(
+            "LeafMalformed", f"a decision's leaf is malformed ({type(exc).__name__}: {str(exc)[:200]})"
+        ) from exc
+
+
+def write(connection: Connection, appended: Sequence[Appended], remembered: Remembered) -> dict[Any, Any]:
+    """Write the rows of these leaves inside the caller's transaction.
+
+    Returns what `remembered` may add once that transaction is committed.
+    """
+    decisions: list[Row] = []
+    images: list[Row] = []
+    evaluations: list[Row] = []
+    firsts: dict[tuple[str, ...], tuple[Table, Row]] = {}
+    for leaf in appended:
+        projection = leaf.projection
+        stamp = {"leaf": leaf.position, "decided_at": projection.decided_at, "recorded_at": leaf.recorded_at}
+        decisions.append(projection.decision | stamp)
+        images.extend(row | stamp for row in projection.images)
+        evaluations.extend(row | stamp for row in projection.evaluations)
+        times = (projection.decided_at, leaf.recorded_at)
+        for table, shared in ((tables.verification, projection.facts), (tables.policy_version, projection.policies)):
+            for row in shared:
+                key = (table.name, *(row[column.name] for column in table.primary_key))
+                if not remembered.covers(key, times):
+                    _keep_earliest(firsts, key, table, row | {"decided_at": times[0], "recorded_at": times[1]})
+    for table, rows in (
+        (tables.decision, decisions),
+        (tables.decision_image, images),
+        (tables.evaluation, evaluations),
+    ):
+        if rows:
+            connection.execute(insert(table), rows)
+    for table in (tables.policy_version, tables.verification):
+        # In one order everywhere: two replicas that meet the same new facts wait for each other, never in a circle.
+        rows = [row for key, (owner, row) in sorted(firsts.items(), key=lambda item: item[0]) if owner is table]
+        if rows:
+            connection.execute(_insert_earliest(connection, table), rows)
+    return {key: (row["decided_at"], row["recorded_at"]) for key, (_, row) in firsts.items()}
+
+
+def rebuild(connection: Connection) -> int:
+    """Throw all projections away and make them again from the leaves alone, inside the caller's transaction.
+
+    Returns the number of leaves. Raises `RecordingFailed` (`LeafMalformed`) at a leaf that cannot be read.
+    """
+    for table in tables.PROJECTIONS:
+        connection.execute(delete(table))
+    count = 0
+    nothing = Remembered()
+    for batch in _stored(connection):
+        write(connection, batch, nothing)
+        count += len(batch)
+    return count
+
+
+def _stored(connection: Connection) -> Iterator[list[Appended]]:
+    last = 0
+    leaf = tables.leaf
+    while True:
+        rows = connection.execute(
+            select(leaf.c.position, leaf.c.recorded_at, leaf.c.canonical)
+            .where(leaf.c.position > last)
+            .order_by(leaf.c.position)
+            .limit(REBUILD_BATCH)
+        ).all()
+        if not rows:
+            return
+        last = rows[-1].position
+        yield [Appended(row.position, row.recorded_at, project(json.loads(row.canonical))) for row in rows]
+
+
+def _keep_earliest(
+    firsts: dict[tuple[str, ...], tuple[Table, Row]], key: tuple[str, ...], table: Table, row: Row
+) -> None:
+    known = firsts.get(key)
+    if known is not None:
+        row["decided_at"] = min(row["decided_at"], known[1]["decided_at"])
+        row["recorded_at"] = min(row["recorded_at"], known[1]["recorded_at"])
+    firsts[key] = (table, row)
+
+
+def _insert_earliest(connection: Connection, table: Table) -> Any:
+    statement = upsert(connection, table)
+
+    def earlier(name: str) -> ColumnElement[Any]:
+        return case((statement.excluded[name] < table.c[name], statement.excluded[name]), else_=table.c[name])
+
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key), set_={name: earlier(name) for name in ("decided_at", "recorded_at")}
+    )
+
+
+def _decision(leaf: Mapping[str, Any]) -> Row:
+    request, subject = leaf["request"], leaf["object"]
+    return {
+        "id": leaf["id"],
+        "cluster": _text(leaf["cluster"]),
+        "verdict": leaf["verdict"],
+        "flags": _json(leaf["flags"]),
+        "message": _text(leaf["message"]),
+        "operation": _text(request["operation"]),
+        "kind": _text(subject["kind"]),
+        "namespace": _text(subject["namespace"]),
+        "name": _text(subject["name"]),
+        "object_uid": _text(subject["uid"]),
+        "object_hash": _text(subject["hash"]),
+        "service_account": _text(subject["serviceAccount"]),
+        "username": _text(request["user"]["username"]),
+        "latency_us": int(leaf["latencyUs"]),
+    }
+
+
+def _image(position: int, item: Mapping[str, Any]) -> Row:
+    text = _text(item["reference"])
+    try:
+        reference = Reference.parse(text)
+    except InputError:  # a decision about an image that no one can read is a decision all the same
+        name, tag = "", ""
+    else:
+        name, tag = reference.name, reference.tag or ""
+    return {
+        "position": position,
+        "kind": _text(item["kind"]),
+        "container": _text(item["container"]),
+        "field": _text(item["field"]),
+        "reference": text,
+        "repository": _text(item["repository"]) or name,
+        "tag": tag,
+        "digest": _optional(item["digest"]),
+        "media_type": _optional(item["mediaType"]),
+    }
+
+
+def _evaluation(position: int, item: Mapping[str, Any], digests: Sequence[str | None]) -> Row:
+    policy = _policy(item["policy"])
+    return {
+        "position": position,
+        "image": int(item["image"]),
+        "digest": digests[item["image"]],
+        **{f"policy_{name}": value for name, value in policy.items()},
+        "actions": _json(item["actions"]),
+        "outcome": _required(item["outcome"]),
+        "error_kind": _optional(item["errorKind"]),
+        "reasons": _json(item["reasons"]),
+    }
+
+
+def _facts(item: Mapping[str, Any], digests: Sequence[str | None]) -> Iterable[Row]:
+    digest = digests[item["image"]]
+    if digest is None:  # nothing can be found about an image that was never resolved
+        return
+    policy = {f"policy_{name}": value for name, value in _policy(item["policy"]).items()}
+    for field, finding in FINDINGS.items():
+        for entry in item[field]:
+            signer = entry.get("signer") or {}
+            detail = canonical(entry)
+            name = canonical([digest, finding, *policy.values()]) + detail
+            yield {
+                "fact": sha256(name).hexdigest(),
+                "digest": digest,
+                "finding": finding,
+                **policy,
+                "artifact": _optional(entry.get("artifact")),
+                "authority": _optional(entry.get("authority")),
+                "signer_key": _optional(signer.get("key")),
+                "signer_issuer": _optional(signer.get("issuer")),
+                "signer_subject": _optional(signer.get("subject")),
+                "predicate_type": _optional(entry.get("predicateType")),
+                "code": _optional(entry.get("code")),
+                "detail": detail.decode(),
+            }
+
+
+def _policy(policy: Mapping[str, Any]) -> Row:
+    return {
+        "kind": _text(policy["kind"]),
+        "namespace": _text(policy["namespace"]),
+        "name": _text(policy["name"]),
+        "hash": _text(policy["hash"]),
+    }
+
+
+def _instant(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment.astimezone(UTC)
+
+
+def _text(value: str | None) -> str:
+    """A column's text; absent is empty. U+0000, which PostgreSQL cannot hold, stays in the leaf alone."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where text is expected")
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in value else value
+
+
+def _optional(value: str | None) -> str | None:
+    return _text(value) or None
+
+
+def _required(value: str | None) -> str:
+    text = _text(value)
+    if not text:
+        raise ValueError("an empty name")
+    return text
+
+
+def _json(value: Any) -> str:
+    return canonical(value).decode()

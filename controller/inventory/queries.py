@@ -1,0 +1,274 @@
+"""What auditors ask. Everything here reads, everything takes a point in time (`as_of`), and everything is bounded.
+
+*As of D* means: as the inventory stood at D, from what had been recorded by then. When something was decided is a
+filter (`since`, `until`) and the order of every list.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select, and_, case, func, or_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from controller.errors import InputError
+from controller.inventory import tables
+from controller.inventory.dialect import unavailable
+from controller.inventory.records import (
+    DecisionFilter,
+    DecisionImage,
+    DecisionPage,
+    DecisionRecord,
+    DecisionSummary,
+    Finding,
+    ImageRecord,
+    PolicyVersion,
+)
+from controller.model.reference import Digest, Reference
+
+MAX_LIMIT = 500  # decisions on one page
+DEFAULT_LIMIT = 50
+MAX_FINDINGS = 1000  # findings shown of one image: bounds one answer
+MAX_REFERENCES = 100  # names shown of one image
+MAX_CURSOR_LENGTH = 256
+
+_decision = tables.decision
+_image = tables.decision_image
+_evaluation = tables.evaluation
+
+
+class Queries:
+    """Reads an inventory. Blocking: call it off the event loop.
+
+    Every method raises `InputError` for a question that makes no sense and `Unavailable` (`DatabaseBusy`,
+    `DatabaseUnavailable`) when the answer would take too long or the database is away.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def decisions(
+        self,
+        where: DecisionFilter = DecisionFilter(),  # noqa: B008 - frozen
+        *,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        as_of: datetime | None = None,
+    ) -> DecisionPage:
+        """Decisions, newest first.
+
+        Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`, `ReferenceMalformed`,
+        `VerdictUnknown`.
+        """
+        with self._reading() as connection:
+            return _page(connection, where, limit=limit, cursor=cursor, as_of=as_of)
+
+    def decision(self, identity: str, *, as_of: datetime | None = None) -> DecisionRecord | None:
+        """One decision whole, None if there is none of this id."""
+        leaf = tables.leaf
+        query = select(leaf.c.id, leaf.c.recorded_at, leaf.c.canonical).where(leaf.c.id == identity)
+        if as_of is not None:
+            query = query.where(leaf.c.recorded_at <= as_of)
+        with self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return DecisionRecord(row.id, row.recorded_at, row.canonical, json.loads(row.canonical))
+
+    def image(self, digest: str, *, limit: int = DEFAULT_LIMIT, as_of: datetime | None = None) -> ImageRecord | None:
+        """What is known of a digest: its decisions, who signed it, what was attested, what did not count.
+
+        None for a digest that no decision names. Raises `InputError` (`DigestMalformed`, `LimitOutOfRange`).
+        """
+        where = DecisionFilter(digest=digest)
+        with self._reading() as connection:
+            page = _page(connection, where, limit=limit, cursor=None, as_of=as_of)
+            if not page.items:
+                return None
+            total = connection.execute(_totals(digest, as_of)).one()
+            findings = list(map(_finding, connection.execute(_findings(digest, as_of))))
+            names = connection.execute(_names(digest, as_of)).all()
+        return ImageRecord(
+            digest=digest,
+            references=tuple(sorted({row.reference for row in names})),
+            repositories=tuple(sorted({row.repository for row in names})),
+            first_decided_at=total.first,
+            last_decided_at=total.last,
+            admitted=total.admitted,
+            denied=total.denied,
+            signatures=tuple(item for item in findings if item.finding == "signature"),
+            attestations=tuple(item for item in findings if item.finding == "attestation"),
+            rejections=tuple(item for item in findings if item.finding == "rejection"),
+            decisions=page,
+        )
+
+    def blob(self, digest: str, *, as_of: datetime | None = None) -> bytes | None:
+        """The raw bytes of this digest, unchanged; None if they were never recorded.
+
+        Raises `InputError` (`DigestMalformed`).
+        """
+        blob = tables.blob
+        query = select(blob.c.content).where(blob.c.digest == str(Digest.parse(digest)))
+        if as_of is not None:
+            query = query.where(blob.c.recorded_at <= as_of)
+        with self._reading() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """One state of the database for everything inside."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as exc:
+            raise unavailable(exc) from exc
+
+
+def _page(
+    connection: Connection, where: DecisionFilter, *, limit: int, cursor: str | None, as_of: datetime | None
+) -> DecisionPage:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InputError("LimitOutOfRange", f"limit must be between 1 and {MAX_LIMIT}")
+    query = _matching(select(_decision), where)
+    if as_of is not None:
+        query = query.where(_decision.c.recorded_at <= as_of)
+    if cursor is not None:
+        decided_at, leaf = _read_cursor(cursor)
+        query = query.where(
+            or_(
+                _decision.c.decided_at < decided_at, and_(_decision.c.decided_at == decided_at, _decision.c.leaf < leaf)
+            )
+        )
+    query = query.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(limit + 1)
+    rows = connection.execute(query).all()
+    shown = rows[:limit]
+    images = _images(connection, [row.leaf for row in shown])
+    return DecisionPage(
+        items=tuple(_summary(row, images.get(row.leaf, ())) for row in shown),
+        cursor=_write_cursor(shown[-1]) if len(rows) > limit else None,
+    )
+
+
+def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
+    if where.namespace is not None:
+        query = query.where(_decision.c.namespace == where.namespace)
+    if where.verdict is not None:
+        if where.verdict not in {"Allow", "Deny"}:
+            raise InputError("VerdictUnknown", "verdict must be Allow or Deny")
+        query = query.where(_decision.c.verdict == where.verdict)
+    if where.since is not None:
+        query = query.where(_decision.c.decided_at >= where.since)
+    if where.until is not None:
+        query = query.where(_decision.c.decided_at < where.until)
+    if where.digest is not None or where.image is not None:
+        query = query.where(_decision.c.leaf.in_(_with_image(where)))
+    if where.policy is not None:
+        namespace, slash, name = where.policy.rpartition("/")
+        policies = select(_evaluation.c.leaf).where(_evaluation.c.policy_name == name)
+        if slash:
+            policies = policies.where(_evaluation.c.policy_namespace == namespace)
+        query = query.where(_decision.c.leaf.in_(policies))
+    return query
+
+
+def _with_image(where: DecisionFilter) -> Select[Any]:
+    """Leaves that have one image for which digest and name hold together."""
+    query = select(_image.c.leaf)
+    if where.digest is not None:
+        query = query.where(_image.c.digest == str(Digest.parse(where.digest)))
+    if where.image is not None:
+        reference = Reference.parse(where.image)
+        query = query.where(_image.c.repository == reference.name)
+        if reference.digest is not None:
+            query = query.where(_image.c.digest == str(reference.digest))
+        elif where.image.endswith(f":{reference.tag}"):
+            query = query.where(_image.c.tag == reference.tag)
+    return query
+
+
+def _totals(digest: str, as_of: datetime | None) -> Select[Any]:
+    verdict = _decision.c.verdict
+    query = select(
+        func.min(_decision.c.decided_at, type_=tables.Instant).label("first"),
+        func.max(_decision.c.decided_at, type_=tables.Instant).label("last"),
+        func.coalesce(func.sum(case((verdict == "Allow", 1), else_=0)), 0).label("admitted"),
+        func.coalesce(func.sum(case((verdict == "Deny", 1), else_=0)), 0).label("denied"),
+    ).where(_decision.c.leaf.in_(select(_image.c.leaf).where(_image.c.digest == digest)))
+    return query if as_of is None else query.where(_decision.c.recorded_at <= as_of)
+
+
+def _findings(digest: str, as_of: datetime | None) -> Select[Any]:
+    table = tables.verification
+    query = select(table).where(table.c.digest == digest)
+    if as_of is not None:
+        query = query.where(table.c.recorded_at <= as_of)
+    return query.order_by(table.c.decided_at, table.c.fact).limit(MAX_FINDINGS)
+
+
+def _names(digest: str, as_of: datetime | None) -> Select[Any]:
+    query = select(_image.c.reference, _image.c.repository).where(_image.c.digest == digest).distinct()
+    if as_of is not None:
+        query = query.where(_image.c.recorded_at <= as_of)
+    return query.order_by(_image.c.repository, _image.c.reference).limit(MAX_REFERENCES)
+
+
+def _images(connection: Connection, leaves: Iterable[int]) -> dict[int, tuple[DecisionImage, ...]]:
+    query = select(_image).where(_image.c.leaf.in_(list(leaves))).order_by(_image.c.leaf, _image.c.position)
+    found: dict[int, tuple[DecisionImage, ...]] = {}
+    for row in connection.execute(query):
+        image = DecisionImage(kind=row.kind, container=row.container, reference=row.reference, digest=row.digest)
+        found[row.leaf] = (*found.get(row.leaf, ()), image)
+    return found
+
+
+def _summary(row: Row[Any], images: tuple[DecisionImage, ...]) -> DecisionSummary:
+    return DecisionSummary(
+        id=row.id,
+        decided_at=row.decided_at,
+        recorded_at=row.recorded_at,
+        cluster=row.cluster,
+        verdict=row.verdict,
+        flags=tuple(json.loads(row.flags)),
+        message=row.message,
+        operation=row.operation,
+        kind=row.kind,
+        namespace=row.namespace,
+        name=row.name,
+        username=row.username,
+        images=images,
+    )
+
+
+def _finding(row: Row[Any]) -> Finding:
+    return Finding(
+        finding=row.finding,
+        policy=PolicyVersion(row.policy_kind, row.policy_namespace, row.policy_name, row.policy_hash),
+        decided_at=row.decided_at,
+        recorded_at=row.recorded_at,
+        detail=json.loads(row.detail),
+    )
+
+
+def _write_cursor(row: Row[Any]) -> str:
+    text = f"{row.decided_at.strftime(tables.INSTANT_FORMAT)} {row.leaf}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, int]:
+    try:
+        if len(cursor) > MAX_CURSOR_LENGTH:
+            raise ValueError("too long")
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        moment, leaf = text.split(" ")
+        position = int(leaf)
+        if not 0 <= position < 2**63:
+            raise ValueError("position")
+        return datetime.strptime(moment, tables.INSTANT_FORMAT).replace(tzinfo=UTC), position
+    except (ValueError, binascii.Error) as exc:
+        raise InputError("CursorMalformed", "the cursor is none that this inventory gave out") from exc

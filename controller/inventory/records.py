@@ -1,0 +1,114 @@
+"""What queries return: plain values that know nothing of a database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFilter:
+    """Which decisions. Empty fields ask for nothing; all others must hold together.
+
+    `image` is a repository as people write it (`nginx`, `ghcr.io/acme/app`), with a tag or a digest if those matter;
+    `policy` is a name, or `namespace/name`. Times bound `decided_at`: from `since`, before `until`.
+    """
+
+    namespace: str | None = None
+    verdict: str | None = None
+    digest: str | None = None
+    image: str | None = None
+    policy: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionImage:
+    """An image of a decision: what the user wrote, and the digest it was when decided, if it could be resolved."""
+
+    kind: str
+    container: str
+    reference: str
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionSummary:
+    """One line of a list of decisions."""
+
+    id: str
+    decided_at: datetime
+    recorded_at: datetime
+    cluster: str
+    verdict: str
+    flags: tuple[str, ...]
+    message: str
+    operation: str
+    kind: str
+    namespace: str
+    name: str
+    username: str
+    images: tuple[DecisionImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPage:
+    """A page, newest first; `cursor` asks for the next, None at the end."""
+
+    items: tuple[DecisionSummary, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """One decision whole: `leaf` is the JSON value of `canonical`, the very bytes that were recorded."""
+
+    id: str
+    recorded_at: datetime
+    canonical: bytes
+    leaf: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """The policy under which something was found, by the hash of its spec."""
+
+    kind: str
+    namespace: str
+    name: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What verification found about a digest: a `signature`, an `attestation` or a `rejection`.
+
+    The times are those of the first decision that rests on it. `detail` is the leaf's entry: signer, log entry, steps,
+    or for a rejection its code and message.
+    """
+
+    finding: str
+    policy: PolicyVersion
+    decided_at: datetime
+    recorded_at: datetime
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """All that is known of one digest. `decisions` is its first page; ask `decisions` with the digest for more."""
+
+    digest: str
+    references: tuple[str, ...]
+    repositories: tuple[str, ...]
+    first_decided_at: datetime
+    last_decided_at: datetime
+    admitted: int
+    denied: int
+    signatures: tuple[Finding, ...]
+    attestations: tuple[Finding, ...]
+    rejections: tuple[Finding, ...]
+    decisions: DecisionPage

@@ -1,0 +1,177 @@
+"""Opening an inventory: who may write to it, and in what state it has to be.
+
+An SQLite file belongs to one serving process, which holds a lock file beside it as long as it lives (the kernel lets
+go of it when the process dies, however it dies). Others read it, without being able to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from controller.errors import ConfigurationError
+from controller.inventory import dialect, projections
+from controller.inventory.lock import FileLock, create_private
+from controller.inventory.queries import Queries
+from controller.inventory.tables import REVISION
+from controller.inventory.writer import Writer
+from controller.settings import InventorySettings
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """An open inventory: `writer` (a `Recorder`; absent when opened to read) and `queries`. Close it."""
+
+    def __init__(self, *, writer: Writer | None, reading: Engine, lock: FileLock | None) -> None:
+        self._writer = writer
+        self._reading = reading
+        self._lock = lock
+        self.queries = Queries(reading)
+
+    @classmethod
+    def open(cls, settings: InventorySettings, *, clock: Callable[[], datetime] = _now) -> Store:
+        """For the serving process. A new SQLite file is made (0600) and brought up to date; PostgreSQL must be.
+
+        Raises `ConfigurationError`: `DatabaseUrlInvalid`, `DatabaseInUse`, `DatabaseUnusable`, `DatabaseNotDurable`,
+        `DatabaseNotMigrated`, `DatabaseNewer`, `DriverMissing`.
+        """
+        url = dialect.parse(settings.url())
+        lock = _claim(url)
+        try:
+            engine = dialect.writing_engine(url)
+            try:
+                _require_current(engine, migrate=lock is not None)
+                reading = dialect.reading_engine(url, connections=max(1, settings.database_readers))
+            except BaseException:
+                engine.dispose()
+                raise
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        writer = Writer(engine, group_size=settings.database_group_size, queue=settings.database_queue, clock=clock)
+        return cls(writer=writer, reading=reading, lock=lock)
+
+    @classmethod
+    def open_to_read(cls, settings: InventorySettings) -> Store:
+        """For everyone else, beside a serving process or without one. Raises `ConfigurationError` as `open` does."""
+        url = dialect.parse(settings.url())
+        file = dialect.sqlite_file(url)
+        if file is not None and not file.is_file():
+            raise ConfigurationError("DatabaseMissing", f"there is no inventory at {file}: nothing was recorded there")
+        reading = dialect.reading_engine(url, connections=max(1, settings.database_readers))
+        try:
+            _require_current(reading, migrate=False)
+        except BaseException:
+            reading.dispose()
+            raise
+        return cls(writer=None, reading=reading, lock=None)
+
+    @property
+    def writer(self) -> Writer:
+        """The recorder. Raises `ConfigurationError` (`DatabaseReadOnly`) when this store was opened to read."""
+        if self._writer is None:
+            raise ConfigurationError("DatabaseReadOnly", "this inventory was opened to read")
+        return self._writer
+
+    def close(self) -> None:
+        """Write what waits, then let go. Blocks for as long as that takes; may be called twice."""
+        if self._writer is not None:
+            self._writer.close()
+        self._reading.dispose()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def migrate(url: str) -> None:
+    """Bring the database at `url` to this version's tables, under a lock. Does nothing to one that is current.
+
+    Raises `ConfigurationError` as `Store.open` does.
+    """
+    with _exclusive(url) as engine:
+        _require_current(engine, migrate=True)
+
+
+def rebuild(url: str) -> int:
+    """Make all projections anew from the leaves, while nobody serves. Returns the number of leaves.
+
+    Raises `ConfigurationError` as `Store.open` does, `RecordingFailed` (`LeafMalformed`).
+    """
+    with _exclusive(url) as engine:
+        _require_current(engine, migrate=False)
+        with engine.begin() as connection:
+            return projections.rebuild(connection)
+
+
+def _claim(url: URL) -> FileLock | None:
+    file = dialect.sqlite_file(url)
+    if file is None:
+        return None
+    lock = FileLock(file)
+    try:
+        create_private(file)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+@contextmanager
+def _exclusive(url: str) -> Iterator[Engine]:
+    parsed = dialect.parse(url)
+    lock = _claim(parsed)
+    try:
+        engine = dialect.writing_engine(parsed)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _require_current(engine: Engine, *, migrate: bool) -> None:
+    try:
+        with engine.begin() as connection:
+            revision = _revision(connection)
+            if revision == REVISION:
+                return
+            if revision is not None and revision > REVISION:
+                raise ConfigurationError("DatabaseNewer", "the database belongs to a newer Assay: run that version")
+            if not migrate:
+                raise ConfigurationError(
+                    "DatabaseNotMigrated",
+                    "the database lacks this version's tables: let the serving process migrate it",
+                )
+            from controller.inventory.migrate import upgrade
+
+            upgrade(connection)
+    except SQLAlchemyError as exc:
+        raise ConfigurationError(
+            "DatabaseUnusable", f"the database cannot be used ({dialect.cause(exc)}): is it there, and is it Assay's?"
+        ) from exc
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT max(version_num) FROM alembic_version")).scalar()

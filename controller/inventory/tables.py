@@ -1,0 +1,181 @@
+"""The inventory's tables, portable between SQLite and PostgreSQL.
+
+Two are the truth: `leaf` (append-only: one canonical decision a row) and `blob` (raw bytes by their digest). All others
+are projections of the leaves, made by `projections` and rebuildable at any time. Each row of a projection has two
+times: `decided_at`, when it was true, and `recorded_at`, when the inventory learnt it.
+
+Rows of a projection point to their leaf by its `position`, the database's own append number: it is short, and it
+survives a rebuild. It says nothing about the ledger's order.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import TIMESTAMP as SQL_TIMESTAMP
+from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+REVISION = "0001"  # the newest migration: what a database must be at
+INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC to the microsecond: `timestamptz` where there is one, else RFC 3339 text of one fixed width,
+    which sorts by time and is readable in the file."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column's type in this database."""
+        return dialect.type_descriptor(SQL_TIMESTAMP(timezone=True) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """To the database."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).strftime(INSTANT_FORMAT)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base's signature
+        """From the database, always in UTC."""
+        if isinstance(value, datetime):
+            return value.astimezone(UTC)
+        return None if value is None else datetime.fromisoformat(value)
+
+
+# SQLite numbers rows by itself only in a column declared INTEGER.
+Position = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _times() -> tuple[Column[Any], Column[Any]]:
+    return Column("decided_at", Instant, nullable=False), Column("recorded_at", Instant, nullable=False)
+
+
+leaf = Table(
+    "leaf",
+    metadata,
+    Column("position", Position, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("decision_key", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("canonical", LargeBinary, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    # A decision is recorded once; one that came out the other way the second time is another decision.
+    UniqueConstraint("decision_key", "verdict"),
+    sqlite_autoincrement=True,
+)
+
+blob = Table(
+    "blob",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+)
+
+decision = Table(
+    "decision",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    *_times(),
+    Column("cluster", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("flags", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("object_uid", Text, nullable=False),
+    Column("object_hash", Text, nullable=False),
+    Column("service_account", Text, nullable=False),
+    Column("username", Text, nullable=False),
+    Column("latency_us", BigInteger, nullable=False),
+    Index(None, "decided_at", "leaf"),
+    Index(None, "namespace", "decided_at", "leaf"),
+)
+
+decision_image = Table(
+    "decision_image",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    *_times(),
+    Column("kind", Text, nullable=False),
+    Column("container", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("repository", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("digest", Text),
+    Column("media_type", Text),
+    Index(None, "digest", "decided_at"),
+    Index(None, "repository", "decided_at"),
+)
+
+evaluation = Table(
+    "evaluation",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    *_times(),
+    Column("image", Integer, nullable=False),
+    Column("digest", Text),
+    Column("policy_kind", Text, nullable=False),
+    Column("policy_namespace", Text, nullable=False),
+    Column("policy_name", Text, nullable=False),
+    Column("policy_hash", Text, nullable=False),
+    Column("actions", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("error_kind", Text),
+    Column("reasons", Text, nullable=False),
+    Index(None, "policy_name", "policy_namespace", "decided_at"),
+)
+
+# What was found about an image, once: the same signature seen at a thousand admissions is one fact, dated by the first.
+verification = Table(
+    "verification",
+    metadata,
+    Column("fact", Text, primary_key=True),
+    *_times(),
+    Column("digest", Text, nullable=False),
+    Column("finding", Text, nullable=False),
+    Column("policy_kind", Text, nullable=False),
+    Column("policy_namespace", Text, nullable=False),
+    Column("policy_name", Text, nullable=False),
+    Column("policy_hash", Text, nullable=False),
+    Column("artifact", Text),
+    Column("authority", Text),
+    Column("signer_key", Text),
+    Column("signer_issuer", Text),
+    Column("signer_subject", Text),
+    Column("predicate_type", Text),
+    Column("code", Text),
+    Column("detail", Text, nullable=False),
+    Index(None, "digest"),
+)
+
+policy_version = Table(
+    "policy_version",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("namespace", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("hash", Text, primary_key=True),
+    *_times(),
+)
+
+TRUTH = (leaf, blob)
+PROJECTIONS = (decision, decision_image, evaluation, verification, policy_version)

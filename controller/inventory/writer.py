@@ -1,0 +1,181 @@
+"""The acknowledged write: one thread, a bounded queue, and one commit for all who wait (group commit).
+
+A record is acknowledged only after its group's commit has returned, which `dialect` makes durable. The event loop never
+waits for the database: it hands over a record and is called back. One bad record never fails the others of its group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from controller.errors import ConfigurationError, RecordingFailed
+from controller.inventory.append import Record, append
+from controller.inventory.dialect import cause
+from controller.inventory.projections import Remembered, project
+from controller.model.deadline import Deadline
+from controller.model.reference import Digest
+
+MAX_RECORD_BYTES = 64 * 1024 * 1024  # leaf and blobs of one record: as much as all evidence of one image may have
+MAX_QUEUED_BYTES = 256 * 1024 * 1024  # raw bytes that wait for a commit: bounds memory when the database is slow
+MAX_GROUP_BYTES = 32 * 1024 * 1024  # raw bytes after which a group takes no further record
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    record: Record
+    size: int
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[None]
+    gone: bool = field(default=False)  # the caller's deadline came; still in the queue, it is not written any more
+
+
+class Writer:
+    """Implements `controller.review.ports.Recorder`. `record` may be called from any event loop."""
+
+    def __init__(self, engine: Engine, *, group_size: int, queue: int, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._group_size = max(1, group_size)
+        self._queue_limit = max(1, queue)
+        self._clock = clock
+        self._remembered = Remembered()
+        self._queue: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="inventory-writer", daemon=True)
+        self._thread.start()
+
+    async def record(self, leaf: Mapping[str, Any], *, blobs: Mapping[Digest, bytes], deadline: Deadline) -> None:
+        """Return only once the leaf and the blobs that it names are durable (see `Recorder`).
+
+        Raises `RecordingFailed`: `LeafMalformed`, `RecordTooLarge`, `BlobMismatch`, `BlobMissing`, `LeafConflict`,
+        `QueueFull`, `RecordingTimeout`, `RecorderClosed`, `DatabaseUnavailable` or `DatabaseRefused`.
+        """
+        record = Record(project(leaf), {str(digest): content for digest, content in blobs.items()})
+        size = len(record.projection.canonical) + sum(map(len, record.blobs.values()))
+        if size > MAX_RECORD_BYTES:
+            raise RecordingFailed("RecordTooLarge", f"a record of {size} bytes is past the bound of {MAX_RECORD_BYTES}")
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(record, size, loop, loop.create_future())
+        self._put(waiting)
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await waiting.answer
+        except TimeoutError as exc:
+            raise RecordingFailed("RecordingTimeout", "the decision was not durable before the deadline") from exc
+        finally:
+            waiting.gone = True
+
+    def close(self) -> None:
+        """Take no further record, write those that wait, and stop. Blocks for as long as that takes."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._engine.dispose()
+
+    def _put(self, waiting: _Waiting) -> None:
+        with self._changed:
+            if self._closing:
+                raise RecordingFailed("RecorderClosed", "the inventory is being closed")
+            if len(self._queue) >= self._queue_limit or self._bytes + waiting.size > MAX_QUEUED_BYTES:
+                raise RecordingFailed("QueueFull", "too many decisions wait to be recorded")
+            self._queue.append(waiting)
+            self._bytes += waiting.size
+            self._changed.notify()
+
+    def _take(self) -> list[_Waiting]:
+        """The next group; empty when closed and drained."""
+        with self._changed:
+            while not self._queue and not self._closing:
+                self._changed.wait()
+            group: list[_Waiting] = []
+            size = 0
+            while self._queue and len(group) < self._group_size and size < MAX_GROUP_BYTES:
+                waiting = self._queue.popleft()
+                self._bytes -= waiting.size
+                if not waiting.gone:
+                    group.append(waiting)
+                    size += waiting.size
+            return group
+
+    def _run(self) -> None:
+        while True:
+            group = self._take()
+            if group:
+                self._write(group)
+            elif self._closing:
+                return
+
+    def _write(self, group: Sequence[_Waiting]) -> None:
+        """Commit the group, or — when one of its records is what fails it — each record by itself."""
+        try:
+            refused = self._commit([waiting.record for waiting in group])
+        except Exception as exc:  # whatever it was, every caller is told, and the thread lives on
+            if len(group) > 1 and _one_record_may_be_the_cause(exc):
+                for waiting in group:
+                    self._write([waiting])
+                return
+            error = _translated(exc)
+            log.log(logging.ERROR, "recording failed: %s (%d records)", error, len(group), exc_info=_unexpected(exc))
+            refused = dict.fromkeys(range(len(group)), error)
+        _answer(group, refused)
+
+    def _commit(self, records: Sequence[Record]) -> Mapping[int, RecordingFailed]:
+        now = self._clock().astimezone(UTC)
+        with self._engine.begin() as connection:
+            group = append(connection, records, now=now, remembered=self._remembered)
+        self._remembered.add(group.remember)
+        return group.refused
+
+
+def _answer(group: Sequence[_Waiting], errors: Mapping[int, RecordingFailed]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], RecordingFailed | None]]] = {}
+    for index, waiting in enumerate(group):
+        by_loop.setdefault(waiting.loop, []).append((waiting.answer, errors.get(index)))
+    for loop, answers in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, answers)
+        except RuntimeError:  # that loop was closed meanwhile: nobody waits there any more
+            log.warning("%d records were written for callers that are gone", len(answers))
+
+
+def _settle(answers: Sequence[tuple[asyncio.Future[None], RecordingFailed | None]]) -> None:
+    for future, error in answers:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(RecordingFailed(error.code, error.message))
+
+
+def _one_record_may_be_the_cause(exc: Exception) -> bool:
+    """Not when the database itself is away, full or locked: then each record alone would fail the same way, slowly."""
+    return not isinstance(exc, OperationalError | InterfaceError | ConfigurationError)
+
+
+def _unexpected(exc: Exception) -> Exception | None:
+    return None if isinstance(exc, RecordingFailed | ConfigurationError | SQLAlchemyError) else exc
+
+
+def _translated(exc: Exception) -> RecordingFailed:
+    if isinstance(exc, RecordingFailed):
+        return exc
+    if isinstance(exc, ConfigurationError):
+        return RecordingFailed(exc.code, exc.message)
+    if isinstance(exc, DBAPIError) and not isinstance(exc, OperationalError | InterfaceError):
+        return RecordingFailed("DatabaseRefused", f"the database refused the record ({cause(exc)})")
+    return RecordingFailed("DatabaseUnavailable", f"the decision could not be made durable ({cause(exc)})")
