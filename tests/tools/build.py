@@ -152,7 +152,7 @@ def locate(name: str) -> Path:
         raise ToolError(f"there is no tool {name!r}; tools.toml has {', '.join(table())}")
     path = find(tool)
     if path is None:
-        target = "make tools" if tool.set == "default" else "make fixture-tools"
+        target = "make tools" if tool.set == "default" else "make tools-fixtures"
         raise ToolError(f'the tool {name} is not built: run "{target}"')
     return path
 
