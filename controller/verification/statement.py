@@ -1,7 +1,7 @@
 """What a verified payload says: an in-toto statement, and whether it is about this image.
 
-https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md (and v0.1). Only bytes whose signature was verified
-come here; the statement's own words decide, never an annotation's or a media type's (guarantee 4).
+https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md (and v0.1). Only bytes whose signature was
+verified come here; the statement's own words decide, never an annotation's or a media type's (guarantee 4).
 """
 
 from __future__ import annotations

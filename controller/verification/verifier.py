@@ -1,0 +1,219 @@
+"""From bytes that anybody may have put beside an image to what is proven about exactly its digest.
+
+This is the one door of the package, and what comes out of it is all that Assay calls *verified*. The proof of one
+artefact for one authority, in order:
+
+ 1. Read the artefact strictly; what cannot be read is set aside with its reason and decides about nothing else.
+ 2. Prove who signed it: by the authority's key (`keyed`), or by a certificate of its trust root (`keyless`).
+ 3. Ask whether that is who the authority wants.
+ 4. Ask whether what was signed is about this very image (`statement`), and what it is: a signature or an attestation.
+
+Nothing is verified for nobody: without authorities or artefacts the result is empty, and empty satisfies nothing.
+Which requirement a verified piece meets, and how many are needed, is for `controller.policy.requirements`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from controller import __version__
+from controller.errors import ConfigurationError
+from controller.model.evidence import (
+    Artifact,
+    ArtifactKind,
+    Proof,
+    Rejection,
+    VerifiedAttestation,
+    VerifiedEvidence,
+    VerifiedSignature,
+)
+from controller.model.policy import Authority, KeyAuthority, KeylessAuthority, Need, TrustRoot
+from controller.model.reference import Digest
+from controller.settings import DocumentSettings
+from controller.verification import legacy
+from controller.verification.bundle import Bundle, parse_bundle
+from controller.verification.failures import EvidenceFailure, NotVerified, Unjudged
+from controller.verification.identities import meets
+from controller.verification.keyed import prove_by_key
+from controller.verification.keyless import prove_keyless
+from controller.verification.keys import load_public_key
+from controller.verification.proof import Proven, shown
+from controller.verification.statement import Statement, read_statement
+from controller.verification.trust import ParsedRoot, parse_root
+
+VERIFIER_VERSION = f"assay {__version__}, sigstore {importlib.metadata.version('sigstore')}"
+"""Which code judged: part of every verdict's cache key and of the ledger."""
+
+_Result = TypeVar("_Result")
+
+
+def verify(
+    image: Digest,
+    artifacts: Iterable[Artifact],
+    *,
+    authorities: Iterable[Authority],
+    trust_roots: Mapping[str, TrustRoot],
+    now: datetime,
+    limits: DocumentSettings,
+) -> VerifiedEvidence:
+    """Everything that these artefacts prove about `image`, for each of these authorities.
+
+    `trust_roots` are by name. The same artefact twice counts once. Attestations come back without a `name`; whatever
+    did not count is in `rejections`, once for each authority or, if it cannot even be read, once. Never raises for what
+    an artefact holds, except `MemoryError`.
+    """
+    asked = tuple(authorities)
+    signatures: list[VerifiedSignature] = []
+    attestations: list[VerifiedAttestation] = []
+    rejections: list[Rejection] = []
+    for artifact in dict.fromkeys(artifacts):
+        try:
+            case = _Case(artifact, image=image, trust_roots=trust_roots, now=now, limits=limits)
+        except EvidenceFailure as failure:
+            rejections.append(_rejection(artifact, "", failure))
+            continue
+        for authority in asked:
+            try:
+                verified = case.prove(authority)
+            except EvidenceFailure as failure:
+                rejections.append(_rejection(artifact, authority.name, failure))
+                continue
+            if isinstance(verified, VerifiedSignature):
+                signatures.append(verified)
+            else:
+                attestations.append(verified)
+    return VerifiedEvidence(image, tuple(signatures), tuple(attestations), tuple(rejections))
+
+
+def _rejection(artifact: Artifact, authority: str, failure: EvidenceFailure) -> Rejection:
+    return Rejection(
+        artifact=artifact.digest,
+        location=artifact.location,
+        authority=authority,
+        code=failure.code,
+        message=failure.message,
+        unjudged=not isinstance(failure, NotVerified),
+    )
+
+
+class _Case:
+    """One artefact, read; put to each authority in turn. What does not depend on the authority is done once."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        image: Digest,
+        trust_roots: Mapping[str, TrustRoot],
+        now: datetime,
+        limits: DocumentSettings,
+    ) -> None:
+        self._artifact, self._image, self._now, self._limits = artifact, image, now, limits
+        self._trust_roots = trust_roots
+        self._done: dict[tuple[str, str], object] = {}
+        self._bundle: Bundle = (
+            parse_bundle(artifact.content, limits=limits)
+            if artifact.kind is ArtifactKind.BUNDLE
+            else legacy.read(artifact, limits=limits)
+        )
+
+    def prove(self, authority: Authority) -> VerifiedSignature | VerifiedAttestation:
+        """What the artefact proves for this authority. Raises `EvidenceFailure`."""
+        # (2) + (3) Who signed it, and is that who is wanted?
+        if authority.key is not None:
+            proven = self._by_key(authority, authority.key)
+        elif authority.keyless is not None:
+            proven = self._keyless(authority, authority.keyless)
+        else:
+            raise Unjudged("AuthorityUnsupported", f"authority {authority.name} is of a kind that is not supported")
+        # (4) What did they sign? The image's digest itself, or a statement, which must be about the image.
+        proof = Proof(
+            artifact=self._artifact.digest,
+            location=self._artifact.location,
+            authority=authority.name,
+            signer=proven.signer,
+            log_entry=proven.log_entry,
+            signed_at=proven.signed_at,
+            steps=proven.steps,
+        )
+        if proven.statement is None:
+            return VerifiedSignature(proof)
+        statement = self._statement(proven.statement, proven)
+        if statement.is_signature:
+            return VerifiedSignature(proof)
+        return VerifiedAttestation(
+            name="",
+            predicate_type=statement.predicate_type,
+            predicate=statement.predicate,
+            statement=statement.digest,
+            proof=proof,
+        )
+
+    def _by_key(self, authority: Authority, key: KeyAuthority) -> Proven:
+        try:
+            public_key = load_public_key(key.pem)
+        except ConfigurationError as exc:
+            raise Unjudged(exc.code, f"the key of authority {authority.name} cannot be used") from exc
+        return prove_by_key(
+            self._bundle,
+            image=self._image,
+            key=public_key,
+            authority=authority,
+            root=lambda: self._root(key.trust_root),
+            now=self._now,
+            limits=self._limits,
+        )
+
+    def _keyless(self, authority: Authority, keyless: KeylessAuthority) -> Proven:
+        if not self._bundle.log_entries and authority.transparency_log is not Need.REQUIRED:
+            raise Unjudged("TimestampOnlyUnsupported", "certificates without a log entry are not supported yet")
+        proven = self._once(
+            ("keyless", keyless.trust_root),
+            lambda: prove_keyless(self._bundle, image=self._image, root=self._root(keyless.trust_root), now=self._now),
+        )
+        if authority.timestamp is Need.REQUIRED and not proven.timestamped:
+            raise NotVerified("TimestampMissing", f"it has no timestamp, and authority {authority.name} requires one")
+        if not meets(proven.signer, keyless.identities):
+            raise NotVerified(
+                "IdentityMismatch",
+                f"it was signed by {shown(proven.signer.identity)}, who is none of the identities of authority "
+                f"{authority.name}",
+            )
+        return proven
+
+    def _statement(self, payload: bytes, proven: Proven) -> Statement:
+        def read() -> Statement:
+            try:
+                return read_statement(payload, image=self._image, limits=self._limits)
+            except EvidenceFailure as failure:
+                # The signature held, so whose it is may be said.
+                raise type(failure)(
+                    failure.code, f"it was signed by {shown(proven.signer.identity)}, but {failure.message}"
+                ) from failure
+
+        return self._once(("statement", proven.signer.identity), read)
+
+    def _root(self, name: str) -> ParsedRoot:
+        if name not in self._trust_roots:
+            raise Unjudged("TrustRootMissing", f"trust root {name} is not there to judge it by")
+        try:
+            return parse_root(self._trust_roots[name])
+        except ConfigurationError as exc:
+            raise Unjudged(exc.code, exc.message) from exc
+
+    def _once(self, key: tuple[str, str], work: Callable[[], _Result]) -> _Result:
+        """The result of `work`, or its failure, done at most once for this artefact."""
+        if key not in self._done:
+            try:
+                self._done[key] = work()
+            except EvidenceFailure as failure:
+                self._done[key] = failure
+            except ConfigurationError as exc:
+                self._done[key] = Unjudged(exc.code, exc.message)
+        done = self._done[key]
+        if isinstance(done, EvidenceFailure):
+            raise type(done)(done.code, done.message) from done
+        return done  # type: ignore[return-value]  # what this key's work gave
