@@ -1,0 +1,1 @@
+"""The read-only REST interface over the inventory's queries."""

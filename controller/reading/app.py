@@ -1,0 +1,103 @@
+"""The read-only REST interface: every question is a GET, every answer says what it is, and nobody can write.
+
+Until it asks who reads, it belongs on loopback. A page in somebody's browser could still reach it there under a name of
+its own (DNS rebinding), so a request has to name a host that this server is known by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from controller import __version__
+from controller.inventory.queries import Queries
+from controller.model.reference import Digest
+from controller.reading import problems, wire
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_PROBLEM: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "A problem (RFC 9457) with a reason code.", "content": {problems.MEDIA_TYPE: {}}}
+}
+
+
+def create_app(queries: Queries, *, hosts: Sequence[str] = LOOPBACK_NAMES) -> FastAPI:
+    """The application. `hosts` are the names (without port) that requests may ask for."""
+    app = FastAPI(
+        title="Assay inventory",
+        version=__version__,
+        description="What was decided, on which evidence, and when. Read only.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,  # the stock pages load scripts from elsewhere
+        redoc_url=None,
+        responses=_PROBLEM,
+    )
+    problems.install(app)
+    known = frozenset(host.lower() for host in hosts)
+
+    @app.middleware("http")
+    async def guard(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+        if _host(request) in known:
+            response = await proceed(request)
+        else:
+            response = problems.problem(
+                HTTPStatus.MISDIRECTED_REQUEST, "HostUnknown", "this server is not known by the name that was asked for"
+            )
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    @app.get("/livez", include_in_schema=False)
+    def livez() -> PlainTextResponse:
+        return PlainTextResponse("ok\n")
+
+    @app.get("/api/v1/decisions", summary="Decisions, newest first")
+    def decisions(asked: Annotated[wire.DecisionsAsked, Query()]) -> wire.DecisionPage:
+        page = queries.decisions(asked.where(), limit=asked.limit, cursor=asked.cursor, as_of=asked.as_of)
+        return wire.DecisionPage.model_validate(page)
+
+    @app.get("/api/v1/decisions/{identity}", summary="One decision whole", response_model=wire.DecisionRecord)
+    def decision(identity: str, asked: Annotated[wire.Asked, Query()]) -> wire.DecisionRecord | Response:
+        record = queries.decision(identity, as_of=asked.as_of)
+        return _absent("decision") if record is None else wire.DecisionRecord.model_validate(record)
+
+    @app.get("/api/v1/images/{digest}", summary="All that is known of a digest", response_model=wire.ImageRecord)
+    def image(digest: str, asked: Annotated[wire.ImageAsked, Query()]) -> wire.ImageRecord | Response:
+        record = queries.image(str(Digest.parse(digest)), limit=asked.limit, as_of=asked.as_of)
+        return _absent("image") if record is None else wire.ImageRecord.model_validate(record)
+
+    @app.get("/api/v1/blobs/{digest}", summary="Raw evidence, unchanged", response_class=Response)
+    def blob(digest: str, asked: Annotated[wire.Asked, Query()], request: Request) -> Response:
+        name = Digest.parse(digest)
+        etag = f'"{name}"'
+        content = queries.blob(str(name), as_of=asked.as_of)
+        if content is None:
+            return _absent("blob")
+        headers = {"ETag": etag, "Cache-Control": "private, max-age=31536000, immutable"}
+        if etag in request.headers.get("If-None-Match", ""):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        headers["Content-Disposition"] = f'attachment; filename="{name.hex}"'
+        return Response(content, media_type="application/octet-stream", headers=headers)
+
+    return app
+
+
+def _absent(what: str) -> Response:
+    return problems.problem(HTTPStatus.NOT_FOUND, "NotFound", f"the inventory has no such {what}")
+
+
+def _host(request: Request) -> str:
+    """The host that was asked for, without port."""
+    host = request.headers.get("Host", "").lower()
+    if host.startswith("["):
+        return host[: host.find("]") + 1]
+    return host.partition(":")[0]

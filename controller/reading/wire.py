@@ -1,0 +1,140 @@
+"""The interface's JSON: what goes in as query parameters, and what comes out. camelCase, times in UTC (RFC 3339)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+from controller.inventory.queries import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
+from controller.inventory.records import DecisionFilter
+
+MAX_TEXT = 1024  # characters of one filter
+
+Moment = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))]
+Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^[^\x00-\x1f\x7f]*$")]
+MomentAsked = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+    as_of: MomentAsked | None = Field(None, description="As the inventory stood then; default: now.")
+
+
+class Asked(_Asked):
+    """Parameters of a question about one thing."""
+
+
+class ImageAsked(_Asked):
+    """Parameters of a question about one image."""
+
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on the first page.")
+
+
+class DecisionsAsked(_Asked):
+    """Filters and paging of the list of decisions."""
+
+    namespace: Text | None = Field(None, description="Namespace of the object.")
+    verdict: Text | None = Field(None, description="Allow or Deny.")
+    digest: Text | None = Field(None, description="sha256:… of one of its images.")
+    image: Text | None = Field(None, description="Name of one of its images, with a tag or digest if those matter.")
+    policy: Text | None = Field(None, description="A policy that judged it: name, or namespace/name.")
+    since: MomentAsked | None = Field(None, description="Decided then or later.")
+    until: MomentAsked | None = Field(None, description="Decided before then.")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on one page.")
+    cursor: str | None = Field(None, max_length=MAX_CURSOR_LENGTH, description="The last page's cursor.")
+
+    def where(self) -> DecisionFilter:
+        """The filters, as the inventory takes them."""
+        return DecisionFilter(
+            namespace=self.namespace,
+            verdict=self.verdict,
+            digest=self.digest,
+            image=self.image,
+            policy=self.policy,
+            since=self.since,
+            until=self.until,
+        )
+
+
+class _Shown(BaseModel):
+    model_config = ConfigDict(from_attributes=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Image(_Shown):
+    """An image of a decision."""
+
+    kind: str
+    container: str
+    reference: str
+    digest: str | None
+
+
+class Decision(_Shown):
+    """One line of a list of decisions."""
+
+    id: str
+    decided_at: Moment
+    recorded_at: Moment
+    cluster: str
+    verdict: str
+    flags: list[str]
+    message: str
+    operation: str
+    kind: str
+    namespace: str
+    name: str
+    username: str
+    images: list[Image]
+
+
+class DecisionPage(_Shown):
+    """A page of decisions, newest first. `cursor` is null on the last one."""
+
+    items: list[Decision]
+    cursor: str | None
+
+
+class DecisionRecord(_Shown):
+    """One decision whole. `leaf` is what was recorded, to the byte once it is made canonical (RFC 8785)."""
+
+    id: str
+    recorded_at: Moment
+    leaf: dict[str, Any]
+
+
+class Policy(_Shown):
+    """One version of one policy."""
+
+    kind: str
+    namespace: str
+    name: str
+    hash: str
+
+
+class Finding(_Shown):
+    """Something that verification found, dated by the first decision that rests on it."""
+
+    policy: Policy
+    decided_at: Moment
+    recorded_at: Moment
+    detail: dict[str, Any]
+
+
+class ImageRecord(_Shown):
+    """All that is known of one digest."""
+
+    digest: str
+    references: list[str]
+    repositories: list[str]
+    first_decided_at: Moment
+    last_decided_at: Moment
+    admitted: int
+    denied: int
+    signatures: list[Finding]
+    attestations: list[Finding]
+    rejections: list[Finding]
+    decisions: DecisionPage
