@@ -46,7 +46,7 @@ tools-fixtures: $(VENV)/.development ## Build what only makes fixtures as well (
 	@$(BIN)/python tests/tools/build.py --fixtures
 
 fixtures: tools tools-fixtures ## Record the fixtures and the demo's images anew with the real tools
-	@$(BIN)/python tests/fixtures/record.py
+	@$(BIN)/python -m tests.fixtures.record
 
 check: $(VENV)/.development ## Lint, types, layers, chart and generated pages
 	@$(BIN)/ruff check .
