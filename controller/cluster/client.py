@@ -11,6 +11,7 @@ import json
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -61,6 +62,37 @@ async def load_configuration(settings: ClusterSettings) -> Configuration:
             "KubeconfigInvalid", f"{source} does not say how the API server is reached: {type(exc).__name__}"
         ) from exc
     return configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How the API server is reached, in plain values, for a library with a client of its own."""
+
+    server: str
+    ca_file: str
+    verify: bool
+    scheme: str = field(repr=False)
+    token: str = field(repr=False)
+    certificate_file: str
+    key_file: str
+    proxy: str
+
+
+async def load_connection(settings: ClusterSettings) -> Connection:
+    """The connection of the settings, credentials read anew. Raises as `load_configuration`."""
+    configuration = await load_configuration(settings)
+    authorization = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+    scheme, _, token = str(authorization or "").strip().partition(" ")
+    return Connection(
+        server=str(configuration.host).rstrip("/"),
+        ca_file=configuration.ssl_ca_cert or "",
+        verify=bool(configuration.verify_ssl),
+        scheme=scheme.capitalize(),
+        token=token,
+        certificate_file=configuration.cert_file or "",
+        key_file=configuration.key_file or "",
+        proxy=configuration.proxy or "",
+    )
 
 
 class ClusterClient:

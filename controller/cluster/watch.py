@@ -80,7 +80,11 @@ class Mirror(Generic[T]):
                     self._version = ""
                 failures += 1
                 level = logging.ERROR if exc.code == DENIED else logging.WARNING if failures > 1 else logging.INFO
-                pause = max(_pause(failures), getattr(exc, "retry_after", None) or 0.0)
+                # A server that has forgotten the place is up: listing anew need not wait for long.
+                pause = max(
+                    _pause(min(failures, 3) if exc.code == EXPIRED else failures),
+                    getattr(exc, "retry_after", None) or 0.0,
+                )
                 logger.log(level, "cannot watch %s, again in %.1f s: %s", self.path, pause, exc)
                 await asyncio.sleep(min(pause, LONGEST_PAUSE))
 

@@ -1,0 +1,188 @@
+"""Assay's objects as the cluster has them, and the snapshot that they make. One thread's; compiling goes elsewhere.
+
+Objects come by two ways, as single events and as whole lists, in any order. An event only ever adds or renews; what is
+gone is found out by a list alone, so that no lost or late event takes a policy out or lets a deleted one live on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from controller.model.policy import Problem, TrustRoot
+from controller.operator.resources import (
+    CLUSTER_POLICIES,
+    EXCEPTIONS,
+    POLICIES,
+    RESOURCES,
+    TRUST_ROOTS,
+    ObjectKey,
+    Resource,
+    key_of,
+)
+from controller.operator.status import Condition, object_conditions, policy_conditions, status_patch
+from controller.policy.index import PolicyIndex
+from controller.policy.parse import parse_trust_root
+from controller.policy.snapshot import build_policies
+
+logger = logging.getLogger(__name__)
+
+KubernetesObject = Mapping[str, Any]
+NOT_YET = Problem(
+    code="NotSupportedYet",
+    field="spec",
+    message="exceptions are not carried out by this version; nothing is excepted",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What Assay's own objects come to: compiled policies, trust roots by name, and their problems."""
+
+    policies: PolicyIndex
+    trust_roots: Mapping[str, TrustRoot]
+    trust_problems: Mapping[str, tuple[Problem, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusWrite:
+    """A status that should be patched: where, and with what."""
+
+    key: ObjectKey
+    resource: Resource
+    patch: Mapping[str, Any]
+
+
+class Keeper:
+    """Holds the objects and makes pictures of them."""
+
+    def __init__(self, *, trust_roots: Mapping[str, TrustRoot] | None = None) -> None:
+        self._objects: dict[str, dict[ObjectKey, KubernetesObject]] = {resource.kind: {} for resource in RESOURCES}
+        self._touched: dict[str, set[ObjectKey]] = {resource.kind: set() for resource in RESOURCES}
+        self._given = dict(trust_roots or {})  # by setting: they win over the cluster's
+
+    def put(self, resource: Resource, obj: KubernetesObject) -> bool:
+        """Take in an event's object. Return whether a new picture is needed (not for a mere change of status)."""
+        key = key_of(resource, obj)
+        known = self._objects[resource.kind].get(key)
+        if known is not None and _is_older(obj, known):
+            return False
+        self._touched[resource.kind].add(key)
+        self._objects[resource.kind][key] = obj
+        return known is None or not _same_demand(known, obj)
+
+    def begin_list(self, resource: Resource) -> None:
+        """A list is asked for: what events bring from here on is newer than the list's answer."""
+        self._touched[resource.kind].clear()
+
+    def missing(self, resource: Resource, listed: Iterable[KubernetesObject]) -> frozenset[ObjectKey]:
+        """The objects that are held and that the list does not have."""
+        there = {key_of(resource, obj) for obj in listed}
+        return frozenset(self._objects[resource.kind].keys() - there - self._touched[resource.kind])
+
+    def replace(self, resource: Resource, listed: Iterable[KubernetesObject]) -> bool:
+        """Take in a whole list. Return whether a new picture is needed."""
+        listed = tuple(listed)
+        gone = self.missing(resource, listed)
+        for key in gone:
+            del self._objects[resource.kind][key]
+        touched = frozenset(self._touched[resource.kind])
+        changed = [self.put(resource, obj) for obj in listed if key_of(resource, obj) not in touched]
+        return bool(gone) or any(changed)
+
+    def objects(self, *resources: Resource) -> tuple[KubernetesObject, ...]:
+        """What is held of these kinds."""
+        return tuple(obj for resource in resources for obj in self._objects[resource.kind].values())
+
+    def given_trust_roots(self) -> Mapping[str, TrustRoot]:
+        """The trust roots that come by setting."""
+        return self._given
+
+    def status_writes(self, picture: Picture, *, now: datetime) -> tuple[StatusWrite, ...]:
+        """The statuses that differ from what the picture says. Objects newer than the picture are left for the next."""
+        writes = [*self._policy_writes(picture, now), *self._other_writes(picture, now)]
+        return tuple(write for write in writes if write is not None)
+
+    def _policy_writes(self, picture: Picture, now: datetime) -> Iterable[StatusWrite | None]:
+        for resource in (CLUSTER_POLICIES, POLICIES):
+            for key, obj in self._objects[resource.kind].items():
+                compiled = picture.policies.by_name(key)
+                if compiled is None or compiled.policy.generation != obj["metadata"].get("generation", 0):
+                    continue
+                source = compiled.source
+                needed = {a.keyless.trust_root for a in source.spec.authorities if a.keyless is not None}
+                conditions = policy_conditions(
+                    problems=source.problems,
+                    compile_problems=tuple(p for p in compiled.policy.problems if p not in source.problems),
+                    missing_trust_roots=sorted(needed - picture.trust_roots.keys()),
+                )
+                yield _write(key, resource, obj, conditions, now, hash=compiled.policy.identity.hash)
+
+    def _other_writes(self, picture: Picture, now: datetime) -> Iterable[StatusWrite | None]:
+        for key, obj in self._objects[TRUST_ROOTS.kind].items():
+            name = key[2]
+            root = picture.trust_roots.get(name)
+            problems = picture.trust_problems.get(name, ())
+            if root is None and not problems:
+                continue
+            ready = "Certificates and logs are checked against it."
+            fields = {"hash": root.hash} if root is not None and not problems else {}
+            yield _write(key, TRUST_ROOTS, obj, object_conditions(problems, ready=ready), now, **fields)
+        for key, obj in self._objects[EXCEPTIONS.kind].items():
+            yield _write(key, EXCEPTIONS, obj, object_conditions((NOT_YET,), ready=""), now)
+
+
+def make_picture(
+    policies: Iterable[KubernetesObject],
+    trust_roots: Iterable[KubernetesObject],
+    *,
+    given: Mapping[str, TrustRoot],
+    previous: PolicyIndex | None,
+) -> Picture:
+    """Parse and compile, only what changed. Pure and slow: for a thread that serves nobody."""
+    roots = dict(given)
+    problems: dict[str, tuple[Problem, ...]] = {}
+    for obj in trust_roots:
+        name = obj["metadata"]["name"]
+        if name in given:
+            problems[name] = (
+                Problem("TrustRootShadowed", "metadata.name", f"the setting trusted_roots names {name} too and wins"),
+            )
+            continue
+        parsed = parse_trust_root(obj)
+        if isinstance(parsed, TrustRoot):
+            roots[name] = parsed
+        else:
+            problems[name] = tuple(parsed)
+    return Picture(build_policies(policies, previous), roots, problems)
+
+
+def _write(
+    key: ObjectKey,
+    resource: Resource,
+    obj: KubernetesObject,
+    conditions: Iterable[Condition],
+    now: datetime,
+    **fields: str,
+) -> StatusWrite | None:
+    patch = status_patch(obj, conditions, now=now, **fields)
+    return None if patch is None else StatusWrite(key=key, resource=resource, patch=patch)
+
+
+def _same_demand(one: KubernetesObject, other: KubernetesObject) -> bool:
+    # Annotations and labels of a policy demand nothing; the generation changes with every change of the spec.
+    first, second = one["metadata"], other["metadata"]
+    return (first.get("uid"), first.get("generation")) == (second.get("uid"), second.get("generation")) and one.get(
+        "spec"
+    ) == other.get("spec")
+
+
+def _is_older(obj: KubernetesObject, known: KubernetesObject) -> bool:
+    # Of one object's versions: etcd's revisions grow (KEP-5504 makes it a promise). A new object has a new uid.
+    if obj["metadata"].get("uid") != known["metadata"].get("uid"):
+        return False
+    one, other = obj["metadata"].get("resourceVersion", ""), known["metadata"].get("resourceVersion", "")
+    return one.isdigit() and other.isdigit() and int(one) < int(other)

@@ -1,0 +1,268 @@
+"""Runs everything that keeps the snapshot fresh, in threads of its own, so that the serving loop never waits for it.
+
+Thread `assay-cluster` has the loop of lists, mirrors, statuses and `caBundle`; thread `assay-kopf` only brings events;
+thread `assay-compile` parses and compiles. What crosses to the serving thread is one reference to one immutable
+snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from controller.cluster.client import MERGE_PATCH, NOT_FOUND, ClusterClient, load_configuration
+from controller.cluster.directory import Directory
+from controller.cluster.webhooks import inject_ca_bundle
+from controller.errors import AssayError, ConfigurationError
+from controller.model.policy import TrustRoot
+from controller.operator.connection import connection_info
+from controller.operator.events import EventThread
+from controller.operator.holder import SnapshotHolder
+from controller.operator.keeper import Keeper, Picture, make_picture
+from controller.operator.resources import CLUSTER_POLICIES, POLICIES, RESOURCES, TRUST_ROOTS, Resource
+from controller.policy.snapshot import Snapshot
+from controller.settings import ClusterSettings
+
+logger = logging.getLogger(__name__)
+
+SETTLE = 0.02  # seconds in which events of one burst become one snapshot
+RETRY = 1.0  # seconds before a failed list, status or caBundle is tried again
+LONGEST_RELIST = 30.0  # seconds between lists at most; a third of snapshot_max_age if that is shorter
+CA_BUNDLE_INTERVAL = 30.0  # seconds between looks at the webhook configurations
+DIRECTORY = "namespaces, service accounts and pull secrets"
+
+
+class Operator:
+    """Keeps `snapshots` fresh from a cluster.
+
+    `trust_roots` are those of the setting. `write_status` is the operator role's alone: webhook replicas write nothing.
+    `ca_bundle` gives the PEM certificates for the webhook configurations; None leaves them alone.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        *,
+        trust_roots: Mapping[str, TrustRoot] | None = None,
+        write_status: bool = False,
+        ca_bundle: Callable[[], bytes] | None = None,
+    ) -> None:
+        self.snapshots = SnapshotHolder(
+            sources=(*(resource.plural for resource in RESOURCES), DIRECTORY), max_age=settings.snapshot_max_age
+        )
+        self._settings = settings
+        self._keeper = Keeper(trust_roots=trust_roots)
+        self._write_status = write_status
+        self._ca_bundle = ca_bundle
+        self._window = max(1.0, min(60.0, settings.snapshot_max_age / 2))
+        self._relist = max(0.5, min(LONGEST_RELIST, settings.snapshot_max_age / 3))
+        self._picture: Picture | None = None
+        self._stopping = threading.Event()
+        self._stopped: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="assay-cluster", daemon=True)
+        self._compiler = ThreadPoolExecutor(max_workers=1, thread_name_prefix="assay-compile")
+
+    def start(self) -> None:
+        """Begin; returns at once. `snapshots.problems()` tells when the first whole snapshot is there.
+
+        Raises `ConfigurationError` (`KubeconfigInvalid`) where no cluster is named at all.
+        """
+        self._compiler.submit(lambda: asyncio.run(load_configuration(self._settings))).result()
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """End all threads, waiting at most `timeout` seconds. The last snapshot stays in force."""
+        self._stopping.set()
+        if self._loop is not None and self._stopped is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                self._loop.call_soon_threadsafe(self._stopped.set)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        self._compiler.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                asyncio.run(self._main())
+            except Exception:
+                logger.exception("keeping the snapshot fresh failed, again in %.0f s", RETRY)
+                self._stopping.wait(RETRY)
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        if self._stopping.is_set():
+            return
+        self._dirty = asyncio.Event()
+        self._relists = {resource: asyncio.Event() for resource in RESOURCES}
+        self._listed = {resource: asyncio.Event() for resource in RESOURCES}
+        events = EventThread(on_event=self._on_event, login=lambda: connection_info(self._settings))
+        async with _connected(self._settings) as client:
+            directory = Directory(client, changed=self._dirty.set, window=self._window)
+            work: list[Coroutine[Any, Any, None]] = [
+                directory.run(),
+                self._watch_age(directory),
+                self._build(client, directory),
+                self._start_events(events),
+                *(self._list(client, resource) for resource in RESOURCES),
+            ]
+            if self._ca_bundle is not None and self._settings.webhook_configuration:
+                work.append(self._inject(client, self._ca_bundle))
+            try:
+                await _until(self._stopped, work)
+            finally:
+                await asyncio.to_thread(events.stop, 5.0)
+
+    # --- what there is: events for speed, lists for truth
+
+    def _on_event(self, resource: Resource, kind: str | None, obj: Mapping[str, Any]) -> None:
+        """On kopf's thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                self._loop.call_soon_threadsafe(self._see, resource, kind, obj)
+
+    def _see(self, resource: Resource, kind: str | None, obj: Mapping[str, Any]) -> None:
+        if kind == "DELETED":
+            self._relists[resource].set()
+        elif self._keeper.put(resource, obj):
+            self._dirty.set()
+
+    async def _start_events(self, events: EventThread) -> None:
+        for listed in self._listed.values():
+            await listed.wait()
+        events.start()
+        await asyncio.Event().wait()
+
+    async def _list(self, client: ClusterClient, resource: Resource) -> None:
+        """List for ever: at an interval, and whenever an event says that something was deleted."""
+        while True:
+            pause = self._relist
+            self._relists[resource].clear()
+            try:
+                await self._list_once(client, resource)
+            except AssayError as exc:
+                pause = RETRY
+                if exc.code == NOT_FOUND or isinstance(exc, ConfigurationError):
+                    self.snapshots.fault(resource.plural, f"{resource.kind}: {exc.message}")
+                logger.warning("cannot list %s: %s", resource.plural, exc)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._relists[resource].wait(), pause)
+
+    async def _list_once(self, client: ClusterClient, resource: Resource) -> None:
+        self._keeper.begin_list(resource)
+        began = time.monotonic()
+        listed: list[Mapping[str, Any]] = []
+        async for page in client.pages(resource.path):
+            listed += page.get("items") or ()
+        if self._keeper.missing(resource, listed):
+            # Deleting a CRD deletes its objects first, one by one, as if somebody had taken each policy out. Marked
+            # for deletion before that, and looked at after it, it tells the two apart: policies are then kept.
+            definition = await client.get(resource.definition)
+            if definition["metadata"].get("deletionTimestamp"):
+                self.snapshots.fault(
+                    resource.plural, f"the CRD of {resource.kind} is being deleted; its objects are kept in force"
+                )
+                return
+        self.snapshots.fault(resource.plural, "")
+        if self._keeper.replace(resource, listed) or not self._listed[resource].is_set():
+            self._dirty.set()
+        self.snapshots.sign(resource.plural, began)
+        self._listed[resource].set()
+
+    # --- what it comes to: one snapshot, and the statuses
+
+    async def _build(self, client: ClusterClient, directory: Directory) -> None:
+        await directory.synced()
+        for listed in self._listed.values():
+            await listed.wait()
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(SETTLE)
+            self._dirty.clear()
+            try:
+                self._picture = await asyncio.get_running_loop().run_in_executor(self._compiler, self._make_picture())
+            except Exception:
+                # A bug, and no policy's author is to blame: the last whole snapshot stays in force, loudly.
+                logger.exception("policies cannot be compiled")
+                self.snapshots.fault("compiler", "policies cannot be compiled (see the log); the last ones bind")
+                await asyncio.sleep(RETRY)
+                self._dirty.set()
+                continue
+            self.snapshots.fault("compiler", "")
+            whole = Snapshot(policies=self._picture.policies, trust_roots=self._picture.trust_roots)
+            self.snapshots.publish(directory.fill(whole))
+            if self._write_status:
+                await self._write_statuses(client, self._picture)
+
+    def _make_picture(self) -> Callable[[], Picture]:
+        policies = self._keeper.objects(CLUSTER_POLICIES, POLICIES)
+        roots = self._keeper.objects(TRUST_ROOTS)
+        previous = self._picture.policies if self._picture is not None else None
+        given = self._keeper.given_trust_roots()
+        return lambda: make_picture(policies, roots, given=given, previous=previous)
+
+    async def _write_statuses(self, client: ClusterClient, picture: Picture) -> None:
+        for write in self._keeper.status_writes(picture, now=datetime.now(UTC)):
+            _, namespace, name = write.key
+            try:
+                answer = await client.patch(
+                    write.resource.status_path(namespace, name), write.patch, content_type=MERGE_PATCH
+                )
+                self._keeper.put(write.resource, answer)
+            except AssayError as exc:
+                logger.warning("cannot write the status of %s %s: %s", write.resource.kind, name, exc)
+
+    async def _watch_age(self, directory: Directory) -> None:
+        while True:
+            age = directory.age()
+            if age != float("inf"):
+                self.snapshots.sign(DIRECTORY, time.monotonic() - age)
+            await asyncio.sleep(min(1.0, self._window / 4))
+
+    async def _inject(self, client: ClusterClient, bundle: Callable[[], bytes]) -> None:
+        while True:
+            pause = CA_BUNDLE_INTERVAL
+            try:
+                await inject_ca_bundle(client, name=self._settings.webhook_configuration, bundle=bundle())
+            except AssayError as exc:
+                pause = RETRY
+                logger.warning("cannot fill in caBundle: %s", exc)
+            await asyncio.sleep(pause)
+
+
+@contextlib.asynccontextmanager
+async def _connected(settings: ClusterSettings) -> AsyncIterator[ClusterClient]:
+    client = await ClusterClient.connect(settings)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def _until(stopped: asyncio.Event, work: list[Coroutine[Any, Any, None]]) -> None:
+    """Run all until one fails (which is raised) or it is stopped; leave none behind."""
+    tasks = [asyncio.ensure_future(_as_task(coroutine)) for coroutine in (*work, _wait(stopped))]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _as_task(work: Awaitable[None]) -> None:
+    await work
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
