@@ -1,0 +1,67 @@
+"""What runs in a worker process: it never raises, and what it answers can always be pickled.
+
+An exception of a library may carry the evidence's own bytes, or break when it is unpickled: it is put down here by its
+type and place, and goes back as an Error of Assay's own (guarantee 12).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import resource
+import time
+import traceback
+from pathlib import Path
+
+from controller.errors import AssayError, LimitExceeded, Unacceptable
+from controller.review.ports import Assessment, AssessmentJob
+from controller.settings import DocumentSettings, PolicySettings
+
+_IDENTIFY_HOLD = 0.05  # seconds that `identify` keeps its worker, so that another worker takes the next
+
+_log = logging.getLogger(__name__)
+
+
+def start(memory_bytes: int) -> None:
+    """Make a fresh worker ready: import what it needs, then bound how much its address space may still grow."""
+    import controller.workers.assessment  # noqa: F401 - the fork server has it; a worker without it would be slow once
+
+    limit = _address_space() + memory_bytes
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def assess(payload: bytes) -> bytes:
+    """One job, pickled, to its assessment or error, pickled."""
+    try:
+        return pickle.dumps(_assess(*pickle.loads(payload)))  # noqa: S301 - our own job, over our own pipe
+    except MemoryError:
+        return pickle.dumps(LimitExceeded("worker_memory_bytes", "judging needed more memory than a worker may have"))
+
+
+def identify(_payload: bytes) -> bytes:
+    """The worker's process id: proof that it has started."""
+    time.sleep(_IDENTIFY_HOLD)
+    return pickle.dumps(os.getpid())
+
+
+def _assess(job: AssessmentJob, documents: DocumentSettings, policy: PolicySettings) -> Assessment | AssayError:
+    from controller.workers.assessment import assess as judge
+
+    try:
+        return judge(job, documents=documents, policy=policy)
+    except AssayError as error:
+        return error
+    except MemoryError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - a defect must end in an Error that says so, for this job alone
+        frames = traceback.extract_tb(exc.__traceback__)
+        places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames[-6:]))
+        _log.error("judging failed with %s at %s", type(exc).__name__, places)
+        return Unacceptable("AssessmentFailed", f"judging failed with {type(exc).__name__}, a defect of Assay")
+
+
+def _address_space() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
