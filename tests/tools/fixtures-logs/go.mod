@@ -1,6 +1,6 @@
 module assay.dev/tests/tools/fixtures-logs
 
-go 1.26.8
+go 1.26.0
 
 require (
 	github.com/google/trillian v1.7.3

@@ -1,6 +1,6 @@
 module assay.dev/tests/tools/fixtures-timestamp
 
-go 1.26.8
+go 1.26.0
 
 tool github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server
 
