@@ -5,21 +5,24 @@ A requirement asks for a *meaning* (an SBOM), producers write URIs, with and wit
 
 from __future__ import annotations
 
-_SPDX = ("https://spdx.dev/Document",)
-_CYCLONEDX = ("https://cyclonedx.org/bom",)
+from controller.documents.types import CYCLONEDX, SPDX, is_of_type, is_sbom
 
 # Each word with its URIs; a URI also stands for itself followed by a version (`…/v2.3`, `…/1.6`).
 NAMED_TYPES: dict[str, tuple[str, ...]] = {
-    "SBOM": _SPDX + _CYCLONEDX,
-    "SPDX": _SPDX,  # https://github.com/in-toto/attestation/blob/main/spec/predicates/spdx.md
-    "CycloneDX": _CYCLONEDX,  # https://github.com/in-toto/attestation/blob/main/spec/predicates/cyclonedx.md
+    "SBOM": (SPDX, CYCLONEDX),
+    "SPDX": (SPDX,),
+    "CycloneDX": (CYCLONEDX,),
     "SLSAProvenance": ("https://slsa.dev/provenance",),  # https://slsa.dev/spec/v1.0/provenance
     "Vulnerability": ("https://cosign.sigstore.dev/attestation/vuln", "https://in-toto.io/attestation/vulns"),
     "OpenVEX": ("https://openvex.dev/ns",),  # https://github.com/openvex/spec
     "VSA": ("https://slsa.dev/verification_summary",),  # https://slsa.dev/spec/v1.0/verification_summary
 }
-NOT_SUPPORTED_TYPES: frozenset[str] = frozenset()
-SBOM_TYPES = frozenset({"SBOM", "SPDX", "CycloneDX"})
+
+
+def requires_sbom(wanted: str) -> bool:
+    """Whether a requirement of this type is met by documents that Assay reads as SBOMs, and by nothing else."""
+    uris = NAMED_TYPES.get(wanted, (wanted,))
+    return all(is_sbom(uri) for uri in uris)
 
 
 def type_matches(wanted: str, predicate_type: str) -> bool:
@@ -30,11 +33,4 @@ def type_matches(wanted: str, predicate_type: str) -> bool:
     uris = NAMED_TYPES.get(wanted)
     if uris is None:
         return predicate_type == wanted
-    return any(predicate_type == uri or _is_version(predicate_type, uri) for uri in uris)
-
-
-def _is_version(predicate_type: str, uri: str) -> bool:
-    if not predicate_type.startswith(uri + "/"):
-        return False
-    version = predicate_type.removeprefix(uri + "/").removeprefix("v")
-    return bool(version) and version.replace(".", "").isascii() and version.replace(".", "").isdigit()
+    return any(is_of_type(predicate_type, uri) for uri in uris)

@@ -27,7 +27,7 @@ from controller.model.policy import (
     Problem,
 )
 from controller.policy.match import ImagePattern
-from controller.policy.predicates import NAMED_TYPES, NOT_SUPPORTED_TYPES
+from controller.policy.predicates import NAMED_TYPES
 from controller.policy.regex import compile_pattern
 
 MIN_RSA_BITS = 2048  # NIST SP 800-57 part 1: less is no longer acceptable
@@ -162,9 +162,7 @@ def _requirements(spec: PolicySpec) -> Iterator[Problem]:
     for i, requirement in enumerate(spec.attestations):
         field = f"spec.attestations[{i}]"
         yield from _named_authorities(requirement.authorities, known, field)
-        if requirement.type in NOT_SUPPORTED_TYPES:
-            yield Problem("NotSupportedYet", f"{field}.type", f"{requirement.type} is not supported yet")
-        elif requirement.type not in NAMED_TYPES and ":" not in requirement.type:
+        if requirement.type not in NAMED_TYPES and ":" not in requirement.type:
             message = f"is {requirement.type!r}; it must be one of {', '.join(NAMED_TYPES)} or a predicate type URI"
             yield Problem("PredicateTypeUnknown", f"{field}.type", message)
 

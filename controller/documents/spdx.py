@@ -1,0 +1,79 @@
+"""SPDX 2.2 and 2.3 in JSON (https://spdx.github.io/spdx-spec/v2.3/)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller.documents.reading import check_count, child, component, objects, text, time
+from controller.documents.unwrap import malformed
+from controller.errors import Unacceptable
+from controller.model.documents import Component, Sbom
+from controller.settings import DocumentSettings
+
+_VERSIONS = ("SPDX-2.2", "SPDX-2.3")
+_NOTHING = frozenset({"", "NOASSERTION", "NONE"})
+
+
+def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
+    """Read a document. The container image that it describes is not one of its components.
+
+    Raises `Unacceptable` (`DocumentMalformed`, `DocumentUnsupported`) and `LimitExceeded`.
+    """
+    version = text(document, "spdxVersion", "the document")
+    if version not in _VERSIONS:
+        if "@context" in document or version.startswith("SPDX-"):
+            raise Unacceptable("DocumentUnsupported", "only SPDX 2.2 and 2.3 are read")
+        raise malformed("the document has no spdxVersion, so it is no SPDX document")
+    packages = objects(document, "packages", "the document")
+    check_count(len(packages), limits.document_max_components)
+    described = _described(document)
+    creation = child(document, "creationInfo", "the document")
+    creators = creation.get("creators") or []
+    if not isinstance(creators, list) or not all(isinstance(creator, str) for creator in creators):
+        raise malformed("creationInfo.creators is no list of strings")
+    return Sbom(
+        format="SPDX",
+        spec_version=version.removeprefix("SPDX-"),
+        name=text(document, "name", "the document"),
+        created=time(text(creation, "created", "creationInfo"), "creationInfo.created"),
+        components=tuple(
+            _component(package, f"packages[{i}]")
+            for i, package in enumerate(packages)
+            if not _is_image(package, described)
+        ),
+        tools=tuple(creator.removeprefix("Tool:").strip() for creator in creators if creator.startswith("Tool:")),
+    )
+
+
+def _described(document: Mapping[str, Any]) -> frozenset[str]:
+    """The SPDX ids of what the document is about: 7.1 `documentDescribes`, 11.1 `DESCRIBES`."""
+    listed = document.get("documentDescribes") or []
+    related = (
+        relationship.get("relatedSpdxElement")
+        for relationship in objects(document, "relationships", "the document")
+        if relationship.get("relationshipType") == "DESCRIBES"
+    )
+    return frozenset(
+        name for name in (*(listed if isinstance(listed, list) else ()), *related) if isinstance(name, str)
+    )
+
+
+def _is_image(package: Mapping[str, Any], described: frozenset[str]) -> bool:
+    return package.get("primaryPackagePurpose") == "CONTAINER" and package.get("SPDXID") in described
+
+
+def _component(package: Mapping[str, Any], where: str) -> Component:
+    purl = ""
+    for reference in objects(package, "externalRefs", where):
+        if reference.get("referenceType") == "purl":
+            purl = text(reference, "referenceLocator", where)
+            break
+    licenses = (text(package, field, where) for field in ("licenseConcluded", "licenseDeclared"))
+    return component(
+        name=text(package, "name", where),
+        version=text(package, "versionInfo", where),
+        purl=purl,
+        licenses=dict.fromkeys(name for name in licenses if name not in _NOTHING),
+        where=where,
+    )
