@@ -141,7 +141,16 @@ class WebhookSettings:
     webhook_max_reviews: int = _setting(1024, "Reviews under way at once; one more is answered 429.")
     webhook_certificate_file: str = _setting("", "TLS certificate chain (PEM). Empty: Assay makes its own.")
     webhook_key_file: str = _setting("", "TLS key (PEM) of the certificate.")
-    webhook_names: tuple[str, ...] = _setting(("localhost",), "DNS names of the certificate that Assay makes.")
+    webhook_certificate_directory: str = _setting(
+        "", "Where Assay keeps the certificates that it makes; empty: a folder in the state directory."
+    )
+    webhook_names: tuple[str, ...] = _setting(
+        ("localhost", "127.0.0.1"), "DNS names and addresses of the certificate that Assay makes."
+    )
+
+    def certificate_directory(self) -> Path:
+        """Where the certificates that Assay makes are kept, with the default filled in."""
+        return Path(self.webhook_certificate_directory or _state_directory() / "certificates")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""`assay` and `kubectl assay`: one thin file a command group. This one holds what all of them share: the entry, errors
-as messages, and exit statuses.
+"""`assay` and `kubectl assay`: one thin file a command group.
 
-Exit statuses: 0 good; 1 Violated under Deny (or a finding); 2 could not tell, or any other error; 64 wrong command line.
+This one holds what all of them share: the entry, errors as messages, and exit statuses.
+
+Exit statuses: 0 good; 1 Violated under Deny (or a finding); 2 could not tell, or another error; 64 wrong usage.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which commands there are. Each is imported only when it is called, so that `assay --help` and completion are quick."""
+"""Which commands there are. Each is imported only when it is called, so that completion is quick."""
 
 from __future__ import annotations
 

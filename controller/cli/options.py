@@ -51,7 +51,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., Any]], Callable[..., A
 
         command: Callable[..., Any] = wrapper
         for name in reversed(chosen):
-            section, field = known[name]
+            field = known[name][1]
             many = str(field.type).startswith("tuple")
             command = click.option(
                 f"--{name.replace('_', '-')}",

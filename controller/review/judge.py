@@ -18,7 +18,6 @@ from controller.model.image import ResolvedImage
 from controller.model.policy import DigestMode, TrustRoot
 from controller.model.reference import Reference
 from controller.policy.compiled import CompiledPolicy
-from controller.policy.evaluation import evaluate_request_rules
 from controller.review.caches import Evidences, Resolutions, Verdicts
 from controller.review.leaf import Judged
 from controller.review.ports import Assessment

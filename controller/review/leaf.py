@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -56,13 +56,16 @@ class Context:
     salt: str
 
 
-def record_id(request: AdmissionRequest) -> str:
-    """The id of the record of this request: the same call asked twice has one record.
+def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation]) -> str:
+    """The id of the record: one for an object (its uid and hash) and what was found about it.
 
-    A request's uid is new for every call of the API server; the object's uid and hash tell the calls of one that did
-    not make its uid itself apart.
+    The same call asked twice has one record; a call that is asked again and judged otherwise has its own, so that an
+    allow is never hidden behind an earlier denial. An object without a uid is told apart by the request's.
     """
-    name = f"{request.uid}:{_metadata(request).get('uid', '')}:{object_hash(request.object)}"
+    metadata = request.object.get("metadata")
+    uid = metadata.get("uid") if isinstance(metadata, dict) else None
+    found = sorted(f"{e.image.path} {e.digest} {e.policy} {e.policy.hash} {e.outcome}" for e in evaluations)
+    name = "\n".join([uid or request.uid, object_hash(request.object), str(request.operation), *found])
     return str(uuid.UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=8))
 
 
@@ -77,12 +80,12 @@ def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tup
     images = list(workload.changed)
     resolved = {j.evaluation.image: j.resolved for j in judged if j.resolved is not None}
     blobs = _blobs(judged)
-    identifier = record_id(request)
+    identifier = record_id(request, decision.evaluations)
     leaf = {
         "schema": SCHEMA,
         "id": identifier,
         "salt": context.salt,
-        "decisionKey": f"{workload.uid or request.uid}:{object_hash(request.object)}:{identifier}",
+        "decisionKey": f"{workload.uid or request.uid}:{identifier}",
         "decidedAt": timestamp(context.decided_at),
         "cluster": context.cluster,
         "verdict": str(decision.verdict),
@@ -117,7 +120,9 @@ def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tup
             "namespaceLabels": dict(context.namespace.labels) if context.namespace else None,
         },
         "images": [_image(image, resolved.get(image)) for image in images],
-        "evaluations": [_evaluation(j, images) for j in sorted(judged, key=_order)],
+        "evaluations": [
+            {"image": images.index(j.evaluation.image), **evaluation_record(j)} for j in sorted(judged, key=_order)
+        ],
         "blobs": sorted(str(digest) for digest in blobs),
         "verifier": VERIFIER,
     }
@@ -146,12 +151,12 @@ def _image(image: ImageUse, resolved: ResolvedImage | None) -> dict[str, Any]:
     }
 
 
-def _evaluation(judged: Judged, images: Sequence[ImageUse]) -> dict[str, Any]:
+def evaluation_record(judged: Judged) -> dict[str, Any]:
+    """One evaluation as it stands in a leaf and in `assay verify -o json`: policy, outcome, reasons, proofs."""
     evaluation, assessment = judged.evaluation, judged.assessment
     policy = evaluation.policy
     evidence = assessment.evidence if assessment else None
     return {
-        "image": images.index(evaluation.image),
         "policy": {
             "kind": policy.kind,
             "namespace": policy.namespace,
@@ -237,8 +242,3 @@ def _blobs(judged: Sequence[Judged]) -> dict[Digest, bytes]:
 @lru_cache(maxsize=1024)
 def _canonical(policy: Policy) -> bytes:
     return canonical_bytes(policy.spec, policy.problems)
-
-
-def _metadata(request: AdmissionRequest) -> Mapping[str, Any]:
-    metadata = request.object.get("metadata")
-    return metadata if isinstance(metadata, dict) else {}

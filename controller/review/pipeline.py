@@ -111,12 +111,12 @@ class Pipeline:
         # resolve, discover, verify, evaluate: each image under each policy, all side by side
         judged = await self._judge_all(around, deadline.earlier(self._settings.answer_reserve))
         # decide
+        evaluations = tuple(one.evaluation for one in judged)
         subject = Subject(
             title=f"{workload.kind} {workload.namespace}/{workload.name}",
-            record=leaf.record_id(request),
+            record=leaf.record_id(request, evaluations),
             softened=softened(request, workload, self._templates),
         )
-        evaluations = (one.evaluation for one in judged)
         decision = decide(evaluations, images=workload.changed, no_match=self._no_match, subject=subject)
         return Reviewed(decision, judged, around)
 

@@ -64,7 +64,7 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One request, ready to be judged: the workload, what the snapshot knows of its surroundings, and what covers it."""
+    """One request, ready to be judged: the workload, what the snapshot knows around it, and what covers it."""
 
     request: AdmissionRequest
     workload: Workload

@@ -1,4 +1,7 @@
-"""uvicorn as a part of Assay: started and stopped by the composition root, with TLS that can be renewed in place."""
+"""uvicorn as a part of Assay: started and stopped by the composition root, with TLS that can be renewed in place.
+
+The composition root serves the inventory with it too, without TLS, on loopback.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,11 @@ class _Embedded(uvicorn.Server):
 
 
 class Server:
-    """One listening HTTPS server on the running event loop."""
+    """One listening server on the running event loop: HTTPS when it is given a certificate."""
 
-    def __init__(self, app: FastAPI, *, host: str, port: int, certificate: Path, key: Path) -> None:
+    def __init__(
+        self, app: FastAPI, *, host: str, port: int, certificate: Path | None = None, key: Path | None = None
+    ) -> None:
         self._certificate, self._key = certificate, key
         self._listener = _listen(host, port)
         config = uvicorn.Config(
@@ -57,7 +62,7 @@ class Server:
         while not self._server.started:
             if self._task.done():
                 self._task.result()
-                raise ConfigurationError("ServerNotStarted", "the HTTPS server stopped while it was being started")
+                raise ConfigurationError("ServerNotStarted", "the server stopped while it was being started")
             await asyncio.sleep(0.01)
 
     async def serve(self) -> None:
@@ -68,7 +73,7 @@ class Server:
     def renew(self) -> None:
         """Use the certificate files as they are now, for connections made from now on."""
         context = self._server.config.ssl
-        if context is not None:
+        if context is not None and self._certificate is not None:
             context.load_cert_chain(self._certificate, self._key)
 
     async def stop(self) -> None:

@@ -1,0 +1,316 @@
+"""The composition root: settings -> adapters -> pipeline. The only place that wires, and the only one that sees all.
+
+Every part is opened here and closed in the reverse order, whatever happens in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from controller import certificates, telemetry
+from controller.cluster.client import load_connection
+from controller.cluster.directory import ClusterNamespaces
+from controller.errors import AssayError, ConfigurationError, NotReady, RecordingFailed
+from controller.inventory.store import Store
+from controller.model.deadline import Deadline
+from controller.model.policy import Namespace, TrustRoot
+from controller.model.reference import Digest
+from controller.operator.holder import SnapshotHolder
+from controller.operator.service import Operator
+from controller.policy.files import load_objects
+from controller.policy.parse import parse_trust_root
+from controller.policy.snapshot import Snapshot, build_policies
+from controller.reading import app as reading
+from controller.registry.client import RegistryClient
+from controller.review.pipeline import Pipeline
+from controller.review.ports import Clock, Namespaces, Recorder, Snapshots
+from controller.settings import Settings, WebhookSettings
+from controller.webhook import app as webhook
+from controller.webhook.server import Server
+from controller.workers import WorkerPool
+
+log = logging.getLogger(__name__)
+
+CERTIFICATE_INTERVAL = 3600.0  # seconds between looks at the serving certificate's age
+POLICY_KINDS = frozenset({"ClusterEvidencePolicy", "EvidencePolicy"})
+
+
+def now() -> datetime:
+    """The clock of a serving process."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_pipeline(
+    settings: Settings,
+    *,
+    snapshots: Snapshots,
+    namespaces: Namespaces,
+    recorder: Recorder,
+    clock: Clock = now,
+    denied_addresses: Iterable[str] = (),
+) -> AsyncIterator[Pipeline]:
+    """A pipeline, warmed up, on the running event loop."""
+    async with (
+        RegistryClient(settings.registry, clock=clock, denied_addresses=denied_addresses) as registry,
+        WorkerPool(settings.workers, settings.documents, settings.policy) as workers,
+    ):
+        await workers.warm()
+        pipeline = Pipeline(
+            settings.review,
+            registry=registry,
+            assessor=workers,
+            recorder=recorder,
+            snapshots=snapshots,
+            namespaces=namespaces,
+            clock=clock,
+        )
+        try:
+            yield pipeline
+        finally:
+            await pipeline.close()
+
+
+def read_snapshot(directory: Path, *, trusted_roots: Iterable[str] = ()) -> Snapshot:
+    """The snapshot that a directory of policies and trust roots makes, with `NAME=FILE` roots beside them.
+
+    Raises `ConfigurationError` naming the file.
+    """
+    objects = load_objects(directory)
+    roots = read_trust_roots(trusted_roots)
+    for obj in objects:
+        if obj["kind"] == "TrustRoot" and obj["metadata"]["name"] not in roots:
+            parsed = parse_trust_root(obj)
+            if not isinstance(parsed, TrustRoot):
+                problem = parsed[0]
+                raise ConfigurationError(problem.code, f"TrustRoot {obj['metadata']['name']}: {problem.message}")
+            roots[parsed.name] = parsed
+    policies = build_policies(obj for obj in objects if obj["kind"] in POLICY_KINDS)
+    return Snapshot(policies=policies, trust_roots=roots)
+
+
+def read_trust_roots(files: Iterable[str]) -> dict[str, TrustRoot]:
+    """The trust roots of the setting `trusted_roots`, each `NAME=FILE` or `FILE` (then named `public-good`)."""
+    roots = {}
+    for text in files:
+        name, equals, path = text.partition("=")
+        name, path = (name, path) if equals else ("public-good", text)
+        try:
+            content = Path(path).read_bytes()
+        except OSError as exc:
+            raise ConfigurationError("TrustRootUnreadable", f"trust root {name}: {path}: {exc.strerror}") from exc
+        roots[name] = TrustRoot(name, content, str(Digest.of(content)))
+    return roots
+
+
+def fixed(snapshot: Snapshot) -> SnapshotHolder:
+    """What was read from files, as the snapshot in force."""
+    return SnapshotHolder.fixed(snapshot)
+
+
+class LocalNamespaces:
+    """Namespaces where there is no cluster to ask: those given, and any other with the one label that each has."""
+
+    def __init__(self, given: Mapping[str, Namespace] | None = None) -> None:
+        self._given = dict(given or {})
+
+    async def fetch(self, name: str, *, deadline: Deadline) -> Namespace:  # noqa: ARG002
+        """The namespace."""
+        return self._given.get(name) or Namespace(name, {"kubernetes.io/metadata.name": name})
+
+
+class NoRecorder:
+    """For commands that decide about nothing: recording with it is a fault."""
+
+    async def record(self, leaf: Mapping[str, Any], *, blobs: Mapping[Digest, bytes], deadline: Deadline) -> None:
+        """Refuse."""
+        raise RecordingFailed("NoInventory", "this command has no inventory to record in")
+
+
+class Role(StrEnum):
+    """What a process does (section 4 of the design)."""
+
+    WEBHOOK = "webhook"
+    OPERATOR = "operator"
+    INVENTORY = "inventory"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A serving process: its ports (None where a role is not served), the CA of its HTTPS, and where it records."""
+
+    webhook_port: int | None
+    inventory_port: int | None
+    ca_bundle: bytes
+    database_url: str
+
+
+class Readiness:
+    """Whether this replica may judge (guarantee 9): it is warm, and its snapshot is whole and not stale."""
+
+    def __init__(self, holder: SnapshotHolder) -> None:
+        self._holder = holder
+
+    def check(self) -> None:
+        """Raise `NotReady` saying what is missing."""
+        telemetry.SNAPSHOT_AGE.set(min(self._holder.age(), 1e9))
+        problems = self._holder.problems()
+        if problems:
+            raise NotReady("NotReady", "; ".join(problems))
+
+
+@asynccontextmanager
+async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> AsyncIterator[Serving]:
+    """Everything that the roles need, serving until the context ends; then stopped in the reverse order.
+
+    Policies come from `policies_directory` if it is set, else from the cluster.
+    Raises `ConfigurationError` for whatever stands in the way of serving.
+    """
+    async with AsyncExitStack() as stack:
+        made = _Certificates(settings.webhook) if Role.WEBHOOK in roles else None
+        holder = _snapshots(settings, roles, stack, made)
+        store = _store(settings, roles, stack)
+        https: Server | None = None
+        http: Server | None = None
+        if made is not None and holder is not None:
+            https = await _webhook(settings, holder, store, made, stack)
+        if Role.INVENTORY in roles:
+            http = _in_thread(
+                lambda: Server(
+                    reading.create_app(store.queries),
+                    host=settings.inventory.inventory_host,
+                    port=settings.inventory.inventory_port,
+                ),
+                stack,
+            )
+        yield Serving(
+            webhook_port=https.port if https else None,
+            inventory_port=http.port if http else None,
+            ca_bundle=made.bundle() if made else b"",
+            database_url=settings.inventory.url(),
+        )
+
+
+class _Certificates:
+    """The webhook's certificate files: given by settings, or made and renewed in a directory."""
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        self._settings = settings
+        self.given = bool(settings.webhook_certificate_file)
+        folder = settings.certificate_directory()
+        self.certificate = Path(settings.webhook_certificate_file or folder / certificates.SERVING_CERTIFICATE)
+        self.key = Path(settings.webhook_key_file or folder / certificates.SERVING_KEY)
+        self.renew()
+
+    def renew(self) -> None:
+        """Make or renew what is due."""
+        if not self.given:
+            made = certificates.in_directory(self._settings.certificate_directory(), names=self._settings.webhook_names)
+            self._bundle = made.ca_bundle()
+
+    def bundle(self) -> bytes:
+        """PEM of the CAs to trust; empty for given files, whose CA is their owner's matter."""
+        return b"" if self.given else self._bundle
+
+
+def _snapshots(
+    settings: Settings, roles: Collection[Role], stack: AsyncExitStack, made: _Certificates | None
+) -> SnapshotHolder | None:
+    if Role.WEBHOOK not in roles and Role.OPERATOR not in roles:
+        return None
+    directory = settings.cluster.policies_directory
+    if directory:
+        return fixed(read_snapshot(Path(directory), trusted_roots=settings.cluster.trusted_roots))
+    operator = Operator(
+        settings.cluster,
+        trust_roots=read_trust_roots(settings.cluster.trusted_roots),
+        write_status=Role.OPERATOR in roles,
+        ca_bundle=made.bundle if made is not None and not made.given else None,
+    )
+    operator.start()
+    stack.callback(operator.stop)
+    return operator.snapshots
+
+
+def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitStack) -> Store:
+    store = Store.open(settings.inventory) if Role.WEBHOOK in roles else Store.open_to_read(settings.inventory)
+    stack.callback(store.close)
+    return store
+
+
+async def _webhook(
+    settings: Settings, holder: SnapshotHolder, store: Store, made: _Certificates, stack: AsyncExitStack
+) -> Server:
+    local = bool(settings.cluster.policies_directory)
+    namespaces: Namespaces = LocalNamespaces() if local else ClusterNamespaces(settings.cluster)
+    if isinstance(namespaces, ClusterNamespaces):
+        stack.push_async_callback(namespaces.close)
+    pipeline = await stack.enter_async_context(
+        open_pipeline(
+            settings,
+            snapshots=holder,
+            namespaces=namespaces,
+            recorder=store.writer,
+            denied_addresses=() if local else await _api_server(settings),
+        )
+    )
+    app = webhook.create_app(settings.webhook, pipeline=pipeline, readiness=Readiness(holder))
+    server = Server(
+        app,
+        host=settings.webhook.webhook_host,
+        port=settings.webhook.webhook_port,
+        certificate=made.certificate,
+        key=made.key,
+    )
+    await server.start()
+    stack.push_async_callback(server.stop)
+    renewal = asyncio.create_task(_renew(made, server))
+    stack.callback(renewal.cancel)
+    return server
+
+
+async def _renew(made: _Certificates, server: Server) -> None:
+    while True:
+        await asyncio.sleep(CERTIFICATE_INTERVAL)
+        try:
+            await asyncio.to_thread(made.renew)
+            server.renew()
+        except (AssayError, OSError) as exc:
+            log.error("the serving certificate could not be renewed: %s", exc)  # noqa: TRY400 - the cause is in it
+
+
+async def _api_server(settings: Settings) -> tuple[str, ...]:
+    """The API server's own address and port: no registry may lead there (guarantee 11)."""
+    url = urlsplit((await load_connection(settings.cluster)).server)
+    port = url.port or (80 if url.scheme == "http" else 443)
+    found = await asyncio.get_running_loop().getaddrinfo(url.hostname or "", port, type=socket.SOCK_STREAM)
+    return tuple(sorted({f"[{a[4][0]}]:{port}" if ":" in str(a[4][0]) else f"{a[4][0]}:{port}" for a in found}))
+
+
+def _in_thread(make: Callable[[], Server], stack: AsyncExitStack) -> Server:
+    """A server on an event loop and a thread of its own: no reader's question delays an admission."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="assay-inventory", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    server = make()
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result()
+    stack.callback(stop)
+    return server

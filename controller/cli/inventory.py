@@ -1,0 +1,167 @@
+"""`assay inventory`: what was decided, on what proof. Reads the database beside a serving process or without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from controller.cli import options, render
+from controller.errors import InputError
+from controller.inventory.records import DecisionFilter, DecisionSummary, Finding, ImageRecord
+from controller.inventory.store import Store
+from controller.settings import Settings
+
+SCHEMA = "assay.dev/inventory/v1alpha1"
+_TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
+
+
+@click.group()
+def inventory() -> None:
+    """Read the evidence inventory: every decision, and what it rests on."""
+
+
+@inventory.command()
+@click.option("-n", "--namespace", help="Only of this namespace.")
+@click.option("--verdict", type=click.Choice(["Allow", "Deny"]), help="Only these.")
+@click.option("--image", help="Only of this image (registry/repository[:tag][@digest]).")
+@click.option("--digest", help="Only of this digest.")
+@click.option("--policy", help="Only where this policy (name or namespace/name) was evaluated.")
+@click.option("--since", type=_TIMES, help="Decided at or after this time (UTC).")
+@click.option("--until", type=_TIMES, help="Decided before this time (UTC).")
+@click.option("--as-of", type=_TIMES, help="As the inventory stood at this time (UTC).")
+@click.option("--limit", default=50, show_default=True, help="Decisions on one page.")
+@click.option("--cursor", help="The next page, as the last one named it.")
+@options.output
+@options.with_settings("database_url")
+def decisions(
+    load: Callable[..., Settings],
+    *,
+    namespace: str | None,
+    verdict: str | None,
+    image: str | None,
+    digest: str | None,
+    policy: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    as_of: datetime | None,
+    limit: int,
+    cursor: str | None,
+    form: str,
+) -> None:
+    """List decisions, newest first."""
+    where = DecisionFilter(
+        namespace=namespace,
+        verdict=verdict,
+        image=image,
+        digest=digest,
+        policy=policy,
+        since=_utc(since),
+        until=_utc(until),
+    )
+    with Store.open_to_read(load().inventory) as store:
+        page = store.queries.decisions(where, limit=limit, cursor=cursor, as_of=_utc(as_of))
+    if form != "table":
+        render.dump({"schema": SCHEMA, "items": [asdict(item) for item in page.items], "cursor": page.cursor}, form)
+        return
+    print_decisions(page.items)
+    if page.cursor:
+        click.echo(f"more: --cursor {page.cursor}", err=True)
+
+
+@inventory.command()
+@click.argument("name", metavar="DIGEST|RECORD")
+@click.option("--as-of", type=_TIMES, help="As the inventory stood at this time (UTC).")
+@options.output
+@options.with_settings("database_url")
+def show(load: Callable[..., Settings], *, name: str, as_of: datetime | None, form: str) -> None:
+    """Show what is known of an image (sha256:…), or one decision whole (the id that a denial names)."""
+    with Store.open_to_read(load().inventory) as store:
+        if name.startswith("sha256:"):
+            image = store.queries.image(name, as_of=_utc(as_of))
+            if image is None:
+                raise InputError("ImageUnknown", f"no decision about {name} is recorded")
+            if form == "table":
+                _print_image(image)
+            else:
+                render.dump({"schema": SCHEMA, **asdict(image)}, form)
+            return
+        decision = store.queries.decision(name, as_of=_utc(as_of))
+        if decision is None:
+            raise InputError("DecisionUnknown", f"no decision {name} is recorded")
+        if form == "table":
+            _print_decision(decision.leaf)
+        else:
+            render.dump(decision.leaf, form)
+
+
+def print_decisions(items: tuple[DecisionSummary, ...]) -> None:
+    """Decisions as a table."""
+    render.table(
+        ("DECIDED", "VERDICT", "NAMESPACE", "OBJECT", "IMAGE", "WHY", "RECORD"),
+        (
+            (
+                f"{item.decided_at:%Y-%m-%d %H:%M:%S}",
+                item.verdict,
+                item.namespace or "-",
+                f"{item.kind}/{item.name}",
+                ", ".join(image.reference for image in item.images) or "-",
+                ", ".join(item.reasons) or ", ".join(item.flags) or "-",
+                item.id,
+            )
+            for item in items
+        ),
+    )
+
+
+def _print_image(image: ImageRecord) -> None:
+    click.echo(image.digest)
+    for name in image.references:
+        click.echo(f"  named    {name}")
+    click.echo(f"  decided  {image.admitted} times allowed, {image.denied} times denied,")
+    click.echo(
+        f"           first {image.first_decided_at:%Y-%m-%d %H:%M:%S}, last {image.last_decided_at:%Y-%m-%d %H:%M:%S}"
+    )
+    for heading, findings in (
+        ("signed by", image.signatures),
+        ("attested", image.attestations),
+        ("did not count", image.rejections),
+    ):
+        click.echo(f"  {heading}")
+        for line in dict.fromkeys(map(_finding, findings)) or ["nothing"]:
+            click.echo(f"    {line}")
+    click.echo("  decisions")
+    print_decisions(image.decisions.items)
+
+
+def _finding(finding: Finding) -> str:
+    return str(finding)
+
+
+def _print_decision(leaf: Any) -> None:
+    request, user = leaf["request"], leaf["request"]["user"]
+    click.echo(f"{render.coloured(leaf['verdict'])}  {request['kind']} {request['namespace']}/{request['name']}")
+    click.echo(f"  record   {leaf['id']}, decided {leaf['decidedAt']} in {leaf['latencyUs'] / 1000:.1f} ms")
+    click.echo(f"  by       {user['username'] or '(nobody)'}, {request['operation']}")
+    for evaluation in leaf["evaluations"]:
+        image, policy = leaf["images"][evaluation["image"]], evaluation["policy"]
+        click.echo(
+            f"  {policy['kind']}/{policy['name']} ({policy['hash'][:19]}…): {render.coloured(evaluation['outcome'])}"
+        )
+        click.echo(f"    image  {image['reference']}")
+        for proof in (*evaluation["signatures"], *evaluation["attestations"]):
+            what = proof.get("predicateType") or "signature"
+            click.echo(f"    proven {what}, for authority {proof['authority']}")
+            for number, step in enumerate(proof["steps"], 1):
+                click.echo(f"      {number:2}. {step}")
+        for rejection in evaluation["rejections"]:
+            click.echo(f"    did not count: {rejection['location']}: {rejection['code']}: {rejection['message']}")
+        for reason in evaluation["reasons"]:
+            click.echo(f"    {reason['rule']}: {reason['code']}: {reason['message']}")
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

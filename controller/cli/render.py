@@ -1,0 +1,46 @@
+"""How answers are printed: JSON and YAML for programs, plain aligned text for people. Colour only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+import yaml
+
+_STYLES = {"Allow": "green", "Deny": "red", "Satisfied": "green", "Violated": "red", "Error": "yellow"}
+
+
+def coloured(word: str) -> str:
+    """A verdict or outcome in its colour, where standard output is a terminal that wants it."""
+    plain = not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR"))
+    return word if plain or word not in _STYLES else click.style(word, fg=_STYLES[word], bold=True)
+
+
+def dump(value: Any, form: str) -> None:
+    """Print for programs."""
+    if form == "json":
+        click.echo(json.dumps(value, indent=2, sort_keys=False, default=str))
+    else:
+        click.echo(yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False), nl=False)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print aligned columns; the last one is never padded."""
+    body = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in [list(headings), *body]) for i in range(len(headings))]
+    for row in [list(headings), *body]:
+        padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
+        line = "  ".join([*padded, row[-1]])
+        for word in _STYLES:
+            if word in row:
+                line = line.replace(word, coloured(word), 1)
+        click.echo(line)
+
+
+def indented(text: str, margin: str) -> str:
+    """Every line of the text behind the margin."""
+    return "\n".join(margin + line for line in text.splitlines())

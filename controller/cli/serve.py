@@ -1,0 +1,47 @@
+"""`assay serve`: the roles of a running Assay, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import click
+import uvloop
+
+from controller import app, telemetry
+from controller.cli import options
+from controller.settings import Settings
+
+
+@click.command()
+@click.option("--webhook", is_flag=True, help="Serve /mutate and /validate.")
+@click.option("--operator", is_flag=True, help="Watch Assay's own resources and write their status.")
+@click.option("--inventory", is_flag=True, help="Serve the read-only inventory, on loopback.")
+@options.with_settings()
+def serve(load: Callable[..., Settings], *, webhook: bool, operator: bool, inventory: bool) -> None:
+    """Run Assay. Without a role's flag: all of them, in one process.
+
+    Policies are watched in the cluster, or read from --policies-directory where there is none.
+    Stops on SIGTERM or SIGINT once the reviews under way have ended.
+    """
+    asked = {app.Role.WEBHOOK: webhook, app.Role.OPERATOR: operator, app.Role.INVENTORY: inventory}
+    roles = tuple(role for role, wanted in asked.items() if wanted) or tuple(app.Role)
+    settings = load()
+    telemetry.configure_logging(settings.log)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, roles))
+
+
+async def _serve(settings: Settings, roles: tuple[app.Role, ...]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with app.serving(settings, roles) as served:
+        if served.webhook_port is not None:
+            click.echo(f"webhook    https://{settings.webhook.webhook_host}:{served.webhook_port}", err=True)
+        if served.inventory_port is not None:
+            click.echo(f"inventory  http://{settings.inventory.inventory_host}:{served.inventory_port}", err=True)
+        await stopping.wait()
+        click.echo("stopping", err=True)
