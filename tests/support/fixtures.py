@@ -15,7 +15,10 @@ DEMO_LAYOUT = CHECKOUT / "controller" / "demo" / "layout"
 
 @dataclass(frozen=True, slots=True)
 class RecordedBundle:
-    """One bundle as cosign wrote it, and how it was made. What does not apply is the empty string."""
+    """One bundle as cosign wrote it, and how it was made: a row of `index.json`.
+
+    What does not apply is the empty string.
+    """
 
     name: str  # signer.witness.what
     file: str
