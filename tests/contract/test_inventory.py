@@ -1,0 +1,451 @@
+"""One suite over both databases: what `Recorder` and the queries promise holds on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rfc8785
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, event, func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from controller.errors import InputError, RecordingFailed
+from controller.inventory import dialect, migrate, store, tables
+from controller.inventory.records import DecisionFilter
+from controller.inventory.store import Store
+from controller.model.deadline import Deadline
+from controller.model.reference import Digest
+from tests.support import postgres
+from tests.support.inventory import (
+    ARTIFACT,
+    DIGEST,
+    POLICY_HASH,
+    START,
+    Clock,
+    Database,
+    blob,
+    evaluation,
+    image,
+    leaf,
+    postgres_database,
+    soon,
+    sqlite_database,
+)
+
+OTHER = "sha256:" + "99" * 32
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Postgres]:
+    with postgres.running() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    if request.param == "sqlite":
+        return sqlite_database(tmp_path)
+    return postgres_database(request.getfixturevalue("server"))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def opened(database: Database, clock: Clock) -> Iterator[Store]:
+    with database.open(clock) as opened:
+        yield opened
+
+
+async def record(opened: Store, *leaves: dict[str, Any], blobs: dict[Digest, bytes] | None = None) -> None:
+    await asyncio.gather(*(opened.writer.record(item, blobs=blobs or {}, deadline=soon()) for item in leaves))
+
+
+def stored(opened: Store, table: Any = tables.leaf) -> int:
+    with opened._reading.begin() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def dump(opened: Store) -> dict[str, list[tuple[Any, ...]]]:
+    with opened._reading.begin() as connection:
+        return {t.name: sorted(map(tuple, connection.execute(select(t))), key=str) for t in tables.PROJECTIONS}
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[threading.Event]:
+    """Somebody else holds the database so that no commit gets through, until the block ends or the event is set."""
+    engine = dialect.writing_engine(dialect.parse(database.settings.url()))
+    release = threading.Event()
+    held = threading.Event()
+
+    def hold() -> None:
+        with engine.begin() as connection:
+            if database.kind == "postgresql":
+                connection.execute(text("LOCK TABLE leaf IN EXCLUSIVE MODE"))
+            held.set()
+            release.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    try:
+        yield release
+    finally:
+        release.set()
+        thread.join()
+        engine.dispose()
+
+
+@pytest.mark.guarantee(13)
+async def test_a_recorded_decision_is_read_back_to_the_byte(opened: Store) -> None:
+    value = leaf(message="pod “web”, déjà vu \U0001f980\0", verdict="Deny")
+    await record(opened, value)
+    found = opened.queries.decision(value["id"])
+    assert found is not None
+    assert found.canonical == rfc8785.dumps(value)
+    assert found.leaf == value
+    assert found.recorded_at == START
+
+
+@pytest.mark.guarantee(13)
+async def test_a_decision_is_recorded_once_however_often_it_is_handed_over(opened: Store) -> None:
+    value = leaf()
+    same_key = value | {"id": str(uuid.uuid4())}
+    await record(opened, value, value, same_key)
+    await record(opened, value)
+    await record(opened, same_key)
+    assert [item.id for item in opened.queries.decisions().items] in ([value["id"]], [same_key["id"]])
+    assert stored(opened) == stored(opened, tables.decision) == stored(opened, tables.decision_image) == 1
+
+
+@pytest.mark.guarantee(13)
+async def test_the_same_object_decided_the_other_way_is_another_record(opened: Store) -> None:
+    denied = leaf(verdict="Deny")
+    admitted = denied | {"id": str(uuid.uuid4()), "verdict": "Allow"}
+    await record(opened, denied)
+    await record(opened, admitted)
+    assert {item.verdict for item in opened.queries.decisions().items} == {"Allow", "Deny"}
+
+
+async def test_an_id_that_stands_for_another_decision_is_refused(opened: Store) -> None:
+    first = leaf(1)
+    await record(opened, first)
+    with pytest.raises(RecordingFailed, match="LeafConflict"):
+        await record(opened, leaf(2, id=first["id"]))
+    assert stored(opened) == 1
+
+
+@pytest.mark.guarantee(13)
+async def test_one_bad_record_never_fails_the_others_of_its_group(database: Database, opened: Store) -> None:
+    first = leaf()
+    await record(opened, first)
+    digest, _ = blob(b"evidence")
+    good = [leaf(number) for number in range(1, 6)]
+    jobs = [opened.writer.record(item, blobs={}, deadline=soon()) for item in good]
+    jobs[1:1] = [
+        opened.writer.record(leaf(10, blobs=[str(digest)]), blobs={digest: b"tampered"}, deadline=soon()),
+        opened.writer.record(leaf(11, blobs=[OTHER]), blobs={}, deadline=soon()),
+        opened.writer.record(leaf(12, id=first["id"]), blobs={}, deadline=soon()),
+        opened.writer.record(leaf(13, evaluations=[evaluation(7)]), blobs={}, deadline=soon()),
+    ]
+    with locked(database):  # so that they all meet in one group
+        running = asyncio.gather(*jobs, return_exceptions=True)
+        await asyncio.sleep(0.2)
+    results = await running
+    assert [getattr(result, "code", result) for result in results] == [
+        None,
+        "BlobMismatch",
+        "BlobMissing",
+        "LeafConflict",
+        "LeafMalformed",
+        *[None] * 4,
+    ]
+    assert {item.id for item in opened.queries.decisions().items} == {item["id"] for item in (first, *good)}
+    assert opened.queries.blob(str(digest)) is None
+
+
+async def test_many_records_share_one_commit(database: Database, opened: Store) -> None:
+    commits: list[object] = []
+    event.listen(opened.writer._engine, "commit", commits.append)
+    with locked(database):
+        running = asyncio.gather(*(record(opened, leaf(number)) for number in range(100)))
+        await asyncio.sleep(0.2)
+    await running
+    assert len(commits) <= 4
+    assert stored(opened) == 100
+
+
+async def test_a_blob_is_kept_once_and_unchanged(opened: Store) -> None:
+    digest, content = blob(bytes(range(256)) * 100)
+    await record(opened, leaf(1, blobs=[str(digest)]), blobs={digest: content})
+    await record(opened, leaf(2, blobs=[str(digest)]), blobs={digest: content})
+    await record(opened, leaf(3, blobs=[str(digest)]))  # named only: it is there already
+    assert opened.queries.blob(str(digest)) == content
+    assert stored(opened, tables.blob) == 1
+    assert opened.queries.blob(OTHER) is None
+
+
+@pytest.mark.guarantee(13)
+async def test_a_leaf_that_names_bytes_nobody_has_is_refused(opened: Store) -> None:
+    with pytest.raises(RecordingFailed, match="BlobMissing"):
+        await record(opened, leaf(blobs=[OTHER]))
+    assert stored(opened) == 0
+
+
+@pytest.mark.guarantee(18)
+async def test_a_deadline_is_kept_while_the_database_hangs_and_the_loop_stays_free(
+    database: Database, opened: Store
+) -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.01)
+            turns += 1
+
+    other = asyncio.create_task(turn())
+    with locked(database):
+        with pytest.raises(RecordingFailed, match="RecordingTimeout"):
+            await opened.writer.record(leaf(), blobs={}, deadline=Deadline.after(0.5))
+        assert turns > 5
+    other.cancel()
+    await record(opened, leaf(1))
+
+
+async def test_a_record_whose_caller_left_before_its_turn_is_not_written(database: Database, opened: Store) -> None:
+    late = leaf(2)
+    with locked(database):
+        first = asyncio.create_task(record(opened, leaf(1)))
+        await asyncio.sleep(0.2)  # the writer waits for the lock with the first one in hand
+        with pytest.raises(RecordingFailed, match="RecordingTimeout"):
+            await opened.writer.record(late, blobs={}, deadline=Deadline.after(0.1))
+    await first
+    await record(opened, leaf(3))
+    assert opened.queries.decision(late["id"]) is None
+
+
+@pytest.mark.guarantee(10)
+async def test_a_full_queue_refuses_at_once(database: Database) -> None:
+    small = dataclasses.replace(database.settings, database_queue=2)
+    with Store.open(small) as opened, locked(database):
+        jobs = [asyncio.create_task(record(opened, leaf(number))) for number in range(8)]
+        done, waiting = await asyncio.wait(jobs, timeout=0.5)
+        assert {task.exception().code for task in done} == {"QueueFull"}  # type: ignore[union-attr]
+        assert 2 <= len(waiting) <= 3
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@pytest.mark.guarantee(13)
+async def test_closing_writes_what_waits_and_takes_nothing_more(database: Database) -> None:
+    values = [leaf(number) for number in range(50)]
+    opened = database.open()
+    with locked(database) as release:
+        jobs = [asyncio.create_task(record(opened, value)) for value in values]
+        await asyncio.sleep(0.1)
+        closing = asyncio.create_task(asyncio.to_thread(opened.close))
+        await asyncio.sleep(0.1)
+        with pytest.raises(RecordingFailed, match="RecorderClosed"):
+            await record(opened, leaf(99))
+        release.set()
+        await asyncio.gather(*jobs)
+        await closing
+    with database.open() as again:
+        assert stored(again) == 50
+
+
+@pytest.mark.guarantee(20)
+async def test_a_reader_cannot_write(database: Database, opened: Store) -> None:
+    await record(opened, leaf())
+    with Store.open_to_read(database.settings) as reader:
+        assert len(reader.queries.decisions().items) == 1
+        for statement in (
+            "INSERT INTO blob (digest, size, content, recorded_at) VALUES ('d', 0, '', '2026-11-22T11:00:00.000000Z')",
+            "DELETE FROM leaf",
+            "UPDATE leaf SET verdict = 'Deny'",
+            "DROP TABLE decision",
+        ):
+            with pytest.raises(DBAPIError, match=r"read.?only"), reader._reading.begin() as connection:
+                connection.execute(text(statement))
+    assert stored(opened) == 1
+
+
+async def test_filters_narrow_the_list_and_hold_together(opened: Store) -> None:
+    shop = leaf(1)
+    denied = leaf(2, verdict="Deny", evaluations=[evaluation(policy="no-log4j", outcome="Violated")])
+    other = leaf(3, images=[image("docker.io/library/nginx:1.27", OTHER)], evaluations=[evaluation()])
+    other["object"] = other["object"] | {"namespace": "web"}
+    unresolved = leaf(4, verdict="Deny", images=[image("quay.io/acme/gone:2", None)], evaluations=[])
+    await record(opened, shop, denied, other, unresolved)
+
+    def found(**where: Any) -> list[str]:
+        return [item.id for item in opened.queries.decisions(DecisionFilter(**where)).items]
+
+    everything = [unresolved["id"], other["id"], denied["id"], shop["id"]]
+    assert found() == everything
+    assert found(namespace="web") == [other["id"]]
+    assert found(verdict="Deny") == [unresolved["id"], denied["id"]]
+    assert found(digest=DIGEST) == [denied["id"], shop["id"]]
+    assert found(digest=DIGEST, verdict="Allow") == [shop["id"]]
+    assert found(image="nginx") == [other["id"]]
+    assert found(image="nginx:1.27") == [other["id"]]
+    assert found(image="nginx:1.26") == []
+    assert found(image=f"nginx@{OTHER}") == [other["id"]]
+    assert found(image=f"nginx@{DIGEST}") == []
+    assert found(image="ghcr.io/acme/app") == [denied["id"], shop["id"]]
+    assert found(image="quay.io/acme/gone") == [unresolved["id"]]
+    assert found(policy="no-log4j") == [denied["id"]]
+    assert found(policy="shop/no-log4j") == []
+    assert found(since=START + timedelta(seconds=2), until=START + timedelta(seconds=4)) == everything[1:3]
+    assert found(namespace="nowhere") == []
+
+
+async def test_pages_visit_every_decision_once_newest_first(opened: Store) -> None:
+    # Several decisions of one moment: the cursor has to tell them apart.
+    values = [leaf(number // 3) for number in range(25)]
+    await record(opened, *values)
+    seen: list[Any] = []
+    cursor = None
+    while True:
+        page = opened.queries.decisions(limit=4, cursor=cursor)
+        seen.extend(page.items)
+        cursor = page.cursor
+        if cursor is None:
+            break
+        await record(opened, leaf(1000 + len(seen)))  # newer ones come meanwhile
+    assert sorted(item.id for item in seen) == sorted(value["id"] for value in values)
+    moments = [item.decided_at for item in seen]
+    assert moments == sorted(moments, reverse=True)
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "!!!", "MjAyNg", "A" * 300, "MjAyNi0xMS0yMlQxMTowMDowMC4wMDAwMDBaIC0x"])
+def test_a_cursor_that_was_not_given_out_is_refused(opened: Store, cursor: str) -> None:
+    with pytest.raises(InputError, match="CursorMalformed"):
+        opened.queries.decisions(cursor=cursor)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 501])
+def test_a_limit_out_of_range_is_refused(opened: Store, limit: int) -> None:
+    with pytest.raises(InputError, match="LimitOutOfRange"):
+        opened.queries.decisions(limit=limit)
+
+
+async def test_an_image_shows_its_decisions_signers_attestations_and_rejections(opened: Store) -> None:
+    await record(opened, leaf(1), leaf(2, verdict="Deny"), leaf(3))
+    found = opened.queries.image(DIGEST)
+    assert found is not None
+    assert (found.admitted, found.denied, len(found.decisions.items)) == (2, 1, 3)
+    assert found.repositories == ("ghcr.io/acme/app",)
+    assert found.first_decided_at == START + timedelta(seconds=1)
+    assert found.last_decided_at == START + timedelta(seconds=3)
+    (signature,) = found.signatures
+    assert signature.detail["signer"]["issuer"] == "https://token.actions.githubusercontent.com"
+    assert signature.detail["artifact"] == ARTIFACT
+    assert signature.policy.hash == POLICY_HASH
+    assert signature.decided_at == START + timedelta(seconds=1)
+    (attestation,) = found.attestations
+    assert attestation.detail["predicateType"] == "https://spdx.dev/Document"
+    (rejection,) = found.rejections
+    assert rejection.detail["code"] == "KeyMismatch"
+    assert opened.queries.image(OTHER) is None
+
+
+async def test_every_question_can_be_asked_as_of_an_earlier_day(opened: Store, clock: Clock) -> None:
+    digest, content = blob(b"late evidence")
+    early, late = leaf(1), leaf(2, blobs=[str(digest)], evaluations=[evaluation(policy="newer")])
+    await record(opened, early)
+    clock.now = START + timedelta(days=1)
+    await record(opened, late, blobs={digest: content})
+    then = START + timedelta(hours=1)
+    queries = opened.queries
+    assert [item.id for item in queries.decisions(as_of=then).items] == [early["id"]]
+    assert queries.decision(late["id"], as_of=then) is None
+    assert queries.blob(str(digest), as_of=then) is None
+    now, before = queries.image(DIGEST), queries.image(DIGEST, as_of=then)
+    assert now is not None
+    assert before is not None
+    assert (now.admitted, before.admitted) == (2, 1)
+    assert (len(now.signatures), len(before.signatures)) == (2, 1)
+    assert queries.image(DIGEST, as_of=START - timedelta(seconds=1)) is None
+
+
+async def test_projections_can_be_rebuilt_from_the_leaves_alone(database: Database, clock: Clock) -> None:
+    with database.open(clock) as opened:
+        for number in range(40):
+            clock.now = START + timedelta(minutes=number)
+            verdict = "Deny" if number % 3 else "Allow"
+            # Later recorded decisions lie earlier: facts keep the earliest of each time, whatever the order.
+            await record(opened, leaf(-number, verdict=verdict), leaf(number, evaluations=[evaluation(policy="p")]))
+        before = dump(opened)
+        assert min(len(rows) for rows in before.values()) > 0
+        with opened.writer._engine.begin() as connection:
+            for table in tables.PROJECTIONS:
+                connection.execute(table.delete())
+    assert store.rebuild(database.settings.url()) == 80
+    with database.open(clock) as opened:
+        assert dump(opened) == before
+
+
+def test_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
+    store.migrate(database.settings.url())
+    assert migrate.head() == tables.REVISION
+    engine = create_engine(dialect.parse(database.settings.url()))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+    engine.dispose()
+
+
+async def test_leaves_are_json_in_their_canonical_form(opened: Store) -> None:
+    await record(opened, leaf())
+    with opened._reading.begin() as connection:
+        (canonical,) = connection.execute(select(tables.leaf.c.canonical)).scalars()
+    assert rfc8785.dumps(json.loads(canonical)) == canonical
+
+
+@pytest.mark.guarantee(13)
+async def test_two_postgresql_replicas_record_one_decision_once(server: postgres.Postgres) -> None:
+    database = postgres_database(server)
+    values = [leaf(number) for number in range(200)]
+    with database.open() as one, database.open() as two:
+        mirrored = [value | {"id": str(uuid.uuid4())} for value in reversed(values)]
+        await asyncio.gather(record(one, *values), record(two, *mirrored))
+        assert stored(one) == stored(one, tables.decision) == 200
+
+
+@pytest.mark.guarantee(13)
+async def test_postgresql_commits_are_durable_whatever_the_database_was_set_to(server: postgres.Postgres) -> None:
+    database = postgres_database(server)
+    name = dialect.parse(database.settings.url()).database
+    server.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    with database.open() as opened, opened.writer._engine.connect() as connection:
+        assert connection.execute(text("SHOW synchronous_commit")).scalar() == "on"
+
+
+async def test_recording_goes_on_after_postgresql_ended_the_connection(server: postgres.Postgres) -> None:
+    database = postgres_database(server)
+    name = dialect.parse(database.settings.url()).database
+    with database.open() as opened:
+        await record(opened, leaf(1))
+        server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608
+        value = leaf(2)
+        with contextlib.suppress(RecordingFailed):  # the one that meets the dead connection may be told so
+            await record(opened, value)
+        await record(opened, value)
+        assert stored(opened) == 2

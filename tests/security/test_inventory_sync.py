@@ -1,0 +1,74 @@
+"""A record is acknowledged only after it was synced to disk (guarantee 13).
+
+A kill cannot show this, since the kernel keeps what a dead process wrote. So the kernel is told to fail every sync of
+the recording process: a record that rests on a sync must then fail too. Mutants with weaker settings, or that answer
+before they commit, are acknowledged all the same, which shows that the proof can fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ACKNOWLEDGED, REFUSED = "acknowledged", "refused DatabaseUnavailable"
+
+
+def outcome(directory: Path, mutant: str) -> list[str]:
+    """What a fresh process says of a record before, and of one after its syncs began to fail."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.security.test_inventory_sync", str(directory), mutant],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.guarantee(13)
+def test_a_record_whose_sync_failed_is_not_acknowledged(tmp_path: Path) -> None:
+    assert outcome(tmp_path, "none") == [ACKNOWLEDGED, REFUSED]
+
+
+@pytest.mark.parametrize("mutant", ["synchronous=OFF", "synchronous=NORMAL", "early answer"])
+def test_the_proof_notices_a_writer_that_does_not_wait_for_the_sync(tmp_path: Path, mutant: str) -> None:
+    assert outcome(tmp_path, mutant) == [ACKNOWLEDGED, ACKNOWLEDGED]
+
+
+async def _child(directory: Path, mutant: str) -> None:
+    from controller.errors import RecordingFailed
+    from controller.inventory import writer
+    from tests.support import inventory, syscalls
+
+    with inventory.sqlite_database(directory).open() as store:
+        if mutant.startswith("synchronous"):
+            raw = store.writer._engine.raw_connection()
+            raw.cursor().execute(f"PRAGMA {mutant}")
+            raw.close()
+        if mutant == "early answer":
+            write = store.writer._write
+
+            def early(group: Any) -> None:
+                writer._answer(group, {})
+                write(group)
+
+            store.writer._write = early
+        for number in range(2):
+            if number == 1:
+                syscalls.fail(*syscalls.SYNCING)
+            try:
+                await store.writer.record(inventory.leaf(number), blobs={}, deadline=inventory.soon())
+                print(ACKNOWLEDGED)
+            except RecordingFailed as error:
+                print(f"refused {error.code}")
+
+
+if __name__ == "__main__":
+    asyncio.run(_child(Path(sys.argv[1]), sys.argv[2]))

