@@ -88,16 +88,14 @@ def parse_bundle(raw: bytes, *, limits: DocumentSettings) -> Bundle:
     holders = [name for name in ("publicKey", "certificate", "x509CertificateChain") if material.get(name) is not None]
     if len(holders) != 1:
         raise malformed("verificationMaterial must hold exactly one of a certificate and a public key")
+    entries = items(material.get("tlogEntries"), "tlogEntries", most=MAX_LOG_ENTRIES)
     stamps = mapping(material.get("timestampVerificationData") or {}, "timestampVerificationData")
     return Bundle(
         raw=raw,
         media_type=media_type,
         content=_content(bundle, limits=limits),
         certified=holders[0] != "publicKey",
-        log_entries=tuple(
-            mapping(entry, "a log entry")
-            for entry in items(material.get("tlogEntries"), "tlogEntries", most=MAX_LOG_ENTRIES)
-        ),
+        log_entries=tuple(mapping(entry, "a log entry") for entry in entries),
         timestamps=tuple(
             decoded(mapping(stamp, "a timestamp").get("signedTimestamp"), "signedTimestamp")
             for stamp in items(stamps.get("rfc3161Timestamps"), "rfc3161Timestamps", most=MAX_TIMESTAMPS)

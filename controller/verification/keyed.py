@@ -110,9 +110,10 @@ def _check_log(
             f"Entry {found.entry.index} ({found.kind}) is in the transparency log {found.entry.log_id}, and is that of "
             f"this signature, key and content."
         )
-        if found.time is not None:
-            steps.append(f"The log promised the entry at {found.time:%Y-%m-%dT%H:%M:%SZ}.")
-    return (logged[0].entry if logged else None), tuple(found.time for found in logged if found.time is not None)
+        if found.entry.integrated_at is not None:
+            steps.append(f"The log promised the entry at {found.entry.integrated_at:%Y-%m-%dT%H:%M:%SZ}.")
+    promised = tuple(found.entry.integrated_at for found in logged if found.entry.integrated_at is not None)
+    return (logged[0].entry if logged else None), promised
 
 
 def _check_timestamps(

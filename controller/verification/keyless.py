@@ -6,7 +6,6 @@ signer of an image that a policy refuses, and the work is done once however many
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 
 from cryptography import x509
@@ -21,12 +20,12 @@ from sigstore.verify import Verifier
 from sigstore_models.common.v1 import HashAlgorithm
 
 from controller.errors import AssayError
-from controller.model.evidence import LogEntry, Signer
+from controller.model.evidence import Signer
 from controller.model.reference import Digest
 from controller.verification.bundle import Bundle, Envelope, MessageSignature
 from controller.verification.failures import EvidenceFailure, NotVerified, Unjudged
 from controller.verification.fulcio import signer_of
-from controller.verification.inclusion import check_tree_size, promised_time
+from controller.verification.inclusion import proven_entry, verify_inclusion
 from controller.verification.proof import Proven, check_times
 from controller.verification.timestamps import verify_timestamps
 from controller.verification.trust import ParsedRoot
@@ -105,15 +104,15 @@ def prove_keyless(bundle: Bundle, *, image: Digest, root: ParsedRoot, now: datet
         raise
     except Exception as exc:  # foreign bytes in a foreign library: whatever it raises proves nothing
         raise translated(exc) from exc
-    certificate, entry = inner.signing_certificate, inner.log_entry._inner  # noqa: SLF001 - version pinned
-    # (3) The proof's tree is the checkpoint's.
-    check_tree_size(entry)
+    # (3) The log entry once more, by the key of the log that it names, and with what sigstore leaves open.
+    entry = verify_inclusion(bundle.log_entries[0], root)
     # (4) Every timestamp that it carries is a trusted authority's: sigstore lets others pass beside a log's promise.
     stamped = verify_timestamps(bundle.timestamps, signature=bundle.content.signature, root=root)
-    promised = promised_time(entry)
     # (5) Nobody vouches for a time that is yet to come.
-    signed_at = check_times((*stamped, *((promised,) if promised else ())), now=now)
-    log_entry = LogEntry(base64.b64encode(entry.log_id.key_id).decode(), entry.log_index, promised)
+    log_entry = proven_entry(entry)
+    promised = (log_entry.integrated_at,) if log_entry.integrated_at else ()
+    signed_at = check_times((*stamped, *promised), now=now)
+    certificate = inner.signing_certificate
     kind = f"{entry.kind_version.kind}/{entry.kind_version.version}"
     over = "the signed statement and its type (DSSE)" if statement is not None else f"the digest {image}"
     issued = f"Trust root {root.name} issued and logged the certificate of {signer.identity}"

@@ -10,7 +10,6 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -21,7 +20,7 @@ from controller.settings import DocumentSettings
 from controller.verification import strict_json
 from controller.verification.bundle import Envelope, MessageSignature
 from controller.verification.failures import NotVerified, Unjudged
-from controller.verification.inclusion import promised_time, verify_inclusion
+from controller.verification.inclusion import proven_entry, verify_inclusion
 from controller.verification.keys import PublicKey
 from controller.verification.trust import ParsedRoot
 
@@ -30,11 +29,10 @@ _HASHES = {"SHA2_256": hashlib.sha256, "SHA2_384": hashlib.sha384, "SHA2_512": h
 
 @dataclass(frozen=True, slots=True)
 class LoggedEntry:
-    """A verified entry; `time` is the log's signed promise of when it took the entry in, where it gave one."""
+    """A verified entry, and its kind and version (`hashedrekord/0.0.2`)."""
 
     entry: LogEntry
     kind: str
-    time: datetime | None
 
 
 def verify_entry(
@@ -47,7 +45,7 @@ def verify_entry(
 ) -> LoggedEntry:
     """The entry, if it is in a trusted log and is the entry of exactly this content and key.
 
-    Raises `NotVerified` (`LogEntryInvalid`, `LogEntryMismatch`), `Unjudged` (`LogEntryMalformed`,
+    Raises `NotVerified` (`LogEntryInvalid`, `LogUnknown`, `LogEntryMismatch`), `Unjudged` (`LogEntryMalformed`,
     `LogEntryKindUnsupported`, `InclusionProofUnsupported`).
     """
     # (1) + (2) The inclusion proof leads to a checkpoint that a trusted log signed; its promise, if any, is its own.
@@ -69,8 +67,7 @@ def verify_entry(
         raise Unjudged("LogEntryMalformed", "its log entry's body is not of the form that its kind has") from exc
     if not same:
         raise NotVerified("LogEntryMismatch", "its log entry is that of another signature, key or content")
-    time, log_id = promised_time(entry), base64.b64encode(entry.log_id.key_id).decode()
-    return LoggedEntry(entry=LogEntry(log_id=log_id, index=entry.log_index, integrated_at=time), kind=kind, time=time)
+    return LoggedEntry(entry=proven_entry(entry), kind=kind)
 
 
 def _hashedrekord_2(spec: Any, content: Envelope | MessageSignature, key: PublicKey) -> bool:

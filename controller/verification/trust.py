@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from pydantic import ValidationError
-from sigstore._internal.trust import CertificateAuthority, KeyringPurpose, RekorKeyring
+from sigstore._internal.trust import CertificateAuthority, Keyring, KeyringPurpose, RekorKeyring
 from sigstore.errors import Error as SigstoreError
 from sigstore.models import TrustedRoot
 from sigstore.verify import Verifier
@@ -17,6 +17,7 @@ from sigstore_models.trustroot import v1 as trustroot_v1
 
 from controller.errors import ConfigurationError
 from controller.model.policy import TrustRoot
+from controller.verification.failures import NotVerified
 
 MAX_ROOTS = 32  # bounds the parsed roots that a process remembers
 
@@ -37,13 +38,12 @@ class ParsedRoot:
         except (SigstoreError, ValueError) as exc:
             raise self._incomplete("certificate authorities, certificate logs and transparency logs") from exc
 
-    @cached_property
-    def logs(self) -> RekorKeyring:
-        """The keys of the transparency logs."""
-        try:
-            return self.root.rekor_keyring(KeyringPurpose.VERIFY)
-        except (SigstoreError, ValueError) as exc:
-            raise self._incomplete("transparency logs") from exc
+    def log(self, log_id: bytes) -> RekorKeyring:
+        """The key of the transparency log with this id, alone. Raises `NotVerified` (`LogUnknown`)."""
+        logs = [log for log in self.root._inner.tlogs if log_id == log.log_id.key_id]  # noqa: SLF001 - version pinned
+        if not logs:
+            raise NotVerified("LogUnknown", f"its log entry is of a log that trust root {self.name} does not know")
+        return RekorKeyring(Keyring([log.public_key for log in logs]))
 
     @cached_property
     def timestamp_authorities(self) -> tuple[CertificateAuthority, ...]:
