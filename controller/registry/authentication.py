@@ -20,9 +20,9 @@ from controller.model.access import Credential
 from controller.model.deadline import Deadline
 from controller.registry.challenges import BearerChallenge, Challenge, parse_challenges
 from controller.registry.endpoints import Endpoint
-from controller.registry.flights import Flights
 from controller.registry.remembered import Remembered
 from controller.registry.transport import Answer, Request, Transport
+from controller.review.flights import Flights
 from controller.settings import RegistrySettings
 
 MAX_REMEMBERED = 10_000  # bounds tokens and challenges kept
@@ -65,8 +65,8 @@ class Authenticator:
         self._monotonic = monotonic
         self._challenges: Remembered[str, Challenge] = Remembered(MAX_REMEMBERED)
         self._tokens: Remembered[Login, _Token] = Remembered(MAX_REMEMBERED)
-        self._flights: Flights[str] = Flights(
-            limit=settings.registry_flights, seconds=settings.registry_request_timeout, setting="registry_flights"
+        self._flights: Flights[tuple[Login, Challenge], str] = Flights(
+            bound=settings.registry_request_timeout, most=settings.registry_flights, setting="registry_flights"
         )
 
     async def header(self, login: Login, *, deadline: Deadline) -> str | None:
@@ -95,7 +95,7 @@ class Authenticator:
 
     async def close(self) -> None:
         """End what is under way."""
-        await self._flights.close(grace=0)
+        await self._flights.close()
 
     async def _answer(self, login: Login, challenge: Challenge, *, deadline: Deadline) -> str | None:
         if not isinstance(challenge, BearerChallenge):
@@ -103,7 +103,7 @@ class Authenticator:
         token = self._tokens.get(login)
         if token is not None and self._monotonic() < token.until:
             return token.header
-        return await self._flights.run(
+        return await self._flights.join(
             (login, challenge),
             lambda own: self._fetch(login, challenge, own),
             deadline=deadline,

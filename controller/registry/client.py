@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -24,10 +24,10 @@ from controller.registry.addresses import AddressRules
 from controller.registry.authentication import Authenticator, Login
 from controller.registry.discovery import Discovery
 from controller.registry.endpoints import Endpoints
-from controller.registry.flights import Flights
 from controller.registry.remembered import Remembered
 from controller.registry.repository import Repository
 from controller.registry.transport import Transport
+from controller.review.flights import Flights
 from controller.review.ports import Clock
 from controller.settings import RegistrySettings
 
@@ -35,7 +35,6 @@ T = TypeVar("T")
 
 FLIGHT_REQUESTS = 3  # a flight is bounded to as many times the bound on one request; callers have their own deadlines
 MAX_LOGINS = 10_000  # bounds what is remembered of which credential opened which repository
-CLOSE_GRACE = 2.0  # seconds for what is under way when the client is closed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,13 +72,9 @@ class RegistryClient:
         )
         self._authenticator = Authenticator(self._transport, settings, monotonic=monotonic)
         self._logins: Remembered[tuple[str, str], _Seen] = Remembered(MAX_LOGINS)
-        seconds = FLIGHT_REQUESTS * float(settings.registry_request_timeout)
-        self._resolving: Flights[ResolvedImage] = Flights(
-            limit=settings.registry_flights, seconds=seconds, setting="registry_flights"
-        )
-        self._discovering: Flights[EvidenceSet] = Flights(
-            limit=settings.registry_flights, seconds=seconds, setting="registry_flights"
-        )
+        bound, most = FLIGHT_REQUESTS * float(settings.registry_request_timeout), settings.registry_flights
+        self._resolving: Flights[Hashable, ResolvedImage] = Flights(bound=bound, most=most, setting="registry_flights")
+        self._discovering: Flights[Hashable, EvidenceSet] = Flights(bound=bound, most=most, setting="registry_flights")
 
     async def __aenter__(self) -> Self:
         await self._transport.open()
@@ -88,7 +83,7 @@ class RegistryClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await asyncio.gather(self._resolving.close(grace=CLOSE_GRACE), self._discovering.close(grace=CLOSE_GRACE))
+        await asyncio.gather(self._resolving.close(), self._discovering.close())
         await self._authenticator.close()
         await self._transport.close()
 
@@ -99,7 +94,7 @@ class RegistryClient:
         `ManifestAmbiguous`, `ManifestMalformed`, `ManifestUnsupported`, `SchemaOneUnsupported`, `AddressForbidden`,
         `LimitExceeded`).
         """
-        image = await self._resolving.run(
+        image = await self._resolving.join(
             (reference.name, reference.digest or reference.tag, access.scope(reference)),
             lambda own: self._resolve(reference, access, own),
             deadline=deadline,
@@ -114,7 +109,7 @@ class RegistryClient:
         set's problems.
         """
         reference = image.reference
-        return await self._discovering.run(
+        return await self._discovering.join(
             (reference.name, image.digest, access.scope(reference)),
             lambda own: self._discover(image, access, own),
             deadline=deadline,

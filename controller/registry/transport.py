@@ -216,10 +216,10 @@ class Transport:
         if request.form is not None or not request.follow_redirects:
             raise Unacceptable("RedirectRefused", f"{origin} redirected {request.what}, which must be answered itself")
         try:
-            url = answer.url.join(URL(answer.headers.get("Location", ""), encoded=True))
+            url = answer.url.join(URL(answer.headers["Location"], encoded=True))
             target = host_of(url)
-            usable = url.scheme in {"http", "https"} and bool(url.host) and url.user is None and url.password is None
-        except ValueError:
+            usable = url.scheme in {"http", "https"} and bool(url.host) and not url.user and not url.password
+        except (KeyError, ValueError):
             usable = False
         if not usable:
             raise Unacceptable("RedirectRefused", f"{origin} redirected {request.what} to no usable URL")
