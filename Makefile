@@ -58,7 +58,7 @@ check: $(VENV)/.development ## Lint, types, layers, chart and generated pages
 	@$(BIN)/python tests/tools/helm.py lint --strict charts/assay
 
 test: check tools ## Run every check and every test
-	@$(BIN)/python -m pytest tests/unit tests/contract tests/security tests/e2e
+	@$(BIN)/python -m pytest
 
 bench: $(VENV)/.development tools ## Measure speed and size; prints a table and writes JSON
 	@$(BIN)/python -m tests.bench
