@@ -74,7 +74,7 @@ def extract(request: AdmissionRequest) -> Workload:
 
 def _images(pod: Mapping[str, Any], pod_path: tuple[str, ...], *, is_pod: bool) -> Iterator[ImageUse]:
     spec = _mapping(pod.get("spec"), "spec")
-    places: list[tuple[ContainerKind, str, str, tuple[str | int, ...]]] = []
+    places: list[tuple[ContainerKind, Any, Any, tuple[str | int, ...]]] = []
     for field, kind in _CONTAINERS:
         for index, container in enumerate(_list(spec.get(field), field)):
             parsed = _mapping(container, field)
@@ -83,8 +83,9 @@ def _images(pod: Mapping[str, Any], pod_path: tuple[str, ...], *, is_pod: bool) 
         parsed = _mapping(volume, "volumes")
         if parsed.get("image") is not None:
             reference = _mapping(parsed["image"], "volumes.image").get("reference")
-            place = ("volumes", index, "image", "reference")
-            places.append((ContainerKind.VOLUME, parsed.get("name", ""), reference, place))
+            places.append(
+                (ContainerKind.VOLUME, parsed.get("name", ""), reference, ("volumes", index, "image", "reference"))
+            )
     for kind, name, written, place in places:
         text = written or ""
         if not text and not is_pod:

@@ -18,6 +18,7 @@ from controller.model.image import ResolvedImage
 from controller.model.policy import DigestMode, TrustRoot
 from controller.model.reference import Reference
 from controller.policy.compiled import CompiledPolicy
+from controller.policy.evaluation import evaluate_request_rules
 from controller.review.caches import Evidences, Resolutions, Verdicts
 from controller.review.leaf import Judged
 from controller.review.ports import Assessment
@@ -73,7 +74,9 @@ class Judge:
                 now=now,
                 deadline=deadline,
             )
-            outcome, kind, reasons = await _with_request_rules(assessment, compiled, covered, scope, resolved, now)
+            outcome, kind, reasons = await _with_request_rules(
+                assessment, compiled, covered=covered, scope=scope, now=now, image=resolved
+            )
         except AssayError as exc:
             kind = ErrorKind.UNAVAILABLE if isinstance(exc, Unavailable) else ErrorKind.UNACCEPTABLE
             evaluation = _error(covered, compiled, (_reason(exc, "evidence" if resolved else "image"),), kind, resolved)
@@ -116,13 +119,36 @@ def trust_roots(compiled: CompiledPolicy, scope: Scope) -> tuple[TrustRoot, ...]
 async def _with_request_rules(
     assessment: Assessment,
     compiled: CompiledPolicy,
+    *,
     covered: Covered,
     scope: Scope,
-    resolved: ResolvedImage,
     now: datetime,
+    image: ResolvedImage,
 ) -> tuple[Outcome, ErrorKind | None, tuple[Reason, ...]]:
-    """The assessment together with the rules that read the request, the object or the clock."""
-    raise NotImplementedError
+    """The assessment together with the rules that read the request, the object or the clock.
+
+    Those are judged in a thread: an expression may take its whole budget, and other reviews must go on meanwhile.
+    """
+    if all(rule.evidence_only for rule in compiled.rules):
+        return assessment.outcome, assessment.error_kind, assessment.reasons
+    findings = await asyncio.to_thread(
+        evaluate_request_rules,
+        compiled,
+        evidence=assessment.evidence,
+        image=image,
+        use=covered.image,
+        request=scope.request,
+        namespace=scope.namespace,
+        now=now,
+    )
+    outcomes, kinds = {assessment.outcome, findings.outcome}, {assessment.error_kind, findings.error_kind}
+    reasons = (*assessment.reasons, *findings.reasons)
+    if Outcome.VIOLATED in outcomes:
+        return Outcome.VIOLATED, None, reasons
+    if Outcome.ERROR in outcomes:
+        unacceptable = ErrorKind.UNACCEPTABLE in kinds
+        return Outcome.ERROR, ErrorKind.UNACCEPTABLE if unacceptable else ErrorKind.UNAVAILABLE, reasons
+    return Outcome.SATISFIED, None, reasons
 
 
 def _reason(error: AssayError, rule: str) -> Reason:
