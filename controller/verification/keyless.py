@@ -16,6 +16,7 @@ from sigstore.dsse import InvalidEnvelope
 from sigstore.hashes import Hashed
 from sigstore.models import Bundle as SigstoreBundle
 from sigstore.models import IncompatibleEntry, InvalidBundle
+from sigstore.oidc import IdentityError
 from sigstore.verify import Verifier
 from sigstore_models.common.v1 import HashAlgorithm
 
@@ -40,6 +41,7 @@ LIBRARY_ERRORS: dict[type[Exception], type[EvidenceFailure]] = {
     sigstore_errors.RootError: Unjudged,
     sigstore_errors.TUFError: Unjudged,
     sigstore_errors.NetworkError: Unjudged,
+    IdentityError: Unjudged,
     sigstore_errors.Error: Unjudged,
     InvalidSignature: NotVerified,
     UnsupportedAlgorithm: Unjudged,
