@@ -36,12 +36,8 @@ from controller.model.policy import (
 )
 from controller.policy.canonical import policy_hash
 from controller.policy.fields import NOT_SUPPORTED_YET, Fields
+from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY, POLICY_KINDS
 from controller.policy.semantics import check_spec
-
-API_VERSION = "assay.dev/v1alpha1"
-CLUSTER_POLICY = "ClusterEvidencePolicy"
-NAMESPACED_POLICY = "EvidencePolicy"
-POLICY_KINDS = (CLUSTER_POLICY, NAMESPACED_POLICY)
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")

@@ -17,6 +17,7 @@ from controller.model.workload import Workload
 from controller.policy.compiled import CompiledPolicy, compile_policy
 from controller.policy.index import PolicyIndex
 from controller.policy.parse import parse_policy
+from controller.settings import PolicySettings
 
 DEFAULT_SERVICE_ACCOUNT = "default"
 
@@ -76,7 +77,9 @@ class Snapshot:
         return dataclasses.replace(self, pull_secrets=pull_secrets)
 
 
-def build_policies(objects: Iterable[Mapping[str, Any]], previous: PolicyIndex | None = None) -> PolicyIndex:
+def build_policies(
+    objects: Iterable[Mapping[str, Any]], previous: PolicyIndex | None = None, *, limits: PolicySettings | None = None
+) -> PolicyIndex:
     """The index of these ClusterEvidencePolicy and EvidencePolicy objects (plain dicts).
 
     Whatever `previous` has in the same version (policy hash and generation) is taken over and not compiled again. Never
@@ -90,5 +93,5 @@ def build_policies(objects: Iterable[Mapping[str, Any]], previous: PolicyIndex |
         if known is not None and known.source == policy:
             compiled.append(known)
         else:
-            compiled.append(compile_policy(policy))
+            compiled.append(compile_policy(policy, limits))
     return PolicyIndex(compiled)

@@ -1,0 +1,157 @@
+"""Policies and trust roots from a directory: the same objects as in a cluster, for the CLI and `--policies`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from controller.errors import ConfigurationError, PolicyError
+from controller.model.policy import TrustRoot
+from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, NAMESPACED_POLICY, POLICY_KINDS, TRUST_ROOT
+from controller.policy.snapshot import PolicyIndex, Snapshot, build_policies
+from controller.policy.trust import parse_trust_root
+from controller.settings import PolicySettings
+
+MAX_FILE_BYTES = 4 * 1024 * 1024  # one file
+MAX_FILES = 10_000  # files of one directory
+MAX_NODES = 500_000  # values of one file after aliases: bounds a YAML bomb
+_SUFFIXES = (".yaml", ".yml", ".json")
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class FileObject:
+    """One object with where it stands: `path` and the number of its document in the file, from 1."""
+
+    path: Path
+    document: int
+    content: Mapping[str, Any]
+
+    @property
+    def where(self) -> str:
+        """The place, as people read it."""
+        return f"{self.path}, document {self.document}"
+
+
+def load_snapshot(directory: Path, *, limits: PolicySettings | None = None) -> Snapshot:
+    """The policies and trust roots of a directory (or of one file), as a snapshot without namespaces and secrets.
+
+    A broken policy is in it with its problems. Raises `ConfigurationError` (`PolicyFileUnreadable`, `KindUnknown`,
+    `PolicyDuplicate`) and `PolicyError` for a trust root or policy that has no name or is no such thing; the message
+    names file and document.
+    """
+    objects = list(load_objects(directory))
+    return Snapshot(policies=_policies(objects, limits), trust_roots=_trust_roots(objects))
+
+
+def load_objects(directory: Path) -> Iterator[FileObject]:
+    """Every object in the YAML and JSON files below a directory, in the order of their paths; `List`s are taken apart.
+
+    Raises `ConfigurationError`.
+    """
+    for path in _files(directory):
+        for number, content in enumerate(_documents(path), start=1):
+            if content is None:
+                continue
+            yield from _objects(path, number, content)
+
+
+def _policies(objects: list[FileObject], limits: PolicySettings | None) -> PolicyIndex:
+    seen: dict[tuple[str, str, str], FileObject] = {}
+    policies = []
+    for obj in objects:
+        if obj.content["kind"] not in POLICY_KINDS:
+            continue
+        metadata = obj.content.get("metadata")
+        if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str):
+            raise PolicyError("NameMissing", f"{obj.where}: the policy has no name", "metadata.name")
+        namespaced = obj.content["kind"] == NAMESPACED_POLICY
+        content = obj.content
+        if namespaced and not metadata.get("namespace"):
+            content = {**content, "metadata": {**metadata, "namespace": "default"}}  # as kubectl apply does
+        namespace = str(content["metadata"]["namespace"]) if namespaced else ""
+        name = (str(obj.content["kind"]), namespace, metadata["name"])
+        if name in seen:
+            raise ConfigurationError(
+                "PolicyDuplicate", f"{obj.where}: {metadata['name']} is in {seen[name].where} already"
+            )
+        seen[name] = obj
+        policies.append(content)
+    return build_policies(policies, limits=limits)
+
+
+def _trust_roots(objects: list[FileObject]) -> dict[str, TrustRoot]:
+    roots: dict[str, TrustRoot] = {}
+    for obj in objects:
+        if obj.content["kind"] != TRUST_ROOT:
+            continue
+        try:
+            root = parse_trust_root(obj.content)
+        except PolicyError as exc:
+            raise PolicyError(exc.code, f"{obj.where}: {exc.message}", exc.field) from exc
+        if root.name in roots:
+            raise ConfigurationError("PolicyDuplicate", f"{obj.where}: TrustRoot {root.name} is there twice")
+        roots[root.name] = root
+    return roots
+
+
+def _files(directory: Path) -> list[Path]:
+    if directory.is_file():
+        return [directory]
+    if not directory.is_dir():
+        raise ConfigurationError("PolicyFileUnreadable", f"{directory} is no directory")
+    files = sorted(path for path in directory.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
+    if len(files) > MAX_FILES:
+        raise ConfigurationError("PolicyFileUnreadable", f"{directory} has more than {MAX_FILES} policy files")
+    return files
+
+
+def _documents(path: Path) -> list[Any]:
+    """JSON is read as YAML, of which it is a part."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ConfigurationError("PolicyFileUnreadable", f"{path} has more than {MAX_FILE_BYTES} bytes")
+        documents = list(yaml.load_all(path.read_bytes(), _LOADER))  # noqa: S506 - a safe loader, the quick one
+        _check_size(documents)
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(exc, "problem", None) or "no valid YAML"
+        raise ConfigurationError("PolicyFileUnreadable", f"{path}{place}: {problem}") from exc
+    except (OSError, ValueError, RecursionError) as exc:
+        raise ConfigurationError("PolicyFileUnreadable", f"{path} cannot be read: {type(exc).__name__}") from exc
+    return documents
+
+
+def _check_size(documents: list[Any]) -> None:
+    """Count values as often as they are referred to, so that nested aliases cannot make much of little."""
+    count, waiting = 0, list(documents)
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MAX_NODES:
+            raise ValueError("too many values")
+        if isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _objects(path: Path, number: int, content: Any) -> Iterator[FileObject]:
+    where = f"{path}, document {number}"
+    if not isinstance(content, Mapping):
+        raise ConfigurationError("KindUnknown", f"{where}: not a Kubernetes object")
+    if content.get("kind") == "List" and content.get("apiVersion") == "v1":
+        items = content.get("items") or []
+        for item in items if isinstance(items, list) else [items]:
+            yield from _objects(path, number, item)
+        return
+    known = (CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT)
+    if content.get("apiVersion") != API_VERSION or content.get("kind") not in known:
+        found = f"{str(content.get('apiVersion'))[:100]} {str(content.get('kind'))[:100]}"
+        raise ConfigurationError("KindUnknown", f"{where}: {found} is none of {', '.join(known)} of {API_VERSION}")
+    yield FileObject(path=path, document=number, content=content)
