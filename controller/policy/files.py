@@ -9,16 +9,17 @@ from typing import Any
 
 import yaml
 
-from controller.errors import ConfigurationError, PolicyError
+from controller.errors import ConfigurationError
 from controller.model.policy import TrustRoot
-from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, NAMESPACED_POLICY, POLICY_KINDS, TRUST_ROOT
-from controller.policy.snapshot import PolicyIndex, Snapshot, build_policies
+from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT
+from controller.policy.snapshot import Snapshot, build_policies
 from controller.policy.trust import parse_trust_root
 from controller.settings import PolicySettings
 
 MAX_FILE_BYTES = 4 * 1024 * 1024  # one file
 MAX_FILES = 10_000  # files of one directory
 MAX_NODES = 500_000  # values of one file after aliases: bounds a YAML bomb
+DEFAULT_NAMESPACE = "default"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -40,63 +41,52 @@ class FileObject:
 def load_snapshot(directory: Path, *, limits: PolicySettings | None = None) -> Snapshot:
     """The policies and trust roots of a directory (or of one file), as a snapshot without namespaces and secrets.
 
-    A broken policy is in it with its problems. Raises `ConfigurationError` (`PolicyFileUnreadable`, `KindUnknown`,
-    `PolicyDuplicate`) and `PolicyError` for a trust root or policy that has no name or is no such thing; the message
-    names file and document.
+    A broken policy is in it with its problems. Raises `ConfigurationError` as `read_objects` does, and for a broken
+    trust root with its problem's code.
     """
-    objects = list(load_objects(directory))
-    return Snapshot(policies=_policies(objects, limits), trust_roots=_trust_roots(objects))
+    policies: list[Mapping[str, Any]] = []
+    roots: dict[str, TrustRoot] = {}
+    for obj in read_objects(directory):
+        if obj.content["kind"] != TRUST_ROOT:
+            policies.append(obj.content)
+            continue
+        root = parse_trust_root(obj.content)
+        if not isinstance(root, TrustRoot):
+            problem = root[0]
+            raise ConfigurationError(problem.code, f"{obj.where}: {problem.field} {problem.message}")
+        roots[root.name] = root
+    return Snapshot(policies=build_policies(policies, limits=limits), trust_roots=roots)
 
 
-def load_objects(directory: Path) -> Iterator[FileObject]:
+def load_objects(directory: Path) -> list[Mapping[str, Any]]:
+    """The objects of a directory, as a cluster would hold them. Raises as `read_objects` does."""
+    return [obj.content for obj in read_objects(directory)]
+
+
+def read_objects(directory: Path) -> list[FileObject]:
     """Every object in the YAML and JSON files below a directory, in the order of their paths; `List`s are taken apart.
 
-    Raises `ConfigurationError`.
+    A namespaced policy without a namespace is in `default`, as `kubectl apply` does. Raises `ConfigurationError`
+    (`PolicyFileUnreadable`, `KindUnknown`, `NameMissing`, `PolicyDuplicate`), naming file and document.
     """
+    found: dict[tuple[str, str, str], FileObject] = {}
     for path in _files(directory):
         for number, content in enumerate(_documents(path), start=1):
-            if content is None:
-                continue
-            yield from _objects(path, number, content)
+            for obj in _objects(path, number, content) if content is not None else ():
+                name = _name(obj)
+                if name in found:
+                    message = f"{obj.where}: {name[0]} {name[2]} is in {found[name].where} already"
+                    raise ConfigurationError("PolicyDuplicate", message)
+                found[name] = obj
+    return list(found.values())
 
 
-def _policies(objects: list[FileObject], limits: PolicySettings | None) -> PolicyIndex:
-    seen: dict[tuple[str, str, str], FileObject] = {}
-    policies = []
-    for obj in objects:
-        if obj.content["kind"] not in POLICY_KINDS:
-            continue
-        metadata = obj.content.get("metadata")
-        if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str):
-            raise PolicyError("NameMissing", f"{obj.where}: the policy has no name", "metadata.name")
-        namespaced = obj.content["kind"] == NAMESPACED_POLICY
-        content = obj.content
-        if namespaced and not metadata.get("namespace"):
-            content = {**content, "metadata": {**metadata, "namespace": "default"}}  # as kubectl apply does
-        namespace = str(content["metadata"]["namespace"]) if namespaced else ""
-        name = (str(obj.content["kind"]), namespace, metadata["name"])
-        if name in seen:
-            raise ConfigurationError(
-                "PolicyDuplicate", f"{obj.where}: {metadata['name']} is in {seen[name].where} already"
-            )
-        seen[name] = obj
-        policies.append(content)
-    return build_policies(policies, limits=limits)
-
-
-def _trust_roots(objects: list[FileObject]) -> dict[str, TrustRoot]:
-    roots: dict[str, TrustRoot] = {}
-    for obj in objects:
-        if obj.content["kind"] != TRUST_ROOT:
-            continue
-        try:
-            root = parse_trust_root(obj.content)
-        except PolicyError as exc:
-            raise PolicyError(exc.code, f"{obj.where}: {exc.message}", exc.field) from exc
-        if root.name in roots:
-            raise ConfigurationError("PolicyDuplicate", f"{obj.where}: TrustRoot {root.name} is there twice")
-        roots[root.name] = root
-    return roots
+def _name(obj: FileObject) -> tuple[str, str, str]:
+    metadata = obj.content["metadata"]
+    name, namespace = metadata.get("name"), metadata.get("namespace", "")
+    if not isinstance(name, str) or not name or not isinstance(namespace, str):
+        raise ConfigurationError("NameMissing", f"{obj.where}: metadata.name is missing or no string")
+    return (str(obj.content["kind"]), namespace if obj.content["kind"] == NAMESPACED_POLICY else "", name)
 
 
 def _files(directory: Path) -> list[Path]:
@@ -115,7 +105,7 @@ def _documents(path: Path) -> list[Any]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigurationError("PolicyFileUnreadable", f"{path} has more than {MAX_FILE_BYTES} bytes")
-        documents = list(yaml.load_all(path.read_bytes(), _LOADER))  # noqa: S506 - a safe loader, the quick one
+        documents = list(yaml.load_all(path.read_bytes(), _LOADER))
         _check_size(documents)
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
@@ -154,4 +144,9 @@ def _objects(path: Path, number: int, content: Any) -> Iterator[FileObject]:
     if content.get("apiVersion") != API_VERSION or content.get("kind") not in known:
         found = f"{str(content.get('apiVersion'))[:100]} {str(content.get('kind'))[:100]}"
         raise ConfigurationError("KindUnknown", f"{where}: {found} is none of {', '.join(known)} of {API_VERSION}")
+    metadata = content.get("metadata")
+    if not isinstance(metadata, Mapping):
+        raise ConfigurationError("NameMissing", f"{where}: the object has no metadata")
+    if content["kind"] == NAMESPACED_POLICY and not metadata.get("namespace"):
+        content = {**content, "metadata": {**metadata, "namespace": DEFAULT_NAMESPACE}}
     yield FileObject(path=path, document=number, content=content)

@@ -38,6 +38,9 @@ from controller.policy.canonical import policy_hash
 from controller.policy.fields import NOT_SUPPORTED_YET, Fields
 from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY, POLICY_KINDS
 from controller.policy.semantics import check_spec
+from controller.policy.trust import parse_trust_root
+
+__all__ = ["parse_policy", "parse_trust_root"]
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")

@@ -13,14 +13,21 @@ from controller.policy.fields import MAX_TEXT, Fields
 from controller.policy.kinds import API_VERSION, TRUST_ROOT
 
 MAX_DOCUMENT = 8 * MAX_TEXT  # characters of one inline document, as in the CRD
+_LATER = {
+    "secretRef": "a document in a secret",
+    "configMapRef": "a document in a config map",
+    "tuf": "a TUF repository",
+    "certificateAuthorities": "own certificate authorities",
+    "publicKeys": "own keys",
+}
 _MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot"
 
 
-def parse_trust_root(obj: Mapping[str, Any]) -> TrustRoot:
-    """Read a TrustRoot whose document is inline (`spec.trustedRoot`, a JSON string).
+def parse_trust_root(obj: Mapping[str, Any]) -> TrustRoot | tuple[Problem, ...]:
+    """Read a TrustRoot whose document is inline (`spec.trustedRoot`, a JSON string), or say what is wrong with it.
 
     Whether the document's certificates and keys are good is for verification to say. Raises `PolicyError`
-    (`KindUnknown`, `NameMissing`, `FieldUnknown`, `NotSupportedYet`, `TrustRootMalformed`, …) with the field.
+    (`KindUnknown`, `NameMissing`) for an object that is no TrustRoot or has no name.
     """
     metadata = obj.get("metadata")
     if obj.get("kind") != TRUST_ROOT or obj.get("apiVersion") != API_VERSION:
@@ -29,13 +36,7 @@ def parse_trust_root(obj: Mapping[str, Any]) -> TrustRoot:
         raise PolicyError("NameMissing", "the trust root has no name", "metadata.name")
     problems: list[Problem] = []
     fields = Fields(obj.get("spec"), "spec", problems)
-    for name, what in (
-        ("secretRef", "a document in a secret"),
-        ("configMapRef", "a document in a config map"),
-        ("tuf", "a TUF repository"),
-        ("certificateAuthorities", "own certificate authorities"),
-        ("publicKeys", "own keys"),
-    ):
+    for name, what in _LATER.items():
         fields.not_supported(name, what)
     document = fields.raw("trustedRoot")
     if document is None and not problems:
@@ -44,8 +45,11 @@ def parse_trust_root(obj: Mapping[str, Any]) -> TrustRoot:
         fields.problem("WrongType", "must be a string that holds the JSON document", "trustedRoot")
     fields.close()
     if problems:
-        raise PolicyError(problems[0].code, problems[0].message, problems[0].field)
-    return trust_root(metadata["name"], str(document).encode(errors="surrogatepass"))
+        return tuple(problems)
+    try:
+        return trust_root(metadata["name"], str(document).encode(errors="replace"))
+    except PolicyError as exc:
+        return (Problem(code=exc.code, field=exc.field, message=exc.message),)
 
 
 def trust_root(name: str, content: bytes) -> TrustRoot:

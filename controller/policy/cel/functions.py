@@ -131,10 +131,12 @@ class _Library:
         self._meter = meter
 
     def add(self, a: Any, b: Any) -> Any:
-        for kind in (StringType, BytesType):
-            if isinstance(a, kind) and isinstance(b, kind):
-                self._meter.build(len(a) + len(b))
-                return kind(str.__add__(a, b) if kind is StringType else bytes.__add__(a, b))
+        if isinstance(a, StringType) and isinstance(b, StringType):
+            self._meter.build(len(a) + len(b))
+            return StringType(str(a) + str(b))
+        if isinstance(a, BytesType) and isinstance(b, BytesType):
+            self._meter.build(len(a) + len(b))
+            return BytesType(bytes(a) + bytes(b))
         if isinstance(a, ListType) and isinstance(b, ListType):
             self._meter.build(16 * (len(a) + len(b)))
             return ListType([*a, *b])
