@@ -25,7 +25,7 @@ from controller.review.ports import Assessment, AssessmentJob
 from controller.settings import DocumentSettings, PolicySettings, WorkerSettings
 from controller.workers import worker
 
-PRELOADED = ("controller.workers.worker", "controller.workers.assessment")
+PRELOADED = ("controller.workers.worker", "controller.workers.preload")
 """What the fork server imports once, so that every worker has it at once and shares its memory."""
 
 WARM_TIMEOUT = 60.0  # seconds in which all workers must have started, or Assay does not

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 def start(memory_bytes: int) -> None:
     """Make a fresh worker ready: import what it needs, then bound how much its address space may still grow."""
-    import controller.workers.assessment  # noqa: F401 - the fork server has it; a worker without it would be slow once
+    import controller.workers.preload  # noqa: F401 - for the worker of a fork server that could not preload it
 
     limit = _address_space() + memory_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

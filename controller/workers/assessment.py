@@ -1,0 +1,125 @@
+"""One image under one policy, judged by its evidence alone: *verify -> require -> read documents -> apply rules*.
+
+A pure function of its job, the same in webhook, operator and command line (guarantee 17). The rules that also read the
+request or the clock are applied by the review, to the evidence that comes back from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from controller.documents import parse
+from controller.errors import PolicyError, Unacceptable
+from controller.model.decision import Reason
+from controller.model.documents import Sbom
+from controller.model.evidence import EvidenceSet, Rejection, VerifiedAttestation, VerifiedEvidence
+from controller.model.policy import Policy
+from controller.model.reference import Digest
+from controller.policy import evaluation, requirements
+from controller.policy.compiled import CompiledPolicy, compile_policy
+from controller.policy.findings import Findings
+from controller.review.ports import Assessment, AssessmentJob
+from controller.settings import DocumentSettings, PolicySettings
+from controller.verification.keys import load_public_key
+from controller.verification.proof import CLOCK_SKEW
+from controller.verification.verifier import VERIFIER_VERSION, verify
+
+MAX_POLICIES = 256  # bounds the compiled policies that a process remembers
+
+
+def assess(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySettings) -> Assessment:
+    """What the evidence says of the image under the policy.
+
+    Raises nothing for what the evidence holds: that is in the result. `MemoryError` passes.
+    """
+    compiled = _compiled(job.policy, policy)
+    # 1. What is proven about exactly this digest, for each authority of the policy.
+    verified = verify(
+        job.image.digest,
+        job.evidence.artifacts,
+        authorities=job.policy.spec.authorities,
+        trust_roots={root.name: root for root in job.trust_roots},
+        now=job.now,
+        limits=documents,
+    )
+    verified = dataclasses.replace(verified, rejections=(*verified.rejections, *_unread(job.evidence)))
+    # 2. Does it meet the policy's requirements? Only what met one is seen by anything after this.
+    findings, selected = requirements.check(compiled.policy, verified)
+    # 3. What the attested documents say, in their normal form.
+    read, selected = _read_documents(selected, documents)
+    findings += read
+    # 4. The rules over evidence. Over evidence that is missing or cannot be read none is asked: it could only mislead.
+    if not findings.reasons:
+        findings += evaluation.evaluate_evidence_rules(compiled, evidence=selected, image=job.image)
+    return Assessment(
+        outcome=findings.outcome,
+        reasons=findings.reasons,
+        error_kind=findings.error_kind,
+        evidence=selected if compiled.has_request_rules else _without_documents(selected),
+        used=_used(job),
+        valid_until=_valid_until(verified, job.now),
+    )
+
+
+@lru_cache(maxsize=MAX_POLICIES)
+def _compiled(policy: Policy, settings: PolicySettings) -> CompiledPolicy:
+    return compile_policy(policy, settings)
+
+
+def _unread(evidence: EvidenceSet) -> tuple[Rejection, ...]:
+    """What lay beside the image and could not be fetched whole: it never counts, and it never vanishes."""
+    return tuple(
+        Rejection(evidence.image, "registry", "", problem.code, problem.message, unjudged=True)
+        for problem in evidence.problems
+    )
+
+
+def _read_documents(evidence: VerifiedEvidence, limits: DocumentSettings) -> tuple[Findings, VerifiedEvidence]:
+    """The evidence with its documents read; one that its own format's rules refuse is Unacceptable."""
+    problems: list[Reason] = []
+    read: dict[Digest, Sbom | None] = {}
+    attestations: list[VerifiedAttestation] = []
+    for attestation in evidence.attestations:
+        try:
+            if attestation.statement not in read:
+                read[attestation.statement] = parse(attestation.predicate_type, attestation.predicate, limits)
+        except Unacceptable as exc:
+            fix = "attest a document that follows its format's specification"
+            problems.append(Reason(exc.code, f"attestations[{attestation.name}]", exc.message, fix=fix))
+            continue
+        attestations.append(dataclasses.replace(attestation, document=read[attestation.statement]))
+    return Findings(unacceptable=tuple(problems)), dataclasses.replace(evidence, attestations=tuple(attestations))
+
+
+def _without_documents(evidence: VerifiedEvidence) -> VerifiedEvidence:
+    """The same without what nobody will read again: documents are large, and the way back to the server is not free."""
+    bare = tuple(dataclasses.replace(a, predicate=None, document=None) for a in evidence.attestations)
+    return dataclasses.replace(evidence, attestations=bare)
+
+
+def _used(job: AssessmentJob) -> Mapping[str, Any]:
+    """Every input by its hash: with the bytes, enough to judge again."""
+    keys: dict[str, str] = {}
+    for authority in job.policy.spec.authorities:
+        if authority.key is not None:
+            try:
+                keys[authority.name] = load_public_key(authority.key.pem).fingerprint
+            except PolicyError as exc:
+                keys[authority.name] = exc.code
+    return {
+        "artifacts": sorted({str(artifact.digest) for artifact in job.evidence.artifacts}),
+        "trustRoots": {root.name: root.hash for root in job.trust_roots},
+        "keys": keys,
+        "verifier": VERIFIER_VERSION,
+    }
+
+
+def _valid_until(verified: VerifiedEvidence, now: datetime) -> datetime | None:
+    """Evidence from the future may count once its time has come; nothing else that was read here has a date."""
+    if any(rejection.code == "SignedInFuture" for rejection in verified.rejections):
+        return now + CLOCK_SKEW
+    return None
