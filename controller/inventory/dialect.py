@@ -37,7 +37,7 @@ def parse(url: str) -> URL:
     """The database's address. Raises `ConfigurationError` (`DatabaseUrlInvalid`), which never quotes the URL."""
     try:
         parsed = make_url(url)
-    except ArgumentError as exc:
+    except (ArgumentError, ValueError) as exc:
         raise ConfigurationError("DatabaseUrlInvalid", "the database URL cannot be read") from exc
     backend = parsed.drivername.partition("+")[0]
     if backend in {"postgresql", "postgres"}:
