@@ -13,7 +13,7 @@ from controller.errors import Unacceptable
 MAX_CHALLENGE_LENGTH = 8192  # characters; bounds the work on one header
 MAX_VALUE_LENGTH = 2048  # characters of a realm or service
 
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9-]*)(?:\s+|\s*$)")
+_SCHEME = re.compile(r"[\s,]*([A-Za-z][A-Za-z0-9-]*)(?:\s+|(?=,|$))")
 _PARAMETER = re.compile(r'\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))\s*(?:,\s*|$)')
 
 

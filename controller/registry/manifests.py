@@ -85,13 +85,16 @@ def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
         raise Unacceptable("ManifestUnsupported", f"{what} is served as something other than an image or an index")
     value = _json_object(content, what)
     _exact(value, _MANIFEST_NAMES, what)
-    if value.get("schemaVersion") == 1:
+    version = value.get("schemaVersion")
+    if type(version) is not int:  # neither true nor 1.0
+        _malformed(what, "its schemaVersion is no whole number")
+    if version == 1:
         raise Unacceptable("SchemaOneUnsupported", f"{what} has the old schema 1, which fixes no content")
     if value.get("mediaType", media_type) != media_type:
         raise Unacceptable("ManifestAmbiguous", f"{what} is served as another media type than it names itself")
     if "manifests" in value and ("layers" in value or "config" in value):
         raise Unacceptable("ManifestAmbiguous", f"{what} can be read as an image and as an index")
-    if value.get("schemaVersion") != 2 or isinstance(value["schemaVersion"], bool):
+    if version != 2:
         _malformed(what, "its schemaVersion is not 2")
     subject = value.get("subject")
     common: dict[str, Any] = {
