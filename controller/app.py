@@ -28,9 +28,9 @@ from controller.model.policy import Namespace, TrustRoot
 from controller.model.reference import Digest
 from controller.operator.holder import SnapshotHolder
 from controller.operator.service import Operator
-from controller.policy.files import load_objects
-from controller.policy.parse import parse_trust_root
-from controller.policy.snapshot import Snapshot, build_policies
+from controller.policy.files import load_snapshot
+from controller.policy.snapshot import Snapshot
+from controller.policy.trust import trust_root
 from controller.reading import app as reading
 from controller.registry.client import RegistryClient
 from controller.review.pipeline import Pipeline
@@ -43,7 +43,6 @@ from controller.workers import WorkerPool
 log = logging.getLogger(__name__)
 
 CERTIFICATE_INTERVAL = 3600.0  # seconds between looks at the serving certificate's age
-POLICY_KINDS = frozenset({"ClusterEvidencePolicy", "EvidencePolicy"})
 
 
 def now() -> datetime:
@@ -82,22 +81,14 @@ async def open_pipeline(
             await pipeline.close()
 
 
-def read_snapshot(directory: Path, *, trusted_roots: Iterable[str] = ()) -> Snapshot:
-    """The snapshot that a directory of policies and trust roots makes, with `NAME=FILE` roots beside them.
+def read_snapshot(directory: Path, *, settings: Settings) -> Snapshot:
+    """The snapshot that a directory of policies and trust roots makes, with the setting `trusted_roots` beside them.
 
     Raises `ConfigurationError` naming the file.
     """
-    objects = load_objects(directory)
-    roots = read_trust_roots(trusted_roots)
-    for obj in objects:
-        if obj["kind"] == "TrustRoot" and obj["metadata"]["name"] not in roots:
-            parsed = parse_trust_root(obj)
-            if not isinstance(parsed, TrustRoot):
-                problem = parsed[0]
-                raise ConfigurationError(problem.code, f"TrustRoot {obj['metadata']['name']}: {problem.message}")
-            roots[parsed.name] = parsed
-    policies = build_policies(obj for obj in objects if obj["kind"] in POLICY_KINDS)
-    return Snapshot(policies=policies, trust_roots=roots)
+    snapshot = load_snapshot(directory, limits=settings.policy)
+    given = read_trust_roots(settings.cluster.trusted_roots)
+    return snapshot.with_trust_roots({**snapshot.trust_roots, **given})
 
 
 def read_trust_roots(files: Iterable[str]) -> dict[str, TrustRoot]:
@@ -110,7 +101,7 @@ def read_trust_roots(files: Iterable[str]) -> dict[str, TrustRoot]:
             content = Path(path).read_bytes()
         except OSError as exc:
             raise ConfigurationError("TrustRootUnreadable", f"trust root {name}: {path}: {exc.strerror}") from exc
-        roots[name] = TrustRoot(name, content, str(Digest.of(content)))
+        roots[name] = trust_root(name, content)
     return roots
 
 
@@ -231,7 +222,7 @@ def _snapshots(
         return None
     directory = settings.cluster.policies_directory
     if directory:
-        return fixed(read_snapshot(Path(directory), trusted_roots=settings.cluster.trusted_roots))
+        return fixed(read_snapshot(Path(directory), settings=settings))
     operator = Operator(
         settings.cluster,
         trust_roots=read_trust_roots(settings.cluster.trusted_roots),

@@ -57,13 +57,15 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__
+            line["trace"] = self.formatException(record.exc_info)
         return json.dumps(line)
 
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, tz=UTC).strftime("%H:%M:%S")
-        return f"{time} {record.levelname.lower():7} {record.getMessage()}"
+        text = f"{time} {record.levelname.lower():7} {record.getMessage()}"
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
 def configure_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:

@@ -62,7 +62,7 @@ async def _demo(folder: Path, host: str, *, keep: bool) -> int:
             ("DECIDED", "VERDICT", "OBJECT", "IMAGE", "DIGEST", "RECORD"),
             (
                 (
-                    item["decided_at"][:19].replace("T", " "),
+                    item["decidedAt"][:19].replace("T", " "),
                     item["verdict"],
                     f"{item['kind']}/{item['name']}",
                     item["images"][0]["reference"].partition("@")[0].removeprefix(f"{host}/"),

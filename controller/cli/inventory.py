@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from controller.cli import options, render
 from controller.errors import InputError
 from controller.inventory.records import DecisionFilter, DecisionSummary, Finding, ImageRecord
 from controller.inventory.store import Store
+from controller.reading import wire
 from controller.settings import Settings
 
 SCHEMA = "assay.dev/inventory/v1alpha1"
@@ -65,7 +65,8 @@ def decisions(
     with Store.open_to_read(load().inventory) as store:
         page = store.queries.decisions(where, limit=limit, cursor=cursor, as_of=_utc(as_of))
     if form != "table":
-        render.dump({"schema": SCHEMA, "items": [asdict(item) for item in page.items], "cursor": page.cursor}, form)
+        shown = wire.DecisionPage.model_validate(page).model_dump(mode="json", by_alias=True)
+        render.dump({"schema": SCHEMA, **shown}, form)
         return
     print_decisions(page.items)
     if page.cursor:
@@ -87,7 +88,8 @@ def show(load: Callable[..., Settings], *, name: str, as_of: datetime | None, fo
             if form == "table":
                 _print_image(image)
             else:
-                render.dump({"schema": SCHEMA, **asdict(image)}, form)
+                shown = wire.ImageRecord.model_validate(image).model_dump(mode="json", by_alias=True)
+                render.dump({"schema": SCHEMA, **shown}, form)
             return
         decision = store.queries.decision(name, as_of=_utc(as_of))
         if decision is None:
@@ -109,7 +111,7 @@ def print_decisions(items: tuple[DecisionSummary, ...]) -> None:
                 item.namespace or "-",
                 f"{item.kind}/{item.name}",
                 ", ".join(image.reference for image in item.images) or "-",
-                ", ".join(item.reasons) or ", ".join(item.flags) or "-",
+                ", ".join(item.flags) or "-",
                 item.id,
             )
             for item in items
@@ -138,7 +140,14 @@ def _print_image(image: ImageRecord) -> None:
 
 
 def _finding(finding: Finding) -> str:
-    return str(finding)
+    detail = finding.detail
+    if finding.finding == "rejection":
+        who = f" for authority {detail['authority']}" if detail["authority"] else ""
+        return f"{detail['location']}{who}: {detail['code']}: {detail['message']}"
+    signer = detail["signer"]
+    who = f"key {signer['key']}" if signer["key"] else f"{signer['subject']} ({signer['issuer']})"
+    what = f"{detail['predicateType']} by " if finding.finding == "attestation" else ""
+    return f"{what}{who}, for authority {detail['authority']} of {finding.policy.kind}/{finding.policy.name}"
 
 
 def _print_decision(leaf: Any) -> None:

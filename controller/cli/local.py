@@ -32,7 +32,7 @@ async def pipeline(
     settings: Settings, directory: Path, *, namespace: Namespace | None, at: datetime | None
 ) -> AsyncIterator[Pipeline]:
     """A pipeline that sees what lies in the directory. `at` is the time that the verdict is asked for."""
-    snapshot = app.read_snapshot(directory, trusted_roots=settings.cluster.trusted_roots)
+    snapshot = app.read_snapshot(directory, settings=settings)
     if not len(snapshot.policies):
         raise InputError("NoPolicies", f"{directory} holds no ClusterEvidencePolicy and no EvidencePolicy")
     clock = app.now if at is None else _fixed(at)

@@ -218,7 +218,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class TrustRoot:
-    """A Sigstore TrustedRoot document (protobuf-specs JSON) under its name. `hash`: SHA-256 of `content`."""
+    """A Sigstore TrustedRoot document (protobuf-specs JSON) under its name. `hash`: `sha256:<hex>` of `content`."""
 
     name: str
     content: bytes

@@ -25,8 +25,9 @@ from controller.operator.resources import (
 )
 from controller.operator.status import Condition, object_conditions, policy_conditions, status_patch
 from controller.policy.index import PolicyIndex
-from controller.policy.parse import parse_trust_root
 from controller.policy.snapshot import build_policies
+from controller.policy.trust import parse_trust_root
+from controller.settings import PolicySettings
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,7 @@ def make_picture(
     *,
     given: Mapping[str, TrustRoot],
     previous: PolicyIndex | None,
+    limits: PolicySettings | None = None,
 ) -> Picture:
     """Parse and compile, only what changed. Pure and slow: for a thread that serves nobody."""
     roots = dict(given)
@@ -157,7 +159,7 @@ def make_picture(
             roots[name] = parsed
         else:
             problems[name] = tuple(parsed)
-    return Picture(build_policies(policies, previous), roots, problems)
+    return Picture(build_policies(policies, previous, limits=limits), roots, problems)
 
 
 def _write(

@@ -132,14 +132,20 @@ def _proofs(counting: Iterable[VerifiedSignature]) -> Iterator[Proof]:
 
 
 def _sentences(rejections: Iterable[Rejection]) -> list[str]:
-    """One sentence for each artefact: where it is and why it did not count, for each authority that differs."""
+    """One sentence for each cause: which artefacts, and why they did not count. All artefacts of one cause together."""
     ordered = sorted(rejections, key=lambda r: (r.location, str(r.artifact), r.authority, r.code))
-    reasons: dict[tuple[str, str], list[str]] = {}
+    causes: dict[str, list[str]] = {}
     for rejection in ordered:
-        messages = reasons.setdefault((rejection.location, str(rejection.artifact)), [])
-        if rejection.message not in messages:
-            messages.append(rejection.message)
-    return [f"{location or artifact}: {'; '.join(messages)}" for (location, artifact), messages in reasons.items()]
+        places = causes.setdefault(rejection.message, [])
+        place = rejection.location or str(rejection.artifact)
+        if place not in places:
+            places.append(place)
+    return [f"{_places(places)}: {message}" for message, places in causes.items()]
+
+
+def _places(places: Sequence[str]) -> str:
+    first = places[0]
+    return first if len(places) == 1 else f"{first} and {_number(len(places) - 1, 'other artefact')}"
 
 
 def _bounded(found: Iterable[str]) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from controller.errors import PolicyError
 from controller.model.policy import Problem, TrustRoot
+from controller.model.reference import Digest
 from controller.policy.fields import MAX_TEXT, Fields
 from controller.policy.kinds import API_VERSION, TRUST_ROOT
 
@@ -65,7 +65,7 @@ def trust_root(name: str, content: bytes) -> TrustRoot:
         raise _malformed(f"is no JSON object of at most {MAX_DOCUMENT} bytes")
     if not str(document.get("mediaType", "")).startswith(_MEDIA_TYPE):
         raise _malformed(f"has no mediaType {_MEDIA_TYPE}…, so it is no Sigstore TrustedRoot")
-    return TrustRoot(name=name, content=content, hash=hashlib.sha256(content).hexdigest())
+    return TrustRoot(name=name, content=content, hash=str(Digest.of(content)))
 
 
 def _malformed(message: str) -> PolicyError:

@@ -66,7 +66,7 @@ def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation]) -> s
     uid = metadata.get("uid") if isinstance(metadata, dict) else None
     found = sorted(f"{e.image.path} {e.digest} {e.policy} {e.policy.hash} {e.outcome}" for e in evaluations)
     name = "\n".join([uid or request.uid, object_hash(request.object), str(request.operation), *found])
-    return str(uuid.UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=8))
+    return str(uuid.UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=5))
 
 
 def object_hash(obj: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ A denial names container and image, policy and rule, what was required, what was
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
@@ -14,6 +15,7 @@ from controller.model.image import ContainerKind, ImageUse
 MAX_DENIAL = 6000  # characters; the rest is in the inventory, under the record that the message names
 MAX_FOUND = 4  # findings printed for one reason; the rest is counted
 MAX_AUDIT = 1000  # characters of one audit annotation
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _PEOPLE = {
     ContainerKind.INIT: "init container",
     ContainerKind.REGULAR: "container",
@@ -23,8 +25,11 @@ _PEOPLE = {
 
 
 def denial(title: str, record: str, denying: Sequence[Evaluation], unmatched: Sequence[ImageUse]) -> str:
-    """The whole denial: a first line that sums up, one paragraph for each image and policy, the record's name."""
-    paragraphs = [_paragraph(evaluation) for evaluation in denying]
+    """The whole denial: a first line that sums up, one paragraph for each image, the record's name."""
+    by_image: dict[ImageUse, list[Evaluation]] = {}
+    for evaluation in denying:
+        by_image.setdefault(evaluation.image, []).append(evaluation)
+    paragraphs = [_paragraph(image, evaluations) for image, evaluations in by_image.items()]
     paragraphs += [
         f"{_where(image)}: no policy covers this image, and here only covered images may run (noMatch: Deny).\n"
         "  next: ask the platform's owners for a ClusterEvidencePolicy that matches it"
@@ -88,18 +93,21 @@ def audit(
     return tuple(annotations)
 
 
-def _paragraph(evaluation: Evaluation) -> str:
-    lines = [f"{_where(evaluation.image)}"]
-    if evaluation.digest is not None and str(evaluation.digest) not in evaluation.image.text:
-        lines[0] += f" ({evaluation.digest})"
-    for reason in evaluation.reasons:
-        state = _state(evaluation)
-        lines.append(f"  {_policy(evaluation)}, {reason.rule}: {state}{reason.code}: {reason.message}")
-        if reason.expected:
-            lines.append(f"    required: {reason.expected}")
-        lines.extend(f"    {line}" for line in _found(reason))
-        if reason.fix:
-            lines.append(f"    next: {reason.fix}")
+def _paragraph(image: ImageUse, evaluations: Sequence[Evaluation]) -> str:
+    lines = [_where(image)]
+    digest = next((e.digest for e in evaluations if e.digest is not None), None)
+    if digest is not None and str(digest) not in image.text:
+        lines[0] += f" ({digest})"
+    for evaluation in evaluations:
+        for reason in evaluation.reasons:
+            lines.append(
+                f"  {_policy(evaluation)}, {reason.rule}: {_state(evaluation)}{reason.code}: {_short(reason.message)}"
+            )
+            if reason.expected:
+                lines.append(f"    required: {_short(reason.expected)}")
+            lines.extend(f"    {_short(line)}" for line in _found(reason))
+            if reason.fix:
+                lines.append(f"    next: {_short(reason.fix)}")
     return "\n".join(lines)
 
 
@@ -136,6 +144,11 @@ def _where(image: ImageUse) -> str:
 
 def _image(image: ImageUse) -> str:
     return _cut(image.text or "(no image)", 400)
+
+
+def _short(text: str) -> str:
+    """Digests cut to what the eye can compare; the record has them whole."""
+    return _DIGEST.sub(r"\1…", text)
 
 
 def _cut(text: str, length: int) -> str:

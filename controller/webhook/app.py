@@ -108,10 +108,12 @@ async def _review(
     deadline: Deadline,
     review: Callable[[AdmissionRequest, Deadline], Awaitable[dict[str, Any]]],
 ) -> dict[str, Any]:
+    """The review's answer, or a refusal in the same form: an HTTP error would be let in by `failurePolicy: Ignore`."""
     try:
         return await review(request, deadline)
-    except InputError:
-        raise
+    except InputError as exc:
+        message = f"Assay cannot read this object: {exc}"
+        return admission.refusal_response(request.uid, code=400, reason="BadRequest", message=message)
     except AssayError as exc:
         log.warning("refused a review of %s %s/%s: %s", request.kind, request.namespace, request.name, exc)
         return admission.refusal_response(
