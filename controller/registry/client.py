@@ -18,7 +18,7 @@ from controller.errors import AccessDenied, NotFound
 from controller.model.access import Credential, RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.evidence import EvidenceSet
-from controller.model.image import PlatformManifest, ResolvedImage
+from controller.model.image import ResolvedImage
 from controller.model.reference import Reference
 from controller.registry.addresses import AddressRules
 from controller.registry.authentication import Authenticator, Login
@@ -121,13 +121,7 @@ class RegistryClient:
         manifest = await self._with_login(
             reference, access, lambda repository: repository.manifest(name, deadline=deadline)
         )
-        return ResolvedImage(
-            reference=reference,
-            digest=manifest.digest,
-            media_type=manifest.media_type,
-            size=manifest.size,
-            platforms=tuple(PlatformManifest(child.digest, child.platform) for child in manifest.children),
-        )
+        return manifest.resolved(reference)
 
     async def _discover(self, image: ResolvedImage, access: RegistryAccess, deadline: Deadline) -> EvidenceSet:
         reference = image.reference

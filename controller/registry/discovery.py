@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
 
 from controller.errors import AccessDenied, AssayError, LimitExceeded, NotFound, Unacceptable, Unavailable
 from controller.model.deadline import Deadline
 from controller.model.evidence import Artifact, ArtifactKind
 from controller.model.reference import Digest
 from controller.registry.manifests import INDEXES, Descriptor, Manifest
-from controller.registry.repository import Repository
 from controller.settings import RegistrySettings
 
 T = TypeVar("T")
@@ -40,6 +39,22 @@ _KNOWN_UNSUPPORTED = {
 }
 
 
+class Source(Protocol):
+    """One repository to look into: `repository.Repository` over HTTP, or a layout on disk."""
+
+    async def manifest(self, name: Digest | str, *, deadline: Deadline) -> Manifest:
+        """The manifest of this digest or tag. Raises `NotFound` when there is none."""
+        ...
+
+    async def blob(self, descriptor: Descriptor, *, deadline: Deadline) -> bytes:
+        """The content that the descriptor points to, compared with it."""
+        ...
+
+    def referrers(self, subject: Digest, *, deadline: Deadline) -> AsyncIterator[Manifest]:
+        """Indexes whose entries point at what refers to `subject`."""
+        ...
+
+
 class _SetLimitExceeded(LimitExceeded):
     """A bound on the whole set was crossed: nothing may be concluded from the part that was read."""
 
@@ -47,9 +62,7 @@ class _SetLimitExceeded(LimitExceeded):
 class Discovery:
     """One look for the evidence of one digest. `artifacts` and `problems` are sorted, whatever answered first."""
 
-    def __init__(
-        self, repository: Repository, image: Digest, *, settings: RegistrySettings, deadline: Deadline
-    ) -> None:
+    def __init__(self, repository: Source, image: Digest, *, settings: RegistrySettings, deadline: Deadline) -> None:
         self._repository = repository
         self._image = image
         self._settings = settings

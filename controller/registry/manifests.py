@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from controller.errors import InputError, Unacceptable
-from controller.model.image import Platform
-from controller.model.reference import Digest
+from controller.model.image import Platform, PlatformManifest, ResolvedImage
+from controller.model.reference import Digest, Reference
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -70,6 +70,16 @@ class Manifest:
     def is_index(self) -> bool:
         """Whether this lists other manifests."""
         return self.media_type in INDEXES
+
+    def resolved(self, reference: Reference) -> ResolvedImage:
+        """What `reference` names, when it names this."""
+        return ResolvedImage(
+            reference=reference,
+            digest=self.digest,
+            media_type=self.media_type,
+            size=self.size,
+            platforms=tuple(PlatformManifest(child.digest, child.platform) for child in self.children),
+        )
 
 
 def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
