@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, select
 
 from controller.errors import RecordingFailed
 from controller.inventory import projections, tables
 from controller.inventory.dialect import upsert
-from controller.inventory.projections import Appended, Projection, Remembered
+from controller.inventory.projections import Appended, Projection, Remembered, Written
 from controller.model.reference import Digest
 
 LOOKUP = 500  # names in one IN list
@@ -38,7 +37,12 @@ class Group:
     """
 
     refused: dict[int, RecordingFailed]
-    remember: dict[Any, Any]
+    remember: Written
+
+
+def blob_key(digest: str) -> tuple[str, ...]:
+    """The name under which a blob that is in the database is remembered."""
+    return ("blob", digest)
 
 
 def append(connection: Connection, records: Sequence[Record], *, now: datetime, remembered: Remembered) -> Group:
@@ -63,7 +67,7 @@ def _write_blobs(
 ) -> set[str]:
     """Store what is new. Returns the digests that records name and the database does not have."""
     named = {digest for record in records for digest in (*record.projection.blobs, *record.blobs)}
-    unknown = {digest for digest in named if not remembered.covers(_blob_key(digest), (now, now))}
+    unknown = {digest for digest in named if not remembered.has(blob_key(digest))}
     if not unknown:
         return set()
     present = _present(connection, unknown)
@@ -84,7 +88,7 @@ def _write_blobs(
                 for digest, content in sorted(new.items())
             ],
         )
-    group.remember |= {_blob_key(digest): (now, now) for digest in present | new.keys()}
+    group.remember |= {blob_key(digest): (now, now) for digest in present | new.keys()}
     return unknown - present - new.keys()
 
 
@@ -137,7 +141,3 @@ def _assert_recorded(connection: Connection, keys: Sequence[tuple[str, str]]) ->
         found.update((row.decision_key, row.verdict) for row in connection.execute(query))
     if not found.issuperset(keys):
         raise RecordingFailed("LeafConflict", "a leaf's id stands for another decision already")
-
-
-def _blob_key(digest: str) -> tuple[str, ...]:
-    return ("blob", digest)

@@ -8,6 +8,7 @@ floating point, integers below 2^53, ASCII names), so those take that way; a pro
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import rfc8785
@@ -18,9 +19,26 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",",
 
 def canonical(value: Any) -> bytes:
     """The one canonical form of a JSON value. Raises `ValueError` for what JSON cannot hold exactly."""
+    return encoder(value)(value)
+
+
+def encoder(value: Any) -> Callable[[Any], bytes]:
+    """The quickest function that writes this value, and every value inside it, in canonical form.
+
+    Raises `ValueError` for a value nested too deeply to be looked through.
+    """
     try:
-        if _plain(value):
-            return _ENCODER.encode(value).encode()
+        return _quick if _plain(value) else _reference
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc
+
+
+def _quick(value: Any) -> bytes:
+    return _ENCODER.encode(value).encode()
+
+
+def _reference(value: Any) -> bytes:
+    try:
         return rfc8785.dumps(value)
     except RecursionError as exc:
         raise ValueError("nested too deeply") from exc

@@ -97,6 +97,18 @@ def upsert(connection: Connection, table: Table) -> Any:
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
+def take_time(connection: Connection) -> None:
+    """Lift the time limit of statements for this transaction: migrations and rebuilds take what they take."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
+def stop_appends(connection: Connection) -> None:
+    """Let nobody append a leaf until this transaction ends. (In SQLite the writing transaction itself does that.)"""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE leaf IN SHARE MODE")
+
+
 def unavailable(exc: Exception) -> Unavailable:
     """The database's failure, without its text: that may hold values, addresses and credentials."""
     if isinstance(exc, PoolTimeout):

@@ -14,6 +14,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
 
 from controller.errors import ConfigurationError
+from controller.inventory.dialect import take_time
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x61737361795F6462  # "assay_db": the name of the lock that migrating replicas wait for in PostgreSQL
@@ -24,6 +25,7 @@ def upgrade(connection: Connection) -> None:
 
     (In SQLite the transaction itself is the lock.) Raises `ConfigurationError` (`DatabaseNewer`).
     """
+    take_time(connection)
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": ADVISORY_LOCK})
     config = _config()

@@ -8,7 +8,7 @@ Writing rows (`write`) is idempotent and does not depend on the order of the lea
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Table, case, delete, insert, s
 
 from controller.errors import InputError, RecordingFailed
 from controller.inventory import tables
-from controller.inventory.canonical import canonical
+from controller.inventory.canonical import encoder
 from controller.inventory.dialect import upsert
 from controller.model.reference import Reference
 
@@ -29,6 +29,8 @@ REBUILD_BATCH = 500  # leaves held in memory while rebuilding
 MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it starts anew: bounds memory, never correctness
 
 Row = dict[str, Any]
+Writing = Callable[[Any], bytes]
+Written = dict[tuple[str, ...], tuple[datetime, datetime]]  # a row's name and its two times
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +66,18 @@ class Remembered:
     """
 
     def __init__(self) -> None:
-        self._times: dict[tuple[str, ...], tuple[datetime, datetime]] = {}
+        self._times: Written = {}
 
     def covers(self, key: tuple[str, ...], times: tuple[datetime, datetime]) -> bool:
         """Whether the database's row for this key is at least as early in both times."""
         known = self._times.get(key)
         return known is not None and known[0] <= times[0] and known[1] <= times[1]
 
-    def add(self, written: Mapping[tuple[str, ...], tuple[datetime, datetime]]) -> None:
+    def has(self, key: tuple[str, ...]) -> bool:
+        """Whether the database has a row for this key."""
+        return key in self._times
+
+    def add(self, written: Written) -> None:
         """Remember rows, now that they are committed."""
         if len(self._times) > MAX_REMEMBERED:
             self._times.clear()
@@ -83,6 +89,7 @@ def project(leaf: Mapping[str, Any]) -> Projection:
     try:
         if leaf["schema"] != SCHEMA or leaf["verdict"] not in VERDICTS:
             raise ValueError("unknown schema or verdict")
+        write_json = encoder(leaf)
         images = tuple(_image(position, item) for position, item in enumerate(leaf["images"]))
         digests = [image["digest"] for image in images]
         policies = {tuple(row.values()): row for row in (_policy(item["policy"]) for item in leaf["evaluations"])}
@@ -90,13 +97,13 @@ def project(leaf: Mapping[str, Any]) -> Projection:
             id=_required(leaf["id"]),
             key=_required(leaf["decisionKey"]),
             verdict=leaf["verdict"],
-            canonical=canonical(leaf),
+            canonical=write_json(leaf),
             decided_at=_instant(leaf["decidedAt"]),
             blobs=tuple(_required(digest) for digest in leaf["blobs"]),
-            decision=_decision(leaf),
+            decision=_decision(leaf, write_json),
             images=images,
-            evaluations=tuple(_evaluation(n, item, digests) for n, item in enumerate(leaf["evaluations"])),
-            facts=tuple(row for item in leaf["evaluations"] for row in _facts(item, digests)),
+            evaluations=tuple(_evaluation(n, item, digests, write_json) for n, item in enumerate(leaf["evaluations"])),
+            facts=tuple(row for item in leaf["evaluations"] for row in _facts(item, digests, write_json)),
             policies=tuple(policies.values()),
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
@@ -105,7 +112,7 @@ def project(leaf: Mapping[str, Any]) -> Projection:
         ) from exc
 
 
-def write(connection: Connection, appended: Sequence[Appended], remembered: Remembered) -> dict[Any, Any]:
+def write(connection: Connection, appended: Sequence[Appended], remembered: Remembered) -> Written:
     """Write the rows of these leaves inside the caller's transaction.
 
     Returns what `remembered` may add once that transaction is committed.
@@ -193,13 +200,13 @@ def _insert_earliest(connection: Connection, table: Table) -> Any:
     )
 
 
-def _decision(leaf: Mapping[str, Any]) -> Row:
+def _decision(leaf: Mapping[str, Any], write_json: Writing) -> Row:
     request, subject = leaf["request"], leaf["object"]
     return {
         "id": leaf["id"],
         "cluster": _text(leaf["cluster"]),
         "verdict": leaf["verdict"],
-        "flags": _json(leaf["flags"]),
+        "flags": write_json(leaf["flags"]).decode(),
         "message": _text(leaf["message"]),
         "operation": _text(request["operation"]),
         "kind": _text(subject["kind"]),
@@ -234,21 +241,21 @@ def _image(position: int, item: Mapping[str, Any]) -> Row:
     }
 
 
-def _evaluation(position: int, item: Mapping[str, Any], digests: Sequence[str | None]) -> Row:
+def _evaluation(position: int, item: Mapping[str, Any], digests: Sequence[str | None], write_json: Writing) -> Row:
     policy = _policy(item["policy"])
     return {
         "position": position,
         "image": int(item["image"]),
         "digest": digests[item["image"]],
         **{f"policy_{name}": value for name, value in policy.items()},
-        "actions": _json(item["actions"]),
+        "actions": write_json(item["actions"]).decode(),
         "outcome": _required(item["outcome"]),
         "error_kind": _optional(item["errorKind"]),
-        "reasons": _json(item["reasons"]),
+        "reasons": write_json(item["reasons"]).decode(),
     }
 
 
-def _facts(item: Mapping[str, Any], digests: Sequence[str | None]) -> Iterable[Row]:
+def _facts(item: Mapping[str, Any], digests: Sequence[str | None], write_json: Writing) -> Iterable[Row]:
     digest = digests[item["image"]]
     if digest is None:  # nothing can be found about an image that was never resolved
         return
@@ -256,8 +263,8 @@ def _facts(item: Mapping[str, Any], digests: Sequence[str | None]) -> Iterable[R
     for field, finding in FINDINGS.items():
         for entry in item[field]:
             signer = entry.get("signer") or {}
-            detail = canonical(entry)
-            name = canonical([digest, finding, *policy.values()]) + detail
+            detail = write_json(entry)
+            name = "\n".join((digest, finding, *policy.values())).encode() + b"\n" + detail
             yield {
                 "fact": sha256(name).hexdigest(),
                 "digest": digest,
@@ -308,7 +315,3 @@ def _required(value: str | None) -> str:
     if not text:
         raise ValueError("an empty name")
     return text
-
-
-def _json(value: Any) -> str:
-    return canonical(value).decode()

@@ -256,7 +256,7 @@ def _finding(row: Row[Any]) -> Finding:
 
 
 def _write_cursor(row: Row[Any]) -> str:
-    text = f"{row.decided_at.strftime(tables.INSTANT_FORMAT)} {row.leaf}"
+    text = f"{tables.instant(row.decided_at)} {row.leaf}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

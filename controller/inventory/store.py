@@ -111,13 +111,15 @@ def migrate(url: str) -> None:
 
 
 def rebuild(url: str) -> int:
-    """Make all projections anew from the leaves, while nobody serves. Returns the number of leaves.
+    """Make all projections anew from the leaves, while nobody records. Returns the number of leaves.
 
     Raises `ConfigurationError` as `Store.open` does, `RecordingFailed` (`LeafMalformed`).
     """
     with _exclusive(url) as engine:
         _require_current(engine, migrate=False)
         with engine.begin() as connection:
+            dialect.take_time(connection)
+            dialect.stop_appends(connection)
             return projections.rebuild(connection)
 
 

@@ -19,13 +19,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from controller.errors import ConfigurationError, RecordingFailed
-from controller.inventory.append import Record, append
+from controller.inventory.append import Record, append, blob_key
 from controller.inventory.dialect import cause
 from controller.inventory.projections import Remembered, project
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest
 
-MAX_RECORD_BYTES = 64 * 1024 * 1024  # leaf and blobs of one record: as much as all evidence of one image may have
+MAX_RECORD_BYTES = 128 * 1024 * 1024  # leaf and new blobs of one record: evidence of one image is bounded to half of it
 MAX_QUEUED_BYTES = 256 * 1024 * 1024  # raw bytes that wait for a commit: bounds memory when the database is slow
 MAX_GROUP_BYTES = 32 * 1024 * 1024  # raw bytes after which a group takes no further record
 
@@ -63,7 +63,8 @@ class Writer:
         Raises `RecordingFailed`: `LeafMalformed`, `RecordTooLarge`, `BlobMismatch`, `BlobMissing`, `LeafConflict`,
         `QueueFull`, `RecordingTimeout`, `RecorderClosed`, `DatabaseUnavailable` or `DatabaseRefused`.
         """
-        record = Record(project(leaf), {str(digest): content for digest, content in blobs.items()})
+        new = {str(digest): content for digest, content in blobs.items() if not self._has(digest)}
+        record = Record(project(leaf), new)
         size = len(record.projection.canonical) + sum(map(len, record.blobs.values()))
         if size > MAX_RECORD_BYTES:
             raise RecordingFailed("RecordTooLarge", f"a record of {size} bytes is past the bound of {MAX_RECORD_BYTES}")
@@ -85,6 +86,10 @@ class Writer:
             self._changed.notify_all()
         self._thread.join()
         self._engine.dispose()
+
+    def _has(self, digest: Digest) -> bool:
+        """Whether these bytes are known to be in the database, so that they need not wait in the queue."""
+        return self._remembered.has(blob_key(str(digest)))
 
     def _put(self, waiting: _Waiting) -> None:
         with self._changed:

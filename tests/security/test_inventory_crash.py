@@ -17,8 +17,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from controller.inventory import store
+from controller.inventory import store, tables
 from tests.support.inventory import sqlite_database
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +70,9 @@ def _acknowledged(line: str) -> str:
 
 def _verify(directory: Path, acknowledged: list[str]) -> None:
     database = sqlite_database(directory)
+    # A reader alone sees all of it, right after the crash.
+    with store.Store.open_to_read(database.settings) as reader, reader.queries._reading() as reading:
+        assert set(reading.execute(select(tables.leaf.c.decision_key)).scalars()) >= set(acknowledged)
     database.open().close()  # recovers the write-ahead log, as the next serving process would
     connection = sqlite3.connect(directory / "inventory.db")
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
