@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller.errors import InputError
-from controller.images import POD_PATHS
 from controller.model.decision import Decision, Verdict
-from controller.model.workload import AdmissionRequest, Operation, User
+from controller.model.workload import POD_PATHS, AdmissionRequest, Operation, User
 
 API_VERSION = "admission.k8s.io/v1"
 MAX_WARNING = 256  # characters; the API server cuts longer ones

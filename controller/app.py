@@ -126,6 +126,7 @@ class NoRecorder:
 
     async def record(self, leaf: Mapping[str, Any], *, blobs: Mapping[Digest, bytes], deadline: Deadline) -> None:
         """Refuse."""
+        del leaf, blobs, deadline
         raise RecordingFailed("NoInventory", "this command has no inventory to record in")
 
 

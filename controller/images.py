@@ -11,20 +11,8 @@ from typing import Any
 
 from controller.errors import InputError, LimitExceeded
 from controller.model.image import ContainerKind, ImageUse
-from controller.model.workload import AdmissionRequest, Operation, Workload
+from controller.model.workload import POD_PATHS, AdmissionRequest, Operation, Workload
 
-# (API group, kind) -> the path from the object to the pod (or pod template) in it.
-POD_PATHS: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("", "Pod"): (),
-    ("", "PodTemplate"): ("template",),
-    ("", "ReplicationController"): ("spec", "template"),
-    ("apps", "Deployment"): ("spec", "template"),
-    ("apps", "ReplicaSet"): ("spec", "template"),
-    ("apps", "StatefulSet"): ("spec", "template"),
-    ("apps", "DaemonSet"): ("spec", "template"),
-    ("batch", "Job"): ("spec", "template"),
-    ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
-}
 _CONTAINERS = (
     ("initContainers", ContainerKind.INIT),
     ("containers", ContainerKind.REGULAR),

@@ -13,7 +13,6 @@ from typing import Any, TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from controller.settings import LogSettings
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METRICS = CollectorRegistry()
@@ -68,13 +67,16 @@ class _TextFormatter(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
-def configure_logging(settings: LogSettings, stream: TextIO = sys.stderr) -> None:
-    """Send log lines to `stream`. Libraries that print what they evaluate (cel-python) stay above DEBUG."""
+def configure_logging(level: str, form: str, stream: TextIO = sys.stderr) -> None:
+    """Send log lines of `level` and above to `stream`, in the form `text`, `json` or `auto` (text on a terminal).
+
+    Libraries that print what they evaluate (cel-python) stay above DEBUG.
+    """
     handler = logging.StreamHandler(stream)
-    text = settings.log_format == "text" or (settings.log_format == "auto" and stream.isatty())
+    text = form == "text" or (form == "auto" and stream.isatty())
     handler.setFormatter(_TextFormatter() if text else _JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.log_level.upper())
+    root.setLevel(level.upper())
     for name in ("celpy", "Evaluator", "Environment", "NameContainer", "evaluation", "asyncio", "aiohttp", "kopf"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

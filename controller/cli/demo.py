@@ -12,7 +12,6 @@ from controller import app, settings, telemetry
 from controller.cli import render
 from controller.demo import story
 from controller.demo.registry import EmbeddedRegistry, Layout
-from controller.settings import LogSettings
 
 EXIT_UNEXPECTED = 1
 
@@ -25,7 +24,7 @@ def demo(*, keep: bool) -> int:
     Serves the images from an embedded registry, the webhook by TLS and the inventory on SQLite, all on loopback. Ends
     with exit status 0 only if every verdict was the expected one.
     """
-    telemetry.configure_logging(LogSettings(log_level="error"))
+    telemetry.configure_logging("error", "auto")
     with (
         tempfile.TemporaryDirectory(prefix="assay-demo-") as folder,
         EmbeddedRegistry(Layout(story.LAYOUT)) as registry,

@@ -28,7 +28,7 @@ def serve(load: Callable[..., Settings], *, webhook: bool, operator: bool, inven
     asked = {app.Role.WEBHOOK: webhook, app.Role.OPERATOR: operator, app.Role.INVENTORY: inventory}
     roles = tuple(role for role, wanted in asked.items() if wanted) or tuple(app.Role)
     settings = load()
-    telemetry.configure_logging(settings.log)
+    telemetry.configure_logging(settings.log.log_level, settings.log.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, roles))
 

@@ -6,17 +6,21 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from controller.errors import InputError
-from controller.model.reference import Reference
+from controller.model.reference import Reference, normal_host
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A user name and password (or identity token) for the images below `prefix` (`host[:port][/path]`)."""
+    """A user name and password (or identity token) for the images below `prefix` (`host[:port][/path]`).
+
+    A host may have `*` for a part of a label, as the kubelet reads pull secrets: `*.example.com`.
+    """
 
     prefix: str
     username: str = field(repr=False)
@@ -25,7 +29,9 @@ class Credential:
 
     def covers(self, reference: Reference) -> bool:
         """Whether the credential is for this image: same host, and a path prefix at component borders."""
-        return reference.name == self.prefix or reference.name.startswith(self.prefix + "/")
+        host, _, path = self.prefix.partition("/")
+        below = not path or f"{reference.repository}/".startswith(f"{path}/")
+        return below and (host == reference.registry or ("*" in host and _globs(host, reference.registry)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,8 @@ class RegistryAccess:
         covering = self.for_reference(reference)
         if not covering:
             return "anonymous"
-        parts = "\0".join(f"{c.prefix}\0{c.username}\0{c.password}\0{c.identity_token}" for c in covering)
-        return hashlib.sha256(parts.encode()).hexdigest()[:16]
+        parts = json.dumps([[c.prefix, c.username, c.password, c.identity_token] for c in covering])
+        return hashlib.sha256(parts.encode()).hexdigest()
 
 
 ANONYMOUS = RegistryAccess()
@@ -64,17 +70,30 @@ def parse_docker_config(content: bytes) -> tuple[Credential, ...]:
 
 
 def _entry(host: str, entry: Mapping[str, Any]) -> Credential | None:
-    prefix = host.removeprefix("https://").removeprefix("http://").rstrip("/")
-    for suffix in ("/v1", "/v2"):
-        prefix = prefix.removesuffix(suffix)
-    host_part, slash, path = prefix.partition("/")
-    host_part = host_part.lower().removesuffix(":443")
-    if host_part in {"index.docker.io", "registry-1.docker.io"}:
-        host_part = "docker.io"
+    host_part, _, path = host.removeprefix("https://").removeprefix("http://").rstrip("/").partition("/")
+    for version in ("v1", "v2"):  # `https://index.docker.io/v1/` and its like name the API, not a repository
+        if path == version or path.startswith(f"{version}/"):
+            path = path[len(version) + 1 :]
     username, password = entry.get("username", ""), entry.get("password", "")
     if entry.get("auth"):
         username, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
     token = entry.get("identitytoken", "")
+    if not all(isinstance(text, str) for text in (username, password, token)):
+        raise TypeError("credentials are text")
     if not (username or token):
         return None
-    return Credential(prefix=host_part + slash + path, username=username, password=password, identity_token=token)
+    prefix = normal_host(host_part) + (f"/{path}" if path else "")
+    return Credential(prefix=prefix, username=username, password=password, identity_token=token)
+
+
+def _globs(pattern: str, host: str) -> bool:
+    """Label by label, so that `*.example.com` is no host's but one directly below example.com; the port is literal."""
+    (pattern, _, pattern_port), (host, _, port) = pattern.partition(":"), host.partition(":")
+    labels, parts = pattern.split("."), host.split(".")
+    return (
+        pattern_port == port
+        and len(labels) == len(parts)
+        and all(
+            re.fullmatch(re.escape(label).replace(r"\*", ".*"), part) for label, part in zip(labels, parts, strict=True)
+        )
+    )

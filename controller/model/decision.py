@@ -28,7 +28,7 @@ class ErrorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why. `code` is stable; `rule` names the part of the policy (`signatures`, `attestations[sbom]`, `validations[0]`).
+    """Why. `code` is stable; `rule` names the policy's part (`signatures`, `attestations[sbom]`, `validations[0]`).
 
     `expected`, `found` (one sentence for each thing looked at) and `fix` are for people, in plain sentences.
     """

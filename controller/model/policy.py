@@ -26,7 +26,7 @@ class FailurePolicy(StrEnum):
 
 
 class DigestMode(StrEnum):
-    """How a tag is treated. Strictness grows from RESOLVE over PIN to REQUIRE; of several policies the strictest wins."""
+    """How a tag is treated. Strictness grows from RESOLVE over PIN to REQUIRE; of several the strictest wins."""
 
     PIN = "Pin"
     REQUIRE = "Require"

@@ -2,11 +2,13 @@
 
 Grammar: https://github.com/distribution/reference (`reference.go`), with Docker Hub's short names and the rules of
 the design: hosts are lower-cased, default ports dropped, Docker Hub's aliases made one, and `sha256` the only digest.
+What a container runtime would read otherwise than Assay does is refused: the image that is judged is the one that runs.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -14,7 +16,8 @@ from controller.errors import InputError
 
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_ALIASES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
-_DEFAULT_PORTS = (":443",)
+_DEFAULT_PORT = "443"
+MAX_PORT = 65_535
 MAX_REPOSITORY_LENGTH = 255  # bounds the name (host and path) as distribution does
 MAX_REFERENCE_LENGTH = 1024  # bounds what is parsed at all
 
@@ -24,6 +27,10 @@ _HOST_COMPONENT = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = re.compile(rf"(?:{_HOST_COMPONENT}(?:\.{_HOST_COMPONENT})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
+_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([0-9]{1,10}))?")
+# What a node takes for the id of an image that it already has, instead of pulling anything: containerd looks up
+# `sha256:<id>`, and even the beginning of an id, before it reads a name (CRIImageService.LocalResolve).
+_IMAGE_ID = re.compile(r"(?:sha256|sha384|sha512|blake3):[^/@]*|[a-f0-9]{64}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,22 +76,24 @@ class Reference:
     def parse(cls, text: str) -> Reference:
         """Read a reference as a container runtime would.
 
-        Raises `InputError` (`ReferenceMalformed`, `DigestMalformed`).
+        Raises `InputError` (`ReferenceMalformed`, `DigestMalformed`, `ReferenceIsImageId`).
         """
         if len(text) > MAX_REFERENCE_LENGTH:
-            raise InputError("ReferenceMalformed", f"an image reference of {len(text)} characters is too long")
+            raise _malformed(f"an image reference of {len(text)} characters is too long")
+        if _IMAGE_ID.fullmatch(text):
+            message = f"{_shown(text)} is the id of an image that a node may hold, not the name of one in a registry"
+            raise InputError("ReferenceIsImageId", message)
         rest, at, digest_text = text.partition("@")
         digest = Digest.parse(digest_text) if at else None
         head, slash, last = rest.rpartition("/")
         last, colon, tag_text = last.partition(":")
-        name = head + slash + last
         if colon and not _TAG.fullmatch(tag_text):
-            raise InputError("ReferenceMalformed", f"{_shown(text)} has no valid tag after the colon")
-        registry, repository = _split(name)
-        if not _HOST.fullmatch(registry) or not _PATH.fullmatch(repository):
-            raise InputError("ReferenceMalformed", f"{_shown(text)} is no image reference")
+            raise _malformed(f"{_shown(text)} has no valid tag after the colon")
+        registry, repository = _split(head + slash + last, text)
+        if not _PATH.fullmatch(repository):
+            raise _malformed(f"{_shown(text)} is no image reference")
         if len(registry) + 1 + len(repository) > MAX_REPOSITORY_LENGTH:
-            raise InputError("ReferenceMalformed", f"{_shown(text)} has a name of more than 255 characters")
+            raise _malformed(f"{_shown(text)} has a name of more than {MAX_REPOSITORY_LENGTH} characters")
         tag = tag_text if colon else (None if digest else "latest")
         return cls(text=text, registry=registry, repository=repository, tag=tag, digest=digest)
 
@@ -103,15 +112,61 @@ class Reference:
         return f"{self.name}{tag}" + (f"@{self.digest}" if self.digest else "")
 
 
-def _split(name: str) -> tuple[str, str]:
-    first, slash, rest = name.partition("/")
-    looks_like_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
-    host, path = (first.lower(), rest) if slash and looks_like_host else (DOCKER_HUB, name)
-    for port in _DEFAULT_PORTS:
-        host = host.removesuffix(port)
-    if host in _DOCKER_HUB_ALIASES:
-        return DOCKER_HUB, path if "/" in path else f"library/{path}"
-    return host, path
+def normal_host(written: str) -> str:
+    """A registry host in the one form that names, patterns and credentials are compared in.
+
+    Lower case; Docker Hub's aliases made one; IPv6 compressed; the port without leading zeros (a client connects to
+    `:0443` as to `:443`) and dropped where it is the default one, unless what is left would be read as a repository on
+    Docker Hub. Anything that is no host comes back in lower case.
+    """
+    lowered = written.lower()
+    match = _HOST_AND_PORT.fullmatch(lowered)
+    if match is None:
+        return lowered
+    host, port = match[1], match[2]
+    if host.startswith("["):
+        try:
+            host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        except ValueError:
+            return lowered
+    if port is not None:
+        port = str(int(port))
+    if port is None or (port == _DEFAULT_PORT and (is_host(host) or "*" in host)):
+        return DOCKER_HUB if host in _DOCKER_HUB_ALIASES else host
+    return f"{host}:{port}"
+
+
+def is_host(component: str) -> bool:
+    """Whether the first component of a name is a registry host and not part of a repository on Docker Hub."""
+    return "." in component or ":" in component or component == "localhost"
+
+
+def _split(name: str, text: str) -> tuple[str, str]:
+    """Registry and repository of a name, as distribution's `splitDockerDomain` tells them apart."""
+    first, slash, path = name.partition("/")
+    if not slash or not (is_host(first) or first != first.lower()):
+        return DOCKER_HUB, name if slash else f"library/{name}"
+    host = normal_host(first) if _HOST.fullmatch(first) else ""
+    port = host.rpartition(":")[2] if not host.endswith("]") and ":" in host else "1"
+    if not is_host(host) or not 1 <= int(port) <= MAX_PORT or _bad_address(host):
+        # Among them `Acme/app`: its capital letter makes a host of it, which in lower case would be another image's
+        # name (`acme/app` is Docker Hub's).
+        raise _malformed(f"{_shown(text)} has no valid registry host before the first slash")
+    return host, f"library/{path}" if host == DOCKER_HUB and "/" not in path else path
+
+
+def _bad_address(host: str) -> bool:
+    if not host.startswith("["):
+        return False
+    try:
+        ipaddress.IPv6Address(host[1 : host.index("]")])
+    except ValueError:
+        return True
+    return False
+
+
+def _malformed(message: str) -> InputError:
+    return InputError("ReferenceMalformed", message)
 
 
 def _shown(text: str) -> str:

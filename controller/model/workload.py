@@ -13,6 +13,20 @@ KubernetesObject = Mapping[str, Any]
 """A Kubernetes object as plain JSON values (typed models cost nine times the parse)."""
 
 
+POD_PATHS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("", "Pod"): (),
+    ("", "PodTemplate"): ("template",),
+    ("", "ReplicationController"): ("spec", "template"),
+    ("apps", "Deployment"): ("spec", "template"),
+    ("apps", "ReplicaSet"): ("spec", "template"),
+    ("apps", "StatefulSet"): ("spec", "template"),
+    ("apps", "DaemonSet"): ("spec", "template"),
+    ("batch", "Job"): ("spec", "template"),
+    ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
+}
+"""The kinds that hold a pod, (API group, kind), with the path from the object to the pod or pod template in it."""
+
+
 class Operation(StrEnum):
     """AdmissionReview v1 `request.operation`."""
 
