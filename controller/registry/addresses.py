@@ -146,7 +146,7 @@ def refused(error: BaseException) -> AddressRefused | None:
 def forbidden(host: str, what: str, refusal: AddressRefused) -> Unacceptable:
     """The error that says so to people. `host` is the one that the reference names."""
     return Unacceptable(
-        "AddressForbidden", f"{host} was not asked for {what}: an address that it leads to is {refusal.reason}"
+        "AddressForbidden", f"{host} may not be reached for {what}: an address that it leads to is {refusal.reason}"
     )
 
 

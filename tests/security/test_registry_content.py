@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import pickle
 
 import pytest
 from aiohttp import web
@@ -152,6 +153,19 @@ async def test_a_manifest_past_its_bound_is_refused_whether_or_not_it_says_its_l
             assert raised.value.setting == "registry_max_manifest_bytes"
 
 
+async def test_an_answer_that_says_it_is_too_long_is_not_waited_for() -> None:
+    async def promise(request: web.BaseRequest) -> web.Response:
+        response = web.StreamResponse(headers={"Content-Type": OCI_MANIFEST, "Content-Length": str(10**12)})
+        await response.prepare(request)
+        await asyncio.sleep(3600)
+        return web.Response()
+
+    async with ScriptedRegistry() as server:
+        server.answer(f"/v2/{APP}/manifests/1.0", promise)
+        with pytest.raises(LimitExceeded, match="registry_max_manifest_bytes"):
+            await resolved(server)
+
+
 async def _endless(request: web.BaseRequest) -> web.Response:
     response = web.StreamResponse(headers={"Content-Type": OCI_MANIFEST})
     await response.prepare(request)
@@ -279,6 +293,64 @@ async def test_pages_without_end_end() -> None:
         server.answer(path, page)
         evidence = await discovered(server)
         assert [problem.code for problem in evidence.problems] == ["LimitExceeded"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "TokenMalformed"),
+        (b"[]", "TokenMalformed"),
+        (b"{}", "TokenMalformed"),
+        (b'{"token": ""}', "TokenMalformed"),
+        (b'{"token": 5}', "TokenMalformed"),
+        (b'{"token": "a\\r\\nX-Injected: b"}', "TokenMalformed"),
+        (b'{"token": "a b"}', "TokenMalformed"),
+        (b'{"token": "\\u00e9"}', "TokenMalformed"),
+        (b'{"token": "a", "expires_in": "soon"}', "TokenMalformed"),
+        (b"[" * 60000, "TokenMalformed"),
+        (b'{"token": "' + b"a" * 40000 + b'"}', "LimitExceeded"),
+        (b" " * 70000, "LimitExceeded"),
+    ],
+)
+async def test_a_token_that_cannot_be_used_is_refused(body: bytes, code: str) -> None:
+    async def tell(_: web.BaseRequest) -> web.Response:
+        return web.Response(body=body)
+
+    async with ScriptedRegistry(users=Users(anonymous=True)) as server:
+        server.answer("/token", tell)
+        with pytest.raises(Unacceptable) as raised:
+            await resolved(server)
+        assert raised.value.code == code
+        assert not any("Authorization" in seen.headers for seen in server.requests)
+
+
+async def test_both_names_of_a_token_are_known_and_odd_lifetimes_do_no_harm() -> None:
+    for answer in (
+        {"access_token": "token-x"},
+        {"token": "token-x", "expires_in": -1},
+        {"token": "token-x", "expires_in": 0},
+    ):
+
+        async def tell(_: web.BaseRequest, answer: dict[str, object] = answer) -> web.Response:
+            return web.json_response(answer)
+
+        async with ScriptedRegistry(users=Users(anonymous=True)) as server:
+            digest = server.put_image(APP, "1.0")
+            server.tokens["token-x"] = APP
+            server.answer("/token", tell)
+            assert str((await resolved(server)).digest) == digest
+
+
+async def test_problems_are_kept_without_what_led_to_them() -> None:
+    """They are cached with the set for long, and travel to worker processes."""
+    async with ScriptedRegistry() as server:
+        digest = server.put_image(APP, "1.0")
+        artefact = server.put_referrer(APP, digest, b"bundle")
+        server.manifests[APP, artefact] = (b"not the artefact", OCI_MANIFEST)
+        evidence = await discovered(server)
+        (problem,) = evidence.problems
+        assert (problem.__traceback__, problem.__cause__, problem.__context__) == (None, None, None)
+        assert str(pickle.loads(pickle.dumps(evidence)).problems[0]) == str(problem)  # noqa: S301 - our own bytes
 
 
 @pytest.mark.guarantee(12)
