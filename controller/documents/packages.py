@@ -53,17 +53,16 @@ class PackageIndex:
     """The components of one SBOM by package. Built once; a look-up costs what it finds."""
 
     sbom: Sbom
-    _by_key: dict[PurlKey, list[tuple[Purl, Component]]] = field(default_factory=dict)
+    _by_key: dict[PurlKey, list[Component]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for component in self.sbom.components:
             if component.purl:
-                purl = purls.parse(component.purl)
-                self._by_key.setdefault(purl.key, []).append((purl, component))
+                self._by_key.setdefault(purls.key_of(component.purl), []).append(component)
 
     def find(self, query: Query) -> list[Component]:
         """The components that the query asks for, in document order."""
-        return [c for purl, c in self._by_key.get(query.key, ()) if query.matches(purl, c)]
+        return [c for c in self._by_key.get(query.key, ()) if query.matches(purls.parse(c.purl), c)]
 
 
 def find(indexes: Sequence[PackageIndex], query: Query) -> list[Component]:

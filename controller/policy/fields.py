@@ -38,7 +38,7 @@ class Fields:
 
     def problem(self, code: str, message: str, name: str = "") -> None:
         """Note that the field (or the object itself) is wrong. `message` completes "the field …"."""
-        self.problems.append(Problem(code=code, field=self.at(name), message=message))
+        self.problems.append(Problem(code=code, field=_printable(self.at(name)), message=_printable(message)))
 
     def at(self, name: str) -> str:
         """The path of a field."""
@@ -78,7 +78,7 @@ class Fields:
         if not value and required:
             self.problem("FieldMissing", "must not be empty", name)
             return None
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if _printable(value) != value:
             self.problem("WrongType", "holds half of a surrogate pair and is no Unicode text", name)
             return None
         return value
@@ -151,8 +151,8 @@ class Fields:
         found = []
         for key, entry in value.items():
             text = self._as_text(entry, f"{name}.{key}", required=False)
-            if not isinstance(key, str):
-                self.problem("WrongType", f"has a key that is {_kind(key)}; keys must be strings", name)
+            if not isinstance(key, str) or _printable(key) != key:
+                self.problem("WrongType", "has a key that is no Unicode string", name)
             elif text is not None:
                 found.append((key, text))
         return tuple(sorted(found))
@@ -183,6 +183,11 @@ class Fields:
             if name not in self._known:
                 hint = _nearest(name, sorted(self._known))
                 self.problem("FieldUnknown", f"is no field of {self.path or 'the object'}{hint}", str(name)[:100])
+
+
+def _printable(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can write and nothing can hash or store."""
+    return text.encode(errors="replace").decode()
 
 
 def _nearest(word: Any, known: list[str]) -> str:

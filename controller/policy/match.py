@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 from controller.errors import PolicyError
 from controller.model.policy import LabelRequirement, LabelSelector
-from controller.model.reference import DOCKER_HUB, Reference
+from controller.model.reference import DOCKER_HUB, Reference, is_host, normal_host
 from controller.policy.regex import Pattern, compile_pattern
 
 MAX_PATTERN_LENGTH = 512  # bounds one image pattern; a name has at most 255 characters
 
 _ALLOWED = re.compile(r"[a-z0-9._:/*\[\]-]+")
-_DOCKER_HUB_ALIASES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +123,14 @@ def _requirement_holds(requirement: LabelRequirement, labels: Mapping[str, str])
 
 
 def _normal_form(host: str, slash: str, rest: str) -> str:
-    host = host.removesuffix(":443")
-    if host in _DOCKER_HUB_ALIASES:
-        host = DOCKER_HUB
-        if "/" not in rest and "**" not in rest:
-            rest = f"library/{rest}"
+    host = normal_host(host)
+    if host == DOCKER_HUB and "/" not in rest and "**" not in rest:
+        rest = f"library/{rest}"
     return host + slash + rest
 
 
 def _is_host(component: str) -> bool:
-    return "." in component or ":" in component or component.lower() == "localhost"
+    return is_host(component.lower())
 
 
 def _compiled(patterns: Iterable[ImagePattern]) -> tuple[Pattern, ...]:

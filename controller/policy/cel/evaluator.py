@@ -68,6 +68,15 @@ class MeteredEvaluator(Evaluator):
         self.meter.step()
         return getattr(self, tree.data)(tree)
 
+    def expr(self, tree: Any) -> Any:
+        """`c ? a : b`: only the chosen side is evaluated; a condition that is no boolean is an error."""
+        condition = self.visit(tree.children[0])
+        if isinstance(condition, CELEvalError):
+            return condition
+        if not isinstance(condition, celtypes.BoolType):
+            return CELEvalError("the condition of ?: is no boolean", TypeError, None, tree=tree)
+        return self.visit(tree.children[1 if condition else 2])
+
     def member_dot(self, tree: Any) -> Any:
         """`a.b`: a key of a map, and nothing else. The error never shows the value that has no such field."""
         operand, name = tree.children

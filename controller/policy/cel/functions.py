@@ -74,8 +74,8 @@ def table(meter: Meter) -> dict[str, Function]:
     library = _Library(meter)
     functions: dict[str, Function] = {
         "!_": celtypes.logical_not,
-        "_&&_": celtypes.logical_and,
-        "_||_": celtypes.logical_or,
+        "_&&_": lambda a, b: _logical(a, b, decides=False),
+        "_||_": lambda a, b: _logical(a, b, decides=True),
         "_?_:_": celtypes.logical_condition,
         "-_": _strict(_negate),
         "_+_": _strict(library.add),
@@ -109,6 +109,18 @@ def table(meter: Meter) -> dict[str, Function]:
         if name.startswith("get"):
             functions[name] = _strict(_time_getter(name))
     return functions
+
+
+def _logical(a: Any, b: Any, *, decides: bool) -> Any:
+    """`&&` and `||`: either side may decide whatever the other is, also an error; otherwise an error is the result."""
+    if any(isinstance(side, BoolType) and bool(side) is decides for side in (a, b)):
+        return BoolType(decides)
+    for side in (a, b):
+        if isinstance(side, CELEvalError):
+            return side
+    if isinstance(a, BoolType) and isinstance(b, BoolType):
+        return BoolType(not decides)
+    raise TypeError("needs booleans")
 
 
 def _strict(function: Function) -> Function:

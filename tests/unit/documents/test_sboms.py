@@ -1,0 +1,187 @@
+"""SBOMs of both formats become one form, and what cannot be read is an error with a code, never an empty list."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from controller import documents
+from controller.errors import LimitExceeded, Unacceptable
+from controller.model.documents import Component
+from controller.settings import DocumentSettings
+
+SPDX, CYCLONEDX = "https://spdx.dev/Document", "https://cyclonedx.org/bom"
+LOG4J = "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1"
+
+
+def spdx(**changes: Any) -> dict[str, Any]:
+    """An SPDX document as syft writes it: the image is a package of its own, described by the document."""
+    return {
+        "spdxVersion": "SPDX-2.3",
+        "name": "app",
+        "creationInfo": {
+            "created": "2026-01-02T03:04:05.678Z",
+            "creators": ["Organization: Acme", "Tool: syft-1.18.1"],
+        },
+        "packages": [
+            {"SPDXID": "SPDXRef-image", "name": "app", "primaryPackagePurpose": "CONTAINER"},
+            {
+                "SPDXID": "SPDXRef-1",
+                "name": "log4j-core",
+                "versionInfo": "2.14.1",
+                "licenseConcluded": "NOASSERTION",
+                "licenseDeclared": "Apache-2.0",
+                "externalRefs": [
+                    {"referenceCategory": "SECURITY", "referenceType": "cpe23Type", "referenceLocator": "cpe:2.3:a:x"},
+                    {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": LOG4J},
+                ],
+            },
+            {"SPDXID": "SPDXRef-2", "name": "tool"},
+        ],
+        "relationships": [
+            {
+                "spdxElementId": "SPDXRef-DOCUMENT",
+                "relationshipType": "DESCRIBES",
+                "relatedSpdxElement": "SPDXRef-image",
+            }
+        ],
+    } | changes
+
+
+def cyclonedx(**changes: Any) -> dict[str, Any]:
+    """A CycloneDX document with a nested component."""
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "metadata": {
+            "timestamp": "2026-01-02T03:04:05Z",
+            "component": {"type": "container", "name": "app"},
+            "tools": {"components": [{"type": "application", "name": "syft", "version": "1.18.1"}]},
+        },
+        "components": [
+            {
+                "type": "library",
+                "name": "log4j-core",
+                "version": "2.14.1",
+                "purl": LOG4J,
+                "licenses": [{"license": {"id": "Apache-2.0"}}],
+                "components": [{"type": "library", "name": "inner", "purl": "pkg:npm/Inner@1.0"}],
+            }
+        ],
+    } | changes
+
+
+def parse(type_: str, predicate: Any, **limits: Any) -> Any:
+    return documents.parse(type_, predicate, DocumentSettings(**limits))
+
+
+@pytest.mark.parametrize("type_", [SPDX, f"{SPDX}/v2.3"])
+def test_spdx_in_one_form(type_: str) -> None:
+    sbom = parse(type_, spdx())
+    assert (sbom.format, sbom.spec_version, sbom.name, sbom.tools) == ("SPDX", "2.3", "app", ("syft-1.18.1",))
+    assert sbom.created == datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+    assert sbom.components == (
+        Component(name="log4j-core", version="2.14.1", purl=LOG4J, licenses=("Apache-2.0",)),
+        Component(name="tool", version=None),
+    )
+
+
+def test_cyclonedx_in_the_same_form_with_nested_components() -> None:
+    sbom = parse(f"{CYCLONEDX}/v1.6", cyclonedx())
+    assert (sbom.format, sbom.spec_version, sbom.name, sbom.tools) == ("CycloneDX", "1.6", "app", ("syft-1.18.1",))
+    assert sbom.components == (
+        Component(name="log4j-core", version="2.14.1", purl=LOG4J, licenses=("Apache-2.0",)),
+        Component(name="inner", version="1.0", purl="pkg:npm/inner@1.0"),
+    )
+
+
+def test_an_application_that_a_bom_is_about_can_be_found_in_it() -> None:
+    main = {"type": "application", "name": "log4j-core", "version": "2.14.1", "purl": LOG4J}
+    assert parse(CYCLONEDX, cyclonedx(metadata={"component": main})).components[-1].purl == LOG4J
+
+
+def test_a_bom_that_lists_nothing_is_empty_whatever_it_is_about() -> None:
+    main = {"type": "application", "name": "app", "purl": "pkg:npm/app@1"}
+    assert parse(CYCLONEDX, cyclonedx(components=[], metadata={"component": main})).components == ()
+    assert parse(SPDX, spdx(packages=spdx()["packages"][:1])).components == ()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(json.dumps, id="a JSON string, as cosign attest --type spdx"),
+        pytest.param(lambda document: {"Data": json.dumps(document), "Timestamp": "t"}, id="old cosign's Data"),
+        pytest.param(lambda document: {"Data": document}, id="Data with an object"),
+    ],
+)
+def test_documents_are_read_however_cosign_wrapped_them(wrap: Any) -> None:
+    assert parse(SPDX, wrap(spdx())) == parse(SPDX, spdx())
+
+
+def test_a_predicate_of_another_type_has_no_normal_form() -> None:
+    assert parse("https://example.com/Custom", {}) is None
+    assert parse(f"{SPDX}Extra", spdx()) is None
+    assert parse(f"{SPDX}/vX", spdx()) is None
+
+
+@pytest.mark.parametrize(
+    ("type_", "predicate", "code"),
+    [
+        (SPDX, [], "DocumentMalformed"),
+        (SPDX, "{", "DocumentMalformed"),
+        (SPDX, '{"spdxVersion": "SPDX-2.3", "packages": [], "packages": []}', "DocumentMalformed"),
+        (SPDX, {}, "DocumentMalformed"),
+        (SPDX, cyclonedx(), "DocumentMalformed"),
+        (SPDX, {"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"}, "DocumentUnsupported"),
+        (SPDX, spdx(spdxVersion="SPDX-2.9"), "DocumentUnsupported"),
+        (SPDX, spdx(packages={}), "DocumentMalformed"),
+        (SPDX, spdx(packages=["x"]), "DocumentMalformed"),
+        (SPDX, spdx(packages=[{"versionInfo": "1"}]), "DocumentMalformed"),
+        (SPDX, spdx(packages=[{"name": "x", "versionInfo": 1}]), "DocumentMalformed"),
+        (
+            SPDX,
+            spdx(packages=[{"name": "x", "externalRefs": [{"referenceType": "purl", "referenceLocator": "log4j"}]}]),
+            "DocumentMalformed",
+        ),
+        (SPDX, spdx(creationInfo={"created": "yesterday"}), "DocumentMalformed"),
+        (CYCLONEDX, spdx(), "DocumentMalformed"),
+        (CYCLONEDX, cyclonedx(specVersion="9.9"), "DocumentUnsupported"),
+        (CYCLONEDX, cyclonedx(components=[{"name": "x", "purl": "pkg:npm"}]), "DocumentMalformed"),
+        (CYCLONEDX, cyclonedx(components=[{"name": "x", "components": "y"}]), "DocumentMalformed"),
+        (CYCLONEDX, cyclonedx(components=None), None),
+    ],
+)
+def test_what_cannot_be_read_is_an_error_with_its_code(type_: str, predicate: Any, code: str | None) -> None:
+    if code is None:
+        assert parse(type_, predicate).components == ()
+        return
+    with pytest.raises(Unacceptable) as raised:
+        parse(type_, predicate)
+    assert raised.value.code == code
+
+
+def nested(depth: int) -> dict[str, Any]:
+    inner: dict[str, Any] = {"name": "x"}
+    for _ in range(depth):
+        inner = {"name": "x", "components": [inner]}
+    return cyclonedx(components=[inner])
+
+
+@pytest.mark.guarantee(10)
+@pytest.mark.parametrize(
+    ("predicate", "limits", "bound"),
+    [
+        (nested(60), {}, "document_max_depth"),
+        ("[" * 100_000, {}, "document_max_depth"),
+        (json.dumps(cyclonedx()), {"document_max_bytes": 100}, "document_max_bytes"),
+        (cyclonedx(components=[{"name": "x"}] * 11), {"document_max_components": 10}, "document_max_components"),
+        (nested(11), {"document_max_components": 10}, "document_max_components"),
+    ],
+)
+def test_each_bound_on_documents_is_an_error_with_its_name(predicate: Any, limits: dict[str, int], bound: str) -> None:
+    with pytest.raises(LimitExceeded) as raised:
+        parse(CYCLONEDX, predicate, **limits)
+    assert raised.value.setting == bound
