@@ -151,7 +151,9 @@ def _is_due(certificate: x509.Certificate, now: datetime) -> bool:
 
 
 def _serves(serving: Pair, *, names: tuple[str, ...], authorities: tuple[Pair, ...], now: datetime) -> bool:
-    if _is_due(serving.certificate, now) or _names_of(serving.certificate) != set(names):
+    if _is_due(serving.certificate, now) or _names_of(serving.certificate) != {
+        str(_general_name(name).value) for name in names
+    }:
         return False
     return any(_signed_by(serving.certificate, pair.certificate) for pair in authorities)
 
@@ -246,7 +248,7 @@ def _general_name(name: str) -> x509.GeneralName:
 
 def _names_of(certificate: x509.Certificate) -> set[str]:
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
+    return {str(name.value) for name in names}
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

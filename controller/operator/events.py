@@ -9,6 +9,7 @@ cancels foreign tasks on its loop, hence the loop of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -25,48 +26,71 @@ OnEvent = Callable[[Resource, str | None, Mapping[str, Any]], None]
 
 FIRST_PAUSE = 1.0  # seconds before kopf is started again after it failed
 LONGEST_PAUSE = 30.0  # seconds; lists go on meanwhile
+POLL = 0.2  # seconds between looks whether the CRDs are there
 WATCH_WINDOW = 240  # seconds after which the server ends a watch and kopf resumes it
+CHATTY = ("kopf.objects", "kopf._core.reactor.running")  # loggers with a line for each event handled
 SILENCE = 90.0  # seconds without an event or bookmark after which kopf reconnects
 
 
 class EventThread:
-    """Runs kopf until it is stopped, again and again if it fails."""
+    """Runs kopf until it is stopped, again and again if it fails.
 
-    def __init__(self, *, on_event: OnEvent, login: Callable[[], kopf.ConnectionInfo]) -> None:
+    kopf looks for the four CRDs once, when it starts, and dies when one goes away: it is started when `may_start`.
+    """
+
+    def __init__(
+        self, *, on_event: OnEvent, login: Callable[[], kopf.ConnectionInfo], may_start: Callable[[], bool]
+    ) -> None:
         self._on_event = on_event
         self._login = login
+        self._may_start = may_start
         self._stop = threading.Event()
+        self._running: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._thread = threading.Thread(target=self._run, name="assay-kopf", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch. The four CRDs should be there: kopf looks for them once, when it starts."""
+        """Begin to watch."""
+        for name in CHATTY:
+            logging.getLogger(name).setLevel(logging.ERROR)
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
         """Ask kopf to end and wait for it at most `timeout` seconds."""
         self._stop.set()
+        if self._running is not None:
+            loop, flag = self._running
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                loop.call_soon_threadsafe(flag.set)
         if self._thread.ident is not None:
             self._thread.join(timeout)
 
     def _run(self) -> None:
         pause = FIRST_PAUSE
         while not self._stop.is_set():
+            if not self._may_start():
+                self._stop.wait(POLL)
+                continue
             try:
                 asyncio.run(self._operate())
                 pause = FIRST_PAUSE
-            except Exception:
-                # Whatever kopf died of, the watch must come back; lists keep the snapshot right meanwhile.
-                logger.exception("watching Assay's resources failed, again in %.0f s", pause)
+            except Exception as exc:  # noqa: BLE001 - whatever kopf died of, the watch must come back
+                # kopf has logged it whole; lists keep the snapshot right meanwhile.
+                logger.warning("watching Assay's resources failed, again in %.0f s: %s", pause, type(exc).__name__)
                 pause = min(pause * 2, LONGEST_PAUSE)
-            self._stop.wait(0 if self._stop.is_set() else pause)
+            self._stop.wait(pause)
 
     async def _operate(self) -> None:
+        # An asyncio flag: for a threading one kopf keeps a thread waiting, which the interpreter's end would wait for.
+        flag = asyncio.Event()
+        self._running = asyncio.get_running_loop(), flag
+        if self._stop.is_set():
+            return
         await kopf.operator(
             registry=make_registry(on_event=self._on_event, login=self._login),
             settings=make_settings(),
             standalone=True,
             clusterwide=True,
-            stop_flag=self._stop,
+            stop_flag=flag,
         )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from controller.cluster.client import MERGE_PATCH, NOT_FOUND, ClusterClient, load_configuration
 from controller.cluster.directory import Directory
 from controller.cluster.webhooks import inject_ca_bundle
-from controller.errors import AssayError, ConfigurationError
+from controller.errors import AssayError, ConfigurationError, Unavailable
 from controller.model.policy import TrustRoot
 from controller.operator.connection import connection_info
 from controller.operator.events import EventThread
@@ -28,7 +28,7 @@ from controller.operator.holder import SnapshotHolder
 from controller.operator.keeper import Keeper, Picture, make_picture
 from controller.operator.resources import CLUSTER_POLICIES, POLICIES, RESOURCES, TRUST_ROOTS, Resource
 from controller.policy.snapshot import Snapshot
-from controller.settings import ClusterSettings
+from controller.settings import ClusterSettings, PolicySettings
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ SETTLE = 0.02  # seconds in which events of one burst become one snapshot
 RETRY = 1.0  # seconds before a failed list, status or caBundle is tried again
 LONGEST_RELIST = 30.0  # seconds between lists at most; a third of snapshot_max_age if that is shorter
 CA_BUNDLE_INTERVAL = 30.0  # seconds between looks at the webhook configurations
+BEING_DELETED = "DefinitionBeingDeleted"
 DIRECTORY = "namespaces, service accounts and pull secrets"
 
 
@@ -43,7 +44,8 @@ class Operator:
     """Keeps `snapshots` fresh from a cluster.
 
     `trust_roots` are those of the setting. `write_status` is the operator role's alone: webhook replicas write nothing.
-    `ca_bundle` gives the PEM certificates for the webhook configurations; None leaves them alone.
+    `ca_bundle` gives the PEM certificates for the webhook configurations; None leaves them alone. `limits`
+    bound what policies' expressions may cost.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Operator:
         trust_roots: Mapping[str, TrustRoot] | None = None,
         write_status: bool = False,
         ca_bundle: Callable[[], bytes] | None = None,
+        limits: PolicySettings | None = None,
     ) -> None:
         self.snapshots = SnapshotHolder(
             sources=(*(resource.plural for resource in RESOURCES), DIRECTORY), max_age=settings.snapshot_max_age
@@ -61,6 +64,7 @@ class Operator:
         self._keeper = Keeper(trust_roots=trust_roots)
         self._write_status = write_status
         self._ca_bundle = ca_bundle
+        self._limits = limits
         self._window = max(1.0, min(60.0, settings.snapshot_max_age / 2))
         self._relist = max(0.5, min(LONGEST_RELIST, settings.snapshot_max_age / 3))
         self._picture: Picture | None = None
@@ -92,6 +96,9 @@ class Operator:
         while not self._stopping.is_set():
             try:
                 asyncio.run(self._main())
+            except AssayError as exc:
+                logger.error("keeping the snapshot fresh failed, again in %.0f s: %s", RETRY, exc)  # noqa: TRY400
+                self._stopping.wait(RETRY)
             except Exception:
                 logger.exception("keeping the snapshot fresh failed, again in %.0f s", RETRY)
                 self._stopping.wait(RETRY)
@@ -104,18 +111,22 @@ class Operator:
         self._dirty = asyncio.Event()
         self._relists = {resource: asyncio.Event() for resource in RESOURCES}
         self._listed = {resource: asyncio.Event() for resource in RESOURCES}
-        events = EventThread(on_event=self._on_event, login=lambda: connection_info(self._settings))
+        events = EventThread(
+            on_event=self._on_event,
+            login=lambda: connection_info(self._settings),
+            may_start=lambda: all(listed.is_set() for listed in self._listed.values()),
+        )
         async with _connected(self._settings) as client:
             directory = Directory(client, changed=self._dirty.set, window=self._window)
             work: list[Coroutine[Any, Any, None]] = [
                 directory.run(),
                 self._watch_age(directory),
                 self._build(client, directory),
-                self._start_events(events),
                 *(self._list(client, resource) for resource in RESOURCES),
             ]
             if self._ca_bundle is not None and self._settings.webhook_configuration:
                 work.append(self._inject(client, self._ca_bundle))
+            events.start()
             try:
                 await _until(self._stopped, work)
             finally:
@@ -135,22 +146,17 @@ class Operator:
         elif self._keeper.put(resource, obj):
             self._dirty.set()
 
-    async def _start_events(self, events: EventThread) -> None:
-        for listed in self._listed.values():
-            await listed.wait()
-        events.start()
-        await asyncio.Event().wait()
-
     async def _list(self, client: ClusterClient, resource: Resource) -> None:
         """List for ever: at an interval, and whenever an event says that something was deleted."""
         while True:
-            pause = self._relist
+            pause = RETRY
             self._relists[resource].clear()
             try:
                 await self._list_once(client, resource)
+                pause = self._relist
             except AssayError as exc:
-                pause = RETRY
-                if exc.code == NOT_FOUND or isinstance(exc, ConfigurationError):
+                if exc.code in {NOT_FOUND, BEING_DELETED} or isinstance(exc, ConfigurationError):
+                    self._listed[resource].clear()
                     self.snapshots.fault(resource.plural, f"{resource.kind}: {exc.message}")
                 logger.warning("cannot list %s: %s", resource.plural, exc)
             with contextlib.suppress(TimeoutError):
@@ -167,10 +173,7 @@ class Operator:
             # for deletion before that, and looked at after it, it tells the two apart: policies are then kept.
             definition = await client.get(resource.definition)
             if definition["metadata"].get("deletionTimestamp"):
-                self.snapshots.fault(
-                    resource.plural, f"the CRD of {resource.kind} is being deleted; its objects are kept in force"
-                )
-                return
+                raise Unavailable(BEING_DELETED, "the CRD is being deleted; its objects are kept in force")
         self.snapshots.fault(resource.plural, "")
         if self._keeper.replace(resource, listed) or not self._listed[resource].is_set():
             self._dirty.set()
@@ -207,7 +210,8 @@ class Operator:
         roots = self._keeper.objects(TRUST_ROOTS)
         previous = self._picture.policies if self._picture is not None else None
         given = self._keeper.given_trust_roots()
-        return lambda: make_picture(policies, roots, given=given, previous=previous)
+        limits = self._limits
+        return lambda: make_picture(policies, roots, given=given, previous=previous, limits=limits)
 
     async def _write_statuses(self, client: ClusterClient, picture: Picture) -> None:
         for write in self._keeper.status_writes(picture, now=datetime.now(UTC)):
