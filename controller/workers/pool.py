@@ -43,6 +43,7 @@ class WorkerPool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
         self._pool: ProcessPool | None = None
+        self._free = asyncio.Semaphore(settings.worker_processes)
         self._under_way: set[Future[bytes]] = set()
 
     async def __aenter__(self) -> Self:
@@ -84,18 +85,33 @@ class WorkerPool:
 
     async def run(self, function: Callable[[bytes], bytes], payload: bytes, deadline: Deadline) -> Any:
         """What `function` makes of `payload` in a worker, unpickled. Raises as `assess`, but for the function's own."""
-        seconds = min(deadline.remaining(), self._settings.worker_timeout)
+        try:
+            # A job goes to the pool only when a worker is free: what waits here can still be given up without a trace.
+            async with asyncio.timeout(deadline.remaining()):
+                await self._free.acquire()
+        except TimeoutError as exc:
+            raise DeadlineExceeded("DeadlineExceeded", "the deadline came before a worker was free") from exc
+        try:
+            return await self._run(function, payload, min(deadline.remaining(), self._settings.worker_timeout))
+        finally:
+            self._free.release()
+
+    async def _run(self, function: Callable[[bytes], bytes], payload: bytes, seconds: float) -> Any:
         future = self._schedule(function, payload, seconds)
         answer = asyncio.wrap_future(future)
         answer.add_done_callback(_retrieved)
         try:
-            # The pool kills a worker past its time; the wait here is for the job that no worker was free to take.
-            return pickle.loads(await asyncio.wait_for(asyncio.shield(answer), deadline.remaining()))  # noqa: S301 - ours
+            async with asyncio.timeout(seconds):
+                return pickle.loads(await asyncio.shield(answer))  # noqa: S301 - written by our own worker
         except TimeoutError as exc:
-            if future.running() or future.done():
-                raise LimitExceeded("worker_timeout", f"judging took more than {seconds:.1f} seconds") from exc
-            raise DeadlineExceeded("DeadlineExceeded", "the deadline came before a worker was free") from exc
-        except (ProcessExpired, BrokenExecutor) as exc:
+            if not (future.running() or future.done()):
+                raise DeadlineExceeded("DeadlineExceeded", "the deadline came before a worker took the job") from exc
+            raise LimitExceeded("worker_timeout", f"judging took more than {seconds:.1f} seconds") from exc
+        except MemoryError as exc:
+            raise LimitExceeded("worker_memory_bytes", "judging needed more memory than a worker may have") from exc
+        except (ProcessExpired, BrokenExecutor, pickle.UnpicklingError) as exc:
+            if self._pool is None:
+                raise _stopped() from exc
             raise Unacceptable("WorkerLost", "the process that judged it ended unexpectedly") from exc
         except asyncio.CancelledError:
             if answer.cancelled() and self._pool is None:
@@ -109,8 +125,10 @@ class WorkerPool:
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        waiting = [asyncio.wrap_future(future) for future in self._under_way]
-        if waiting:
+        if self._under_way:
+            waiting = [asyncio.wrap_future(future) for future in self._under_way]
+            for answer in waiting:
+                answer.add_done_callback(_retrieved)
             await asyncio.wait(waiting, timeout=STOP_GRACE)
         await asyncio.to_thread(_stop, pool)
         for future in tuple(self._under_way):
