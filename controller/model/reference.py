@@ -146,23 +146,23 @@ def _split(name: str, text: str) -> tuple[str, str]:
     first, slash, path = name.partition("/")
     if not slash or not (is_host(first) or first != first.lower()):
         return DOCKER_HUB, name if slash else f"library/{name}"
-    host = normal_host(first) if _HOST.fullmatch(first) else ""
-    port = host.rpartition(":")[2] if not host.endswith("]") and ":" in host else "1"
-    if not is_host(host) or not 1 <= int(port) <= MAX_PORT or _bad_address(host):
+    host = normal_host(first)
+    if not (_HOST.fullmatch(first) and is_host(host) and _can_exist(host)):
         # Among them `Acme/app`: its capital letter makes a host of it, which in lower case would be another image's
         # name (`acme/app` is Docker Hub's).
         raise _malformed(f"{_shown(text)} has no valid registry host before the first slash")
     return host, f"library/{path}" if host == DOCKER_HUB and "/" not in path else path
 
 
-def _bad_address(host: str) -> bool:
-    if not host.startswith("["):
+def _can_exist(host: str) -> bool:
+    """Whether the port of a normal host is one, and its address, if it is an IPv6 one, too."""
+    match = _HOST_AND_PORT.fullmatch(host)
+    if match is None or not 1 <= int(match[2] or _DEFAULT_PORT) <= MAX_PORT:
         return False
     try:
-        ipaddress.IPv6Address(host[1 : host.index("]")])
+        return not match[1].startswith("[") or bool(ipaddress.IPv6Address(match[1][1:-1]))
     except ValueError:
-        return True
-    return False
+        return False
 
 
 def _malformed(message: str) -> InputError:
