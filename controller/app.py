@@ -82,17 +82,17 @@ async def open_pipeline(
 
 
 def read_snapshot(directory: Path, *, settings: Settings) -> Snapshot:
-    """The snapshot that a directory of policies and trust roots makes, with the setting `trusted_roots` beside them.
+    """The snapshot that a directory of policies and trust roots makes, with the setting `trusted_root` beside them.
 
     Raises `ConfigurationError` naming the file.
     """
     snapshot = load_snapshot(directory, limits=settings.policy)
-    given = read_trust_roots(settings.cluster.trusted_roots)
+    given = read_trust_roots(settings.cluster.trusted_root)
     return snapshot.with_trust_roots({**snapshot.trust_roots, **given})
 
 
 def read_trust_roots(files: Iterable[str]) -> dict[str, TrustRoot]:
-    """The trust roots of the setting `trusted_roots`, each `NAME=FILE` or `FILE` (then named `public-good`)."""
+    """The trust roots of the setting `trusted_root`, each `NAME=FILE` or `FILE` (then named `public-good`)."""
     roots = {}
     for text in files:
         name, equals, path = text.partition("=")
@@ -166,7 +166,7 @@ class Readiness:
 async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> AsyncIterator[Serving]:
     """Everything that the roles need, serving until the context ends; then stopped in the reverse order.
 
-    Policies come from `policies_directory` if it is set, else from the cluster.
+    Policies come from `policies` if it is set, else from the cluster.
     Raises `ConfigurationError` for whatever stands in the way of serving.
     """
     async with AsyncExitStack() as stack:
@@ -221,12 +221,12 @@ def _snapshots(
 ) -> SnapshotHolder | None:
     if Role.WEBHOOK not in roles and Role.OPERATOR not in roles:
         return None
-    directory = settings.cluster.policies_directory
+    directory = settings.cluster.policies
     if directory:
         return fixed(read_snapshot(Path(directory), settings=settings))
     operator = Operator(
         settings.cluster,
-        trust_roots=read_trust_roots(settings.cluster.trusted_roots),
+        trust_roots=read_trust_roots(settings.cluster.trusted_root),
         write_status=Role.OPERATOR in roles,
         ca_bundle=made.bundle if made is not None and not made.given else None,
     )
@@ -244,7 +244,7 @@ def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitStack) -
 async def _webhook(
     settings: Settings, holder: SnapshotHolder, store: Store, made: _Certificates, stack: AsyncExitStack
 ) -> Server:
-    local = bool(settings.cluster.policies_directory)
+    local = bool(settings.cluster.policies)
     namespaces: Namespaces = LocalNamespaces() if local else ClusterNamespaces(settings.cluster)
     if isinstance(namespaces, ClusterNamespaces):
         stack.push_async_callback(namespaces.close)

@@ -157,8 +157,8 @@ class WebhookSettings:
 class ClusterSettings:
     """Where policies, secrets and namespaces are read."""
 
-    policies_directory: str = _setting("", "Read policies from this directory and use no cluster.")
-    trusted_roots: tuple[str, ...] = _setting((), "Sigstore TrustedRoot files, as NAME=FILE.")
+    policies: str = _setting("", "Read policies from this directory and use no cluster.")
+    trusted_root: tuple[str, ...] = _setting((), "Sigstore TrustedRoot files, as NAME=FILE.")
     kubeconfig: str = _setting("", "Kubeconfig file; empty: the service account, else the user's default.")
     assay_namespace: str = _setting("assay-system", "The namespace that Assay runs in.")
     webhook_configuration: str = _setting(

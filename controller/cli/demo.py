@@ -35,8 +35,8 @@ def demo(*, keep: bool) -> int:
 async def _demo(folder: Path, host: str, *, keep: bool) -> int:
     policies = story.write_policies(folder)
     flags = {
-        "policies_directory": str(policies),
-        "trusted_roots": [f"demo={story.LAYOUT / 'trusted_root.json'}"],
+        "policies": str(policies),
+        "trusted_root": [f"demo={story.LAYOUT / 'trusted_root.json'}"],
         "registry_allow_loopback": True,
         "database_url": f"sqlite:///{folder / 'inventory.db'}",
         "webhook_certificate_directory": str(folder / "certificates"),

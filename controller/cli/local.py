@@ -18,7 +18,7 @@ from controller.settings import Settings
 EXIT_ALLOWED, EXIT_DENIED, EXIT_COULD_NOT_TELL = 0, 1, 2
 SECONDS = 60.0  # bound on one verdict from the command line, unless --timeout says otherwise
 VERDICT_SETTINGS = (
-    "trusted_roots",
+    "trusted_root",
     "registry_insecure_hosts",
     "registry_ca_files",
     "registry_allow_private",

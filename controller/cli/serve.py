@@ -22,7 +22,7 @@ from controller.settings import Settings
 def serve(load: Callable[..., Settings], *, webhook: bool, operator: bool, inventory: bool) -> None:
     """Run Assay. Without a role's flag: all of them, in one process.
 
-    Policies are watched in the cluster, or read from --policies-directory where there is none.
+    Policies are watched in the cluster, or read from --policies where there is none.
     Stops on SIGTERM or SIGINT once the reviews under way have ended.
     """
     asked = {app.Role.WEBHOOK: webhook, app.Role.OPERATOR: operator, app.Role.INVENTORY: inventory}

@@ -151,7 +151,7 @@ def make_picture(
         name = obj["metadata"]["name"]
         if name in given:
             problems[name] = (
-                Problem("TrustRootShadowed", "metadata.name", f"the setting trusted_roots names {name} too and wins"),
+                Problem("TrustRootShadowed", "metadata.name", f"the setting trusted_root names {name} too and wins"),
             )
             continue
         parsed = parse_trust_root(obj)

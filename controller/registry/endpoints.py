@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from yarl import URL
 
 from controller.errors import ConfigurationError
-from controller.model.reference import DOCKER_HUB
+from controller.model.reference import DOCKER_HUB, normal_host
 from controller.settings import RegistrySettings
 
 _DOCKER_HUB_ENDPOINT = "registry-1.docker.io"
@@ -34,7 +34,7 @@ class Endpoints:
     """
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self._insecure = frozenset(_normal(host) for host in settings.registry_insecure_hosts)
+        self._insecure = frozenset(_key(host, "http") for host in settings.registry_insecure_hosts)
         self._allow_loopback = settings.registry_allow_loopback
         files = dict(_ca_file(entry) for entry in settings.registry_ca_files)
         for_all = files.pop(_ALL_HOSTS, None)
@@ -49,9 +49,9 @@ class Endpoints:
 
     def may_be_plain(self, host: str) -> bool:
         """Whether plain HTTP may be spoken to this `host[:port]`."""
-        if host in self._contexts:
+        if _key(host, "https") in self._contexts:
             return False
-        return host in self._insecure or (self._allow_loopback and _is_loopback(host))
+        return _key(host, "http") in self._insecure or (self._allow_loopback and _is_loopback(host))
 
     def context(self, url: URL) -> ssl.SSLContext:
         """The TLS context for this URL's host."""
@@ -70,9 +70,10 @@ def same_origin(one: URL, other: URL) -> bool:
     return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
 
 
-def _normal(host: str) -> str:
-    host = host.strip().lower()
-    return _DOCKER_HUB_ENDPOINT if host == DOCKER_HUB else host.removesuffix(":443")
+def _key(host: str, scheme: str) -> str:
+    """A host as `host_of` gives it back from a URL, however it was written."""
+    normal = normal_host(host.strip())
+    return host_of(URL(f"{scheme}://{_DOCKER_HUB_ENDPOINT if normal == DOCKER_HUB else normal}/"))
 
 
 def _is_loopback(host: str) -> bool:
@@ -89,7 +90,7 @@ def _ca_file(entry: str) -> tuple[str, str]:
     host, equals, file = entry.partition("=")
     if not equals or not host.strip() or not file.strip():
         raise ConfigurationError("SettingInvalid", f"registry_ca_files: {entry!r} is not host=FILE")
-    return _normal(host), file.strip()
+    return _ALL_HOSTS if host.strip() == _ALL_HOSTS else _key(host, "https"), file.strip()
 
 
 def _context(*files: str | None) -> ssl.SSLContext:
