@@ -73,7 +73,10 @@ def same_origin(one: URL, other: URL) -> bool:
 def _key(host: str, scheme: str) -> str:
     """A host as `host_of` gives it back from a URL, however it was written."""
     normal = normal_host(host.strip())
-    return host_of(URL(f"{scheme}://{_DOCKER_HUB_ENDPOINT if normal == DOCKER_HUB else normal}/"))
+    try:
+        return host_of(URL(f"{scheme}://{_DOCKER_HUB_ENDPOINT if normal == DOCKER_HUB else normal}/"))
+    except ValueError as exc:
+        raise ConfigurationError("SettingInvalid", f"{host!r} is no registry host") from exc
 
 
 def _is_loopback(host: str) -> bool:

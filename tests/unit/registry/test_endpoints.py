@@ -20,17 +20,19 @@ from tests.contract.registry_servers.certificates import Authority
         ("docker.io", False, "https://registry-1.docker.io/"),
         ("ghcr.io", True, "https://ghcr.io/"),
         ("insecure.example:5000", False, "http://insecure.example:5000/"),
-        ("insecure.example", False, "https://insecure.example/"),
+        ("insecure.example:5001", False, "https://insecure.example:5001/"),
         ("127.0.0.1:5000", False, "https://127.0.0.1:5000/"),
         ("127.0.0.1:5000", True, "http://127.0.0.1:5000/"),
         ("[::1]:5000", True, "http://[::1]:5000/"),
         ("localhost:5000", True, "http://localhost:5000/"),
         ("localhost.example:5000", True, "https://localhost.example:5000/"),
+        ("insecure.example:80", False, "http://insecure.example/"),
+        ("registry:443", False, "https://registry/"),
     ],
 )
 def test_where_and_how_a_registry_is_spoken_to(registry: str, loopback: bool, base: str) -> None:
     settings = RegistrySettings(
-        registry_insecure_hosts=("Insecure.example:5000",), registry_allow_loopback=loopback
+        registry_insecure_hosts=("Insecure.example:5000", "insecure.example:80"), registry_allow_loopback=loopback
     )  # fmt: skip
     endpoint = Endpoints(settings).of(registry)
     assert (str(endpoint.base), endpoint.insecure) == (base, base.startswith("http:"))
@@ -53,6 +55,8 @@ def test_authorities_are_for_their_host_and_the_star_for_all(tmp_path: Path) -> 
     own, for_all = Authority(tmp_path / "own").file, Authority(tmp_path / "all").file
     assert count(f"own.example={own}", host="own.example") == 1
     assert count(f"own.example={own}", host="own.example:443") == 1
+    assert count(f"registry:443={own}", host="registry:443") == 1
+    assert count(f"[FD12::0:1]:5000={own}", host="[fd12::1]:5000") == 1
     assert count(f"own.example={own}", host="other.example") == 0
     assert count(f"docker.io={own}", host="registry-1.docker.io") == 1
     assert count(f"own.example={own}", f"*={for_all}", host="own.example") == 2
@@ -72,6 +76,11 @@ def test_an_authority_file_that_cannot_be_used_is_an_error(tmp_path: Path) -> No
     for entry in ("own.example", "=file", "own.example=", f"own.example={tmp_path}/none", f"*={tmp_path}/empty.pem"):
         with pytest.raises(ConfigurationError, match="registry_ca_files"):
             Endpoints(RegistrySettings(registry_ca_files=(entry,)))
+
+
+def test_a_host_that_is_none_is_an_error() -> None:
+    with pytest.raises(ConfigurationError, match="SettingInvalid"):
+        Endpoints(RegistrySettings(registry_insecure_hosts=("registry.example:99999",)))
 
 
 def test_hosts_and_origins() -> None:
