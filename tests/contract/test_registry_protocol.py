@@ -19,14 +19,21 @@ from tests.contract.registry_servers.scripted import (
     BUNDLE,
     EMPTY,
     OCI_INDEX,
+    OCI_MANIFEST,
+    SIMPLE_SIGNING,
     Answer,
     Around,
     ScriptedRegistry,
     Users,
+    descriptor,
+    digest_of,
     encoded,
 )
 
 APP = "acme/app"
+OTHER = digest_of(b"another image")
+LAYER = descriptor(b"payload", SIMPLE_SIGNING)
+DSSE = "application/vnd.dsse.envelope.v1+json"
 
 
 def access(registry: ScriptedRegistry, *passwords: str, user: str = "dev") -> RegistryAccess:
@@ -145,6 +152,20 @@ async def test_evidence_is_looked_for_with_the_credential_that_opens_the_reposit
             image = await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=known, deadline=soon())
         async with client() as fresh:
             evidence = await fresh.discover(image, access=known, deadline=soon())
+        assert [artifact.content for artifact in evidence.artifacts] == [b"bundle"]
+
+
+async def test_a_credential_that_stops_opening_the_repository_is_not_held_to() -> None:
+    users = Users({"dev": "first"}, bearer=False)
+    async with ScriptedRegistry(users=users) as server, client() as registry:
+        digest = server.put_image(APP, "1.0")
+        server.put_referrer(APP, digest, b"bundle")
+        known = access(server, "first", "second")
+        image = await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=known, deadline=soon())
+        users.passwords = {"dev": "second"}
+        with pytest.raises(AccessDenied):
+            await registry.discover(image, access=known, deadline=soon())
+        evidence = await registry.discover(image, access=known, deadline=soon())
         assert [artifact.content for artifact in evidence.artifacts] == [b"bundle"]
 
 
@@ -306,6 +327,30 @@ async def test_half_an_answer_is_none(place: str) -> None:
         server.status(f"/v2/{APP}/{path}", 403)
         with pytest.raises(AccessDenied):
             await registry.discover(image, access=ANONYMOUS, deadline=soon())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "media_type", "change", "code"),
+    [
+        (".sig", OCI_MANIFEST, {"subject": {"mediaType": OCI_MANIFEST, "digest": OTHER, "size": 1}}, "SubjectMismatch"),
+        (".sig", OCI_INDEX, {"manifests": []}, "ArtifactMalformed"),
+        (".sig", OCI_MANIFEST, {"layers": [LAYER | {"mediaType": DSSE}]}, "UnsupportedArtifact"),
+        (".att", OCI_MANIFEST, {"layers": [LAYER]}, "UnsupportedArtifact"),
+        ("", OCI_MANIFEST, {}, "ReferrersMalformed"),
+    ],
+)
+async def test_a_tag_that_holds_something_else_is_a_problem_and_never_evidence(
+    suffix: str, media_type: str, change: dict[str, object], code: str
+) -> None:
+    async with ScriptedRegistry(referrers=False) as server, client() as registry:
+        digest = server.put_image(APP, "1.0")
+        server.put_blob(b"payload")
+        value: dict[str, object] = {"schemaVersion": 2, "config": LAYER | {"mediaType": EMPTY}, "layers": [LAYER]}
+        value = {"schemaVersion": 2} | change if media_type == OCI_INDEX else value | change
+        server.put_manifest(APP, value, media_type=media_type, tag=digest.replace(":", "-") + suffix)
+        image = await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
+        evidence = await registry.discover(image, access=ANONYMOUS, deadline=soon())
+        assert (evidence.artifacts, [problem.code for problem in evidence.problems]) == ((), [code])
 
 
 async def test_an_artefact_that_is_listed_and_missing_is_a_problem() -> None:
