@@ -1,0 +1,202 @@
+"""The chart: `helm template` output applied whole to a real API server, and its values' rules."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from controller import __version__, settings
+from controller.operator.resources import RESOURCES
+from tests.support.kubernetes import ApiServer
+from tests.support.tools import CommandError, run_tool
+
+CHART = Path(__file__).parents[2] / "charts" / "assay"
+NAMESPACE = "assay-system"
+ACCOUNT = f"system:serviceaccount:{NAMESPACE}:assay"
+
+
+def _render(*values: str) -> list[dict[str, Any]]:
+    arguments = [argument for value in values for argument in ("--set", value)]
+    text = run_tool("helm", "template", "assay", CHART, "--namespace", NAMESPACE, *arguments)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def _one(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = [obj for obj in objects if obj["kind"] == kind]
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    with ApiServer(tmp_path_factory.mktemp("chart")) as server:
+        server.create_namespace(NAMESPACE)
+        server.kubectl("apply", "--server-side", "-f", CHART / "crds")
+        yield server
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        ("webhook.url=https://127.0.0.1:8443",),
+        ("replicas=3", "database.existingSecret=database", "webhook.certificate.existingSecret=certificate"),
+        ("persistence.enabled=false", "settings.evidence_max_age=5m", "imagePullSecrets[0].name=pull"),
+    ],
+    ids=["defaults", "by url", "replicas", "others"],
+)
+def test_everything_applies_with_no_field_unknown(cluster: ApiServer, values: tuple[str, ...]) -> None:
+    status = cluster.kubectl(
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--validate=strict",
+        "-f",
+        "-",
+        stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": _render(*values)}),
+        namespace=NAMESPACE,
+    )
+    assert "Warning" not in status.stderr
+
+
+def test_the_account_may_do_what_the_program_does_and_nothing_like_the_rest(cluster: ApiServer) -> None:
+    cluster.apply(*(obj for obj in _render() if "rbac" in obj["apiVersion"]))
+
+    def may(verb: str, what: str, *more: str) -> bool:
+        answer = cluster.kubectl("auth", "can-i", verb, what, f"--as={ACCOUNT}", "-A", *more, check=False).stdout
+        return answer.strip() == "yes"
+
+    for resource in RESOURCES:
+        assert may("list", f"{resource.plural}.assay.dev")
+        assert may("watch", f"{resource.plural}.assay.dev")
+        assert may("patch", f"{resource.plural}.assay.dev", "--subresource=status")
+        assert not may("patch", f"{resource.plural}.assay.dev")
+        assert may("get", f"customresourcedefinitions.apiextensions.k8s.io/{resource.plural}.assay.dev")
+    for collection in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
+        assert may("patch", f"{collection}.admissionregistration.k8s.io/assay")
+        assert not may("patch", f"{collection}.admissionregistration.k8s.io/another")
+        for verb in ("create", "delete", "update"):
+            assert not may(verb, f"{collection}.admissionregistration.k8s.io/assay")
+    assert may("get", "namespaces/shop")
+    assert may("watch", "secrets")
+    for verb, what in (
+        ("get", "secrets"),
+        ("create", "secrets"),
+        ("list", "pods"),
+        ("create", "pods/exec"),
+        ("delete", "pods"),
+    ):
+        assert not may(verb, what)
+
+
+def test_the_webhook_configurations_are_as_the_design_says() -> None:
+    objects = _render()
+    mutating, validating = (
+        _one(objects, "MutatingWebhookConfiguration"),
+        _one(objects, "ValidatingWebhookConfiguration"),
+    )
+    (mutate,), (validate,) = mutating["webhooks"], validating["webhooks"]
+    for hook in (mutate, validate):
+        assert hook["sideEffects"] == "NoneOnDryRun"
+        assert hook["matchPolicy"] == "Equivalent"
+        assert hook["failurePolicy"] == "Fail"
+        assert hook["timeoutSeconds"] == 10
+        assert hook["namespaceSelector"] == {
+            "matchExpressions": [
+                {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", NAMESPACE]}
+            ]
+        }
+        assert "objectSelector" not in hook
+        assert "caBundle" not in hook["clientConfig"]
+    assert mutate["reinvocationPolicy"] == "IfNeeded"
+    assert _reviewed(mutate) == {("", "pods"): {"CREATE", "UPDATE"}, ("", "pods/ephemeralcontainers"): {"UPDATE"}}
+    both = {"CREATE", "UPDATE"}
+    assert _reviewed(validate) == {
+        ("", "pods"): both,
+        ("", "pods/ephemeralcontainers"): {"UPDATE"},
+        ("", "replicationcontrollers"): both,
+        ("", "podtemplates"): both,
+        ("apps", "deployments"): both,
+        ("apps", "replicasets"): both,
+        ("apps", "statefulsets"): both,
+        ("apps", "daemonsets"): both,
+        ("batch", "jobs"): both,
+        ("batch", "cronjobs"): both,
+    }
+
+
+def _reviewed(hook: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
+    return {
+        (group, resource): set(rule["operations"])
+        for rule in hook["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+def test_the_pod_is_restricted_and_its_environment_are_settings_that_the_program_knows() -> None:
+    deployment = _one(_render("settings.evidence_max_age=5m"), "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    probes = {name: container[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert probes == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+    environment = {entry["name"]: entry["value"] for entry in container["env"]}
+    loaded = settings.load(environment=environment)
+    assert loaded.webhook.webhook_names == ("assay.assay-system.svc", "assay.assay-system.svc.cluster.local")
+    assert loaded.cluster.webhook_configuration == "assay"
+    assert loaded.cluster.assay_namespace == NAMESPACE
+    assert loaded.review.evidence_max_age == 300
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (("replicas=2",), "existingSecret"),
+        (("replicas=2", "database.existingSecret=x"), "certificate"),
+        (("replica=2",), "replica"),
+        (("noMatch=Maybe",), "noMatch"),
+        (("webhook.url=http://insecure.example",), "url"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(values: tuple[str, ...], said: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        _render(*values)
+    assert said in str(caught.value)
+
+
+def test_replicas_without_a_database_are_refused_even_where_the_schema_is_skipped() -> None:
+    with pytest.raises(CommandError, match="SQLite belongs to one process"):
+        run_tool("helm", "template", "assay", CHART, "--set", "replicas=2", "--skip-schema-validation")
+
+
+def test_the_chart_lints_and_has_the_program_s_version() -> None:
+    assert "0 chart(s) failed" in run_tool("helm", "lint", "--strict", CHART)
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == __version__
+
+
+def test_the_inventory_is_not_reachable_from_outside_the_pod() -> None:
+    objects = _render()
+    assert [port["name"] for port in _one(objects, "Service")["spec"]["ports"]] == ["webhook"]
+    (container,) = _one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert [port["name"] for port in container["ports"]] == ["webhook"]
+
+
+def test_a_package_of_the_chart_has_no_program_in_it(tmp_path: Path) -> None:
+    run_tool("helm", "package", CHART, "--destination", tmp_path)
+    (archive,) = tmp_path.iterdir()
+    listed = subprocess.run(["tar", "tzf", archive], check=True, capture_output=True, text=True, timeout=30).stdout
+    assert "assay/crds/trustroots.yaml" in listed
+    assert ".py" not in listed
