@@ -18,6 +18,7 @@ from controller.settings import PolicySettings
 
 MAX_FILE_BYTES = 4 * 1024 * 1024  # one file
 MAX_FILES = 10_000  # files of one directory
+MAX_DEPTH = 100  # nesting of one file
 MAX_NODES = 500_000  # values of one file after aliases: bounds a YAML bomb
 DEFAULT_NAMESPACE = "default"
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -105,7 +106,9 @@ def _documents(path: Path) -> list[Any]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigurationError("PolicyFileUnreadable", f"{path} has more than {MAX_FILE_BYTES} bytes")
-        documents = list(yaml.load_all(path.read_bytes(), _LOADER))
+        content = path.read_bytes()
+        _check_depth(content)
+        documents = list(yaml.load_all(content, _LOADER))
         _check_size(documents)
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
@@ -115,6 +118,18 @@ def _documents(path: Path) -> list[Any]:
     except (OSError, ValueError, RecursionError) as exc:
         raise ConfigurationError("PolicyFileUnreadable", f"{path} cannot be read: {type(exc).__name__}") from exc
     return documents
+
+
+def _check_depth(content: bytes) -> None:
+    """Refuse deep nesting before anything is built of it: libyaml's composer recurses in C and overflows the stack."""
+    depth = 0
+    for event in yaml.parse(content, _LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError("too deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _check_size(documents: list[Any]) -> None:

@@ -46,7 +46,7 @@ def parse(text: str, limits: PolicySettings) -> Node:
         raise malformed("is no valid CEL", None, None) from exc
     simplified = _simplify(tree)
     if _height(simplified) > MAX_HEIGHT:
-        raise PolicyError("ExpressionTooDeep", f"has more than {MAX_HEIGHT} operators in one chain")
+        raise PolicyError("ExpressionTooDeep", f"has more than {MAX_HEIGHT} levels, chained operators included")
     return simplified
 
 

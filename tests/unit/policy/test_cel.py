@@ -1,0 +1,287 @@
+"""CEL as policies have it: checked before it runs, strict while it runs, and nothing swallows what must not be."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from controller.errors import PolicyError, Unacceptable
+from controller.policy.cel import Environment, compile_expression
+from controller.policy.cel import schema as cel
+from controller.policy.cel.meter import Meter
+from controller.policy.cel.program import Program
+from controller.policy.cel.values import Sboms
+from controller.settings import PolicySettings
+from tests.unit.policy.make import LOG4J, sbom
+
+LIMITS = PolicySettings()
+NAMES = {
+    "object": cel.DYN,
+    "image": cel.IMAGE,
+    "signatures": cel.list_of(cel.SIGNATURE),
+    "sboms": cel.SBOMS,
+    "now": cel.TIMESTAMP,
+}
+ENVIRONMENT = Environment(
+    names=NAMES,
+    later=frozenset({"vex"}),
+    refused={"attestations": ("EvidenceNotRequired", "attestations is not required")},
+)
+OBJECT = {
+    "metadata": {"name": "pod", "labels": {"a": "b"}, "count": 3, "ratio": 0.5, "none": None, "huge": 10**30},
+    "items": [1, 2, 3],
+    "mixed": [1, "a", None],
+    "yes": True,
+}
+
+
+def values(**others: Any) -> dict[str, Any]:
+    return {
+        "object": OBJECT,
+        "image": {"registry": "ghcr.io", "tag": "1", "platforms": ["linux/amd64"]},
+        "signatures": [{"authority": "release", "claims": {"x": "y"}}],
+        "sboms": Sboms([sbom(f"{LOG4J}@2.14.1", "pkg:npm/left-pad@1.0.0")]),
+        "now": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    } | others
+
+
+def program(text: str) -> Program:
+    return compile_expression(text, ENVIRONMENT, LIMITS)
+
+
+def holds(text: str, **others: Any) -> bool:
+    return program(text).holds(values(**others), Meter(LIMITS))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "true",
+        "object.metadata.name == 'pod' && object['metadata']['name'] == 'pod'",
+        "object.items[0] + 2 * 3 - 1 == 6 && 7 % 4 == 3 && 7 / 2 == 3 && -object.items[0] == -1",
+        "object.items.all(i, i > 0) && object.items.exists(i, i == 2) && object.items.exists_one(i, i == 2)",
+        "object.items.map(i, i * 2) == [2, 4, 6] && object.items.filter(i, i > 1) == [2, 3]",
+        "object.items.map(i, i > 1, i * 2) == [4, 6]",
+        "object.metadata.labels.all(k, k == 'a') && object.metadata.labels.exists(k, object.metadata.labels[k] == 'b')",
+        "object.items.all(i, object.items.exists(j, j == i))",
+        "has(object.metadata.labels) && !has(object.metadata.annotations)",
+        "has(object.metadata.none) && object.metadata.none == null",
+        "'a' in object.metadata.labels && 2 in object.items && !('x' in object.items)",
+        "size(object.items) == 3 && object.items.size() == 3 && 'äb'.size() == 2",
+        "'abc'.contains('b') && 'abc'.startsWith('a') && 'abc'.endsWith('c') && 'abc'.matches('^a.c$')",
+        "'a' + 'b' == 'ab' && [1] + [2] == [1, 2]",
+        "int('12') == 12 && string(12) == '12' && double('1.5') == 1.5 && bool('true') && string(true) == 'true'",
+        "object.metadata.count == 3.0 && object.metadata.ratio < 1 && 1u == 1 && object.metadata.huge > 1",
+        "{'a': 1}.a == 1 && {'a': 1, 'b': 2} == {'b': 2, 'a': 1}",
+        "timestamp('2026-01-01T00:00:00Z') < now && now - timestamp('2026-01-01T00:00:00Z') > duration('24h')",
+        "now.getFullYear() == 2026 && now - duration('1h') < now",
+        "object.yes ? true : object.nothing",
+        "signatures[0].claims['x'] == 'y' && image.platforms == ['linux/amd64']",
+        f"size(sboms.find('{LOG4J}')) == 1 && size(sboms.find('{LOG4J}', '<2.17.1')) == 1",
+        f"sboms.find('{LOG4J}', '>=2.17.1') == []",
+        f"sboms.find('{LOG4J}')[0].version == '2.14.1' && sboms[0].components.exists(c, c.purl.startsWith('pkg:npm/'))",
+        "size(sboms) == 1 && sboms.all(s, s.format == 'SPDX')",
+        "dyn(object.metadata.name) == 'pod'",
+        "b'ab' == b'ab' && size(b'ab') == 2 && string(b'ab') == 'ab'",
+    ],
+)  # fmt: skip
+def test_what_is_true_holds(text: str) -> None:
+    assert holds(text) is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'a' == 1",
+        "1 == true",
+        "null == 0",
+        "object == 'x'",
+        "[1] == ['1']",
+        "{'a': 1} == {'a': '1'}",
+        "object.metadata.name == object.metadata.count",
+        "object.mixed == [1, 'a', 0]",
+        "1 in ['1', true, null]",
+    ],
+)
+def test_values_of_different_types_are_unequal_and_no_error(text: str) -> None:
+    assert holds(text) is False
+    assert holds(f"!({text})") is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "object.nothing",
+        "object.nothing == 1",
+        "has(object.nothing.more)",
+        "object.items[3] == 1",
+        "object.items[-1] == 3",
+        "object.items['0'] == 1",
+        "object.items.filter(i, i) == []",
+        "object.items.exists_one(i, i)",
+        "object.items.all(i, i)",
+        "object.items.map(i, i.x) == []",
+        "object.metadata.name.all(c, true)",
+        "true + true == 2",
+        "1 + 1.0 == 2.0",
+        "'a' < 1",
+        "true < 2",
+        "1 / 0 == 1",
+        "9223372036854775807 + 1 > 0",
+        "object.metadata.name ? true : true",
+        "size(1) == 1",
+        "size(null) == 0",
+        "{'a': 1 / 0}.size() == 1",
+        "int('x') == 1",
+        "timestamp('yesterday') == now",
+        "object.metadata.name.find('pkg:npm/x') == []",
+        "!object.metadata.name",
+        "object.metadata.name && true",
+    ],
+)
+def test_what_has_no_value_is_an_error_and_not_false(text: str) -> None:
+    with pytest.raises(Unacceptable) as raised:
+        holds(text)
+    assert raised.value.code in {"ExpressionFailed", "ExpressionNotBoolean"}
+
+
+@pytest.mark.parametrize("text", ["1", "'true'", "[true]", "null", "object", "{'a': true}", "1.0", "now"])
+def test_only_a_real_boolean_is_true(text: str) -> None:
+    with pytest.raises(Unacceptable) as raised:
+        holds(text)
+    assert raised.value.code == "ExpressionNotBoolean"
+
+
+def test_logical_operators_ignore_an_error_only_where_the_other_side_decides() -> None:
+    for decided in ("1/0 == 1 || true", "true || 1/0 == 1", "!(1/0 == 1 && false)", "[0, 1].exists(i, 1/i == 1)"):
+        assert holds(decided) is True
+    for undecided in ("1/0 == 1 || false", "false || 1/0 == 1", "1/0 == 1 && true", "[0, 2].exists(i, 1/i == 1)"):
+        with pytest.raises(Unacceptable):
+            holds(undecided)
+
+
+@pytest.mark.guarantee(2)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "size(sboms.find('pkg:npm/x')) == 0 || true",
+        "true || size(sboms.find('pkg:npm/x')) == 0",
+        "!(size(sboms.find('pkg:npm/x')) == 1 && false)",
+        "[1].exists(i, size(sboms.find('pkg:npm/x')) == 0) || true",
+        "[true, size(sboms.find('pkg:npm/x')) == 0].exists(b, b)",
+        "!has(sboms.find('pkg:npm/x')[0].name)",
+        "{'a': sboms.find('pkg:npm/x')}.size() == 1",
+    ],
+)
+def test_nothing_swallows_evidence_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(Unacceptable) as raised:
+        holds(text, sboms=Sboms([sbom()]))
+    assert raised.value.code == "SbomEmpty"
+
+
+@pytest.mark.parametrize(
+    "text", ["size(sboms.find(object.metadata.name)) == 0 || true", "'x'.matches(object.bad) || true"]
+)
+def test_an_argument_that_means_nothing_ends_the_rule(text: str) -> None:
+    with pytest.raises(Unacceptable) as raised:
+        holds(text, object={"metadata": {"name": "log4j"}, "bad": "("})
+    assert raised.value.code in {"ArgumentInvalid", "PatternMalformed"}
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "object.password.more == 1",
+        "object.password + 1 == 1",
+        "int(object.password) == 1",
+        "object.password",
+        "object[object.password]",
+    ],
+)
+def test_an_error_never_shows_a_value(text: str) -> None:
+    with pytest.raises(Unacceptable) as raised:
+        holds(text, object={"password": "hunter2"})
+    shown = [str(raised.value), *map(str, raised.value.args)]
+    assert not [line for line in shown if "hunter2" in line]
+
+
+def test_an_error_names_its_place() -> None:
+    with pytest.raises(Unacceptable, match=r"line 2, column 3: no such field 'nothing'"):
+        holds("true &&\n  object.nothing")
+
+
+REFUSED: list[tuple[str, str, str]] = [
+    ("object.x ==", "ExpressionMalformed", ""),
+    ("", "ExpressionMalformed", ""),
+    ("object. == 1", "ExpressionMalformed", "line 1, column 9"),
+    ("objekt.x == 1", "NameUnknown", "line 1, column 1: there is no name 'objekt' here; did you mean 'object'?"),
+    ("true && objekt == 1", "NameUnknown", "line 1, column 9"),
+    ("object.all(x, y == 1)", "NameUnknown", "'y'"),
+    ("image.digst == ''", "FieldUnknown", "did you mean 'digest'?"),
+    ("image['digst'] == ''", "FieldUnknown", "did you mean 'digest'?"),
+    ("signatures[0].isuer == ''", "FieldUnknown", "did you mean 'issuer'?"),
+    ("signatures.all(s, s.isuer == '')", "FieldUnknown", "did you mean 'issuer'?"),
+    ("signatures.filter(s, true).all(s, s.isuer == '')", "FieldUnknown", "issuer"),
+    ("sboms.find('pkg:npm/x').all(c, c.license == '')", "FieldUnknown", "licenses"),
+    ("image.tag.x == ''", "FieldUnknown", ""),
+    ("image.user == ''", "NotSupportedYet", "user"),
+    ("image.age() < duration('1h')", "NotSupportedYet", "age"),
+    ("vex.x", "NotSupportedYet", "vex"),
+    ("attestations.sbom == []", "EvidenceNotRequired", "not required"),
+    ("siz(object)", "FunctionUnknown", "did you mean 'size'?"),
+    ("object.startWith('a')", "FunctionUnknown", "did you mean 'startsWith'?"),
+    ("startsWith('a', 'b')", "FunctionUnknown", ""),
+    ("object.int()", "FunctionUnknown", ""),
+    ("object.size(1)", "ArgumentCount", "takes 0 arguments, not 1"),
+    ("size()", "ArgumentCount", "takes 1 arguments, not 0"),
+    ("sboms.find()", "ArgumentCount", "1 or 2"),
+    ("object.all(x)", "ArgumentCount", ""),
+    ("object.all(x.y, true)", "ArgumentInvalid", ""),
+    ("object.all(image, true)", "ArgumentInvalid", "loop variable"),
+    ("has(object)", "ArgumentInvalid", ""),
+    ("has(object['x'])", "ArgumentInvalid", ""),
+    ("sboms.find('log4j') == []", "ArgumentInvalid", "package URL"),
+    ("sboms.find('pkg:npm/x', '<latest') == []", "ArgumentInvalid", "no version of type npm"),
+    ("signatures.find('pkg:npm/x') == []", "FunctionUnknown", "sboms only"),
+    ("'a'.matches('(?=x)')", "PatternMalformed", "RE2"),
+    ("object.reduce(a, b, 0, a + b) == 1", "NotSupported", ""),
+    ("object.min() == 1", "NotSupported", ""),
+    (".object == 1", "NotSupported", ""),
+    ("Message{a: 1}", "NotSupported", ""),
+    ("object.items.filter == 1 && .find", "NotSupported", ""),
+    ("type(object) == int", "FunctionUnknown", ""),
+    ("google.protobuf.Int32Value{}", "NotSupported", ""),
+    ("(" * 30 + "true" + ")" * 30, "ExpressionTooDeep", "policy_cel_max_depth"),
+    ("!" * 500 + "true", "ExpressionTooDeep", "200"),
+    (" && ".join(["true"] * 300), "ExpressionTooDeep", "200"),
+    ("true || " * 2000 + "true", "ExpressionTooLong", "policy_cel_max_length"),
+]
+
+
+@pytest.mark.parametrize(("text", "code", "message"), REFUSED)
+def test_what_could_only_fail_later_is_refused_with_its_place(text: str, code: str, message: str) -> None:
+    with pytest.raises(PolicyError) as raised:
+        program(text)
+    assert raised.value.code == code
+    assert message in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "reads"),
+    [
+        ("true", set()),
+        ("image.tag == '1' && image.digest != ''", {"image.tag", "image.digest"}),
+        ("image == object", {"image", "object"}),
+        ("image['tag'] == '1'", {"image"}),
+        ("[image].all(i, i.tag == '1')", {"image"}),
+        ("signatures.all(now2, now2.key == '')", {"signatures"}),
+        ("object.metadata.name == ''", {"object.metadata"}),
+        ("false ? now == now : true", {"now"}),
+        ("has(image.tag)", {"image.tag"}),
+    ],
+)
+def test_compiling_finds_everything_that_may_be_read(text: str, reads: set[str]) -> None:
+    assert program(text).reads == reads

@@ -1,0 +1,127 @@
+"""The snapshot: candidates by index, only what changed compiled, secrets of the own namespace only."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.model.access import Credential
+from controller.model.policy import Namespace
+from controller.model.reference import Reference
+from controller.model.workload import Workload
+from controller.policy.snapshot import Snapshot, build_policies
+from tests.unit.policy.make import resource
+
+
+def names(objects: list[dict[str, object]], image: str, namespace: str = "default") -> list[str]:
+    return [str(c.policy.identity) for c in build_policies(objects).candidates(Reference.parse(image), namespace)]
+
+
+def workload(namespace: str = "a", account: str = "", secrets: tuple[str, ...] = ()) -> Workload:
+    return Workload("Pod", namespace, "n", "", True, {}, account, secrets, (), ())
+
+
+def credential(name: str) -> Credential:
+    return Credential("ghcr.io", name, "password")
+
+
+def test_candidates_are_the_policies_of_the_cluster_and_of_the_own_namespace_sorted() -> None:
+    objects = [
+        resource("z", namespace="a"),
+        resource("other", namespace="b"),
+        resource("y", match={"images": ["ghcr.io/acme/**"]}),
+        resource("x", match={"images": ["quay.io/**"]}),
+        resource("w"),
+    ]
+    assert names(objects, "ghcr.io/acme/app", "a") == [
+        "ClusterEvidencePolicy/w",
+        "ClusterEvidencePolicy/y",
+        "EvidencePolicy/a/z",
+    ]
+    assert names(objects, "quay.io/app", "c") == ["ClusterEvidencePolicy/w", "ClusterEvidencePolicy/x"]
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["ghcr.io", "acme", "team", "*", "**", "app"]), min_size=1, max_size=3).map(
+            lambda parts: "ghcr.io/" + "/".join(parts)
+        ),
+        max_size=4,
+    ),
+    st.lists(st.sampled_from(["acme", "team", "app", "x"]), min_size=1, max_size=4),
+)
+def test_the_index_finds_what_matching_every_policy_finds(patterns: list[str], path: list[str]) -> None:
+    reference = Reference.parse("ghcr.io/" + "/".join(path))
+    index = build_policies(resource(f"p{i}", match={"images": [text]}) for i, text in enumerate(patterns))
+    slow = [c.name for c in index if c.images.matches(reference)]
+    assert [c.name for c in index.candidates(reference, "default")] == slow
+
+
+@pytest.mark.guarantee(7)
+def test_a_broken_policy_stays_in_the_index_with_its_problems() -> None:
+    broken = resource("broken", match={"images": ["ghcr.io/**", "nginx"]})
+    uncompiled = resource("uncompiled", validations=[{"expression": "sboms.find("}])
+    index = build_policies([broken, uncompiled, resource("good")])
+    found = {
+        c.policy.identity.name: [p.code for p in c.policy.problems]
+        for c in index.candidates(Reference.parse("quay.io/x"), "a")
+    }
+    assert found == {"broken": ["ImagePatternMalformed"], "uncompiled": ["ExpressionMalformed"], "good": []}
+
+
+def test_only_what_changed_is_compiled_again() -> None:
+    first = build_policies([resource("a"), resource("b")])
+    second = build_policies([resource("a"), resource("b", validationActions=["Warn"])], first)
+    same, changed = (second.by_name(("ClusterEvidencePolicy", "", name)) for name in "ab")
+    assert same is first.by_name(("ClusterEvidencePolicy", "", "a"))
+    assert changed is not first.by_name(("ClusterEvidencePolicy", "", "b"))
+    assert changed is not None
+    assert changed.policy.spec.validation_actions == ("Warn",)
+    assert len(build_policies([resource("a")], second)) == 1
+
+
+def test_an_image_whose_name_cannot_be_read_is_under_every_policy_of_its_scope() -> None:
+    objects = [
+        resource("x", match={"images": ["quay.io/**"]}),
+        resource("y", namespace="a"),
+        resource("z", namespace="b"),
+    ]
+    assert [c.policy.identity.name for c in build_policies(objects).unparseable("a")] == ["x", "y"]
+
+
+def test_a_pod_uses_its_own_secrets_then_its_service_account_s_of_its_own_namespace_only() -> None:
+    snapshot = Snapshot(
+        service_accounts={("a", "default"): ("s2", "s1"), ("a", "builder"): ("s3",), ("b", "default"): ("s4",)},
+        pull_secrets={
+            ("a", "s1"): (credential("one"),),
+            ("a", "s2"): (credential("two"),),
+            ("a", "s3"): (credential("three"),),
+            ("b", "s4"): (credential("four"),),
+            ("b", "s1"): (credential("foreign"),),
+        },
+    )
+
+    def users(pod: Workload) -> list[str]:
+        return [c.username for c in snapshot.access(pod).credentials]
+
+    assert users(workload(secrets=("s1", "missing"))) == ["one", "two"]
+    assert users(workload(account="builder")) == ["three"]
+    assert users(workload(namespace="b", secrets=("s3",))) == ["four"]
+    assert users(workload(namespace="c")) == []
+
+
+@pytest.mark.guarantee(12)
+def test_a_snapshot_never_shows_a_secret() -> None:
+    snapshot = Snapshot(pull_secrets={("a", "s"): (Credential("ghcr.io", "user-x", "password-x"),)})
+    assert "user-x" not in repr(snapshot)
+    assert "password-x" not in repr(snapshot)
+
+
+def test_a_snapshot_does_not_change_with_what_it_was_made_of() -> None:
+    namespaces = {"a": Namespace("a")}
+    snapshot = Snapshot().with_namespaces(namespaces)
+    namespaces["b"] = Namespace("b")
+    assert set(snapshot.namespaces) == {"a"}
+    later = snapshot.with_policies(build_policies([resource("p")]))
+    assert (len(snapshot.policies), len(later.policies), set(later.namespaces)) == (0, 1, {"a"})
