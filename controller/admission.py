@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Never
 
 from controller.errors import InputError
 from controller.model.decision import Decision, Verdict
 from controller.model.workload import POD_PATHS, AdmissionRequest, Operation, User
 
 API_VERSION = "admission.k8s.io/v1"
-MAX_WARNING = 256  # characters; the API server cuts longer ones
+MAX_WARNINGS = 4096  # characters of all warnings together; the API server drops what goes beyond
 MAX_NESTING = 200  # bounds the depth of what is parsed, below Python's own recursion limit
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 JsonPatch = Sequence[Mapping[str, Any]]
 """RFC 6902 operations."""
@@ -36,11 +38,19 @@ def parse_review(body: bytes) -> AdmissionRequest:
 
 
 def parse_json(body: bytes) -> Any:
-    """JSON from outside, with nesting bounded. Raises `InputError` (`AdmissionReviewMalformed`)."""
+    """JSON from outside: UTF-8, no `NaN`, no half of a surrogate pair (it could not be recorded), nesting bounded.
+
+    Raises `InputError` (`AdmissionReviewMalformed`).
+    """
     try:
-        return json.loads(body)
+        value = json.loads(body.decode(), parse_constant=_refuse_constant)
+        if _SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as exc:
         raise _malformed("the body is not JSON") from exc
+    if body.count(b"{") + body.count(b"[") > MAX_NESTING and _depth(value) > MAX_NESTING:
+        raise _malformed(f"the body is nested more than {MAX_NESTING} levels deep (bound: MAX_NESTING)")
+    return value
 
 
 def parse_request(request: Mapping[str, Any]) -> AdmissionRequest:
@@ -134,7 +144,7 @@ def decision_response(uid: str, decision: Decision) -> dict[str, Any]:
     if decision.verdict is Verdict.DENY:
         response["status"] = _failure(403, "Forbidden", decision.message)
     if decision.warnings:
-        response["warnings"] = [_shortened(warning) for warning in decision.warnings]
+        response["warnings"] = _bounded(decision.warnings)
     if decision.audit:
         response["auditAnnotations"] = dict(decision.audit)
     return _review(response)
@@ -167,8 +177,28 @@ def _failure(code: int, reason: str, message: str) -> dict[str, Any]:
     return {"status": "Failure", "code": code, "reason": reason, "message": message}
 
 
-def _shortened(warning: str) -> str:
-    return warning if len(warning) <= MAX_WARNING else warning[: MAX_WARNING - 1] + "…"
+def _bounded(warnings: Sequence[str]) -> list[str]:
+    """As many warnings as the API server passes on; the record has all."""
+    shown: list[str] = []
+    left = MAX_WARNINGS - 32
+    for warning in warnings:
+        left -= len(warning.encode())
+        if left < 0:
+            return [*shown, f"and {len(warnings) - len(shown)} more"]
+        shown.append(warning)
+    return shown
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+    return depth
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(name)
 
 
 def _object(parent: Mapping[str, Any], name: str, place: str = "", default: Any = None) -> Mapping[str, Any]:

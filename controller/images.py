@@ -18,7 +18,7 @@ _CONTAINERS = (
     ("containers", ContainerKind.REGULAR),
     ("ephemeralContainers", ContainerKind.EPHEMERAL),
 )
-MAX_IMAGES = 256  # bounds one review's work; a pod of Kubernetes' default size limit names fewer
+MAX_IMAGES = 256  # bounds one review's work: images that one request may bring
 
 
 def extract(request: AdmissionRequest) -> Workload:
@@ -33,23 +33,23 @@ def extract(request: AdmissionRequest) -> Workload:
     pod = _descend(request.object, pod_path)
     is_pod = not pod_path
     images = tuple(_images(pod, pod_path, is_pod=is_pod))
-    if len(images) > MAX_IMAGES:
-        raise LimitExceeded("MAX_IMAGES", f"the object names {len(images)} images, more than {MAX_IMAGES}")
     changed = images
     if request.operation is Operation.UPDATE:
         before = {image.identity for image in _images(_descend(request.old_object, pod_path), pod_path, is_pod=is_pod)}
         changed = tuple(image for image in images if image.identity not in before)
+    if len(changed) > MAX_IMAGES:
+        raise LimitExceeded("MAX_IMAGES", f"the request changes {len(changed)} images, more than {MAX_IMAGES}")
     metadata = _mapping(request.object.get("metadata"), "metadata")
     spec = _mapping(pod.get("spec"), "spec")
     labels = _mapping(_mapping(pod.get("metadata"), "metadata").get("labels"), "metadata.labels")
     return Workload(
         kind=request.kind,
         namespace=request.namespace,
-        name=request.name or metadata.get("name") or f"{metadata.get('generateName', '')}*",
-        uid=metadata.get("uid", ""),
+        name=request.name or _text(metadata, "name") or f"{_text(metadata, 'generateName')}*",
+        uid=_text(metadata, "uid"),
         is_pod=is_pod,
         labels={str(key): str(value) for key, value in labels.items()},
-        service_account=spec.get("serviceAccountName") or "default",
+        service_account=_text(spec, "serviceAccountName") or "default",
         pull_secrets=tuple(
             secret["name"]
             for secret in _list(spec.get("imagePullSecrets"), "imagePullSecrets")
@@ -75,12 +75,12 @@ def _images(pod: Mapping[str, Any], pod_path: tuple[str, ...], *, is_pod: bool) 
                 (ContainerKind.VOLUME, parsed.get("name", ""), reference, ("volumes", index, "image", "reference"))
             )
     for kind, name, written, place in places:
-        text = written or ""
+        text = "" if written is None else written
+        path = (*pod_path, "spec", *place)
+        if not isinstance(text, str) or not isinstance(name, str):
+            raise InputError("ObjectMalformed", f"{_people(path)} and its name must be text")
         if not text and not is_pod:
             continue  # a template may leave its image for later; the pod that is made of it may not
-        if not isinstance(text, str) or not isinstance(name, str):
-            raise InputError("ObjectMalformed", f"{_people((*pod_path, 'spec', *place))} must be text")
-        path = (*pod_path, "spec", *place)
         yield ImageUse(kind=kind, name=name, text=text, path="/" + "/".join(map(str, path)), field=_people(path))
 
 
@@ -102,6 +102,15 @@ def _mapping(value: Any, field: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise InputError("ObjectMalformed", f"{field} must be an object")
+    return value
+
+
+def _text(parent: Mapping[str, Any], name: str) -> str:
+    value = parent.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InputError("ObjectMalformed", f"{name} must be text")
     return value
 
 

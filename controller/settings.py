@@ -28,8 +28,8 @@ class Seconds(float):
     """A duration. Written `500ms`, `10s`, `5m`, `24h`, `14d` or a bare number of seconds."""
 
 
-def _setting(default: Any, text: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"help": text, "secret": secret})
+def _setting(default: Any, text: str, *, secret: bool = False, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": text, "secret": secret, "choices": choices})
 
 
 def _state_directory() -> Path:
@@ -40,8 +40,12 @@ def _state_directory() -> Path:
 class LogSettings:
     """What is said on standard error."""
 
-    log_level: str = _setting("info", "Verbosity: debug, info, warning or error.")
-    log_format: str = _setting("auto", "auto (text on a terminal, else json), text or json.")
+    log_level: str = _setting(
+        "info", "Verbosity: debug, info, warning or error.", choices=("debug", "info", "warning", "error")
+    )
+    log_format: str = _setting(
+        "auto", "auto (text on a terminal, else json), text or json.", choices=("auto", "text", "json")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,11 @@ class PolicySettings:
 class ReviewSettings:
     """How a review decides and what it remembers."""
 
-    no_match: str = _setting("Allow", "An image that no ClusterEvidencePolicy with Deny matched: Deny, Warn or Allow.")
+    no_match: str = _setting(
+        "Allow",
+        "An image that no ClusterEvidencePolicy with Deny matched: Deny, Warn or Allow.",
+        choices=("Deny", "Warn", "Allow"),
+    )
     cluster_name: str = _setting("local", "This cluster's name in the inventory.")
     evidence_max_age: Seconds = _setting(
         Seconds(600), "Age at which remembered evidence is asked for anew, in the background."
@@ -124,7 +132,11 @@ class ReviewSettings:
     cache_verdict_bytes: int = _setting(64 * MiB, "Bytes of verdicts and of the documents beside them, as estimated.")
     review_flights: int = _setting(1024, "Bound on evidence work (fetching, verifying) under way at once.")
     review_work_timeout: Seconds = _setting(Seconds(60), "Bound on one piece of evidence work, whoever waits for it.")
-    templates: str = _setting("Warn", "What a denial of a workload template comes to: Warn, Deny or Ignore.")
+    templates: str = _setting(
+        "Warn",
+        "What a denial of a workload template comes to: Warn, Deny or Ignore.",
+        choices=("Warn", "Deny", "Ignore"),
+    )
     answer_reserve: Seconds = _setting(
         Seconds(0.5), "Time kept back before the API server's deadline, to record and answer."
     )
@@ -226,7 +238,7 @@ def load(
     for name, value in _from_file(file).items():
         given[_known(name, known, f"file {file}")] = (value, f"file {file}")
     for variable, value in environment.items():
-        if variable.startswith("ASSAY_") and variable not in _OTHER_VARIABLES:
+        if variable.startswith("ASSAY_") and not _is_foreign(variable, value):
             name = _known(variable.removeprefix("ASSAY_").lower(), known, f"environment variable {variable}")
             given[name] = (value, f"environment variable {variable}")
     for name, value in (flags or {}).items():
@@ -238,7 +250,7 @@ def load(
         kind = hints[section.name]
         types_of = typing.get_type_hints(kind)
         values = {
-            f.name: _convert(f.name, given[f.name][0], types_of[f.name], given[f.name][1])
+            f.name: _convert(f, given[f.name][0], types_of[f.name], given[f.name][1])
             for f in dataclasses.fields(kind)
             if f.name in given
         }
@@ -247,6 +259,18 @@ def load(
 
 
 _OTHER_VARIABLES = frozenset({"ASSAY_TOOLS_DIR", "ASSAY_CONFIG"})
+_SERVICE_LINK = re.compile(
+    r"ASSAY_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_[A-Z]+(?:_[A-Z]+)?)"
+)
+
+
+def _is_foreign(variable: str, value: str) -> bool:
+    """Whether a variable is no setting: Kubernetes puts some into every pod beside a Service that is named `assay…`.
+
+    https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
+    """
+    link = _SERVICE_LINK.fullmatch(variable) or (variable.endswith("_PORT") and re.match(r"(?:tcp|udp|sctp)://", value))
+    return variable in _OTHER_VARIABLES or bool(link)
 
 
 def _known(name: str, known: Mapping[str, Any], source: str) -> str:
@@ -269,23 +293,47 @@ def _from_file(file: Path | None) -> Mapping[str, Any]:
     return content
 
 
-def _convert(name: str, value: Any, kind: Any, source: str) -> Any:
+def _convert(setting: dataclasses.Field[Any], value: Any, kind: Any, source: str) -> Any:
+    choices = setting.metadata["choices"]
     try:
         if typing.get_origin(kind) is tuple or isinstance(kind, types.GenericAlias):
-            items = value.split(",") if isinstance(value, str) else value
-            return tuple(str(item).strip() for item in items if str(item).strip())
+            return _texts(value)
         if kind is bool:
             return _boolean(value)
         if kind is Seconds:
             return _seconds(value)
         if kind is int:
-            if isinstance(value, bool) or int(value) < 0:
-                raise ValueError(value)
-            return int(value)
-        return str(value)
+            return _whole(value)
+        text = _text(value)
+        if choices and text not in choices:
+            raise ValueError(value)
+        return text
     except (ValueError, TypeError) as exc:
-        expected = {bool: "true or false", Seconds: "a duration such as 10s", int: "a whole number"}.get(kind, "text")
-        raise ConfigurationError("SettingInvalid", f"{source}: {name} must be {expected}") from exc
+        words = {bool: "true or false", Seconds: "a duration such as 10s", int: "a whole number", str: "text"}
+        expected = f"one of {', '.join(choices)}" if choices else words.get(kind, "a list of text")
+        raise ConfigurationError("SettingInvalid", f"{source}: {setting.name} must be {expected}") from exc
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Path):
+        raise TypeError(value)
+    return str(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple):
+        raise TypeError(value)
+    return tuple(text for item in value if (text := _text(item).strip()))
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,18}", value.strip()):
+        raise ValueError(value)
+    if isinstance(value, bool) or not isinstance(value, str | int) or int(value) < 0:
+        raise ValueError(value)
+    return int(value)
 
 
 def _boolean(value: Any) -> bool:

@@ -8,12 +8,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from controller.errors import AssayError
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MAX_CHAIN = 8  # errors shown of a chain of causes
 METRICS = CollectorRegistry()
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -55,15 +59,30 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__
-            line["trace"] = self.formatException(record.exc_info)
+            line["trace"] = _trace(record.exc_info[1])
         return json.dumps(line)
 
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, tz=UTC).strftime("%H:%M:%S")
-        text = f"{time} {record.levelname.lower():7} {record.getMessage()}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        text = f"{time} {record.levelname.lower():7} {_one_line(record.getMessage())}"
+        return f"{text}\n{_trace(record.exc_info[1])}" if record.exc_info and record.exc_info[1] else text
+
+
+def _one_line(text: str) -> str:
+    """The text with control characters written out: a name from outside must not look like a line of the log's own."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _trace(error: BaseException | None) -> str:
+    """Where an error came from: types and frames, and the message only of Assay's own errors, which hold no secret."""
+    parts: list[str] = []
+    while error is not None and len(parts) < MAX_CHAIN:
+        what = str(error) if isinstance(error, AssayError) else type(error).__name__
+        parts.append("".join(traceback.format_tb(error.__traceback__)) + what)
+        error = error.__cause__ or error.__context__
+    return "\nwhich came from\n".join(parts)
 
 
 def configure_logging(level: str, form: str, stream: TextIO = sys.stderr) -> None:
