@@ -76,12 +76,10 @@ def test_rules_see_signatures_attestations_and_what_the_digest_binds() -> None:
         **with_sbom(
             validations=[
                 rule("signatures.all(s, s.authority == 'release' && s.key == 'k1' && s.identity == 'key k1')"),
-                rule(
-                    "attestations.sbom[0].predicate.a == 1 && attestations.sbom[0].predicateType.startsWith('https://spdx.dev')"
-                ),
-                rule(
-                    "image.registry == 'ghcr.io' && image.repository == 'acme/app' && image.platforms == ['linux/amd64']"
-                ),
+                rule("attestations.sbom[0].predicate.a == 1"),
+                rule("attestations.sbom[0].predicateType.startsWith('https://spdx.dev')"),
+                rule("image.registry == 'ghcr.io' && image.repository == 'acme/app'"),
+                rule("image.platforms == ['linux/amd64']"),
                 rule(f"image.digest == '{DIGEST}'"),
             ]
         )
