@@ -19,15 +19,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from controller import certificates, telemetry
-from controller.cluster.client import load_connection
-from controller.cluster.directory import ClusterNamespaces
 from controller.errors import AssayError, ConfigurationError, NotReady, RecordingFailed
 from controller.inventory.store import Store
 from controller.model.deadline import Deadline
 from controller.model.policy import Namespace, TrustRoot
 from controller.model.reference import Digest
 from controller.operator.holder import SnapshotHolder
-from controller.operator.service import Operator
 from controller.policy.files import load_snapshot
 from controller.policy.snapshot import Snapshot
 from controller.policy.trust import trust_root
@@ -224,6 +221,8 @@ def _snapshots(
     directory = settings.cluster.policies
     if directory:
         return fixed(read_snapshot(Path(directory), settings=settings))
+    from controller.operator.service import Operator  # kopf and kubernetes are slow to import and not always needed
+
     operator = Operator(
         settings.cluster,
         trust_roots=read_trust_roots(settings.cluster.trusted_root),
@@ -245,8 +244,11 @@ async def _webhook(
     settings: Settings, holder: SnapshotHolder, store: Store, made: _Certificates, stack: AsyncExitStack
 ) -> Server:
     local = bool(settings.cluster.policies)
-    namespaces: Namespaces = LocalNamespaces() if local else ClusterNamespaces(settings.cluster)
-    if isinstance(namespaces, ClusterNamespaces):
+    namespaces: Namespaces = LocalNamespaces()
+    if not local:
+        from controller.cluster.directory import ClusterNamespaces
+
+        namespaces = ClusterNamespaces(settings.cluster)
         stack.push_async_callback(namespaces.close)
     pipeline = await stack.enter_async_context(
         open_pipeline(
@@ -284,6 +286,8 @@ async def _renew(made: _Certificates, server: Server) -> None:
 
 async def _api_server(settings: Settings) -> tuple[str, ...]:
     """The API server's own address and port: no registry may lead there (guarantee 11)."""
+    from controller.cluster.client import load_connection
+
     url = urlsplit((await load_connection(settings.cluster)).server)
     port = url.port or (80 if url.scheme == "http" else 443)
     found = await asyncio.get_running_loop().getaddrinfo(url.hostname or "", port, type=socket.SOCK_STREAM)
