@@ -221,7 +221,9 @@ async def test_the_manifest_says_what_an_artefact_is_and_not_the_index_entry() -
     async with ScriptedRegistry(referrers=False) as server, client() as registry:
         digest = server.put_image(APP, "1.0")
         server.put_referrer(APP, digest, b"bundle", listed_type=EMPTY)
-        server.put_referrer(APP, digest, b"sbom", artifact_type="application/spdx+json", listed_type=BUNDLE)
+        server.put_referrer(
+            APP, digest, b"sbom", artifact_type="application/spdx+json", listed_type=BUNDLE, layer_type=BUNDLE
+        )
         image = await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
         evidence = await registry.discover(image, access=ANONYMOUS, deadline=soon())
         assert [(artifact.kind, artifact.content) for artifact in evidence.artifacts] == [

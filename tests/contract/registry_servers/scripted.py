@@ -143,10 +143,11 @@ class ScriptedRegistry:
         artifact_type: str = BUNDLE,
         about: str = "",
         listed_type: str = "",
+        layer_type: str = "",
     ) -> str:
         """Hold an artefact listed for `subject`, about `about` (the subject if empty). Returns its digest.
 
-        `listed_type` is the artifactType of the index entry. Without the referrers API the fallback tag lists it.
+        `listed_type` is the artifactType of the index entry, `layer_type` the type of the layer (both: `artifact_type`). Without the referrers API the fallback tag lists it.
         """
         self.put_blob(content)
         empty = self.put_blob(b"{}")
@@ -155,7 +156,7 @@ class ScriptedRegistry:
             "mediaType": OCI_MANIFEST,
             "artifactType": artifact_type,
             "config": descriptor(empty, EMPTY),
-            "layers": [descriptor(content, artifact_type)],
+            "layers": [descriptor(content, layer_type or artifact_type)],
             "subject": {"mediaType": OCI_MANIFEST, "digest": about or subject, "size": 1},
         }
         raw = encoded(manifest)
