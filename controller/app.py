@@ -227,6 +227,7 @@ def _snapshots(
         settings.cluster,
         trust_roots=read_trust_roots(settings.cluster.trusted_root),
         write_status=Role.OPERATOR in roles,
+        limits=settings.policy,
         ca_bundle=made.bundle if made is not None and not made.given else None,
     )
     operator.start()
