@@ -23,6 +23,8 @@ from tests.support.tools import tool
 CHART = Path(__file__).resolve().parents[2] / "charts" / "assay"
 DEVELOPER = User("developer", ("developers",))
 NODE = User("system:node:worker-1", ("system:nodes", "system:masters"))
+ASSAY = User("system:serviceaccount:assay-system:assay", ("system:serviceaccounts", "system:authenticated"))
+"""Assay runs with the rights that the chart gives its service account, and no others."""
 
 
 def render_chart(**values: str) -> list[dict[str, Any]]:
@@ -56,7 +58,7 @@ class Rig:
         return self.registry.reference(f"acme/{name}", tag=tag), digest
 
     def policy(self, name: str, **spec: Any) -> dict[str, Any]:
-        """A ClusterEvidencePolicy that demands a signature by the rig's key on all of `acme/`, unless told otherwise."""
+        """A ClusterEvidencePolicy that demands a signature by the rig's key on `acme/**`, unless told otherwise."""
         return {
             "apiVersion": "assay.dev/v1alpha1",
             "kind": "ClusterEvidencePolicy",
@@ -103,7 +105,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("rig")
     port = free_port()
     with (
-        ApiServer(folder / "cluster", users=[DEVELOPER, NODE], controllers=True) as cluster,
+        ApiServer(folder / "cluster", users=[DEVELOPER, NODE, ASSAY], controllers=True) as cluster,
         run_registry(folder, referrers=True) as registry,
     ):
         cluster.create_namespace("assay-system")
@@ -114,7 +116,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             cluster.kubectl("wait", "--for=condition=Established", f"crd/{definition['metadata']['name']}")
         cluster.apply(*(o for o in objects if o["kind"] != "CustomResourceDefinition"))
         with serving(
-            folder / "assay", webhook_port=port, kubeconfig=str(cluster.kubeconfig), webhook_names="127.0.0.1"
+            folder / "assay", webhook_port=port, kubeconfig=str(cluster.kubeconfig_for(ASSAY)), webhook_names="127.0.0.1"
         ) as assay:
             cosign = Cosign(folder / "cosign")
             rig = Rig(cluster, registry, cosign, cosign.generate_key_pair("release"), assay)
