@@ -1,5 +1,5 @@
 # Everything works from a fresh clone by itself: each target makes what it needs.
-# Needs: Python >= 3.11 with venv, GNU make; `make test` also a C-free Go >= 1.26 or none at all (it comes as a package).
+# Needs: Python >= 3.11 with venv, GNU make. Go comes as a package where the machine has none of 1.26 or newer.
 
 PYTHON ?= python3
 VENV   := .venv
