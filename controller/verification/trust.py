@@ -39,11 +39,14 @@ class ParsedRoot:
             raise self._incomplete("certificate authorities, certificate logs and transparency logs") from exc
 
     def log(self, log_id: bytes) -> RekorKeyring:
-        """The key of the transparency log with this id, alone. Raises `NotVerified` (`LogUnknown`)."""
+        """The key of the transparency log with this id, alone. Raises also `NotVerified` (`LogUnknown`)."""
         logs = [log for log in self.root._inner.tlogs if log_id == log.log_id.key_id]  # noqa: SLF001 - version pinned
         if not logs:
             raise NotVerified("LogUnknown", f"its log entry is of a log that trust root {self.name} does not know")
-        return RekorKeyring(Keyring([log.public_key for log in logs]))
+        try:
+            return RekorKeyring(Keyring([log.public_key for log in logs]))
+        except (SigstoreError, ValueError) as exc:
+            raise self._incomplete("readable key for the log of the entry") from exc
 
     @cached_property
     def timestamp_authorities(self) -> tuple[CertificateAuthority, ...]:

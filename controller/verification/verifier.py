@@ -123,12 +123,10 @@ class _Case:
     def prove(self, authority: Authority) -> VerifiedSignature | VerifiedAttestation:
         """What the artefact proves for this authority. Raises `EvidenceFailure`."""
         # (2) + (3) Who signed it, and is that who is wanted?
-        if authority.key is not None:
-            proven = self._by_key(authority, authority.key)
-        elif authority.keyless is not None:
-            proven = self._keyless(authority, authority.keyless)
-        else:
-            raise Unjudged("AuthorityUnsupported", f"authority {authority.name} is of a kind that is not supported")
+        try:
+            proven = self._signer(authority)
+        except ConfigurationError as exc:  # a trust root that lacks what is to be judged
+            raise Unjudged(exc.code, exc.message) from exc
         # (4) What did they sign? The image's digest itself, or a statement, which must be about the image.
         proof = Proof(
             artifact=self._artifact.digest,
@@ -151,6 +149,13 @@ class _Case:
             statement=statement.digest,
             proof=proof,
         )
+
+    def _signer(self, authority: Authority) -> Proven:
+        if authority.key is not None:
+            return self._by_key(authority, authority.key)
+        if authority.keyless is not None:
+            return self._keyless(authority, authority.keyless)
+        raise Unjudged("AuthorityUnsupported", f"authority {authority.name} is of a kind that is not supported")
 
     def _by_key(self, authority: Authority, key: KeyAuthority) -> Proven:
         try:
@@ -199,10 +204,7 @@ class _Case:
     def _root(self, name: str) -> ParsedRoot:
         if name not in self._trust_roots:
             raise Unjudged("TrustRootMissing", f"trust root {name} is not there to judge it by")
-        try:
-            return parse_root(self._trust_roots[name])
-        except ConfigurationError as exc:
-            raise Unjudged(exc.code, exc.message) from exc
+        return parse_root(self._trust_roots[name])
 
     def _once(self, key: tuple[str, str], work: Callable[[], _Result]) -> _Result:
         """The result of `work`, or its failure, done at most once for this artefact."""

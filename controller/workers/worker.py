@@ -53,9 +53,9 @@ def _assess(job: AssessmentJob, documents: DocumentSettings, policy: PolicySetti
         return judge(job, documents=documents, policy=policy)
     except AssayError as error:
         return error
-    except MemoryError:
+    except (MemoryError, SystemExit):
         raise
-    except Exception as exc:  # noqa: BLE001 - a defect must end in an Error that says so, for this job alone
+    except BaseException as exc:  # noqa: BLE001 - a panic of a Rust library is no Exception; any defect ends in an Error
         frames = traceback.extract_tb(exc.__traceback__)
         places = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames[-6:]))
         _log.error("judging failed with %s at %s", type(exc).__name__, places)
