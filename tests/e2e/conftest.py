@@ -116,7 +116,10 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             cluster.kubectl("wait", "--for=condition=Established", f"crd/{definition['metadata']['name']}")
         cluster.apply(*(o for o in objects if o["kind"] != "CustomResourceDefinition"))
         with serving(
-            folder / "assay", webhook_port=port, kubeconfig=str(cluster.kubeconfig_for(ASSAY)), webhook_names="127.0.0.1"
+            folder / "assay",
+            webhook_port=port,
+            kubeconfig=str(cluster.kubeconfig_for(ASSAY)),
+            webhook_names="127.0.0.1",
         ) as assay:
             cosign = Cosign(folder / "cosign")
             rig = Rig(cluster, registry, cosign, cosign.generate_key_pair("release"), assay)
