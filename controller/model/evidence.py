@@ -56,7 +56,7 @@ class EvidenceSet:
     @property
     def hash(self) -> Digest:
         """A name for exactly this set of evidence, whatever the order in which it was found."""
-        parts = sorted(f"{a.kind} {a.digest} {sorted(a.annotations)}" for a in self.artifacts)
+        parts = sorted(f"{a.kind} {a.media_type!r} {a.digest} {sorted(a.annotations)}" for a in self.artifacts)
         return Digest.of("\n".join(parts).encode())
 
 

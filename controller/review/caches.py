@@ -31,6 +31,7 @@ from controller.settings import ReviewSettings
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 _FOREVER = float("inf")
+_PARSED = 4  # bytes that JSON takes as Python values for each of its own
 
 
 @dataclass(slots=True)
@@ -79,6 +80,11 @@ class Memory(Generic[K, V]):
             _, out = self._held.popitem(last=False)
             self.weight -= out.weight
 
+    def put_failure(self, key: K, error: AssayError, settings: ReviewSettings) -> None:
+        """Remember, briefly, that there was no answer: a copy, since an error holds the frames that it went through."""
+        age = _failure_age(error, settings)
+        self.put(key, _copy(error), fresh=age, usable=age)
+
     def drop(self, key: K) -> None:
         """Forget."""
         out = self._held.pop(key, None)
@@ -108,8 +114,7 @@ class Resolutions:
             try:
                 found = await self._registry.resolve(reference, access=access, deadline=own)
             except AssayError as exc:
-                age = _failure_age(exc, self._settings)
-                self._memory.put(key, exc, fresh=age, usable=age)
+                self._memory.put_failure(key, exc, self._settings)
                 raise
             age = _FOREVER if reference.digest else self._settings.tag_max_age
             self._memory.put(key, found, fresh=age, usable=age, weight=512 + 128 * len(found.platforms))
@@ -152,9 +157,9 @@ class Evidences:
             try:
                 found = await self._registry.discover(image, access=access, deadline=own)
             except AssayError as exc:
-                if self._memory.get(key) is None:  # a refresh that fails does not take away what still serves
-                    age = _failure_age(exc, self._settings)
-                    self._memory.put(key, exc, fresh=age, usable=age)
+                # A refresh that gets no answer does not take away what still serves; a refusal is an answer.
+                if not isinstance(exc, Unavailable) or self._memory.get(key) is None:
+                    self._memory.put_failure(key, exc, self._settings)
                 raise
             age = float(self._settings.evidence_max_age if found.artifacts else self._settings.missing_max_age)
             usable = 2 * age if found.artifacts else age
@@ -222,10 +227,9 @@ class Verdicts:
             try:
                 found = await self._assessor.assess(job, deadline=own)
             except AssayError as exc:
-                age = _failure_age(exc, self._settings)
-                self._memory.put(key, exc, fresh=age, usable=age)
+                self._memory.put_failure(key, exc, self._settings)
                 raise
-            self._memory.put(key, found, fresh=_FOREVER, usable=_FOREVER, weight=_weight(found))
+            self._memory.put(key, found, fresh=_FOREVER, usable=_FOREVER, weight=_weight(found, evidence))
             return found
 
         doing = f"verifying the evidence of {image.reference.name}"
@@ -242,8 +246,12 @@ def _flights(settings: ReviewSettings) -> Flights[K, V]:
 
 def _given(value: V | AssayError) -> V:
     if isinstance(value, AssayError):
-        raise type(value)(*value.args)  # a copy: an error raised again and again would collect tracebacks
+        raise _copy(value)  # raised again and again, one error would collect tracebacks
     return value
+
+
+def _copy(error: AssayError) -> AssayError:
+    return type(error)(*error.args)
 
 
 def _failure_age(error: AssayError, settings: ReviewSettings) -> float:
@@ -254,8 +262,12 @@ def _failure_age(error: AssayError, settings: ReviewSettings) -> float:
     return float(settings.missing_max_age)
 
 
-def _weight(assessment: Assessment) -> int:
-    """An estimate of the bytes that an assessment holds: mostly its documents' components."""
+def _weight(assessment: Assessment, raw: EvidenceSet) -> int:
+    """An estimate of the bytes that an assessment holds: mostly its documents and what they were read from."""
     evidence = assessment.evidence
-    components = sum(len(getattr(a.document, "components", ())) for a in evidence.attestations)
-    return 2048 + 512 * (len(evidence.rejections) + len(evidence.signatures)) + 512 * components
+    sizes = {artifact.digest: len(artifact.content) for artifact in raw.artifacts}
+    kept = [a for a in evidence.attestations if a.predicate is not None or a.document is not None]
+    parsed = _PARSED * sum(sizes.get(a.proof.artifact, 0) for a in kept)
+    components = sum(len(getattr(a.document, "components", ())) for a in kept)
+    small = len(evidence.rejections) + len(evidence.signatures) + len(evidence.attestations)
+    return 2048 + 512 * small + 512 * components + parsed

@@ -43,8 +43,7 @@ def decide(
     denying = tuple(e for e in ordered if _acts(e) and Action.DENY in e.actions)
     warning = tuple(e for e in ordered if _acts(e) and Action.WARN in e.actions)
     auditing = tuple(e for e in ordered if _acts(e) and Action.AUDIT in e.actions)
-    matched = {e.image for e in ordered if e.policy.kind == CLUSTER_KIND and Action.DENY in e.actions}
-    unmatched = tuple(image for image in images if image not in matched)
+    unmatched = unmatched_images(ordered, images)
 
     denied = bool(denying) or (bool(unmatched) and no_match is NoMatch.DENY)
     refused_unmatched = unmatched if no_match is NoMatch.DENY else ()
@@ -75,6 +74,12 @@ def decide(
         flags=tuple(name for name, holds in flags.items() if holds),
         evaluations=ordered,
     )
+
+
+def unmatched_images(evaluations: Iterable[Evaluation], images: Iterable[ImageUse]) -> tuple[ImageUse, ...]:
+    """The images that no ClusterEvidencePolicy with Deny is about."""
+    matched = {e.image for e in evaluations if e.policy.kind == CLUSTER_KIND and Action.DENY in e.actions}
+    return tuple(image for image in images if image not in matched)
 
 
 def _acts(evaluation: Evaluation) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
-from controller.errors import DeadlineExceeded, LimitExceeded, Unavailable
+from controller.errors import AssayError, DeadlineExceeded, LimitExceeded, Unavailable
 from controller.model.deadline import Deadline
 
 K = TypeVar("K", bound=Hashable)
@@ -28,11 +28,17 @@ class Flights(Generic[K, V]):
         self._most = most
         self._setting = setting
         self._flying: dict[K, asyncio.Task[V]] = {}
+        self._closed = False
 
     def start(self, key: K, work: Callable[[Deadline], Awaitable[V]]) -> asyncio.Task[V]:
-        """The flight for this key, started unless it is under way. Raises `LimitExceeded`."""
+        """The flight for this key, started unless it is under way.
+
+        Raises `LimitExceeded`, and `Unavailable` once closed.
+        """
         task = self._flying.get(key)
         if task is None:
+            if self._closed:
+                raise Unavailable("ShuttingDown", "Assay is being stopped")
             if len(self._flying) >= self._most:
                 raise LimitExceeded(self._setting, f"{self._most} pieces of work are under way already")
             task = asyncio.create_task(self._fly(work))
@@ -54,10 +60,14 @@ class Flights(Generic[K, V]):
             )
         if task.cancelled():
             raise Unavailable("ShuttingDown", f"Assay is being stopped while {doing}")
-        return task.result()
+        try:
+            return task.result()
+        except AssayError as exc:
+            raise type(exc)(*exc.args) from exc  # one for each caller: a shared one would collect all their tracebacks
 
     async def close(self) -> None:
         """End what still flies and wait until it has ended."""
+        self._closed = True
         flying = list(self._flying.values())
         for task in flying:
             task.cancel()

@@ -112,7 +112,8 @@ def undecided(covered: Covered, compiled: CompiledPolicy, error: AssayError) -> 
 
 def trust_roots(compiled: CompiledPolicy, scope: Scope) -> tuple[TrustRoot, ...]:
     """The trust roots that the policy's authorities name, as far as they are known; verification names the missing."""
-    wanted = sorted({a.keyless.trust_root for a in compiled.policy.spec.authorities if a.keyless is not None})
+    named = (a.keyless or a.key for a in compiled.policy.spec.authorities)
+    wanted = sorted({authority.trust_root for authority in named if authority is not None})
     return tuple(scope.snapshot.trust_roots[name] for name in wanted if name in scope.snapshot.trust_roots)
 
 

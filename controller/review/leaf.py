@@ -45,7 +45,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The circumstances of a decision."""
+    """The circumstances of a decision. `record` is its `record_id`."""
 
     request: AdmissionRequest
     workload: Workload
@@ -54,18 +54,22 @@ class Context:
     decided_at: datetime
     latency_us: int
     salt: str
+    record: str
 
 
-def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation]) -> str:
+def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, setup: str) -> str:
     """The id of the record: one for an object (its uid and hash) and what was found about it.
 
     The same call asked twice has one record; a call that is asked again and judged otherwise has its own, so that an
-    allow is never hidden behind an earlier denial. An object without a uid is told apart by the request's.
+    allow is never hidden behind an earlier denial. `setup` says what else the verdict hangs on (noMatch, templates). An
+    object without a uid is told apart by the request's.
     """
     metadata = request.object.get("metadata")
     uid = metadata.get("uid") if isinstance(metadata, dict) else None
-    found = sorted(f"{e.image.path} {e.digest} {e.policy} {e.policy.hash} {e.outcome}" for e in evaluations)
-    name = "\n".join([uid or request.uid, object_hash(request.object), str(request.operation), *found])
+    found = sorted(
+        f"{e.image.path} {e.digest} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind}" for e in evaluations
+    )
+    name = "\n".join([uid or request.uid, object_hash(request.object), str(request.operation), setup, *found])
     return str(uuid.UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=5))
 
 
@@ -80,12 +84,11 @@ def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tup
     images = list(workload.changed)
     resolved = {j.evaluation.image: j.resolved for j in judged if j.resolved is not None}
     blobs = _blobs(judged)
-    identifier = record_id(request, decision.evaluations)
     leaf = {
         "schema": SCHEMA,
-        "id": identifier,
+        "id": context.record,
         "salt": context.salt,
-        "decisionKey": f"{workload.uid or request.uid}:{identifier}",
+        "decisionKey": f"{workload.uid or request.uid}:{context.record}",
         "decidedAt": timestamp(context.decided_at),
         "cluster": context.cluster,
         "verdict": str(decision.verdict),

@@ -13,8 +13,16 @@ from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.image import ContainerKind, ImageUse
 
 MAX_DENIAL = 6000  # characters; the rest is in the inventory, under the record that the message names
+MAX_WARNING = 256  # characters of one warning; the API server cuts longer ones
 MAX_FOUND = 4  # findings printed for one reason; the rest is counted
 MAX_AUDIT = 1000  # characters of one audit annotation
+MAX_SENTENCE = 500  # characters of one message, expectation, finding or next step
+MAX_TITLE = 100  # characters of what is denied; with the next three, what stands before the first cause
+MAX_IMAGE = 160  # characters of a reference; its beginning and its end are kept
+MAX_POLICY = 100  # characters of a policy's kind and name
+MAX_RULE = 80  # characters of the part of a policy that a reason names
+MAX_WARNED_IMAGE = 90  # characters of a reference in a warning, and of the policy below: the cause needs its share
+MAX_WARNED_POLICY = 60
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _PEOPLE = {
     ContainerKind.INIT: "init container",
@@ -35,12 +43,11 @@ def denial(title: str, record: str, denying: Sequence[Evaluation], unmatched: Se
         "  next: ask the platform's owners for a ClusterEvidencePolicy that matches it"
         for image in unmatched
     ]
-    images = len({evaluation.image for evaluation in denying} | set(unmatched))
     could_not_tell = all(evaluation.outcome is Outcome.ERROR for evaluation in denying) and not unmatched
-    what = "could not be judged" if could_not_tell else "lacks the evidence that is required"
-    head = (
-        f"{title}: {images} image{'s' if images > 1 else ''} {what if images == 1 else what.replace('lacks', 'lack')}."
-    )
+    images = len(by_image.keys() | set(unmatched))
+    lacking = "lacks the evidence that is required" if images == 1 else "lack the evidence that is required"
+    count = "1 image" if images == 1 else f"{images} images"
+    head = f"{_line(title, MAX_TITLE)}: {count} {'could not be judged' if could_not_tell else lacking}."
     tail = f"\nrecord {record}"
     text = head
     for number, paragraph in enumerate(paragraphs):
@@ -53,30 +60,30 @@ def denial(title: str, record: str, denying: Sequence[Evaluation], unmatched: Se
 
 def warning(evaluation: Evaluation) -> str:
     """One line for `kubectl`'s `Warning:`."""
-    return f"{_policy(evaluation)} (warns only): {_image(evaluation.image)}: {_first(evaluation)}"
+    return _warning(f"{_warned_policy(evaluation)} (warns only): {_warned(evaluation.image)}: {_first(evaluation)}")
 
 
 def softened(evaluation: Evaluation, why: str) -> str:
     """A denial that is only a warning here, and why."""
-    return f"{why}: {_policy(evaluation)}: {_image(evaluation.image)}: {_first(evaluation)}"
+    return _warning(f"{why}: {_warned_policy(evaluation)}: {_warned(evaluation.image)}: {_first(evaluation)}")
 
 
 def fail_open(evaluation: Evaluation) -> str:
     """An image let in unverified because the policy says `failurePolicy: Ignore`."""
-    return (
-        f"{_image(evaluation.image)} was NOT verified and is let in, since {_policy(evaluation)} has "
+    return _warning(
+        f"{_warned(evaluation.image)} was NOT verified and is let in, since {_warned_policy(evaluation)} has "
         f"failurePolicy Ignore: {_first(evaluation)}"
     )
 
 
 def exempt(evaluation: Evaluation) -> str:
     """An image let in by an exception."""
-    return f"{_image(evaluation.image)} is exempt from {_policy(evaluation)}: {_first(evaluation)}"
+    return _warning(f"{_warned(evaluation.image)} is exempt from {_warned_policy(evaluation)}: {_first(evaluation)}")
 
 
 def unmatched(image: ImageUse) -> str:
     """An image that no ClusterEvidencePolicy with Deny is about."""
-    return f"{_image(image)}: no ClusterEvidencePolicy with Deny matches this image"
+    return _warning(f"{_warned(image)}: no ClusterEvidencePolicy with Deny matches this image")
 
 
 def audit(
@@ -86,10 +93,10 @@ def audit(
     annotations = [("record", record)]
     if evaluations:
         outcomes = dict.fromkeys(f"{e.policy}={e.outcome}" for e in evaluations)
-        annotations.append(("evaluations", _cut(" ".join(outcomes), MAX_AUDIT)))
+        annotations.append(("evaluations", _line(" ".join(outcomes), MAX_AUDIT)))
     if auditing:
         text = "; ".join(f"{_policy(e)}: {_image(e.image)}: {_first(e)}" for e in auditing)
-        annotations.append(("audited", _cut(text, MAX_AUDIT)))
+        annotations.append(("audited", _line(text, MAX_AUDIT)))
     return tuple(annotations)
 
 
@@ -99,10 +106,12 @@ def _paragraph(image: ImageUse, evaluations: Sequence[Evaluation]) -> str:
     if digest is not None and str(digest) not in image.text:
         lines[0] += f" ({digest})"
     for evaluation in evaluations:
+        where = f"  {_policy(evaluation)}"
+        if not evaluation.reasons:
+            lines.append(f"{where}: {_state(evaluation)}{evaluation.outcome}")
         for reason in evaluation.reasons:
-            lines.append(
-                f"  {_policy(evaluation)}, {reason.rule}: {_state(evaluation)}{reason.code}: {_short(reason.message)}"
-            )
+            cause = f"{_state(evaluation)}{reason.code}: {_short(reason.message)}"
+            lines.append(f"{where}, {_line(reason.rule, MAX_RULE)}: {cause}")
             if reason.expected:
                 lines.append(f"    required: {_short(reason.expected)}")
             lines.extend(f"    {_short(line)}" for line in _found(reason))
@@ -135,21 +144,46 @@ def _first(evaluation: Evaluation) -> str:
 
 def _policy(evaluation: Evaluation) -> str:
     identity = evaluation.policy
-    return f"{identity.kind} {identity.namespace + '/' if identity.namespace else ''}{identity.name}"
+    name = f"{identity.kind} {identity.namespace + '/' if identity.namespace else ''}{identity.name}"
+    return _line(name, MAX_POLICY)
+
+
+def _warned_policy(evaluation: Evaluation) -> str:
+    return _line(_policy(evaluation), MAX_WARNED_POLICY)
 
 
 def _where(image: ImageUse) -> str:
-    return f'{_PEOPLE[image.kind]} "{_cut(image.name, 63)}" runs {_image(image)}'
+    return f'{_PEOPLE[image.kind]} "{_line(image.name, 63)}" runs {_image(image)}'
 
 
 def _image(image: ImageUse) -> str:
-    return _cut(image.text or "(no image)", 400)
+    return _ends(image.text or "(no image)", MAX_IMAGE)
+
+
+def _warned(image: ImageUse) -> str:
+    return _ends(image.text or "(no image)", MAX_WARNED_IMAGE)
+
+
+def _warning(text: str) -> str:
+    return _line(_short(text), MAX_WARNING)
 
 
 def _short(text: str) -> str:
     """Digests cut to what the eye can compare; the record has them whole."""
-    return _DIGEST.sub(r"\1…", text)
+    return _line(_DIGEST.sub(r"\1…", text), MAX_SENTENCE)
 
 
-def _cut(text: str, length: int) -> str:
+def _ends(text: str, length: int) -> str:
+    """The beginning and the end of a reference: registry, and tag or digest."""
+    half = length // 2
+    return _line(text if len(text) <= length else f"{text[:half]}…{text[half + 1 - length :]}", length)
+
+
+def _line(text: str, length: int) -> str:
+    """One line of at most `length` characters, without anything that a terminal obeys or the eye misreads.
+
+    Names in it come from outside: none may look like a line of Assay's own.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -31,7 +31,7 @@ from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest, Workload
 from controller.review import leaf
 from controller.review.caches import Evidences, Resolutions, Verdicts
-from controller.review.decide import Subject, decide
+from controller.review.decide import Subject, decide, unmatched_images
 from controller.review.judge import Judge, undecided
 from controller.review.leaf import Judged
 from controller.review.ports import Assessor, Clock, Namespaces, Recorder, Registry, Snapshots
@@ -44,11 +44,12 @@ UNEVALUATED = Decision(Verdict.ALLOW, message="", warnings=(), audit=(), flags=(
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A decision and what led to it."""
+    """A decision, what led to it, and the id under which it is recorded."""
 
     decision: Decision
     judged: tuple[Judged, ...]
     scope: Scope
+    record: str
 
 
 class Pipeline:
@@ -99,31 +100,33 @@ class Pipeline:
         if untouched(request, workload) or (not workload.is_pod and self._templates is Templates.IGNORE):
             return UNEVALUATED
         reviewed = await self.review(request, workload, deadline=deadline)
-        _count(reviewed.decision, len(workload.changed))
+        _count(reviewed.decision, workload)
         if not request.dry_run:
             await self._record(reviewed, began, deadline)
         return reviewed.decision
 
     async def review(self, request: AdmissionRequest, workload: Workload, *, deadline: Deadline) -> Reviewed:
         """The decision with everything that led to it, unrecorded: what `validate` and the CLI share."""
+        deadline = deadline.earlier(self._settings.answer_reserve)
         # match
         around = await self._scope(request, workload, deadline)
         # resolve, discover, verify, evaluate: each image under each policy, all side by side
-        judged = await self._judge_all(around, deadline.earlier(self._settings.answer_reserve))
+        judged = await self._judge_all(around, deadline)
         # decide
         evaluations = tuple(one.evaluation for one in judged)
-        subject = Subject(
-            title=f"{workload.kind} {workload.namespace}/{workload.name}",
-            record=leaf.record_id(request, evaluations),
-            softened=softened(request, workload, self._templates),
-        )
+        why = softened(request, workload, self._templates)
+        record = leaf.record_id(request, evaluations, setup=f"{self._no_match} {why}")
+        subject = Subject(f"{workload.kind} {workload.namespace}/{workload.name}", record=record, softened=why)
         decision = decide(evaluations, images=workload.changed, no_match=self._no_match, subject=subject)
-        return Reviewed(decision, judged, around)
+        return Reviewed(decision, judged, around, record)
 
     async def close(self) -> None:
         """End what is under way in the background."""
+        warming = list(self._warming)
+        for task in warming:
+            task.cancel()
+        await asyncio.gather(*warming, return_exceptions=True)
         await self._judge.close()
-        await asyncio.gather(*self._warming, return_exceptions=True)
 
     async def _scope(self, request: AdmissionRequest, workload: Workload, deadline: Deadline) -> Scope:
         snapshot = self._snapshots.current()
@@ -167,6 +170,8 @@ class Pipeline:
 
     def _warm(self, covered: Covered, reviewed: Scope) -> None:
         """Start what `validate` will need. Only a gain: the pinned digest carries the correctness."""
+        if len(self._warming) >= self._settings.review_flights:
+            return
 
         async def work() -> None:
             deadline = Deadline.after(self._settings.review_work_timeout)
@@ -187,6 +192,7 @@ class Pipeline:
             decided_at=self._clock(),
             latency_us=(time.perf_counter_ns() - began) // 1000,
             salt=secrets.token_hex(16),
+            record=reviewed.record,
         )
         content, blobs = leaf.build(reviewed.decision, reviewed.judged, context)
         try:
@@ -196,8 +202,7 @@ class Pipeline:
             raise
 
 
-def _count(decision: Decision, images_judged: int) -> None:
+def _count(decision: Decision, workload: Workload) -> None:
     for evaluation in decision.evaluations:
         telemetry.EVALUATIONS.labels(str(evaluation.policy), str(evaluation.outcome)).inc()
-    if "no-match" in decision.flags:
-        telemetry.UNMATCHED.inc(images_judged - len({e.image for e in decision.evaluations}))
+    telemetry.UNMATCHED.inc(len(unmatched_images(decision.evaluations, workload.changed)))

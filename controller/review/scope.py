@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.errors import AssayError, InputError
+from controller.errors import AssayError, InputError, Unacceptable
 from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.image import ImageUse
@@ -81,11 +81,12 @@ def untouched(request: AdmissionRequest, workload: Workload) -> bool:
     """
     if request.operation not in {Operation.CREATE, Operation.UPDATE}:
         return True
-    metadata = request.object.get("metadata")
+    if request.operation is Operation.CREATE:
+        return False
+    # What is stored says whether the object is on its way out; what the author of the update wrote says nothing yet.
+    metadata = request.old_object.get("metadata")
     deleting = isinstance(metadata, dict) and bool(metadata.get("deletionTimestamp"))
-    if deleting and request.operation is Operation.UPDATE:
-        return True
-    return request.operation is Operation.UPDATE and not workload.changed
+    return deleting or not workload.changed
 
 
 def softened(request: AdmissionRequest, workload: Workload, templates: Templates) -> str:
@@ -159,7 +160,9 @@ def _selected(
         return True
     if unknown is not None:
         raise unknown
-    return namespace is not None and selects(selector, namespace.labels)
+    if namespace is None:
+        raise Unacceptable("NamespaceMissing", "the request names no namespace, and the policy selects by namespace")
+    return selects(selector, namespace.labels)
 
 
 def _parsed(image: ImageUse) -> tuple[Reference | None, InputError | None]:
