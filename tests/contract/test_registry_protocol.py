@@ -479,7 +479,7 @@ async def test_a_callers_deadline_is_kept_and_the_work_goes_on() -> None:
 async def test_many_callers_make_one_request_and_each_gets_its_own_reference() -> None:
     async with ScriptedRegistry(delay=0.05) as server, client() as registry:
         digest = server.put_image(APP, "1.0")
-        texts = [f"{server.host}/{APP}:1.0", f"{server.host.upper()}/{APP}:1.0"] * 20
+        texts = [f"{server.host}/{APP}:1.0", f"127.0.0.1:0{server.port}/{APP}:1.0"] * 20
         images = await asyncio.gather(
             *(registry.resolve(ref(text), access=ANONYMOUS, deadline=soon()) for text in texts)
         )

@@ -147,7 +147,8 @@ class ScriptedRegistry:
     ) -> str:
         """Hold an artefact listed for `subject`, about `about` (the subject if empty). Returns its digest.
 
-        `listed_type` is the artifactType of the index entry, `layer_type` the type of the layer (both: `artifact_type`). Without the referrers API the fallback tag lists it.
+        `listed_type` is the index entry's artifactType, `layer_type` the type of the layer (else both `artifact_type`).
+        Without the referrers API the fallback tag lists it.
         """
         self.put_blob(content)
         empty = self.put_blob(b"{}")
