@@ -6,6 +6,7 @@ there is no path from an exception to an allow.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -14,9 +15,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
 
 from controller import admission, telemetry
-from controller.errors import AssayError, InputError, NotReady, TooLarge
+from controller.errors import AssayError, InputError, NotReady, TooLarge, Unavailable
 from controller.model.deadline import Deadline
 from controller.model.workload import AdmissionRequest
 from controller.review.pipeline import Pipeline
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MAX_TIMEOUT = 30.0  # seconds; the API server's own bound on `timeoutSeconds`
 NETWORK_SHARE = 0.95  # of the API server's time; the rest is for the way there and back
-_TIMEOUT = re.compile(r"(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?")
+_TIMEOUT = re.compile(r"(?:([0-9]{1,9})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)(m?)s)?")
 
 
 class Readiness(Protocol):
@@ -54,7 +56,7 @@ def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Read
         verdict = "Refused"
         try:
             deadline = Deadline.after(NETWORK_SHARE * _timeout(request.query_params.get("timeout"), settings))
-            parsed = admission.parse_review(await _body(request, settings.webhook_max_body_bytes))
+            parsed = admission.parse_review(await _body(request, settings.webhook_max_body_bytes, deadline))
             content = await _review(parsed, deadline, review)
             verdict = "Allow" if content["response"]["allowed"] else "Deny"
             return Response(json.dumps(content), media_type="application/json")
@@ -110,22 +112,28 @@ async def _review(
 ) -> dict[str, Any]:
     """The review's answer, or a refusal in the same form: an HTTP error would be let in by `failurePolicy: Ignore`."""
     try:
-        return await review(request, deadline)
+        async with asyncio.timeout(deadline.remaining()):  # whatever a port does, the answer comes in time
+            return await review(request, deadline)
+    except TimeoutError:
+        log.warning("the deadline of a review of %s %s/%s came", request.kind, request.namespace, request.name)
+        message = "Assay could not decide: DeadlineExceeded: the API server's deadline came first. Try again."
+        return admission.refusal_response(request.uid, code=504, reason="Timeout", message=message)
     except InputError as exc:
         message = f"Assay cannot read this object: {exc}"
         return admission.refusal_response(request.uid, code=400, reason="BadRequest", message=message)
     except AssayError as exc:
         log.warning("refused a review of %s %s/%s: %s", request.kind, request.namespace, request.name, exc)
-        return admission.refusal_response(
-            request.uid, code=503, reason="ServiceUnavailable", message=f"Assay could not decide: {exc}. Try again."
-        )
+        message = f"Assay could not decide: {str(exc).rstrip('.')}."
+        if isinstance(exc, Unavailable | NotReady):
+            message += " Try again."
+        return admission.refusal_response(request.uid, code=503, reason="ServiceUnavailable", message=message)
     except Exception:  # the last line: a fault of Assay's own refuses, it never allows
         log.exception("a review of %s %s/%s failed", request.kind, request.namespace, request.name)
         message = "Assay could not decide: InternalError: a fault of its own, which its log describes"
         return admission.refusal_response(request.uid, code=500, reason="InternalError", message=message)
 
 
-async def _body(request: Request, bound: int) -> bytes:
+async def _body(request: Request, bound: int, deadline: Deadline) -> bytes:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise InputError("ContentTypeUnsupported", "the body must be application/json")
@@ -133,22 +141,27 @@ async def _body(request: Request, bound: int) -> bytes:
         raise InputError("ContentEncodingUnsupported", "the body must not be compressed")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > bound:
-            raise TooLarge("BodyTooLarge", f"the body has more than {bound} bytes (bound: webhook_max_body_bytes)")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > bound:
+                    message = f"the body has more than {bound} bytes (bound: webhook_max_body_bytes)"
+                    raise TooLarge("BodyTooLarge", message)
+                chunks.append(chunk)
+    except (TimeoutError, ClientDisconnect) as exc:
+        raise InputError("BodyIncomplete", "the body did not come whole before the deadline") from exc
     return b"".join(chunks)
 
 
 def _timeout(text: str | None, settings: WebhookSettings) -> float:
-    """The API server's `timeout` query parameter, a Go duration such as `10s` or `1m30s`, in seconds."""
+    """The API server's `timeout` query parameter, a Go duration such as `10s`, `500ms` or `1m30s`, in seconds."""
     if text is None:
         return float(settings.webhook_timeout)
     match = _TIMEOUT.fullmatch(text)
-    if not match or not text:
+    if match is None:
         raise InputError("TimeoutMalformed", "the timeout parameter must be a duration such as 10s")
-    seconds = 60 * int(match[1] or 0) + float(match[2] or 0)
+    seconds = 60 * int(match[1] or 0) + float(match[2] or 0) / (1000 if match[3] else 1)
     if not 0 < seconds <= MAX_TIMEOUT:
         raise InputError("TimeoutMalformed", f"the timeout parameter must be between 0 and {MAX_TIMEOUT:g} seconds")
     return seconds

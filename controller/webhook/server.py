@@ -17,6 +17,9 @@ from fastapi import FastAPI
 from controller.errors import ConfigurationError
 
 STOP_GRACE = 10  # seconds in which reviews under way may end
+# Seconds that a connection may be idle: longer than the API server keeps one (90), so that it is the one that closes,
+# and no review is sent into a connection that is just being closed.
+KEEP_ALIVE = 120
 
 
 class _Embedded(uvicorn.Server):
@@ -44,6 +47,7 @@ class Server:
             lifespan="off",
             ssl_certfile=certificate,
             ssl_keyfile=key,
+            timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=STOP_GRACE,
             http="httptools",
         )
