@@ -10,7 +10,7 @@ import click
 
 from controller.cli import options, render
 from controller.errors import InputError
-from controller.inventory.records import DecisionFilter, DecisionSummary, Finding, ImageRecord
+from controller.inventory.records import DecisionFilter, DecisionImage, DecisionSummary, Finding, ImageRecord
 from controller.inventory.store import Store
 from controller.reading import wire
 from controller.settings import Settings
@@ -110,13 +110,18 @@ def print_decisions(items: tuple[DecisionSummary, ...]) -> None:
                 item.verdict,
                 item.namespace or "-",
                 f"{item.kind}/{item.name}",
-                ", ".join(image.reference for image in item.images) or "-",
-                ", ".join(item.flags) or "-",
+                ", ".join(map(_image, item.images)) or "-",
+                ", ".join((*item.reasons, *item.flags)) or "-",
                 item.id,
             )
             for item in items
         ),
     )
+
+
+def _image(image: DecisionImage) -> str:
+    name, digest = image.reference.partition("@")[0], (image.digest or "")[:19]
+    return f"{name}@{digest}…" if digest else name
 
 
 def _print_image(image: ImageRecord) -> None:

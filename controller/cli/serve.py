@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 
@@ -43,5 +44,12 @@ async def _serve(settings: Settings, roles: tuple[app.Role, ...]) -> None:
             click.echo(f"webhook    https://{settings.webhook.webhook_host}:{served.webhook_port}", err=True)
         if served.inventory_port is not None:
             click.echo(f"inventory  http://{settings.inventory.inventory_host}:{served.inventory_port}", err=True)
+        _settle()
         await stopping.wait()
         click.echo("stopping", err=True)
+
+
+def _settle() -> None:
+    """Take what was loaded by now out of the garbage collector's sight: it stays, and looking it through takes 40 ms."""
+    gc.collect()
+    gc.freeze()

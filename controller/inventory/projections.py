@@ -207,6 +207,7 @@ def _decision(leaf: Mapping[str, Any], write_json: Writing) -> Row:
         "cluster": _text(leaf["cluster"]),
         "verdict": leaf["verdict"],
         "flags": write_json(leaf["flags"]).decode(),
+        "reasons": write_json(_reason_codes(leaf)).decode(),
         "message": _text(leaf["message"]),
         "operation": _text(request["operation"]),
         "kind": _text(subject["kind"]),
@@ -315,3 +316,7 @@ def _required(value: str | None) -> str:
     if not text:
         raise ValueError("an empty name")
     return text
+
+
+def _reason_codes(leaf: Mapping[str, Any]) -> list[str]:
+    return sorted({reason["code"] for evaluation in leaf["evaluations"] for reason in evaluation["reasons"]})

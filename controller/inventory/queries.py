@@ -235,6 +235,7 @@ def _summary(row: Row[Any], images: tuple[DecisionImage, ...]) -> DecisionSummar
         cluster=row.cluster,
         verdict=row.verdict,
         flags=tuple(json.loads(row.flags)),
+        reasons=tuple(json.loads(row.reasons)),
         message=row.message,
         operation=row.operation,
         kind=row.kind,

@@ -37,7 +37,7 @@ class DecisionImage:
 
 @dataclass(frozen=True, slots=True)
 class DecisionSummary:
-    """One line of a list of decisions."""
+    """One line of a list of decisions. `reasons` are the codes of all that did not hold, sorted, each once."""
 
     id: str
     decided_at: datetime
@@ -45,6 +45,7 @@ class DecisionSummary:
     cluster: str
     verdict: str
     flags: tuple[str, ...]
+    reasons: tuple[str, ...]
     message: str
     operation: str
     kind: str

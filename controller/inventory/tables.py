@@ -98,6 +98,7 @@ decision = Table(
     Column("cluster", Text, nullable=False),
     Column("verdict", Text, nullable=False),
     Column("flags", Text, nullable=False),
+    Column("reasons", Text, nullable=False),
     Column("message", Text, nullable=False),
     Column("operation", Text, nullable=False),
     Column("kind", Text, nullable=False),

@@ -82,6 +82,7 @@ class Decision(_Shown):
     cluster: str
     verdict: str
     flags: list[str]
+    reasons: list[str]
     message: str
     operation: str
     kind: str

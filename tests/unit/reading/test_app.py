@@ -106,6 +106,7 @@ def test_a_line_of_the_list_says_all_that_matters(client: Client, values: list[d
         "cluster": "local",
         "verdict": "Allow",
         "flags": [],
+        "reasons": [],
         "message": "",
         "operation": "CREATE",
         "kind": "Pod",

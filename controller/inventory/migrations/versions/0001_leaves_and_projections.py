@@ -50,7 +50,8 @@ def _create_decisions() -> None:
         sa.Column("leaf", Position, primary_key=True, autoincrement=False),
         sa.Column("id", sa.Text, nullable=False),
         *_times(),
-        *(_text(name) for name in ("cluster", "verdict", "flags", "message", "operation", "kind", "namespace", "name")),
+        *(_text(name) for name in ("cluster", "verdict", "flags", "reasons", "message", "operation")),
+        *(_text(name) for name in ("kind", "namespace", "name")),
         *(_text(name) for name in ("object_uid", "object_hash", "service_account", "username")),
         sa.Column("latency_us", sa.BigInteger, nullable=False),
     )
