@@ -28,13 +28,18 @@ def signatures(
     *,
     count: int,
     counting: Sequence[VerifiedSignature],
+    attested: Sequence[VerifiedAttestation],
     rejections: Sequence[Rejection],
 ) -> Reason:
-    """Why `signatures` is not met: `count` of `requirement.minimum` were there."""
+    """Why `signatures` is not met: `count` of `requirement.minimum` were there.
+
+    `attested` are attestations by those who may sign: people take them for signatures, so they are told.
+    """
     who = _authorities(policy, requirement.authorities)
     by = "different authorities" if requirement.distinct is Distinct.AUTHORITY else "different signers"
     expected = f"{_number(requirement.minimum, 'signature')}{f' by {by}' if requirement.minimum > 1 else ''} of {who}"
     found = [f"a signature by {p.signer.identity} counts for {p.authority}" for p in _proofs(counting)]
+    found += [f"{_attestation(a)} is no signature" for a in attested]
     found += _sentences(rejections)
     if count:
         code, message = "SignaturesTooFew", f"{count} of {requirement.minimum} required signatures are there"

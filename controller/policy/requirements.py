@@ -73,7 +73,10 @@ def _check_signatures(
     if count >= max(requirement.minimum, 1):
         return Findings()
     rejections = _relevant(evidence.rejections, requirement.authorities)
-    reason = explain.signatures(policy, requirement, count=count, counting=counting, rejections=rejections)
+    attested = [a for a in evidence.attestations if a.proof.authority in requirement.authorities]
+    reason = explain.signatures(
+        policy, requirement, count=count, counting=counting, attested=attested, rejections=rejections
+    )
     return _unmet(reason, rejections)
 
 

@@ -14,6 +14,7 @@ Which requirement a verified piece meets, and how many are needed, is for `contr
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -140,6 +141,8 @@ class _Case:
         if proven.statement is None:
             return VerifiedSignature(proof)
         statement = self._statement(proven.statement, proven)
+        about = f"The statement, of type {shown(statement.predicate_type)}, has {self._image} as its subject."
+        proof = dataclasses.replace(proof, steps=(*proof.steps, about))
         if statement.is_signature:
             return VerifiedSignature(proof)
         return VerifiedAttestation(
