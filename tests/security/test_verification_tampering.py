@@ -224,3 +224,43 @@ def test_required_log_is_not_met_by_an_entry_when_the_policy_has_another_key() -
     authority = Authority("release", key=KeyAuthority(release.public_key, trust_root="main"))
     evidence = judge(artifact(bundle.raw), authority, image=Digest.parse(bundle.digest))
     assert only_rejection(evidence) == ("SignatureInvalid", False)
+
+
+@pytest.mark.parametrize("name", ["release.rekor2.signature", "workflow.rekor2+timestamp.signature"])
+def test_inclusion_proof_is_for_the_checkpoints_own_tree(name: str) -> None:
+    bundle = recorded_bundle(name)
+    proof = bundle.parsed()["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]
+    for size in range(1, 4 * int(proof["treeSize"])):
+        parsed = bundle.parsed()
+        parsed["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]["treeSize"] = str(size)
+        assert bool(_judged(bundle, parsed).signatures) == (size == int(proof["treeSize"])), size
+
+
+@pytest.mark.parametrize("name", ["release.timestamp.signature", "workflow.rekor1+timestamp.signature"])
+@pytest.mark.parametrize(
+    "window", [{"start": "2099-01-01T00:00:00Z"}, {"start": "2001-01-01T00:00:00Z", "end": "2002-01-01T00:00:00Z"}]
+)
+def test_timestamp_counts_only_in_the_time_in_which_its_authority_is_believed(
+    name: str, window: dict[str, str]
+) -> None:
+    bundle = recorded_bundle(name)
+    document = json.loads(ROOTS["main"].content)
+    for authority in document["timestampAuthorities"]:
+        authority["validFor"] = window
+    roots = {"main": type(ROOTS["main"])("main", json.dumps(document).encode(), "")}
+    evidence = judge(artifact(bundle.raw), authority_for(bundle), image=Digest.parse(bundle.digest), roots=roots)
+    assert only_rejection(evidence) == ("TimestampInvalid", False)
+
+
+def test_keyless_bundle_with_two_log_entries_is_no_verdict() -> None:
+    bundle = recorded_bundle("workflow.rekor1.signature")
+    parsed = bundle.parsed()
+    parsed["verificationMaterial"]["tlogEntries"] *= 2
+    assert only_rejection(_judged(bundle, parsed)) == ("SeveralLogEntriesUnsupported", True)
+
+
+def test_bundle_signed_with_a_bare_key_is_judged_as_nobodys_identity() -> None:
+    keyless = authority_for(recorded_bundle("workflow.rekor1.signature"))
+    bundle = recorded_bundle("release.rekor1.signature")
+    evidence = judge(artifact(bundle.raw), keyless, image=Digest.parse(bundle.digest))
+    assert only_rejection(evidence) == ("SignedWithKey", False)

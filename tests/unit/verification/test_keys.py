@@ -121,6 +121,8 @@ def test_ed25519ph_refuses_what_is_malleable_or_degenerate() -> None:
     neutral = (1).to_bytes(32, "little")  # with a key of small order anything would verify
     assert not ed25519ph.verify(neutral, neutral + bytes(32), RFC_PREHASH)
     beyond = (2**255 - 18).to_bytes(32, "little")  # y = 1 written another way
+    assert ed25519ph._decode(beyond) is None
+    assert ed25519ph._decode(neutral) is not None
     assert not ed25519ph.verify(RFC_KEY, beyond + RFC_SIGNATURE[32:], RFC_PREHASH)
 
 
