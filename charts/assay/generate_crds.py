@@ -257,6 +257,7 @@ KEY = record(
             shortest=1,
             longest=MAX_PEM,
         ),
+        "trustRootRef": named("The TrustRoot whose logs and timestamps are believed.", default="public-good"),
         "secretRef": key_in(f"The key in a Secret. {WHOSE_SECRETS}", what="Secret"),
     },
     rules=(exactly_one("pem", "secretRef"),),

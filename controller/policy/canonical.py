@@ -85,7 +85,7 @@ def _authority(authority: Authority) -> dict[str, Any]:
             "trustRootRef": {"name": authority.keyless.trust_root},
         }
     if authority.key is not None:
-        canonical["key"] = {"pem": authority.key.pem}
+        canonical["key"] = {"pem": authority.key.pem, "trustRootRef": {"name": authority.key.trust_root}}
     return canonical
 
 

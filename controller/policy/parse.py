@@ -197,7 +197,11 @@ def _key(fields: Fields) -> KeyAuthority:
     fields.not_supported("secretRef", "a key in a secret")
     fields.not_supported("kms", "KMS keys")
     secret_only = fields.has("secretRef") and not fields.has("pem")
-    authority = KeyAuthority(pem=fields.text("pem", required=not secret_only))
+    reference = fields.node("trustRootRef")
+    authority = KeyAuthority(
+        pem=fields.text("pem", required=not secret_only), trust_root=reference.text("name", KeyAuthority("").trust_root)
+    )
+    reference.close()
     fields.close()
     return authority
 

@@ -104,7 +104,10 @@ def _unique(field: str, names: Iterable[str]) -> Iterator[Problem]:
 def _authority(authority: Authority, field: str) -> Iterator[Problem]:
     if authority.key is not None:
         message = _key_problem(authority.key.pem)
-        if message:
+        if authority.key.pem.count("-----BEGIN") > 1:
+            message = "holds several keys, which this version does not support; write an authority for each"
+            yield Problem("NotSupportedYet", f"{field}.key.pem", message)
+        elif message:
             yield Problem("KeyMalformed", f"{field}.key.pem", message)
     if authority.keyless is not None:
         if not authority.keyless.identities:

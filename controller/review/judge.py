@@ -70,7 +70,7 @@ class Judge:
                 evidence=evidence,
                 compiled=compiled,
                 trust_roots=roots,
-                scope=scope.access.scope(covered.reference),
+                scope=scope.access.scope(resolved.reference),
                 now=now,
                 deadline=deadline,
             )
@@ -83,6 +83,27 @@ class Judge:
             return Judged(evaluation, compiled, resolved, evidence, assessment, roots)
         evaluation = _evaluation(covered, compiled, outcome=outcome, reasons=reasons, kind=kind, resolved=resolved)
         return Judged(evaluation, compiled, resolved, evidence, assessment, roots)
+
+    async def prepare(
+        self, reference: Reference, compiled: CompiledPolicy, *, scope: Scope, now: datetime, deadline: Deadline
+    ) -> None:
+        """Have in the caches what `judge` will ask for; what reads the request is judged only there.
+
+        Raises what the ports raise: `judge` meets it again, and says it.
+        """
+        if compiled.policy.problems:
+            return
+        resolved = await self._resolutions.get(reference, access=scope.access, deadline=deadline)
+        evidence = await self.evidence(compiled, resolved, access=scope.access, now=now, deadline=deadline)
+        await self._verdicts.get(
+            resolved,
+            evidence=evidence,
+            compiled=compiled,
+            trust_roots=trust_roots(compiled, scope),
+            scope=scope.access.scope(resolved.reference),
+            now=now,
+            deadline=deadline,
+        )
 
     async def evidence(
         self,
@@ -128,9 +149,10 @@ async def _with_request_rules(
 ) -> tuple[Outcome, ErrorKind | None, tuple[Reason, ...]]:
     """The assessment together with the rules that read the request, the object or the clock.
 
-    Those are judged in a thread: an expression may take its whole budget, and other reviews must go on meanwhile.
+    They are asked only where the evidence is there: over evidence that is missing they could only mislead. They are
+    judged in a thread: an expression may take its whole budget, and other reviews must go on meanwhile.
     """
-    if all(rule.evidence_only for rule in compiled.rules):
+    if assessment.outcome is not Outcome.SATISFIED or not compiled.has_request_rules:
         return assessment.outcome, assessment.error_kind, assessment.reasons
     findings = await asyncio.to_thread(
         evaluate_request_rules,
@@ -142,14 +164,7 @@ async def _with_request_rules(
         namespace=scope.namespace,
         now=now,
     )
-    outcomes, kinds = {assessment.outcome, findings.outcome}, {assessment.error_kind, findings.error_kind}
-    reasons = (*assessment.reasons, *findings.reasons)
-    if Outcome.VIOLATED in outcomes:
-        return Outcome.VIOLATED, None, reasons
-    if Outcome.ERROR in outcomes:
-        unacceptable = ErrorKind.UNACCEPTABLE in kinds
-        return Outcome.ERROR, ErrorKind.UNACCEPTABLE if unacceptable else ErrorKind.UNAVAILABLE, reasons
-    return Outcome.SATISFIED, None, reasons
+    return findings.outcome, findings.error_kind, findings.reasons
 
 
 def _reason(error: AssayError, rule: str) -> Reason:

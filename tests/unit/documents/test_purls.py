@@ -56,6 +56,8 @@ def test_what_names_no_package_is_refused(text: str) -> None:
 def test_canonical_form_is_the_reference_library_s(
     type_: str, namespace: str | None, name: str, version: str | None
 ) -> None:
+    if type_ == "npm" and namespace is not None:
+        namespace = namespace.lower()  # its type's definition says so, and the library leaves it
     text = PackageURL(type=type_, namespace=namespace, name=name, version=version).to_string()
     expected = re.sub("%[0-9a-f]{2}", lambda code: code[0].upper(), PackageURL.from_string(text).to_string())
     assert purls.parse(text).canonical() == expected

@@ -203,6 +203,11 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"authorities": [{"name": "release", "key": {}}]}, "FieldMissing", "spec.authorities[0].key.pem"),
     (
+        {"authorities": [{"name": "release", "key": {"pem": authority("release")["key"]["pem"] * 2}}]},
+        "NotSupportedYet",
+        "spec.authorities[0].key.pem",
+    ),
+    (
         {"authorities": [{"name": "release", "key": {"secretRef": {"name": "a", "key": "b"}}}]},
         "NotSupportedYet",
         "spec.authorities[0].key.secretRef",
