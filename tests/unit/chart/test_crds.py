@@ -14,6 +14,7 @@ import yaml
 from controller.model.policy import (
     Authority,
     Distinct,
+    KeyAuthority,
     KeylessAuthority,
     PolicySpec,
     SignatureRequirement,
@@ -137,6 +138,8 @@ def test_defaults_are_those_of_the_model() -> None:
         "failurePolicy": spec.failure_policy,
         "digest": spec.digest,
         "platforms": spec.platforms,
+        "authorities[].key.trustRootRef": {},
+        "authorities[].key.trustRootRef.name": KeyAuthority("").trust_root,
         "authorities[].keyless.trustRootRef": {},
         "authorities[].keyless.trustRootRef.name": keyless.trust_root,
         "authorities[].transparencyLog": authority.transparency_log,
