@@ -49,7 +49,9 @@ def decide(
     refused_unmatched = unmatched if no_match is NoMatch.DENY else ()
     message = messages.denial(subject.title, subject.record, denying, refused_unmatched) if denied else ""
     warnings = [messages.warning(e) for e in warning]
-    warnings += [messages.fail_open(e) for e in ordered if _fails_open(e)]
+    # Whoever is denied is not "let in" by one policy's Ignore, and nobody is let in by one that would only warn.
+    let_in = tuple(e for e in ordered if _fails_open(e) and Action.DENY in e.actions and not denied)
+    warnings += [messages.fail_open(e, let_in=e in let_in) for e in ordered if _fails_open(e)]
     warnings += [messages.exempt(e) for e in ordered if e.outcome is Outcome.EXEMPT]
     if unmatched and no_match is NoMatch.WARN:
         warnings += [messages.unmatched(image) for image in unmatched]
@@ -62,7 +64,7 @@ def decide(
         "audit": bool(auditing),
         "exempt": any(e.outcome is Outcome.EXEMPT for e in ordered),
         "error": any(e.outcome is Outcome.ERROR for e in ordered),
-        "fail-open": any(_fails_open(e) for e in ordered),
+        "fail-open": bool(let_in),
         "no-match": bool(unmatched),
         "softened": softened,
     }

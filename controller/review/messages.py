@@ -68,12 +68,11 @@ def softened(evaluation: Evaluation, why: str) -> str:
     return _warning(f"{why}: {_warned_policy(evaluation)}: {_warned(evaluation.image)}: {_first(evaluation)}")
 
 
-def fail_open(evaluation: Evaluation) -> str:
-    """An image let in unverified because the policy says `failurePolicy: Ignore`."""
-    return _warning(
-        f"{_warned(evaluation.image)} was NOT verified and is let in, since {_warned_policy(evaluation)} has "
-        f"failurePolicy Ignore: {_first(evaluation)}"
-    )
+def fail_open(evaluation: Evaluation, *, let_in: bool) -> str:
+    """An image that was not verified, and whose policy says `failurePolicy: Ignore`; `let_in` only because of that."""
+    image, policy = _warned(evaluation.image), _warned_policy(evaluation)
+    said = f"and is let in, since {policy} has" if let_in else f"by {policy}, which has"
+    return _warning(f"{image} was NOT verified {said} failurePolicy Ignore: {_first(evaluation)}")
 
 
 def exempt(evaluation: Evaluation) -> str:

@@ -96,7 +96,7 @@ def _issuer(values: dict[str, bytes]) -> str:
 
 def _text(value: bytes) -> str:
     if len(value) > MAX_CLAIM_BYTES:
-        raise Unjudged("LimitExceeded", f"its certificate has a claim of {len(value)} bytes (bound: {MAX_CLAIM_BYTES})")
+        raise Unjudged("LimitExceeded", f"its certificate has a claim of {len(value)} bytes (bound: MAX_CLAIM_BYTES)")
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError as exc:

@@ -64,7 +64,7 @@ def _check_subject(subjects: Any, image: Digest) -> None:
     if not isinstance(subjects, list) or not subjects:
         raise _malformed("it has no subject")
     if len(subjects) > MAX_SUBJECTS:
-        raise Unjudged("LimitExceeded", f"the signed statement has {len(subjects)} subjects (bound: {MAX_SUBJECTS})")
+        raise Unjudged("LimitExceeded", f"the signed statement has {len(subjects)} subjects (bound: MAX_SUBJECTS)")
     digests = [_digests(subject) for subject in subjects]
     if any(digest.get("sha256") == image.hex for digest in digests):
         return

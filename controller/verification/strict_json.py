@@ -25,9 +25,9 @@ def parse(content: bytes, *, what: str, max_bytes: int, max_depth: int) -> Any:
     `what` names it in the message. Raises `Unjudged` (`LimitExceeded`, `JsonMalformed`).
     """
     if len(content) > max_bytes:
-        raise Unjudged("LimitExceeded", f"{what} has {len(content)} bytes (bound: {max_bytes})")
+        raise Unjudged("LimitExceeded", f"{what} has {len(content)} bytes (bound: document_max_bytes)")
     if _depth(content) > max_depth:
-        raise Unjudged("LimitExceeded", f"{what} is nested more than {max_depth} levels deep")
+        raise Unjudged("LimitExceeded", f"{what} is nested past {max_depth} levels (bound: document_max_depth)")
     try:
         value = json.loads(
             content.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant

@@ -189,6 +189,7 @@ async def running(
     folder: Path, *policies: Mapping[str, Any] | str, registry: ScriptedRegistry | None = None, **chosen: Any
 ) -> AsyncIterator[Rig]:
     """A rig with these policies in force (or none) and these settings by name."""
+    folder.mkdir(exist_ok=True)
     flags = {
         "registry_allow_loopback": True,
         "worker_processes": 1,

@@ -102,7 +102,14 @@ def test_a_denial_is_bounded_and_names_its_record_last() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [messages.warning, messages.fail_open, messages.exempt, lambda e: messages.softened(e, "why " * 12)]
+    "make",
+    [
+        messages.warning,
+        lambda e: messages.fail_open(e, let_in=True),
+        lambda e: messages.fail_open(e, let_in=False),
+        messages.exempt,
+        lambda e: messages.softened(e, "why " * 12),
+    ],
 )
 def test_a_warning_fits_and_still_says_the_cause(make: Any) -> None:
     text = make(extreme())
@@ -124,7 +131,7 @@ def test_no_name_or_text_from_outside_writes_a_line_of_its_own() -> None:
     assert [line for line in text.split("\n") if line.startswith("record")] == ["record r-1"]
     for line in (
         messages.warning(forged),
-        messages.fail_open(forged),
+        messages.fail_open(forged, let_in=True),
         messages.exempt(forged),
         messages.softened(forged, "why"),
         messages.unmatched(use),
