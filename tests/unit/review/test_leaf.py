@@ -1,0 +1,260 @@
+"""The record of a decision: what a replay needs, nothing secret, one for each outcome of each object."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import rfc8785
+
+from controller import admission, images
+from controller.errors import Unacceptable, Unavailable
+from controller.model.deadline import Deadline
+from controller.model.decision import Decision, ErrorKind, Outcome, Verdict
+from controller.model.evidence import LogEntry, Proof, Rejection, Signer, VerifiedEvidence, VerifiedSignature
+from controller.model.policy import Namespace, TrustRoot
+from controller.model.reference import Digest
+from controller.review import leaf
+from controller.settings import ReviewSettings
+from tests.support.review import NOW, World, assessment, digest, evaluation, evidence, pod, policy, review
+
+LATER = Deadline(math.inf)
+
+
+async def recorded(world: World, obj: Mapping[str, Any], settings: ReviewSettings | None = None) -> dict[str, Any]:
+    """The leaf that validating the object leaves."""
+    request = admission.parse_request(review(obj)["request"])
+    await world.pipeline(settings).validate(request, deadline=LATER)
+    return world.records[-1]
+
+
+def pinned(name: str) -> str:
+    return f"{name}@{digest(name)}"
+
+
+APP = pinned("ghcr.io/acme/app")
+UNSIGNED = pinned("ghcr.io/acme/unsigned")
+
+
+async def test_a_leaf_holds_what_a_replay_needs() -> None:
+    world = World()
+    obj = pod(UNSIGNED, metadata={"labels": {"app": "web"}}, serviceAccountName="builder")
+    found = await recorded(world, obj)
+    compiled = next(iter(world.current().policies))
+    identity = compiled.policy.identity
+    assert found.pop("latencyUs") >= 0
+    assert len(found.pop("salt")) == 32
+    identifier = found.pop("id")
+    assert found.pop("message").endswith(f"record {identifier}")
+    (judgement,) = found.pop("evaluations")
+    assert found == {
+        "schema": "assay.dev/decision/v1alpha1",
+        "decisionKey": f"pod-1:{identifier}",
+        "decidedAt": "2026-11-22T12:00:00.000000Z",
+        "cluster": "local",
+        "verdict": "Deny",
+        "flags": [],
+        "warnings": [],
+        "request": {
+            "uid": "request-1",
+            "operation": "CREATE",
+            "group": "",
+            "version": "v1",
+            "kind": "Pod",
+            "resource": "pods",
+            "subresource": "",
+            "namespace": "shop",
+            "name": "web",
+            "user": {"username": "alice", "uid": "", "groups": ["dev"]},
+        },
+        "object": {
+            "uid": "pod-1",
+            "hash": leaf.hash_of(obj),
+            "kind": "Pod",
+            "namespace": "shop",
+            "name": "web",
+            "serviceAccount": "builder",
+            "labels": {"app": "web"},
+            "namespaceLabels": {"team": "shop"},
+        },
+        "images": [
+            {
+                "kind": "container",
+                "container": "c0",
+                "field": "spec.containers[0].image",
+                "reference": UNSIGNED,
+                "repository": "ghcr.io/acme/unsigned",
+                "digest": str(digest("ghcr.io/acme/unsigned")),
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            }
+        ],
+        "blobs": sorted([identity.hash, str(Digest.of(b"evidence of ghcr.io/acme/unsigned"))]),
+        "verifier": leaf.VERIFIER,
+    }
+    assert judgement["image"] == 0
+    assert judgement["policy"] == {
+        "kind": "ClusterEvidencePolicy",
+        "namespace": "",
+        "name": "signed",
+        "hash": identity.hash,
+    }
+    assert (judgement["outcome"], judgement["errorKind"], judgement["actions"]) == ("Violated", None, ["Deny"])
+    assert judgement["reasons"] == [
+        {
+            "code": "SignatureMissing",
+            "rule": "signatures",
+            "message": "the image has no signature",
+            "expected": "1 signature",
+            "found": ["nothing"],
+            "fix": "sign it",
+        }
+    ]
+    assert judgement["used"] == {"verifier": "test"}
+
+
+async def test_every_blob_that_a_leaf_names_travels_with_it_and_hashes_to_its_name() -> None:
+    world = World()
+    found = await recorded(world, pod(APP, UNSIGNED))
+    assert found["blobs"] == sorted(str(name) for name in world.blobs)
+    assert len(found["blobs"]) == 3
+    assert all(Digest.of(content) == name for name, content in world.blobs.items())
+    assert found["evaluations"][0]["evidenceSet"]
+
+
+@pytest.mark.guarantee(12)
+async def test_a_leaf_holds_no_environment_argument_command_annotation_or_secret() -> None:
+    secret = {
+        "env": [{"name": "TOKEN-hunter2", "value": "hunter2"}],
+        "envFrom": [{"secretRef": {"name": "hunter2"}}],
+        "args": ["--password=hunter2"],
+        "command": ["hunter2"],
+        "lifecycle": {"postStart": {"exec": {"command": ["hunter2"]}}},
+        "workingDir": "/hunter2",
+    }
+    obj = pod(APP, UNSIGNED, metadata={"annotations": {"hunter2": "hunter2"}})
+    for container in obj["spec"]["containers"]:
+        container.update(secret)
+    obj["spec"]["imagePullSecrets"] = [{"name": "hunter2"}]
+    obj["spec"]["volumes"] = [{"name": "v", "secret": {"secretName": "hunter2"}}]
+    world = World()
+    world.namespaces = {"shop": Namespace("shop", {"team": "shop"}, {"token": "hunter2"})}
+    found = await recorded(world, obj)
+    assert "hunter2" not in json.dumps(found)
+    assert not any(b"hunter2" in content for content in world.blobs.values())
+
+
+async def test_a_leaf_with_everything_in_it_is_canonical_json() -> None:
+    proof = Proof(
+        artifact=Digest.of(b"a"),
+        location="referrer",
+        authority="release",
+        signer=Signer(issuer="https://issuer.example", subject="ä", claims=(("sourceRepositoryURI", "x"),)),
+        log_entry=LogEntry("id", 2**40, NOW),
+        signed_at=datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=2))),
+        steps=("one", "two"),
+    )
+    rejection = Rejection(Digest.of(b"b"), "tag", "", "NotVerified", "no", unjudged=True)
+    verified = VerifiedEvidence(digest("app"), signatures=(VerifiedSignature(proof),), rejections=(rejection,))
+    record = leaf.evaluation_record(
+        leaf.Judged(
+            evaluation(Outcome.ERROR),
+            next(iter(World().current().policies)),
+            evidence=evidence(digest("app"), b"x"),
+            assessment=assessment(evidence=verified),
+            trust_roots=(TrustRoot("public-good", b"{}", str(Digest.of(b"{}"))),),
+        )
+    )
+    assert json.loads(rfc8785.dumps(record)) == record
+    (signature,) = record["signatures"]
+    assert signature["signedAt"] == "2025-12-31T22:00:00.000000Z"
+    assert signature["signer"]["claims"] == {"sourceRepositoryURI": "x"}
+    assert record["rejections"] == [
+        {"artifact": str(Digest.of(b"b")), "location": "tag", "authority": "", "code": "NotVerified", "message": "no"}
+    ]
+
+
+@pytest.mark.guarantee(13)
+async def test_the_same_call_has_one_record_and_each_other_outcome_its_own() -> None:
+    async def identifier(world: World, obj: Mapping[str, Any] | None = None, **settings: Any) -> str:
+        found: str = (await recorded(world, obj or pod(APP), ReviewSettings(**settings)))["id"]
+        return found
+
+    first = await identifier(World())
+    assert await identifier(World()) == first
+    assert await identifier(World(now=NOW + timedelta(days=1))) == first
+
+    def away() -> None:
+        raise Unavailable("RegistryUnavailable", "no connection")
+
+    def unreadable() -> None:
+        raise Unacceptable("Malformed", "it is")
+
+    other_uid = pod(APP, metadata={"uid": "pod-2"})
+    other_object = pod(APP, restartPolicy="Never")
+    ignoring = policy(match={"images": ["ghcr.io/acme/**"]}, failurePolicy="Ignore")
+    others = [
+        await identifier(World(), other_uid),
+        await identifier(World(), other_object),
+        await identifier(World(policies=[])),
+        await identifier(World(policies=[]), no_match="Deny"),
+        await identifier(World(policies=[policy("other")])),
+        await identifier(World(policies=[policy(digest="Require")])),
+        await identifier(World(fail={"discover": away})),
+        await identifier(World(fail={"discover": unreadable})),
+        await identifier(World(policies=[ignoring], fail={"discover": away})),
+        await identifier(World(policies=[ignoring], fail={"discover": unreadable})),
+    ]
+    assert len({first, *others}) == len(others) + 1
+
+
+@pytest.mark.guarantee(13)
+def test_an_allow_by_ignore_is_not_hidden_behind_an_earlier_denial() -> None:
+    """Both are an Error of the same policy about the same object; one is let in and the other is not."""
+    request = admission.parse_request(review(pod(APP))["request"])
+    kinds = [evaluation(Outcome.ERROR, error_kind=kind) for kind in ErrorKind]
+    first, second = (leaf.record_id(request, [e], object_hash="h", setup="") for e in kinds)
+    assert first != second
+
+
+def test_the_order_of_evaluations_is_no_part_of_an_id() -> None:
+    request = admission.parse_request(review(pod(APP))["request"])
+    found = [evaluation(name="a"), evaluation(name="b", outcome=Outcome.VIOLATED)]
+    assert leaf.record_id(request, found, object_hash="h", setup="") == leaf.record_id(
+        request, found[::-1], object_hash="h", setup=""
+    )
+
+
+def test_an_object_hash_does_not_depend_on_the_order_of_names() -> None:
+    assert leaf.hash_of({"a": 1, "b": [2]}) == leaf.hash_of({"b": [2], "a": 1})
+    assert leaf.hash_of({"a": 1}) != leaf.hash_of({"a": "1"})
+
+
+def test_times_are_utc_with_microseconds() -> None:
+    assert leaf.timestamp(datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)) == "2026-01-02T03:04:05.000006Z"
+
+
+async def test_two_decisions_have_two_salts() -> None:
+    world = World()
+    salts = {(await recorded(world, pod(APP)))["salt"] for _ in range(2)}
+    assert len(salts) == 2
+
+
+async def test_what_a_leaf_names_of_a_trust_root_is_its_bytes() -> None:
+    root = TrustRoot("public-good", b"root", str(Digest.of(b"root")))
+    world = World()
+    snapshot = world.current()
+    compiled = next(iter(snapshot.policies))
+    judged = leaf.Judged(evaluation(), compiled, trust_roots=(root,))
+    request = admission.parse_request(review(pod("ghcr.io/acme/app:1"))["request"])
+    workload = dataclasses.replace(images.extract(request), changed=(judged.evaluation.image,))
+    context = leaf.Context(request, workload, None, "local", NOW, 1, "salt", record="r-1", object_hash="h")
+    decision = Decision(Verdict.ALLOW, "", (), (), (), (judged.evaluation,))
+    content, blobs = leaf.build(decision, [judged], context)
+    assert blobs[Digest.of(b"root")] == b"root"
+    assert content["object"]["namespaceLabels"] is None
+    assert content["id"] == "r-1"
