@@ -78,13 +78,15 @@ def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Read
         readiness.check()
         return admission.decision_response(request.uid, await pipeline.validate(request, deadline=deadline))
 
-    @app.post("/mutate")
     async def mutate_endpoint(request: Request) -> Response:
         return await answer(request, "mutate", mutate)
 
-    @app.post("/validate")
     async def validate_endpoint(request: Request) -> Response:
         return await answer(request, "validate", validate)
+
+    # Plain routes: they take the request as it is, and have no parameters for FastAPI to look for each time.
+    app.add_route("/mutate", mutate_endpoint, methods=["POST"])
+    app.add_route("/validate", validate_endpoint, methods=["POST"])
 
     @app.get("/livez")
     async def livez() -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,11 +62,14 @@ class Server:
         return port
 
     async def start(self) -> None:
-        """Listen. Returns when connections are accepted."""
+        """Listen. Returns when connections are accepted.
+
+        Raises `ConfigurationError` (`CertificateUnreadable`, `ServerNotStarted`).
+        """
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         while not self._server.started:
             if self._task.done():
-                self._task.result()
+                self._translate(self._task.exception())
                 raise ConfigurationError("ServerNotStarted", "the server stopped while it was being started")
             await asyncio.sleep(0.01)
 
@@ -75,16 +79,31 @@ class Server:
             await asyncio.shield(self._task)
 
     def renew(self) -> None:
-        """Use the certificate files as they are now, for connections made from now on."""
+        """Use the certificate files as they are now, for connections made from now on.
+
+        Raises `ConfigurationError` (`CertificateUnreadable`); the certificate in use stays in use then.
+        """
         context = self._server.config.ssl
         if context is not None and self._certificate is not None:
-            context.load_cert_chain(self._certificate, self._key)
+            try:
+                ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self._certificate, self._key)
+                context.load_cert_chain(self._certificate, self._key)
+            except OSError as exc:
+                self._translate(exc)
 
     async def stop(self) -> None:
         """Take no more connections, let reviews under way end, and return."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task
+
+    def _translate(self, error: BaseException | None) -> None:
+        if isinstance(error, OSError):
+            files = f"{self._certificate} and {self._key}"
+            message = f"{files} are no certificate and its key: {error.strerror or type(error).__name__}"
+            raise ConfigurationError("CertificateUnreadable", message) from error
+        if error is not None:
+            raise error
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -93,7 +112,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as exc:
+    except (OSError, OverflowError) as exc:
         listener.close()
-        raise ConfigurationError("AddressUnavailable", f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+        why = getattr(exc, "strerror", None) or str(exc)
+        raise ConfigurationError("AddressUnavailable", f"cannot listen on {host}:{port}: {why}") from exc
     return listener

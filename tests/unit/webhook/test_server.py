@@ -1,0 +1,200 @@
+"""The HTTPS server: real sockets, real TLS, renewed in place, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller import certificates
+from controller.errors import ConfigurationError
+from controller.settings import WebhookSettings
+from controller.webhook.app import create_app
+from controller.webhook.server import Server
+from tests.support.review import World, digest, pod, review
+
+NAMES = ("localhost", "127.0.0.1")
+APP = f"ghcr.io/acme/app@{digest('ghcr.io/acme/app')}"
+API_SERVER_KEEPS_IDLE = 90  # seconds; IdleConnTimeout of k8s.io/apimachinery's default transport
+
+
+def make(folder: Path) -> tuple[Path, Path, bytes]:
+    """Certificate, key and CA."""
+    made = certificates.in_directory(folder, names=NAMES)
+    return folder / certificates.SERVING_CERTIFICATE, folder / certificates.SERVING_KEY, made.ca_bundle()
+
+
+@asynccontextmanager
+async def serving(folder: Path, world: World) -> AsyncIterator[tuple[Server, bytes]]:
+    certificate, key, bundle = make(folder)
+    pipeline = world.pipeline()
+    app = create_app(WebhookSettings(webhook_max_body_bytes=100_000), pipeline=pipeline, readiness=world)
+    server = Server(app, host="127.0.0.1", port=0, certificate=certificate, key=key)
+    await server.start()
+    try:
+        yield server, bundle
+    finally:
+        await server.stop()
+        await pipeline.close()
+
+
+def trusting(bundle: bytes) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=bundle.decode())
+
+
+async def exchange(server: Server, bundle: bytes, request: bytes) -> tuple[int, bytes]:
+    """Send bytes, read one answer."""
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", server.port, ssl=trusting(bundle), server_hostname="localhost"
+    )
+    try:
+        writer.write(request)
+        await writer.drain()
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+        return int(head.split()[1]), await reader.readexactly(length)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def posted(body: bytes, *headers: str) -> bytes:
+    lines = ["POST /validate?timeout=10s HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
+    if not any(header.lower().startswith("transfer-encoding") for header in headers):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def test_a_review_through_tls_is_answered(tmp_path: Path) -> None:
+    world = World()
+    async with serving(tmp_path, world) as (server, bundle):
+        status, body = await exchange(server, bundle, posted(json.dumps(review(pod(APP))).encode()))
+    assert (status, json.loads(body)["response"]["allowed"]) == (200, True)
+    assert len(world.records) == 1
+
+
+async def test_a_chunked_body_is_read_and_bounded(tmp_path: Path) -> None:
+    def chunked(body: bytes) -> bytes:
+        return posted(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n", "Transfer-Encoding: chunked")
+
+    async with serving(tmp_path, World()) as (server, bundle):
+        status, body = await exchange(server, bundle, chunked(json.dumps(review(pod(APP))).encode()))
+        assert json.loads(body)["response"]["allowed"] is True
+        status, body = await exchange(server, bundle, chunked(b" " * 200_000))
+    assert (status, body.split(b":")[0]) == (413, b"BodyTooLarge")
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"GARBAGE\r\n\r\n", b"\x16\x03\x01\x00\x00\r\n\r\n", b"POST /validate HTTP/9.9\r\n\r\n"]
+)
+async def test_what_is_no_http_is_400(rubbish: bytes, tmp_path: Path) -> None:
+    async with serving(tmp_path, World()) as (server, bundle):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.port, ssl=trusting(bundle), server_hostname="localhost"
+        )
+        writer.write(rubbish)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert b'"allowed": true' not in answer
+
+
+async def test_plain_http_gets_no_answer(tmp_path: Path) -> None:
+    async with serving(tmp_path, World()) as (server, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(posted(json.dumps(review(pod(APP))).encode()))
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_certificate_renewed_in_place_serves_the_connections_that_follow(tmp_path: Path) -> None:
+    folder, other = tmp_path / "a", tmp_path / "b"
+    async with serving(folder, World()) as (server, before):
+        _, _, after = make(other)
+        for file in other.iterdir():
+            shutil.copy(file, folder / file.name)
+        body = posted(json.dumps(review(pod(APP))).encode())
+        assert (await exchange(server, before, body))[0] == 200
+        server.renew()
+        assert (await exchange(server, after, body))[0] == 200
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await exchange(server, before, body)
+
+
+async def test_a_renewal_that_cannot_be_read_leaves_the_certificate_in_use(tmp_path: Path) -> None:
+    async with serving(tmp_path, World()) as (server, bundle):
+        (tmp_path / certificates.SERVING_KEY).write_bytes(b"not a key")
+        with pytest.raises(ConfigurationError, match="CertificateUnreadable"):
+            server.renew()
+        assert (await exchange(server, bundle, posted(json.dumps(review(pod(APP))).encode())))[0] == 200
+
+
+@pytest.mark.guarantee(13)
+async def test_stopping_lets_a_review_under_way_be_answered_and_takes_no_more(tmp_path: Path) -> None:
+    world, gate, reached = World(), asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        reached.set()
+        await gate.wait()
+
+    world.fail["record"] = slow
+    async with serving(tmp_path, world) as (server, bundle):
+        body = posted(json.dumps(review(pod(APP))).encode(), "Connection: close")
+        asked = asyncio.create_task(exchange(server, bundle, body))
+        await reached.wait()
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0)
+        gate.set()
+        status, answer = await asked
+        await stopping
+        assert (status, json.loads(answer)["response"]["allowed"]) == (200, True)
+        with pytest.raises(ConnectionRefusedError):
+            await exchange(server, bundle, body)
+
+
+def server_with(certificate: Path, key: Path, *, host: str = "127.0.0.1", port: int = 0) -> Server:
+    world = World()
+    app = create_app(WebhookSettings(), pipeline=world.pipeline(), readiness=world)
+    return Server(app, host=host, port=port, certificate=certificate, key=key)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a certificate"])
+async def test_a_certificate_that_cannot_be_read_stops_the_start(content: bytes | None, tmp_path: Path) -> None:
+    certificate, key, _ = make(tmp_path)
+    if content is None:
+        certificate.unlink()
+    else:
+        certificate.write_bytes(content)
+    server = server_with(certificate, key)
+    with pytest.raises(ConfigurationError, match="CertificateUnreadable"):
+        await server.start()
+    server._listener.close()
+
+
+async def test_an_address_that_cannot_be_listened_on_is_an_error_that_names_it(tmp_path: Path) -> None:
+    certificate, key, _ = make(tmp_path)
+    async with serving(tmp_path, World()) as (server, _):
+        cases: list[dict[str, Any]] = [
+            {"port": server.port},
+            {"port": 70_000},
+            {"host": "192.0.2.1"},
+            {"host": "no such host"},
+        ]
+        for case in cases:
+            with pytest.raises(ConfigurationError, match="AddressUnavailable"):
+                server_with(certificate, key, **case)
+
+
+async def test_connections_are_kept_longer_than_the_api_server_keeps_them(tmp_path: Path) -> None:
+    """Else a review is now and then sent into a connection that the server is just closing, and its pod is refused."""
+    async with serving(tmp_path, World()) as (server, _):
+        assert server._server.config.timeout_keep_alive > API_SERVER_KEEPS_IDLE
