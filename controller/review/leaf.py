@@ -28,6 +28,7 @@ from controller.policy.compiled import CompiledPolicy
 from controller.review.ports import Assessment
 
 SCHEMA = "assay.dev/decision/v1alpha1"
+_SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 VERIFIER = {"assay": __version__, "sigstore": version("sigstore"), "cel-python": version("cel-python")}
 
 
@@ -45,7 +46,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The circumstances of a decision. `record` is its `record_id`."""
+    """The circumstances of a decision. `record` is its `record_id`, `object_hash` the hash of the request's object."""
 
     request: AdmissionRequest
     workload: Workload
@@ -55,9 +56,10 @@ class Context:
     latency_us: int
     salt: str
     record: str
+    object_hash: str
 
 
-def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, setup: str) -> str:
+def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, object_hash: str, setup: str) -> str:
     """The id of the record: one for an object (its uid and hash) and what was found about it.
 
     The same call asked twice has one record; a call that is asked again and judged otherwise has its own, so that an
@@ -69,13 +71,13 @@ def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, s
     found = sorted(
         f"{e.image.path} {e.digest} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind}" for e in evaluations
     )
-    name = "\n".join([uid or request.uid, object_hash(request.object), str(request.operation), setup, *found])
+    name = "\n".join([uid or request.uid, object_hash, str(request.operation), setup, *found])
     return str(uuid.UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=5))
 
 
-def object_hash(obj: Mapping[str, Any]) -> str:
+def hash_of(obj: Mapping[str, Any]) -> str:
     """SHA-256 of the object's JSON with sorted keys, as the API server sent it (hex)."""
-    return hashlib.sha256(json.dumps(obj, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_SORTED.encode(obj).encode()).hexdigest()
 
 
 def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tuple[dict[str, Any], dict[Digest, bytes]]:
@@ -114,7 +116,7 @@ def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tup
         },
         "object": {
             "uid": workload.uid,
-            "hash": object_hash(request.object),
+            "hash": context.object_hash,
             "kind": workload.kind,
             "namespace": workload.namespace,
             "name": workload.name,

@@ -16,9 +16,10 @@ same way through the same steps, each of which is a module of its own or a port:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from controller.model.decision import Decision, NoMatch, Verdict
 from controller.model.policy import DigestMode
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest, Workload
+from controller.policy.compiled import CompiledPolicy
 from controller.review import leaf
 from controller.review.caches import Evidences, Resolutions, Verdicts
 from controller.review.decide import Subject, decide, unmatched_images
@@ -44,12 +46,13 @@ UNEVALUATED = Decision(Verdict.ALLOW, message="", warnings=(), audit=(), flags=(
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A decision, what led to it, and the id under which it is recorded."""
+    """A decision, what led to it, the id under which it is recorded, and the hash of the object."""
 
     decision: Decision
     judged: tuple[Judged, ...]
     scope: Scope
     record: str
+    object_hash: str
 
 
 class Pipeline:
@@ -115,10 +118,11 @@ class Pipeline:
         # decide
         evaluations = tuple(one.evaluation for one in judged)
         why = softened(request, workload, self._templates)
-        record = leaf.record_id(request, evaluations, setup=f"{self._no_match} {why}")
+        object_hash = leaf.hash_of(request.object)
+        record = leaf.record_id(request, evaluations, object_hash=object_hash, setup=f"{self._no_match} {why}")
         subject = Subject(f"{workload.kind} {workload.namespace}/{workload.name}", record=record, softened=why)
         decision = decide(evaluations, images=workload.changed, no_match=self._no_match, subject=subject)
-        return Reviewed(decision, judged, around, record)
+        return Reviewed(decision, judged, around, record, object_hash)
 
     async def close(self) -> None:
         """End what is under way in the background."""
@@ -159,7 +163,7 @@ class Pipeline:
             return ()  # `validate` meets the same error and says it
         pinned = Reference.parse(reference.pinned(resolved.digest))
         self._resolutions.put(replace(resolved, reference=pinned), access=reviewed.access)
-        self._warm(replace(covered, reference=pinned), reviewed)
+        self._warm(pinned, covered.policies, reviewed)
         if reference.digest is not None:
             return ()
         path = covered.image.path
@@ -168,7 +172,7 @@ class Pipeline:
             {"op": "replace", "path": path, "value": pinned.text},
         )
 
-    def _warm(self, covered: Covered, reviewed: Scope) -> None:
+    def _warm(self, pinned: Reference, policies: Sequence[CompiledPolicy], reviewed: Scope) -> None:
         """Start what `validate` will need. Only a gain: the pinned digest carries the correctness."""
         if len(self._warming) >= self._settings.review_flights:
             return
@@ -176,8 +180,9 @@ class Pipeline:
         async def work() -> None:
             deadline = Deadline.after(self._settings.review_work_timeout)
             now = self._clock()
-            for compiled in covered.policies:
-                await self._judge.judge(covered, compiled, scope=reviewed, now=now, deadline=deadline)
+            for compiled in policies:
+                with contextlib.suppress(AssayError):  # `validate` meets the same error and says it
+                    await self._judge.prepare(pinned, compiled, scope=reviewed, now=now, deadline=deadline)
 
         task = asyncio.create_task(work())
         self._warming.add(task)
@@ -193,6 +198,7 @@ class Pipeline:
             latency_us=(time.perf_counter_ns() - began) // 1000,
             salt=secrets.token_hex(16),
             record=reviewed.record,
+            object_hash=reviewed.object_hash,
         )
         content, blobs = leaf.build(reviewed.decision, reviewed.judged, context)
         try:
