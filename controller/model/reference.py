@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from controller.errors import InputError
 
@@ -20,6 +21,7 @@ _DEFAULT_PORT = "443"
 MAX_PORT = 65_535
 MAX_REPOSITORY_LENGTH = 255  # bounds the name (host and path) as distribution does
 MAX_REFERENCE_LENGTH = 1024  # bounds what is parsed at all
+MAX_REMEMBERED = 8192  # bounds the references that are parsed once only: each pod's is asked for several times
 
 _PATH_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*")
@@ -78,24 +80,7 @@ class Reference:
 
         Raises `InputError` (`ReferenceMalformed`, `DigestMalformed`, `ReferenceIsImageId`).
         """
-        if len(text) > MAX_REFERENCE_LENGTH:
-            raise _malformed(f"an image reference of {len(text)} characters is too long")
-        if _IMAGE_ID.fullmatch(text):
-            message = f"{_shown(text)} is the id of an image that a node may hold, not the name of one in a registry"
-            raise InputError("ReferenceIsImageId", message)
-        rest, at, digest_text = text.partition("@")
-        digest = Digest.parse(digest_text) if at else None
-        head, slash, last = rest.rpartition("/")
-        last, colon, tag_text = last.partition(":")
-        if colon and not _TAG.fullmatch(tag_text):
-            raise _malformed(f"{_shown(text)} has no valid tag after the colon")
-        registry, repository = _split(head + slash + last, text)
-        if not _PATH.fullmatch(repository):
-            raise _malformed(f"{_shown(text)} is no image reference")
-        if len(registry) + 1 + len(repository) > MAX_REPOSITORY_LENGTH:
-            raise _malformed(f"{_shown(text)} has a name of more than {MAX_REPOSITORY_LENGTH} characters")
-        tag = tag_text if colon else (None if digest else "latest")
-        return cls(text=text, registry=registry, repository=repository, tag=tag, digest=digest)
+        return _parse(text)
 
     @property
     def name(self) -> str:
@@ -110,6 +95,28 @@ class Reference:
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.name}{tag}" + (f"@{self.digest}" if self.digest else "")
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _parse(text: str) -> Reference:
+    if len(text) > MAX_REFERENCE_LENGTH:
+        raise _malformed(f"an image reference of {len(text)} characters is too long")
+    if _IMAGE_ID.fullmatch(text):
+        message = f"{_shown(text)} is the id of an image that a node may hold, not the name of one in a registry"
+        raise InputError("ReferenceIsImageId", message)
+    rest, at, digest_text = text.partition("@")
+    digest = Digest.parse(digest_text) if at else None
+    head, slash, last = rest.rpartition("/")
+    last, colon, tag_text = last.partition(":")
+    if colon and not _TAG.fullmatch(tag_text):
+        raise _malformed(f"{_shown(text)} has no valid tag after the colon")
+    registry, repository = _split(head + slash + last, text)
+    if not _PATH.fullmatch(repository):
+        raise _malformed(f"{_shown(text)} is no image reference")
+    if len(registry) + 1 + len(repository) > MAX_REPOSITORY_LENGTH:
+        raise _malformed(f"{_shown(text)} has a name of more than {MAX_REPOSITORY_LENGTH} characters")
+    tag = tag_text if colon else (None if digest else "latest")
+    return Reference(text=text, registry=registry, repository=repository, tag=tag, digest=digest)
 
 
 def normal_host(written: str) -> str:

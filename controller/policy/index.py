@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from types import MappingProxyType
 
 from controller.model.policy import PolicyIdentity
 from controller.model.reference import Reference
 from controller.policy.compiled import CompiledPolicy
 
+MAX_REMEMBERED = 8192  # bounds the names of images (with a namespace) whose policies are remembered
+
 
 class PolicyIndex:
     """All compiled policies, by namespace and by the literal prefix of their image patterns. Immutable."""
 
-    __slots__ = ("_by_name", "_by_prefix")
+    __slots__ = ("_by_name", "_by_prefix", "_found")
 
     def __init__(self, policies: Iterable[CompiledPolicy] = ()) -> None:
         ordered = sorted(policies, key=lambda compiled: compiled.name)
@@ -23,19 +26,23 @@ class PolicyIndex:
             for prefix in compiled.images.prefixes:
                 by_prefix.setdefault((compiled.policy.identity.namespace, prefix), []).append(compiled)
         self._by_prefix = MappingProxyType({key: tuple(found) for key, found in by_prefix.items()})
+        self._found = lru_cache(maxsize=MAX_REMEMBERED)(self._find)
 
     def candidates(self, reference: Reference, namespace: str) -> tuple[CompiledPolicy, ...]:
         """The policies whose image patterns match, for an object in this namespace, sorted by kind, namespace, name.
 
         Cluster-wide policies and those of the object's own namespace; selectors and conditions are not looked at.
         """
+        return self._found(reference.name, namespace)
+
+    def _find(self, name: str, namespace: str) -> tuple[CompiledPolicy, ...]:
         found: dict[tuple[str, str, str], CompiledPolicy] = {}
-        components = reference.name.split("/")
+        components = name.split("/")
         for end in range(len(components) + 1):
             prefix = "/".join(components[:end])
             for scope in {"", namespace}:
                 for compiled in self._by_prefix.get((scope, prefix), ()):
-                    if compiled.name not in found and compiled.images.matches(reference):
+                    if compiled.name not in found and compiled.images.matches_name(name):
                         found[compiled.name] = compiled
         return tuple(found[name] for name in sorted(found))
 

@@ -86,7 +86,10 @@ class ImageMatcher:
 
     def matches(self, reference: Reference) -> bool:
         """Whether the policy is about this image."""
-        name = reference.name
+        return self.matches_name(reference.name)
+
+    def matches_name(self, name: str) -> bool:
+        """Whether the policy is about images of this `registry/repository`."""
         if any(pattern.fullmatch(name) for pattern in self._excluding):
             return False
         return not self._including or any(pattern.fullmatch(name) for pattern in self._including)
