@@ -46,7 +46,7 @@ class Memory(Generic[K, V]):
     """A cache bounded by entries and by bytes, least recently used out first, with times of the monotonic clock."""
 
     def __init__(self, *, name: str, entries: int, size: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name = name
+        self._looked = {found: telemetry.CACHE.labels(name, found) for found in ("hit", "stale", "miss")}
         self._entries = entries
         self._size = size
         self._clock = clock
@@ -61,11 +61,11 @@ class Memory(Generic[K, V]):
         entry = self._held.get(key)
         now = self._clock()
         if entry is None or now >= entry.usable_until:
-            telemetry.CACHE.labels(self._name, "miss").inc()
+            self._looked["miss"].inc()
             return None
         self._held.move_to_end(key)
         fresh = now < entry.fresh_until
-        telemetry.CACHE.labels(self._name, "hit" if fresh else "stale").inc()
+        self._looked["hit" if fresh else "stale"].inc()
         return entry.value, fresh
 
     def put(self, key: K, value: V | AssayError, *, fresh: float, usable: float, weight: int = 0) -> None:
