@@ -7,6 +7,7 @@ the webhook's own application, as an API server sends them.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import uuid
@@ -189,7 +190,7 @@ async def running(
     folder: Path, *policies: Mapping[str, Any] | str, registry: ScriptedRegistry | None = None, **chosen: Any
 ) -> AsyncIterator[Rig]:
     """A rig with these policies in force (or none) and these settings by name."""
-    folder.mkdir(exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, exist_ok=True)
     flags = {
         "registry_allow_loopback": True,
         "worker_processes": 1,
