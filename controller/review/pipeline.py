@@ -89,6 +89,7 @@ class Pipeline:
         workload = images.extract(request)
         if not workload.is_pod or untouched(request, workload):
             return ()
+        deadline = deadline.earlier(self._settings.answer_reserve)  # what is not resolved by then is left as it is
         reviewed = await self._scope(request, workload, deadline)
         pinned = await asyncio.gather(*(self._pin(covered, reviewed, deadline) for covered in reviewed.covered))
         return tuple(operation for operations in pinned for operation in operations)
