@@ -9,6 +9,8 @@ from typing import Any
 from controller.errors import LimitExceeded, Unacceptable
 from controller.settings import DocumentSettings
 
+_LEAVES = frozenset({str, int, float, bool, type(None)})  # most of a document; asking an ABC of each is slow
+
 
 def unwrap(predicate: Any, limits: DocumentSettings) -> Mapping[str, Any]:
     """The document itself, a JSON object no deeper than the limit.
@@ -56,7 +58,7 @@ def _check_depth(document: Any, limit: int) -> None:
             child
             for value in level
             for child in (value.values() if isinstance(value, Mapping) else value)
-            if isinstance(child, Mapping | list)
+            if type(child) not in _LEAVES and isinstance(child, Mapping | list)
         ]
         if not level:
             return
