@@ -14,8 +14,11 @@ from controller.model.decision import Decision, ErrorKind, Evaluation, NoMatch, 
 from controller.model.image import ImageUse
 from controller.model.policy import Action, FailurePolicy
 from controller.review import messages
+from controller.review.flights import DEADLINE_EXCEEDED, WORK_TIMEOUT
 
 CLUSTER_KIND = "ClusterEvidencePolicy"
+OWN_DOING = frozenset({DEADLINE_EXCEEDED, WORK_TIMEOUT, "ShuttingDown", "WorkersStopped"})
+"""Reasons that speak of Assay's own time and end, and not of a registry that is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +95,16 @@ def _acts(evaluation: Evaluation) -> bool:
 
 
 def _fails_open(evaluation: Evaluation) -> bool:
-    """`failurePolicy: Ignore` covers an Error that is Unavailable, and nothing else (guarantee 6)."""
+    """`failurePolicy: Ignore` covers an Error that is Unavailable, and nothing else (guarantee 6).
+
+    Not even that where it is Assay that ended or whose time ran out: how much there is to fetch and to verify is in the hands of
+    whoever put it beside the image, or a hundred images beside this one.
+    """
     return (
         evaluation.outcome is Outcome.ERROR
         and evaluation.error_kind is ErrorKind.UNAVAILABLE
         and evaluation.failure_policy is FailurePolicy.IGNORE
+        and not any(reason.code in OWN_DOING for reason in evaluation.reasons)
     )
 
 

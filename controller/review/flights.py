@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 from controller.errors import AssayError, DeadlineExceeded, LimitExceeded, Unavailable
 from controller.model.deadline import Deadline
 
+DEADLINE_EXCEEDED, WORK_TIMEOUT = "DeadlineExceeded", "WorkTimeout"
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -78,7 +80,7 @@ class Flights(Generic[K, V]):
             async with asyncio.timeout(self._bound):
                 return await work(Deadline.after(self._bound))
         except TimeoutError as exc:
-            raise Unavailable("WorkTimeout", f"work did not end within its bound of {self._bound:g} s") from exc
+            raise Unavailable(WORK_TIMEOUT, f"work did not end within its bound of {self._bound:g} s") from exc
 
     def _landed(self, key: K, task: asyncio.Task[V]) -> None:
         del self._flying[key]

@@ -20,6 +20,7 @@ from controller.model.reference import Reference
 from controller.policy.compiled import CompiledPolicy
 from controller.policy.evaluation import evaluate_request_rules
 from controller.review.caches import Evidences, Resolutions, Verdicts
+from controller.review.flights import WORK_TIMEOUT
 from controller.review.leaf import Judged
 from controller.review.ports import Assessment
 from controller.review.scope import Covered, Scope
@@ -29,6 +30,7 @@ _NEXT = {
     "AccessDenied": "check the imagePullSecrets of the pod and of its service account",
     "RegistryUnavailable": "try again when the registry answers; nothing is wrong with the image itself",
     "DeadlineExceeded": "try again: the work goes on and what is fetched by then is remembered",
+    WORK_TIMEOUT: "try again; if that does not help, there is more evidence beside the image than can be judged in time",
 }
 
 
@@ -78,8 +80,8 @@ class Judge:
                 assessment, compiled, covered=covered, scope=scope, now=now, image=resolved
             )
         except AssayError as exc:
-            kind = ErrorKind.UNAVAILABLE if isinstance(exc, Unavailable) else ErrorKind.UNACCEPTABLE
-            evaluation = _error(covered, compiled, (_reason(exc, "evidence" if resolved else "image"),), kind, resolved)
+            reasons = (_reason(exc, "evidence" if resolved else "image"),)
+            evaluation = _error(covered, compiled, reasons, _kind(exc), resolved)
             return Judged(evaluation, compiled, resolved, evidence, assessment, roots)
         evaluation = _evaluation(covered, compiled, outcome=outcome, reasons=reasons, kind=kind, resolved=resolved)
         return Judged(evaluation, compiled, resolved, evidence, assessment, roots)
@@ -127,8 +129,7 @@ class Judge:
 
 def undecided(covered: Covered, compiled: CompiledPolicy, error: AssayError) -> Judged:
     """The Error of a policy of which it could not be told whether it is about the image."""
-    kind = ErrorKind.UNAVAILABLE if isinstance(error, Unavailable) else ErrorKind.UNACCEPTABLE
-    return Judged(_error(covered, compiled, (_reason(error, "match"),), kind), compiled)
+    return Judged(_error(covered, compiled, (_reason(error, "match"),), _kind(error)), compiled)
 
 
 def trust_roots(compiled: CompiledPolicy, scope: Scope) -> tuple[TrustRoot, ...]:
@@ -165,6 +166,10 @@ async def _with_request_rules(
         now=now,
     )
     return findings.outcome, findings.error_kind, findings.reasons
+
+
+def _kind(error: AssayError) -> ErrorKind:
+    return ErrorKind.UNAVAILABLE if isinstance(error, Unavailable) else ErrorKind.UNACCEPTABLE
 
 
 def _reason(error: AssayError, rule: str) -> Reason:
