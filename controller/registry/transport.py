@@ -17,7 +17,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from controller import __version__
-from controller.errors import LimitExceeded, Unacceptable, Unavailable
+from controller.errors import DeadlineExceeded, LimitExceeded, Unacceptable, Unavailable
 from controller.model.deadline import Deadline
 from controller.registry.addresses import AddressRefused, AddressRules, GuardedResolver, forbidden, refused
 from controller.registry.endpoints import Endpoints, host_of, same_origin
@@ -144,9 +144,14 @@ class Transport:
                     if not same_origin(url, request.url):
                         authorization = None
         except TimeoutError as exc:
-            if seconds >= whole:
-                self._health.failed(host_of(url))
-            raise translated(exc, host=host_of(request.url), what=request.what) from exc
+            asked = host_of(request.url)
+            if seconds < whole:  # the caller's time, which he may have spent elsewhere: the host was not silent
+                raise DeadlineExceeded(
+                    "DeadlineExceeded", f"the deadline came while asking {asked} for {request.what}"
+                ) from exc
+            if same_origin(url, request.url):  # else the time was spent on the way there, by the host that redirected
+                self._health.failed(asked)
+            raise translated(exc, host=asked, what=request.what) from exc
         raise LimitExceeded("registry_max_redirects", f"{host_of(request.url)} redirected {request.what} too often")
 
     async def _exchange(self, request: Request, url: URL, authorization: str | None) -> Answer:
