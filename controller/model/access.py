@@ -6,13 +6,14 @@ import base64
 import binascii
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from controller.errors import InputError
 from controller.model.reference import Reference, normal_host
+
+MAX_CREDENTIALS = 256  # bounds those of one pull secret; each is compared with each image, for every pod that names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,14 @@ ANONYMOUS = RegistryAccess()
 def parse_docker_config(content: bytes) -> tuple[Credential, ...]:
     """The credentials of a `.dockerconfigjson` secret or a `config.json`, without helpers.
 
-    Raises `InputError` (`PullSecretMalformed`); the message never quotes the content.
+    Raises `InputError` (`PullSecretMalformed`, `PullSecretTooLarge`); the message never quotes the content.
     """
     try:
         auths = json.loads(content)["auths"]
+        if len(auths) > MAX_CREDENTIALS:
+            raise InputError(
+                "PullSecretTooLarge", f"a pull secret has {len(auths)} registries (bound: MAX_CREDENTIALS)"
+            )
         return tuple(credential for host, entry in auths.items() if (credential := _entry(host, entry)) is not None)
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error, RecursionError) as exc:
         raise InputError("PullSecretMalformed", "a pull secret is not a docker config with an `auths` object") from exc
@@ -93,7 +98,26 @@ def _globs(pattern: str, host: str) -> bool:
     return (
         pattern_port == port
         and len(labels) == len(parts)
-        and all(
-            re.fullmatch(re.escape(label).replace(r"\*", ".*"), part) for label, part in zip(labels, parts, strict=True)
-        )
+        and all(_globs_label(label, part) for label, part in zip(labels, parts, strict=True))
     )
+
+
+def _globs_label(pattern: str, label: str) -> bool:
+    """Whether `*` for any characters makes the pattern the label.
+
+    Without a regular expression: anybody may write a pull secret, and `*a*a*a…` would keep one busy for ever. What is
+    found first serves best, since the next piece has the more left to be found in.
+    """
+    first, *pieces = pattern.split("*")
+    if not pieces:
+        return pattern == label
+    last = pieces.pop()
+    if len(first) + len(last) > len(label) or not (label.startswith(first) and label.endswith(last)):
+        return False
+    position, end = len(first), len(label) - len(last)
+    for piece in pieces:
+        found = label.find(piece, position, end)
+        if found < 0:
+            return False
+        position = found + len(piece)
+    return True
