@@ -97,8 +97,8 @@ def _acts(evaluation: Evaluation) -> bool:
 def _fails_open(evaluation: Evaluation) -> bool:
     """`failurePolicy: Ignore` covers an Error that is Unavailable, and nothing else (guarantee 6).
 
-    Not even that where it is Assay that ended or whose time ran out: how much there is to fetch and to verify is in the hands of
-    whoever put it beside the image, or a hundred images beside this one.
+    Not even that where it is Assay that ended or whose time ran out: how much there is to fetch and to verify is in the
+    hands of whoever put it beside the image, or a hundred images beside this one.
     """
     return (
         evaluation.outcome is Outcome.ERROR

@@ -30,7 +30,7 @@ _NEXT = {
     "AccessDenied": "check the imagePullSecrets of the pod and of its service account",
     "RegistryUnavailable": "try again when the registry answers; nothing is wrong with the image itself",
     "DeadlineExceeded": "try again: the work goes on and what is fetched by then is remembered",
-    WORK_TIMEOUT: "try again; if that does not help, there is more evidence beside the image than can be judged in time",
+    WORK_TIMEOUT: "try again; if that does not help, there is more beside the image than can be judged in time",
 }
 
 

@@ -28,6 +28,7 @@ from controller.policy.compiled import CompiledPolicy
 from controller.review.ports import Assessment
 
 SCHEMA = "assay.dev/decision/v1alpha1"
+MAX_UNPROVEN_BYTES = 1024 * 1024  # bounds what one decision keeps of bytes that proved nothing: anybody may attach them
 _SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 VERIFIER = {"assay": __version__, "sigstore": version("sigstore"), "cel-python": version("cel-python")}
 
@@ -60,18 +61,21 @@ class Context:
 
 
 def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, object_hash: str, setup: str) -> str:
-    """The id of the record: one for an object (its uid and hash) and what was found about it.
+    """The id of the record: one for an object (its uid and hash), who asked for it, and what was found about it.
 
     The same call asked twice has one record; a call that is asked again and judged otherwise has its own, so that an
-    allow is never hidden behind an earlier denial. `setup` says what else the verdict hangs on (noMatch, templates). An
+    allow is never hidden behind an earlier denial, and so has one that another asked: nobody can have a record made
+    beforehand that says somebody else did it. `setup` says what else the verdict hangs on (noMatch, templates). An
     object without a uid is told apart by the request's.
     """
     metadata = request.object.get("metadata")
     uid = metadata.get("uid") if isinstance(metadata, dict) else None
     found = sorted(
-        f"{e.image.path} {e.digest} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind}" for e in evaluations
+        f"{e.image.path} {e.digest} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind} {_codes(e)}"
+        for e in evaluations
     )
-    name = "\n".join([uid or request.uid, object_hash, str(request.operation), setup, *found])
+    asked = _SORTED.encode({k: v for k, v in _request(request, request.name).items() if k != "uid"})
+    name = "\n".join([uid or request.uid, object_hash, asked, setup, *found])
     return str(uuid.UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=5))
 
 
@@ -98,22 +102,7 @@ def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tup
         "message": decision.message,
         "warnings": list(decision.warnings),
         "latencyUs": context.latency_us,
-        "request": {
-            "uid": request.uid,
-            "operation": str(request.operation),
-            "group": request.group,
-            "version": request.version,
-            "kind": request.kind,
-            "resource": request.resource,
-            "subresource": request.subresource,
-            "namespace": request.namespace,
-            "name": workload.name,
-            "user": {
-                "username": request.user.username,
-                "uid": request.user.uid,
-                "groups": list(request.user.groups),
-            },
-        },
+        "request": _request(request, workload.name),
         "object": {
             "uid": workload.uid,
             "hash": context.object_hash,
@@ -137,6 +126,29 @@ def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tup
 def timestamp(instant: datetime) -> str:
     """RFC 3339 in UTC with microseconds."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _request(request: AdmissionRequest, name: str) -> dict[str, Any]:
+    return {
+        "uid": request.uid,
+        "operation": str(request.operation),
+        "group": request.group,
+        "version": request.version,
+        "kind": request.kind,
+        "resource": request.resource,
+        "subresource": request.subresource,
+        "namespace": request.namespace,
+        "name": name,
+        "user": {
+            "username": request.user.username,
+            "uid": request.user.uid,
+            "groups": list(request.user.groups),
+        },
+    }
+
+
+def _codes(evaluation: Evaluation) -> str:
+    return " ".join(sorted(reason.code for reason in evaluation.reasons))
 
 
 def _order(judged: Judged) -> tuple[str, ...]:
@@ -234,14 +246,32 @@ def _rejection(rejection: Rejection) -> dict[str, Any]:
 
 
 def _blobs(judged: Sequence[Judged]) -> dict[Digest, bytes]:
+    """The bytes that are kept: all that proved something, what the verdict was made by, and of the rest a bounded part.
+
+    What is left out is named by its hash in `used.artifacts`. Without a bound, pods that are denied would fill the disk
+    with whatever their authors attach to their images, and nobody's decision could be recorded any more.
+    """
+    proven = {proof.artifact for one in judged for proof in _proofs(one)}
     blobs: dict[Digest, bytes] = {}
+    unproven: dict[Digest, bytes] = {}
     for one in judged:
-        if one.evidence is not None:
-            blobs.update((artifact.digest, artifact.content) for artifact in one.evidence.artifacts)
+        for artifact in one.evidence.artifacts if one.evidence is not None else ():
+            (blobs if artifact.digest in proven else unproven)[artifact.digest] = artifact.content
         blobs.update((Digest.parse(root.hash), root.content) for root in one.trust_roots)
         source = one.compiled.source
         blobs[Digest.parse(source.identity.hash)] = _canonical(source)
+    left = MAX_UNPROVEN_BYTES
+    for digest, content in sorted(unproven.items(), key=lambda item: (len(item[1]), item[0])):
+        left -= len(content)
+        if left < 0:
+            break
+        blobs[digest] = content
     return blobs
+
+
+def _proofs(judged: Judged) -> Iterable[Proof]:
+    evidence = judged.assessment.evidence if judged.assessment else None
+    return (found.proof for found in (*evidence.signatures, *evidence.attestations)) if evidence else ()
 
 
 @lru_cache(maxsize=1024)
