@@ -93,7 +93,8 @@ def _print(played: story.Played) -> None:
 
 def _summary(unexpected: int, recorded: int) -> str:
     pods = len(story.scenes(""))
-    verdicts = "every verdict is the expected one" if not unexpected else f"{unexpected} verdicts were NOT expected"
+    wrong = "1 verdict was" if unexpected == 1 else f"{unexpected} verdicts were"
+    verdicts = f"{wrong} NOT the expected one" if unexpected else "every verdict is the expected one"
     return f"\n{pods} pods reviewed, {recorded} decisions recorded: {verdicts}."
 
 
