@@ -1,7 +1,8 @@
 """A registry in a process of its own that makes its images when they are asked for, and counts who asks.
 
 `python -m tests.bench.registry PORT KEYFILE`. It has the referrers API. Under `/-/` it is steered: `delay?seconds=`
-sets how long each answer takes, `log` gives the requests since the last look as `[repository, begin, end]`.
+sets how long each answer takes, `prepare` makes images before they are asked for, so that a review does not wait for
+that, and `log` gives the requests since the last look as `[repository, begin, end]`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Registry:
         app = web.Application()
         app.router.add_get("/-/log", self._take_log)
         app.router.add_get("/-/delay", self._set_delay)
+        app.router.add_post("/-/prepare", self._prepare)
         app.router.add_get("/v2/{repository:.+}/{what:manifests|blobs|referrers}/{reference}", self._serve)
         app.router.add_get("/v2/", self._ping)
         return app
@@ -47,6 +49,11 @@ class Registry:
 
     async def _set_delay(self, request: web.Request) -> web.Response:
         self._delay = float(request.query["seconds"])
+        return web.Response()
+
+    async def _prepare(self, request: web.Request) -> web.Response:
+        for repository in await request.json():
+            self._evidence(repository)
         return web.Response()
 
     async def _ping(self, _: web.Request) -> web.Response:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,10 @@ class Registry:
         """Let each answer take as long from now on."""
         self._ask(f"/-/delay?seconds={seconds}")
 
+    def prepare(self, repositories: Iterable[str]) -> None:
+        """Have these images made and signed; nothing is counted."""
+        self._ask("/-/prepare", json.dumps(list(repositories)).encode())
+
     def requests(self) -> dict[str, list[tuple[float, float]]]:
         """The requests since the last look, by repository."""
         found: dict[str, list[tuple[float, float]]] = {}
@@ -84,9 +88,9 @@ class Registry:
             found.setdefault(repository, []).append((begin, end))
         return found
 
-    def _ask(self, path: str) -> bytes:
+    def _ask(self, path: str, body: bytes | None = None) -> bytes:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://{self.host}{path}", timeout=30) as response:
+        with opener.open(f"http://{self.host}{path}", data=body, timeout=30) as response:
             content: bytes = response.read()
             return content
 
@@ -101,12 +105,16 @@ class Rig:
         self.assay = Target(serving.url, serving.ca_file, serving.server.pid)
         self.floor = floor
         self._load = load
-        self.refusals: list[str] = []
 
     def reference(self, repository: str, *, digest: bool = False) -> str:
         """An image of the registry, by its tag or by digest."""
         named = f"@{image_digest(repository)}" if digest else f":{TAG}"
         return f"{self.registry.host}/{repository}{named}"
+
+    def fresh(self, repositories: Sequence[str], *, digest: bool = False) -> list[str]:
+        """References to images that are ready in the registry and that nobody has asked for."""
+        self.registry.prepare(repositories)
+        return [self.reference(repository, digest=digest) for repository in repositories]
 
     def measure(self, target: Target, images: Sequence[Sequence[str]], **order: Any) -> Sample:
         """Send what the order (see `load.Order`) says.
