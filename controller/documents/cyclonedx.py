@@ -15,7 +15,7 @@ _VERSIONS = frozenset({"1.2", "1.3", "1.4", "1.5", "1.6", "1.7"})
 
 
 def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
-    """Read a BOM: its components, those nested in them, and the main one unless that is the image itself.
+    """Read a BOM: its components, those nested in them and in the main one, and that unless it is the image itself.
 
     A BOM that lists no component has none, even if it names a main one. Raises `Unacceptable` (`DocumentMalformed`,
     `DocumentUnsupported`) and `LimitExceeded`.
@@ -27,12 +27,10 @@ def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
         raise Unacceptable("DocumentUnsupported", "only CycloneDX 1.2 to 1.7 are read")
     metadata = child(document, "metadata", "the document")
     main = child(metadata, "component", "metadata")
-    components = list(_components(objects(document, "components", "the document"), limits.document_max_components))
+    listed = [*objects(document, "components", "the document"), *objects(main, "components", "metadata.component")]
+    components = list(_components(listed, limits.document_max_components))
     if components and main and main.get("type") != "container":
         components.append(_component(main, "metadata.component"))
-        components.extend(
-            _components(objects(main, "components", "metadata.component"), limits.document_max_components)
-        )
         check_count(len(components), limits.document_max_components)
     return Sbom(
         format="CycloneDX",

@@ -34,15 +34,21 @@ class Query:
             raise ValueError(f"{purl[:200]!r} must be type, namespace and name only; give versions as second argument")
         return cls(key=package.key, range=parse_range(versions, package.type) if versions else None)
 
-    def matches(self, found: Purl, component: Component) -> bool:
-        """Whether a component of this package is in the range.
+    @property
+    def names(self) -> frozenset[str]:
+        """How a component without a package URL may be called that is this package, in lower case."""
+        _, namespace, name = self.key
+        return frozenset({name.lower(), f"{namespace}/{name}".lower(), f"{namespace}:{name}".lower()})
+
+    def matches(self, found: Purl | None, component: Component) -> bool:
+        """Whether a component of this package is in the range. `found` is its package URL, if it has one.
 
         One whose version is missing or cannot be ordered is: what cannot be told to be safe is reported.
         """
         if self.range is None:
             return True
-        epoch = found.qualifier("epoch") if found.type == "rpm" else ""
-        versions = {version for version in (component.version, found.version) if version}
+        epoch = found.qualifier("epoch") if found is not None and found.type == "rpm" else ""
+        versions = {version for version in (component.version, found.version if found else "") if version}
         if epoch.isdigit():
             versions = {version if ":" in version else f"{epoch}:{version}" for version in versions}
         return not versions or any(self.range.contains(version) is not False for version in versions)
@@ -50,19 +56,29 @@ class Query:
 
 @dataclass(slots=True)
 class PackageIndex:
-    """The components of one SBOM by package. Built once; a look-up costs what it finds."""
+    """The components of one SBOM by package. Built once; a look-up costs what it finds.
+
+    A component without a package URL is found by its name: it would be hidden from every rule otherwise.
+    """
 
     sbom: Sbom
-    _by_key: dict[PurlKey, list[Component]] = field(default_factory=dict)
+    _by_key: dict[PurlKey, list[int]] = field(default_factory=dict)
+    _by_name: dict[str, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for component in self.sbom.components:
+        for place, component in enumerate(self.sbom.components):
             if component.purl:
-                self._by_key.setdefault(purls.key_of(component.purl), []).append(component)
+                self._by_key.setdefault(purls.key_of(component.purl), []).append(place)
+            else:
+                self._by_name.setdefault(component.name.lower(), []).append(place)
 
     def find(self, query: Query) -> list[Component]:
         """The components that the query asks for, in document order."""
-        return [c for c in self._by_key.get(query.key, ()) if query.matches(purls.parse(c.purl), c)]
+        places = list(self._by_key.get(query.key, ()))
+        for name in query.names:
+            places += self._by_name.get(name, ())
+        candidates = (self.sbom.components[place] for place in sorted(places))
+        return [c for c in candidates if query.matches(purls.parse(c.purl) if c.purl else None, c)]
 
 
 def find(indexes: Sequence[PackageIndex], query: Query) -> list[Component]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from controller.documents.reading import check_count, child, component, objects, text, time
@@ -12,6 +12,7 @@ from controller.model.documents import Component, Sbom
 from controller.settings import DocumentSettings
 
 _VERSIONS = ("SPDX-2.2", "SPDX-2.3")
+_PURL = frozenset({"purl", "http://spdx.org/rdf/references/purl"})  # 2.3, annex F.3.5; early writers spell types out
 _NOTHING = frozenset({"", "NOASSERTION", "NONE"})
 
 
@@ -28,6 +29,11 @@ def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
     packages = objects(document, "packages", "the document")
     check_count(len(packages), limits.document_max_components)
     described = _described(document)
+    components: list[Component] = []
+    for i, package in enumerate(packages):
+        if not _is_image(package, described):
+            components.extend(_components(package, f"packages[{i}]"))
+            check_count(len(components), limits.document_max_components)
     creation = child(document, "creationInfo", "the document")
     creators = creation.get("creators") or []
     if not isinstance(creators, list) or not all(isinstance(creator, str) for creator in creators):
@@ -37,11 +43,7 @@ def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
         spec_version=version.removeprefix("SPDX-"),
         name=text(document, "name", "the document"),
         created=time(text(creation, "created", "creationInfo"), "creationInfo.created"),
-        components=tuple(
-            _component(package, f"packages[{i}]")
-            for i, package in enumerate(packages)
-            if not _is_image(package, described)
-        ),
+        components=tuple(components),
         tools=tuple(creator.removeprefix("Tool:").strip() for creator in creators if creator.startswith("Tool:")),
     )
 
@@ -63,17 +65,16 @@ def _is_image(package: Mapping[str, Any], described: frozenset[str]) -> bool:
     return package.get("primaryPackagePurpose") == "CONTAINER" and package.get("SPDXID") in described
 
 
-def _component(package: Mapping[str, Any], where: str) -> Component:
-    purl = ""
-    for reference in objects(package, "externalRefs", where):
-        if reference.get("referenceType") == "purl":
-            purl = text(reference, "referenceLocator", where)
-            break
-    licenses = (text(package, field, where) for field in ("licenseConcluded", "licenseDeclared"))
-    return component(
-        name=text(package, "name", where),
-        version=text(package, "versionInfo", where),
-        purl=purl,
-        licenses=dict.fromkeys(name for name in licenses if name not in _NOTHING),
-        where=where,
-    )
+def _components(package: Mapping[str, Any], where: str) -> Iterator[Component]:
+    """The package under each of its package URLs: whichever was passed over could be the one that is looked for."""
+    references = objects(package, "externalRefs", where)
+    purls = [text(r, "referenceLocator", where) for r in references if r.get("referenceType") in _PURL]
+    licenses = [text(package, field, where) for field in ("licenseConcluded", "licenseDeclared")]
+    for purl in dict.fromkeys(purls) or ("",):
+        yield component(
+            name=text(package, "name", where),
+            version=text(package, "versionInfo", where),
+            purl=purl,
+            licenses=dict.fromkeys(name for name in licenses if name not in _NOTHING),
+            where=where,
+        )
