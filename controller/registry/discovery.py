@@ -24,6 +24,8 @@ from controller.settings import RegistrySettings
 
 T = TypeVar("T")
 
+SIDE_BY_SIDE = 8  # bounds one image's requests under way: what lies beside one must not hold up its registry's others
+
 _BUNDLE = re.compile(r"application/vnd\.dev\.sigstore\.bundle(?:\.v0\.[1-9]\+json|\+json; ?version=0\.[1-9])")
 _LEGACY_LAYERS = {
     ArtifactKind.COSIGN_SIGNATURE: "application/vnd.dev.cosign.simplesigning.v1+json",
@@ -74,6 +76,7 @@ class Discovery:
         self._bytes = 0
         self._blobs: dict[Digest, bytes] = {}
         self._locks: dict[Digest, asyncio.Lock] = {}
+        self._places = asyncio.Semaphore(SIDE_BY_SIDE)
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -138,7 +141,8 @@ class Discovery:
         location = f"referrer {entry.digest}"
         self._take_one()
         try:
-            manifest = await self._repository.manifest(entry.digest, deadline=self._deadline)
+            async with self._places:
+                manifest = await self._repository.manifest(entry.digest, deadline=self._deadline)
             self._take_bytes(manifest.size)
         except Unacceptable as exc:
             self._problem(location, exc)
@@ -199,7 +203,8 @@ class Discovery:
             if known is None:
                 if descriptor.size <= self._settings.registry_max_blob_bytes:
                     self._take_bytes(descriptor.size)
-                known = await self._repository.blob(descriptor, deadline=self._deadline)
+                async with self._places:
+                    known = await self._repository.blob(descriptor, deadline=self._deadline)
                 self._blobs[descriptor.digest] = known
         return known
 
