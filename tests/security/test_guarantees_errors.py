@@ -267,7 +267,8 @@ async def test_guarantee_09_a_webhook_whose_watch_fell_silent_denies_and_forgets
         assert (await rig.review(image)).allowed
         seconds[0] = 61
         assert (await rig.get("/readyz"))[0] == 503
-        assert (await rig.ask("/validate", pod(f"{image}@{DIGEST}")))["allowed"] is False
+        for endpoint in ("/mutate", "/validate"):
+            assert (await rig.ask(endpoint, pod(f"{image}@{DIGEST}")))["allowed"] is False
         holder.sign("policies")
         assert (await rig.review(image)).allowed
 

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import logging
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from aiohttp import web
 from controller.demo import story
 from controller.model.workload import POD_PATHS
 from tests.contract.registry_servers.scripted import ScriptedRegistry, Users, digest_of
-from tests.support.fixtures import CHECKOUT, DEMO_LAYOUT, recorded_manifest
+from tests.support.commands import assay
+from tests.support.fixtures import DEMO_LAYOUT, recorded_manifest
 from tests.support.pipeline import APP, Rig, load_demo, pod, pull_secret, running, workload
-from tests.support.tools import hermetic_environment
 
 SIGNATURE = "release.none.signature"
 DIGEST = digest_of(recorded_manifest())
@@ -252,15 +251,10 @@ async def test_guarantee_15_a_dry_run_gets_the_same_verdict_and_leaves_no_record
 # 17: the same verdict everywhere, and no rule without its input
 
 
-async def cli(*arguments: str, folder: Path) -> tuple[int, str, str]:
+async def cli(*arguments: str | Path, folder: Path) -> tuple[int, str, str]:
     """Run `assay` as a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "controller", *arguments,
-        cwd=CHECKOUT, env=hermetic_environment(folder / "home"),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
+    done = await asyncio.to_thread(assay, *arguments, folder=folder)
+    return done.returncode, done.stdout, done.stderr
 
 
 def said(response: Mapping[str, Any]) -> tuple[Any, ...]:
