@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from functools import partial
 
 from controller.errors import AssayError, Unavailable
 from controller.model.access import RegistryAccess
@@ -24,6 +25,7 @@ from controller.review.flights import WORK_TIMEOUT
 from controller.review.leaf import Judged
 from controller.review.ports import Assessment
 from controller.review.scope import Covered, Scope
+from controller.review.threads import beside
 
 _NEXT = {
     "NotFound": "check the image's name and tag, and that it was pushed",
@@ -77,7 +79,7 @@ class Judge:
                 deadline=deadline,
             )
             outcome, kind, reasons = await _with_request_rules(
-                assessment, compiled, covered=covered, scope=scope, now=now, image=resolved
+                assessment, compiled, covered=covered, scope=scope, now=now, image=resolved, deadline=deadline
             )
         except AssayError as exc:
             reasons = (_reason(exc, "evidence" if resolved else "image"),)
@@ -147,6 +149,7 @@ async def _with_request_rules(
     scope: Scope,
     now: datetime,
     image: ResolvedImage,
+    deadline: Deadline,
 ) -> tuple[Outcome, ErrorKind | None, tuple[Reason, ...]]:
     """The assessment together with the rules that read the request, the object or the clock.
 
@@ -155,7 +158,7 @@ async def _with_request_rules(
     """
     if assessment.outcome is not Outcome.SATISFIED or not compiled.has_request_rules:
         return assessment.outcome, assessment.error_kind, assessment.reasons
-    findings = await asyncio.to_thread(
+    judging = partial(
         evaluate_request_rules,
         compiled,
         evidence=assessment.evidence,
@@ -165,6 +168,7 @@ async def _with_request_rules(
         namespace=scope.namespace,
         now=now,
     )
+    findings = await beside(judging, deadline=deadline)
     return findings.outcome, findings.error_kind, findings.reasons
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -269,9 +269,10 @@ def _blobs(judged: Sequence[Judged]) -> dict[Digest, bytes]:
     return blobs
 
 
-def _proofs(judged: Judged) -> Iterable[Proof]:
-    evidence = judged.assessment.evidence if judged.assessment else None
-    return (found.proof for found in (*evidence.signatures, *evidence.attestations)) if evidence else ()
+def _proofs(judged: Judged) -> Iterator[Proof]:
+    if judged.assessment is not None:
+        yield from (signature.proof for signature in judged.assessment.evidence.signatures)
+        yield from (attestation.proof for attestation in judged.assessment.evidence.attestations)
 
 
 @lru_cache(maxsize=1024)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from controller.errors import AssayError, InputError, Unacceptable
 from controller.model.access import RegistryAccess
@@ -22,8 +23,15 @@ from controller.policy.evaluation import conditions_hold
 from controller.policy.match import selects
 from controller.policy.snapshot import Snapshot
 from controller.review.ports import Namespaces
+from controller.review.threads import beside
 
 _STRICTNESS = (DigestMode.RESOLVE, DigestMode.PIN, DigestMode.REQUIRE)
+_BRIEF = frozenset(  # what a condition may read and still be judged at once: its size is not the pod's author's choice
+    {f"request.{name}" for name in ("operation", "namespace", "name", "dryRun", "kind", "resource", "subResource")}
+    | {"request.userInfo"}
+    | {f"image.{name}" for name in ("reference", "registry", "repository", "tag")}
+    | {f"container.{name}" for name in ("kind", "name", "image")}
+)
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 
 
@@ -109,39 +117,78 @@ async def scope(
             namespace = await namespaces.fetch(request.namespace, deadline=deadline)
         except AssayError as exc:
             unknown = exc
+    conditions = _Conditions(request, namespace, deadline)
+    covered = [
+        await _cover(image, workload=workload, snapshot=snapshot, conditions=conditions, unknown=unknown)
+        for image in workload.changed
+    ]
     return Scope(
         request=request,
         workload=workload,
         snapshot=snapshot,
         namespace=namespace,
         access=snapshot.access(workload),
-        covered=tuple(
-            _cover(image, request=request, workload=workload, snapshot=snapshot, namespace=namespace, unknown=unknown)
-            for image in workload.changed
-        ),
+        covered=tuple(covered),
     )
 
 
-def _cover(
+class _Conditions:
+    """The `conditions` of policies for one request.
+
+    Those that read the object are judged beside the event loop, since its author decides how long that takes; those
+    that do not read the image only once, however many images there are.
+    """
+
+    def __init__(self, request: AdmissionRequest, namespace: Namespace | None, deadline: Deadline) -> None:
+        self.request = request
+        self.namespace = namespace
+        self._deadline = deadline
+        self._known: dict[tuple[str, str, str], bool | AssayError] = {}
+
+    async def hold(self, compiled: CompiledPolicy, image: ImageUse, reference: Reference | None) -> bool:
+        """Whether all are true. Raises as `conditions_hold`, and `DeadlineExceeded`."""
+        reads = frozenset[str]().union(*(condition.program.reads for condition in compiled.conditions))
+        judging = partial(
+            conditions_hold,
+            compiled,
+            request=self.request,
+            namespace=self.namespace,
+            image=image,
+            reference=reference,
+        )
+        if reads <= _BRIEF:
+            return judging()
+        if any(name.partition(".")[0] in {"image", "container"} for name in reads):
+            return await beside(judging, deadline=self._deadline)
+        if compiled.name not in self._known:
+            try:
+                self._known[compiled.name] = await beside(judging, deadline=self._deadline)
+            except AssayError as exc:
+                self._known[compiled.name] = exc
+        known = self._known[compiled.name]
+        if isinstance(known, AssayError):
+            raise type(known)(*known.args) from known
+        return known
+
+
+async def _cover(
     image: ImageUse,
     *,
-    request: AdmissionRequest,
     workload: Workload,
     snapshot: Snapshot,
-    namespace: Namespace | None,
+    conditions: _Conditions,
     unknown: AssayError | None,
 ) -> Covered:
     reference, malformed = _parsed(image)
+    namespace = conditions.request.namespace
     candidates: Sequence[CompiledPolicy] = (
-        snapshot.policies.candidates(reference, request.namespace)
-        if reference
-        else snapshot.policies.unparseable(request.namespace)
+        snapshot.policies.candidates(reference, namespace) if reference else snapshot.policies.unparseable(namespace)
     )
     policies, undecided = [], []
     for compiled in candidates:
         try:
-            if _selected(compiled, workload, namespace, unknown) and conditions_hold(
-                compiled, request=request, namespace=namespace, image=image, reference=reference
+            if _selected(compiled, workload, conditions.namespace, unknown) and await conditions.hold(
+                compiled, image, reference
             ):
                 policies.append(compiled)
         except AssayError as exc:
