@@ -137,7 +137,6 @@ def _violated(compiled: CompiledPolicy, rule: CompiledRule, scope: Mapping[str, 
         rule=rule.name,
         message=_message(compiled, rule, scope),
         expected=f"{_shortened(rule.validation.expression)} is true",
-        found=("it is false",),
         fix=f"deploy an image that meets this rule, or ask the owner of {compiled.policy.identity}",
     )
 

@@ -19,7 +19,7 @@ from controller.model.policy import (
 )
 
 MAX_FOUND = 8  # sentences about what was found; more are counted
-MAX_SENTENCE = 300  # characters of one sentence: names in it come from outside
+MAX_SENTENCE = 400  # characters of one sentence: names in it come from outside
 
 
 def signatures(
@@ -53,7 +53,7 @@ def signatures(
         message=message,
         expected=expected,
         found=_bounded(found) or ("nothing",),
-        fix=_signing_fix(policy, requirement.authorities),
+        fix=f"{_signing(policy, _still_wanted(requirement, counting))}, or deploy a digest that is signed so",
     )
 
 
@@ -83,7 +83,7 @@ def attestations(
         message=message,
         expected=f"{_number(requirement.minimum, f'{requirement.type} attestation')} of {who}",
         found=_bounded(found) or ("nothing",),
-        fix=f"attest it to this digest with {who} (cosign attest), or ask the owner of {policy.identity}",
+        fix=f"{_attesting(policy, requirement)}, or deploy a digest that has one",
     )
 
 
@@ -118,14 +118,30 @@ def _fingerprint(pem: str) -> str:
     return f"sha256:{hashlib.sha256(der).hexdigest()[:16]}…"
 
 
-def _signing_fix(policy: Policy, names: Sequence[str]) -> str:
-    known = {a.name: a for a in policy.spec.authorities}
-    chosen = [known[name] for name in names if name in known]
-    if chosen and all(a.key is not None for a in chosen):
-        how = f"sign this digest with the key of {' or '.join(a.name for a in chosen)} (cosign sign --key)"
-    else:
-        how = f"release this digest through {' or '.join(a.name for a in chosen)}, which signs it (cosign sign)"
-    return f"{how}, or deploy a digest that is signed"
+def _still_wanted(requirement: SignatureRequirement, counting: Sequence[VerifiedSignature]) -> Sequence[str]:
+    """The authorities that have not signed, or all of them where each has and their number is still too small."""
+    signed = {signature.proof.authority for signature in counting}
+    return [name for name in requirement.authorities if name not in signed] or requirement.authorities
+
+
+def _signing(policy: Policy, names: Sequence[str]) -> str:
+    who, by_key = _hands(policy, names)
+    if by_key:
+        return f"sign this digest with the key of {who} (cosign sign --key)"
+    return f"release this digest through {who}, which signs it (cosign sign)"
+
+
+def _attesting(policy: Policy, requirement: AttestationRequirement) -> str:
+    who, by_key = _hands(policy, requirement.authorities)
+    if by_key:
+        return f"attest the {requirement.type} of this digest with the key of {who} (cosign attest --key)"
+    return f"release this digest through {who}, which attests its {requirement.type} (cosign attest)"
+
+
+def _hands(policy: Policy, names: Sequence[str]) -> tuple[str, bool]:
+    """Whose hands it takes, in words, and whether each of them has a key."""
+    chosen = [a for a in policy.spec.authorities if a.name in names]
+    return " or ".join(a.name for a in chosen) or "nobody", bool(chosen) and all(a.key is not None for a in chosen)
 
 
 def _attestation(attestation: VerifiedAttestation) -> str:

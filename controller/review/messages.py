@@ -43,11 +43,9 @@ def denial(title: str, record: str, denying: Sequence[Evaluation], unmatched: Se
         "  next: ask the platform's owners for a ClusterEvidencePolicy that matches it"
         for image in unmatched
     ]
-    could_not_tell = all(evaluation.outcome is Outcome.ERROR for evaluation in denying) and not unmatched
     images = len(by_image.keys() | set(unmatched))
-    lacking = "lacks the evidence that is required" if images == 1 else "lack the evidence that is required"
     count = "1 image" if images == 1 else f"{images} images"
-    head = f"{_line(title, MAX_TITLE)}: {count} {'could not be judged' if could_not_tell else lacking}."
+    head = f"{_line(title, MAX_TITLE)}: {count} {_verdict(denying, unmatched, one=images == 1)}."
     tail = f"\nrecord {record}"
     text = head
     for number, paragraph in enumerate(paragraphs):
@@ -56,6 +54,16 @@ def denial(title: str, record: str, denying: Sequence[Evaluation], unmatched: Se
             break
         text += "\n" + paragraph
     return text[:MAX_DENIAL] + tail
+
+
+def _verdict(denying: Sequence[Evaluation], unmatched: Sequence[ImageUse], *, one: bool) -> str:
+    """What is wrong with the images, in a few words: not judged, a rule broken, or evidence that is not there."""
+    rules = [reason.rule for evaluation in denying for reason in evaluation.reasons]
+    if not unmatched and all(evaluation.outcome is Outcome.ERROR for evaluation in denying):
+        return "could not be judged"
+    if not unmatched and rules and all(rule.startswith("validations[") for rule in rules):
+        return "breaks a policy's rule" if one else "break a policy's rules"
+    return "lacks the evidence that is required" if one else "lack the evidence that is required"
 
 
 def warning(evaluation: Evaluation) -> str:

@@ -216,6 +216,7 @@ async def test_guarantee_03_a_tag_is_asked_for_once_by_mutation_and_validation_t
     assert answer.allowed, answer.message
     assert answer.images == [f"{image}@{DIGEST}"] * 2
     assert len(rig.registry.seen("/manifests/1")) == 1
+    assert rig.registry.seen(f"/manifests/{DIGEST}") == []
     assert {shown["digest"] for shown in rig.leaves()[0]["images"]} == {DIGEST}
 
 
