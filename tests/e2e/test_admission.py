@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from typing import Any
 
@@ -249,14 +250,43 @@ def test_the_audit_log_names_the_record(rig: Rig, namespace: str) -> None:
 
 def test_nothing_gets_in_while_assay_is_away(rig: Rig, namespace: str) -> None:
     image, _ = rig.signed("away")
-    rig.assay.server.process.send_signal(19)  # SIGSTOP: it listens and never answers, the worst way to be away
+    rig.assay.server.process.send_signal(signal.SIGSTOP)  # it listens and never answers, the worst way to be away
     try:
         status, answer = rig.cluster.request(
             "POST", PODS.format(namespace=namespace), body=pod("away", namespace, image)
         )
     finally:
-        rig.assay.server.process.send_signal(18)  # SIGCONT
+        rig.assay.server.process.send_signal(signal.SIGCONT)
     assert status == 500
     assert "failed calling webhook" in answer["message"]
     wait_until(lambda: rig.assay.get("/readyz")[0] == 200, what="Assay answers again")
     assert rig.cluster.get(PODS.format(namespace=namespace))["items"] == []
+
+
+def test_a_warm_review_asks_neither_the_api_server_nor_by_digest_the_registry(rig: Rig, namespace: str) -> None:
+    image, digest = rig.signed("warm")
+    by_digest = rig.registry.reference("acme/warm", digest=digest)
+    rig.cluster.apply(pod("first", namespace, by_digest), namespace=namespace)
+    second = pod("second", namespace, by_digest)
+    second["metadata"]["uid"] = "0f4f1d1c-0000-4000-8000-000000000001"
+    request = {
+        "uid": "0f4f1d1c-0000-4000-8000-000000000002",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "operation": "CREATE",
+        "namespace": namespace,
+        "name": "second",
+        "userInfo": {"username": DEVELOPER.name},
+        "object": second,
+    }
+    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    rig.cluster.stop()
+    rig.registry.server.process.send_signal(signal.SIGSTOP)
+    try:
+        answers = [rig.assay.post(f"{path}?timeout=5s", body) for path in ("/mutate", "/validate")]
+    finally:
+        rig.registry.server.process.send_signal(signal.SIGCONT)
+        rig.cluster.start()
+    assert [(status, answer["response"]["allowed"]) for status, answer in answers] == [(200, True), (200, True)]
+    assert answers[1][1]["response"]["auditAnnotations"]["evaluations"] == "ClusterEvidencePolicy/acme-signed=Satisfied"
+    wait_until(lambda: rig.assay.get("/readyz")[0] == 200, what="Assay is ready again")
