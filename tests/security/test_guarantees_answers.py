@@ -1,4 +1,7 @@
-"""Guarantees 13, 18 and 19: what is answered is recorded first, in time, and without asking anything twice."""
+"""Guarantees 13, 18 and 19: what is answered is recorded first, in time, and without asking anything twice.
+
+And what is remembered for that is never remembered for somebody else.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,13 @@ import pytest
 from aiohttp import web
 
 from controller.model.deadline import Deadline
+from controller.policy.trust import trust_root
 from controller.review.ports import Assessment, AssessmentJob
 from controller.workers import WorkerPool
 from tests.contract.registry_servers.scripted import digest_of
 from tests.support import syscalls
-from tests.support.fixtures import CHECKOUT, recorded_manifest
-from tests.support.pipeline import APP, Rig, pod, running
+from tests.support.fixtures import CHECKOUT, recorded_manifest, recorded_trusted_root
+from tests.support.pipeline import APP, Rig, key_authority, pod, running, workflow_authority
 
 SIGNATURE = "release.none.signature"
 DIGEST = digest_of(recorded_manifest())
@@ -35,6 +39,39 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 def pinned(rig: Rig) -> str:
     return f"{rig.image(SIGNATURE)}@{DIGEST}"
+
+
+# 01 again: what is remembered is remembered of one policy, one set of trust roots and one repository
+
+
+async def test_guarantee_01_a_remembered_verdict_serves_no_other_policy(rig: Rig) -> None:
+    image = pinned(rig)
+    assert (await rig.review(image)).allowed
+    rig.publish(rig.policy(authorities=[key_authority(key="stranger")]))
+    assert not (await rig.review(image)).allowed
+    rig.publish(rig.policy(signatures={"authorities": ["release"], "minimum": 2}))
+    assert not (await rig.review(image)).allowed
+    rig.publish(rig.policy())
+    assert (await rig.review(image)).allowed
+
+
+async def test_guarantee_01_a_remembered_verdict_serves_no_other_trust_root(rig: Rig) -> None:
+    rig.publish(rig.policy(authorities=[workflow_authority()], signatures={"authorities": ["workflow"]}))
+    image = f"{rig.image('workflow.rekor2+timestamp.signature')}@{DIGEST}"
+    snapshot = rig.holder.current()
+    assert (await rig.review(image)).allowed
+    other = trust_root("public-good", recorded_trusted_root("trusted_root.other.json"))
+    for roots in ({"public-good": other}, {}):
+        rig.holder.publish(snapshot.with_trust_roots(roots))
+        assert not (await rig.review(image)).allowed
+    rig.holder.publish(snapshot)
+    assert (await rig.review(image)).allowed
+
+
+async def test_guarantee_01_evidence_of_one_repository_is_not_anothers(rig: Rig) -> None:
+    assert (await rig.review(pinned(rig))).allowed
+    copy = rig.image(repository="acme/copy")  # the same digest, and nobody vouches for it there
+    assert not (await rig.review(f"{copy}@{DIGEST}")).allowed
 
 
 # 13: recorded before answered, once, for allow and deny alike

@@ -235,6 +235,37 @@ async def test_guarantee_12_no_secret_reaches_the_inventory_the_answer_or_the_lo
         assert secret not in said, f"{secret} was said"
 
 
+FOREIGN = "FOREIGN-WORDS"
+HOSTILE: dict[str, dict[str, Any]] = {
+    "error body": {"status": 500, "text": FOREIGN},
+    "reason phrase": {"status": 418, "reason": FOREIGN},
+    "redirect": {"status": 307, "headers": {"Location": f"https://169.254.169.254/{FOREIGN}"}},
+    "broken redirect": {"status": 307, "headers": {"Location": f"{FOREIGN}://x"}},
+    "challenge": {"status": 401, "headers": {"WWW-Authenticate": f'Bearer realm="{FOREIGN}",service="{FOREIGN}"'}},
+    "unknown challenge": {"status": 401, "headers": {"WWW-Authenticate": f"{FOREIGN} x"}},
+    "content type": {"text": "{}", "headers": {"Content-Type": f"application/{FOREIGN}"}},
+    "digest header": {"text": "{}", "headers": {"Docker-Content-Digest": FOREIGN, "Content-Type": "application/json"}},
+    "media type": {"text": json.dumps({"schemaVersion": 2, "mediaType": FOREIGN, "manifests": FOREIGN})},
+    "retry": {"status": 429, "headers": {"Retry-After": FOREIGN}},
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.parametrize("what", ["manifests/1", f"referrers/{DIGEST}"])
+async def test_guarantee_12_a_denial_quotes_nothing_that_a_registry_said(
+    rig: Rig, what: str, hostile: str, everything_logged: pytest.LogCaptureFixture
+) -> None:
+    async def said_so(_: web.BaseRequest) -> web.Response:
+        return web.Response(**HOSTILE[hostile])
+
+    image = rig.image(SIGNATURE)
+    rig.registry.answer(f"/v2/{APP}/{what}", said_so)
+    answer = await rig.review(image)
+    assert not answer.allowed
+    assert FOREIGN not in json.dumps([answer.response, *rig.leaves()])
+    assert FOREIGN not in everything_logged.text
+
+
 # 15: a dry run leaves no record
 
 
