@@ -1,4 +1,4 @@
-"""Guarantees 9 and 10: nothing is admitted before the policies are known, and nothing from outside is without a bound."""
+"""Guarantees 9 and 10: nothing is admitted before policies are known, and nothing from outside is without a bound."""
 
 from __future__ import annotations
 

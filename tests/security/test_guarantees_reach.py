@@ -187,6 +187,29 @@ async def test_guarantee_11_private_evidence_serves_only_who_can_reach_it(rig: R
         assert "cannot be judged, AccessDenied" in refused.message
 
 
+async def test_guarantee_11_a_remembered_private_image_serves_only_who_can_reach_it(rig: Rig) -> None:
+    rig.registry.users = Users(passwords={"jane": "hunter2-secret"})
+    image = f"{rig.image(SIGNATURE)}@{DIGEST}"
+    rule = {"expression": "image.registry != ''"}  # holds for all, and needs no evidence
+    secrets = pull_secret(rig.registry.host, "jane", "hunter2-secret")
+    rig.publish(rig.policy(authorities=None, signatures=None, validations=[rule]), pull_secrets=secrets)
+    assert (await rig.review(pod(image, imagePullSecrets=[{"name": "pull"}]))).allowed
+    assert "AccessDenied" in (await rig.review(pod(image))).message
+
+
+async def test_guarantee_11_remembered_private_evidence_serves_only_who_can_reach_it(rig: Rig) -> None:
+    async def for_jane(request: web.BaseRequest) -> web.Response:
+        if "Authorization" in request.headers:
+            return await rig.registry._standard(request)
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+
+    image = f"{rig.image(SIGNATURE)}@{DIGEST}"
+    rig.registry.answer(f"/v2/{APP}/referrers/{DIGEST}", for_jane)  # the image itself is public
+    rig.publish(rig.policy(), pull_secrets=pull_secret(rig.registry.host, "jane", "hunter2-secret"))
+    assert (await rig.review(pod(image, imagePullSecrets=[{"name": "pull"}]))).allowed
+    assert "AccessDenied" in (await rig.review(pod(image))).message
+
+
 # 12: no secret is kept, shown or logged
 
 
