@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,12 @@ def test_every_setting_has_one_name_a_text_and_a_type_that_can_be_given() -> Non
         section = hints[names[field.name][0]]
         kind = typing.get_type_hints(section)[field.name]
         assert kind in {str, int, bool, Seconds, tuple[str, ...]}, f"{field.name} has a type that nothing converts to"
+
+
+@pytest.mark.parametrize("name", settings.names())
+def test_every_setting_is_documented(name: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
+    assert re.search(rf"\b{name}\b", page.read_text()), f"run `make docs`: {page.name} does not name {name}"
 
 
 def test_the_choices_of_settings_are_the_words_of_the_model() -> None:

@@ -131,8 +131,11 @@ async def test_a_certificate_renewed_in_place_serves_the_connections_that_follow
 
 
 async def test_a_renewal_that_cannot_be_read_leaves_the_certificate_in_use(tmp_path: Path) -> None:
-    async with serving(tmp_path, World()) as (server, bundle):
-        (tmp_path / certificates.SERVING_KEY).write_bytes(b"not a key")
+    """A new certificate beside a key that is not its own must not be half taken over."""
+    folder, other = tmp_path / "a", tmp_path / "b"
+    make(other)
+    async with serving(folder, World()) as (server, bundle):
+        shutil.copy(other / certificates.SERVING_CERTIFICATE, folder / certificates.SERVING_CERTIFICATE)
         with pytest.raises(ConfigurationError, match="CertificateUnreadable"):
             server.renew()
         assert (await exchange(server, bundle, posted(json.dumps(review(pod(APP))).encode())))[0] == 200
