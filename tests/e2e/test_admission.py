@@ -264,7 +264,7 @@ def test_nothing_gets_in_while_assay_is_away(rig: Rig, namespace: str) -> None:
 
 
 def test_a_warm_review_asks_neither_the_api_server_nor_by_digest_the_registry(rig: Rig, namespace: str) -> None:
-    image, digest = rig.signed("warm")
+    _, digest = rig.signed("warm")
     by_digest = rig.registry.reference("acme/warm", digest=digest)
     rig.cluster.apply(pod("first", namespace, by_digest), namespace=namespace)
     second = pod("second", namespace, by_digest)
