@@ -7,12 +7,15 @@ never cancels another's work, and work that outlives its callers warms the cache
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from controller.errors import AssayError, DeadlineExceeded, LimitExceeded, Unavailable
 from controller.model.deadline import Deadline
+from controller.review.shares import NAMESPACE
 
+SHARE = 4  # no namespace's flights may be more than one in so many of all that may fly
 DEADLINE_EXCEEDED, WORK_TIMEOUT = "DeadlineExceeded", "WorkTimeout"
 
 K = TypeVar("K", bound=Hashable)
@@ -22,7 +25,8 @@ V = TypeVar("V")
 class Flights(Generic[K, V]):
     """Flights by key, for one event loop.
 
-    `bound` is the longest that one may fly, in seconds; `most` the number that may fly at once, `setting` its name.
+    `bound` is the longest that one may fly, in seconds; `most` the number that may fly at once, `setting` its name. A
+    flight counts for the namespace for which it was started, and one namespace has no more than its share.
     """
 
     def __init__(self, *, bound: float, most: int, setting: str) -> None:
@@ -30,6 +34,7 @@ class Flights(Generic[K, V]):
         self._most = most
         self._setting = setting
         self._flying: dict[K, asyncio.Task[V]] = {}
+        self._of: Counter[str] = Counter()
         self._closed = False
 
     def start(self, key: K, work: Callable[[Deadline], Awaitable[V]]) -> asyncio.Task[V]:
@@ -43,9 +48,13 @@ class Flights(Generic[K, V]):
                 raise Unavailable("ShuttingDown", "Assay is being stopped")
             if len(self._flying) >= self._most:
                 raise LimitExceeded(self._setting, f"{self._most} pieces of work are under way already")
+            namespace, share = NAMESPACE.get(), max(1, self._most // SHARE)
+            if namespace and self._of[namespace] >= share:
+                raise LimitExceeded(self._setting, f"{share} pieces of work are under way for namespace {namespace}")
             task = asyncio.create_task(self._fly(work))
             self._flying[key] = task
-            task.add_done_callback(lambda done: self._landed(key, done))
+            self._of[namespace] += 1
+            task.add_done_callback(lambda done: self._landed(key, namespace, done))
         return task
 
     async def join(self, key: K, work: Callable[[Deadline], Awaitable[V]], *, deadline: Deadline, doing: str) -> V:
@@ -82,7 +91,10 @@ class Flights(Generic[K, V]):
         except TimeoutError as exc:
             raise Unavailable(WORK_TIMEOUT, f"work did not end within its bound of {self._bound:g} s") from exc
 
-    def _landed(self, key: K, task: asyncio.Task[V]) -> None:
+    def _landed(self, key: K, namespace: str, task: asyncio.Task[V]) -> None:
         del self._flying[key]
+        self._of[namespace] -= 1
+        if not self._of[namespace]:
+            del self._of[namespace]
         if not task.cancelled():
             task.exception()  # seen here too: a flight that nobody waits for any more is no error of the loop

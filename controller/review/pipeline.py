@@ -38,6 +38,7 @@ from controller.review.judge import Judge, undecided
 from controller.review.leaf import Judged
 from controller.review.ports import Assessor, Clock, Namespaces, Recorder, Registry, Snapshots
 from controller.review.scope import Covered, Scope, Templates, scope, softened, untouched
+from controller.review.shares import NAMESPACE
 from controller.settings import ReviewSettings
 
 UNEVALUATED = Decision(Verdict.ALLOW, message="", warnings=(), audit=(), flags=(), evaluations=())
@@ -86,6 +87,7 @@ class Pipeline:
         Never denies and never records: an image that cannot be resolved is left as it is, for `validate` to judge.
         Raises `InputError` for an object that cannot be read, `NotReady`.
         """
+        NAMESPACE.set(request.namespace)
         workload = images.extract(request)
         if not workload.is_pod or untouched(request, workload):
             return ()
@@ -99,6 +101,7 @@ class Pipeline:
 
         Raises `InputError` for an object that cannot be read, `NotReady`, and `RecordingFailed`: none is an allow.
         """
+        NAMESPACE.set(request.namespace)
         began = time.perf_counter_ns()
         workload = images.extract(request)
         if untouched(request, workload) or (not workload.is_pod and self._templates is Templates.IGNORE):

@@ -1,4 +1,4 @@
-"""Threads for expressions over a request, whose author decides how much of their budget they take: no other review waits.
+"""Threads for expressions over a request, whose author decides how much of their budget they take; nobody else waits.
 
 They are few, and of their own: in the event loop's default threads, names of registry hosts are looked up.
 """

@@ -14,6 +14,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ from pebble import ProcessExpired, ProcessPool
 from controller.errors import AssayError, DeadlineExceeded, LimitExceeded, Unacceptable, Unavailable
 from controller.model.deadline import Deadline
 from controller.review.ports import Assessment, AssessmentJob
+from controller.review.shares import Places
 from controller.settings import DocumentSettings, PolicySettings, WorkerSettings
 from controller.workers import worker
 
@@ -43,7 +45,7 @@ class WorkerPool:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
         self._pool: ProcessPool | None = None
-        self._free = asyncio.Semaphore(settings.worker_processes)
+        self._workers = Places(settings.worker_processes)
         self._under_way: set[Future[bytes]] = set()
 
     async def __aenter__(self) -> Self:
@@ -85,16 +87,14 @@ class WorkerPool:
 
     async def run(self, function: Callable[[bytes], bytes], payload: bytes, deadline: Deadline) -> Any:
         """What `function` makes of `payload` in a worker, unpickled. Raises as `assess`, but for the function's own."""
-        try:
-            # A job goes to the pool only when a worker is free: what waits here can still be given up without a trace.
-            async with asyncio.timeout(deadline.remaining()):
-                await self._free.acquire()
-        except TimeoutError as exc:
-            raise DeadlineExceeded("DeadlineExceeded", "the deadline came before a worker was free") from exc
-        try:
+        async with AsyncExitStack() as stack:
+            try:
+                # A job goes to the pool only when a worker is free: what waits here can be given up without a trace.
+                async with asyncio.timeout(deadline.remaining()):
+                    await stack.enter_async_context(self._workers.one())
+            except TimeoutError as exc:
+                raise DeadlineExceeded("DeadlineExceeded", "the deadline came before a worker was free") from exc
             return await self._run(function, payload, min(deadline.remaining(), self._settings.worker_timeout))
-        finally:
-            self._free.release()
 
     async def _run(self, function: Callable[[bytes], bytes], payload: bytes, seconds: float) -> Any:
         future = self._schedule(function, payload, seconds)

@@ -251,3 +251,24 @@ async def test_conditions_over_a_large_object_leave_the_event_loop_to_others(rig
     await rig.ask("/validate", obj)
     ticking.cancel()
     assert turns > 20
+
+
+async def test_a_namespace_with_images_at_a_silent_registry_does_not_keep_others_from_starting_pods(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedRegistry() as silent, running(tmp_path, review_flights=16, registry_flights=16) as rig:
+        forever = asyncio.Event()
+
+        async def never(_: web.BaseRequest, __: Any) -> web.Response:
+            await forever.wait()
+            raise AssertionError
+
+        silent.around = never
+        rig.publish(rig.policy(match={"images": ["**"]}))
+        hostile = pod(*(f"{silent.host}/evil/{number}:1" for number in range(100)), namespace="hostile")
+        attack = asyncio.create_task(rig.review(hostile, timeout="30s", mutate=False))
+        await asyncio.sleep(0.2)
+        answer = await rig.review(rig.image("release.none.signature"))
+        assert answer.allowed, answer.message
+        assert not attack.done()
+        attack.cancel()
