@@ -129,7 +129,7 @@ async def test_what_mutation_starts_in_the_background_is_bounded() -> None:
     pipeline = world.pipeline(ReviewSettings(review_flights=3))
     for number in range(10):
         await pipeline.mutate(request(f"ghcr.io/acme/app{number}:1"), deadline=LATER)
-    assert len(pipeline._warming) == 3
+    assert 1 <= len(pipeline._warming) <= 3
     await pipeline.close()
 
 
