@@ -22,7 +22,7 @@ CAUSES = {
     "newsletter": ("SignatureMissing", "AttestationMissing"),
     "reports": ("SignatureNotTrusted", "was not made with the key of authority release"),
     "checkout-fork": ("SignatureNotTrusted", "github.com/mallory/checkout"),
-    "search": ("VulnerableComponent", "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1"),
+    "search": ("breaks a policy's rule", "VulnerableComponent", "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1"),
     "billing": ("AttestationNotTrusted", "about another digest"),
     "gateway": ("SignatureMissing", "is no signature"),
     "catalog": ("SignatureMissing", "acme/catalog:stable@sha256:"),
