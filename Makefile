@@ -60,7 +60,7 @@ check: $(VENV)/.development ## Lint, types, layers, chart and generated pages
 test: check tools ## Run every check and every test
 	@$(BIN)/python -m pytest
 
-bench: $(VENV)/.development tools ## Measure speed and size; prints a table and writes JSON
+bench: $(VENV)/.development ## Measure speed and size; prints a table and writes JSON
 	@$(BIN)/python -m tests.bench
 
 fmt: $(VENV)/.development ## Format and mend what can be mended by itself

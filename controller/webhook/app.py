@@ -11,7 +11,8 @@ import json
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
@@ -43,6 +44,7 @@ def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Read
     """The ASGI application of the webhook role."""
     app = FastAPI(title="Assay webhook", docs_url=None, redoc_url=None, openapi_url=None)
     under_way = 0
+    intake = _Intake(settings)
 
     async def answer(
         request: Request, endpoint: str, review: Callable[[AdmissionRequest, Deadline], Awaitable[dict[str, Any]]]
@@ -56,12 +58,14 @@ def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Read
         verdict = "Refused"
         try:
             deadline = Deadline.after(NETWORK_SHARE * _timeout(request.query_params.get("timeout"), settings))
-            parsed = admission.parse_review(await _body(request, settings.webhook_max_body_bytes, deadline))
-            content = await _review(parsed, deadline, review)
+            async with intake.body(request, deadline) as body:
+                content = await _review(admission.parse_review(body), deadline, review)
             verdict = "Allow" if content["response"]["allowed"] else "Deny"
             return Response(json.dumps(content), media_type="application/json")
         except TooLarge as exc:
             return _problem(413, exc.code, exc.message)
+        except Unavailable as exc:
+            return _problem(429, exc.code, exc.message)
         except InputError as exc:
             return _problem(400, exc.code, exc.message)
         finally:
@@ -135,25 +139,47 @@ async def _review(
         return admission.refusal_response(request.uid, code=500, reason="InternalError", message=message)
 
 
-async def _body(request: Request, bound: int, deadline: Deadline) -> bytes:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise InputError("ContentTypeUnsupported", "the body must be application/json")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise InputError("ContentEncodingUnsupported", "the body must not be compressed")
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(deadline.remaining()):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > bound:
-                    message = f"the body has more than {bound} bytes (bound: webhook_max_body_bytes)"
-                    raise TooLarge("BodyTooLarge", message)
-                chunks.append(chunk)
-    except (TimeoutError, ClientDisconnect) as exc:
-        raise InputError("BodyIncomplete", "the body did not come whole before the deadline") from exc
-    return b"".join(chunks)
+class _Intake:
+    """Bodies of reviews, bounded one by one and all together: anybody in the cluster may send them."""
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        self._one, self._all = settings.webhook_max_body_bytes, settings.webhook_max_bytes
+        self._held = 0
+
+    @asynccontextmanager
+    async def body(self, request: Request, deadline: Deadline) -> AsyncIterator[bytes]:
+        """The whole body, counted for as long as it is worked on.
+
+        Raises `InputError` (`ContentTypeUnsupported`, `ContentEncodingUnsupported`, `BodyIncomplete`), `TooLarge`
+        (`BodyTooLarge`) and `Unavailable` (`TooManyBytes`).
+        """
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != "application/json":
+            raise InputError("ContentTypeUnsupported", "the body must be application/json")
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise InputError("ContentEncodingUnsupported", "the body must not be compressed")
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            try:
+                async with asyncio.timeout(deadline.remaining()):
+                    async for chunk in request.stream():
+                        size += len(chunk)
+                        self._held += len(chunk)
+                        self._check(size)
+                        chunks.append(chunk)
+            except (TimeoutError, ClientDisconnect) as exc:
+                raise InputError("BodyIncomplete", "the body did not come whole before the deadline") from exc
+            yield b"".join(chunks)
+        finally:
+            self._held -= size
+
+    def _check(self, size: int) -> None:
+        if size > self._one:
+            message = f"the body has more than {self._one} bytes (bound: webhook_max_body_bytes)"
+            raise TooLarge("BodyTooLarge", message)
+        if self._held > self._all:
+            raise Unavailable("TooManyBytes", f"reviews of {self._all} bytes are under way (bound: webhook_max_bytes)")
 
 
 def _timeout(text: str | None, settings: WebhookSettings) -> float:

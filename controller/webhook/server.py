@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from controller.errors import ConfigurationError
 
@@ -21,6 +22,52 @@ STOP_GRACE = 10  # seconds in which reviews under way may end
 # Seconds that a connection may be idle: longer than the API server keeps one (90), so that it is the one that closes,
 # and no review is sent into a connection that is just being closed.
 KEEP_ALIVE = 120
+MAX_HEAD_BYTES = 64 * 1024  # bounds a request's line, headers and trailers; the API server's take a hundredth of it
+MAX_FRAMING = 8  # bytes of chunked framing for one byte of body; a body in chunks of one byte takes five
+HEAD_SECONDS = 10.0  # bounds the time in which they come: whoever reaches the port could else hold connections for ever
+
+
+class _Bounded(HttpToolsProtocol):
+    """One connection. uvicorn takes heads of any length, in any time, and keeps all that came in memory."""
+
+    _beside = 0  # bytes received for this request beside its body and what that may take
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_came()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._beside -= len(body) * (1 + MAX_FRAMING)
+        super().on_body(body)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._beside += len(data)
+        if self._beside > MAX_HEAD_BYTES:
+            self.transport.abort()
+
+    def _await_head(self) -> None:
+        self._head_came()
+        self._beside = 0
+        self._late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _head_came(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class _Embedded(uvicorn.Server):
@@ -50,7 +97,7 @@ class Server:
             ssl_keyfile=key,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=STOP_GRACE,
-            http="httptools",
+            http=_Bounded,
         )
         self._server = _Embedded(config)
         self._task: asyncio.Task[None] | None = None

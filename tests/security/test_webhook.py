@@ -361,3 +361,25 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Any:
 def _images(content: Any) -> list[str]:
     containers = (((content.get("request") or {}).get("object") or {}).get("spec") or {}).get("containers") or []
     return [c.get("image") for c in containers if isinstance(c, dict)]
+
+
+@pytest.mark.guarantee(10)
+async def test_all_bodies_under_way_together_are_bounded_and_leave_no_trace() -> None:
+    world = World()
+    pipeline = world.pipeline()
+    app = create_app(WebhookSettings(webhook_max_bytes=len(BODY) + 10), pipeline=pipeline, readiness=world)
+    held = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield BODY[:100]
+        await held.wait()
+        yield BODY[100:]
+
+    first = asyncio.create_task(call(app, "POST", "/validate", slowly()))
+    await asyncio.sleep(0)
+    refused = await call(app, "POST", "/validate", BODY)
+    assert (refused.status, b"webhook_max_bytes" in refused.body) == (429, True)
+    held.set()
+    assert (await first).status == 200
+    assert (await call(app, "POST", "/validate", BODY)).status == 200
+    await pipeline.close()
