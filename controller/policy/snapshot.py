@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from controller.errors import LimitExceeded
 from controller.model.access import Credential, RegistryAccess
 from controller.model.policy import Namespace, TrustRoot
 from controller.model.workload import Workload
@@ -20,6 +21,7 @@ from controller.policy.parse import parse_policy
 from controller.settings import PolicySettings
 
 DEFAULT_SERVICE_ACCOUNT = "default"
+MAX_POD_CREDENTIALS = 1024  # bounds those of one pod: each is compared with each of its images, while others wait
 
 
 def _frozen(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
@@ -48,12 +50,17 @@ class Snapshot:
         """What the workload's pods may use at registries: their own imagePullSecrets, then their service account's.
 
         Only secrets of the workload's own namespace; one that is named and unknown gives nothing, as for a kubelet.
+        Raises `LimitExceeded` (`MAX_POD_CREDENTIALS`).
         """
         account = workload.service_account or DEFAULT_SERVICE_ACCOUNT
         names = (*workload.pull_secrets, *self.service_accounts.get((workload.namespace, account), ()))
         credentials: list[Credential] = []
         for name in dict.fromkeys(names):
             credentials.extend(self.pull_secrets.get((workload.namespace, name), ()))
+            if len(credentials) > MAX_POD_CREDENTIALS:
+                raise LimitExceeded(
+                    "MAX_POD_CREDENTIALS", f"the pod's pull secrets hold over {MAX_POD_CREDENTIALS} of them"
+                )
         return RegistryAccess(tuple(credentials))
 
     def with_policies(self, policies: PolicyIndex) -> Snapshot:

@@ -6,6 +6,7 @@ repository costs more than itself. A token is never sent to another host, nor fo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -40,6 +41,14 @@ class Login:
     endpoint: Endpoint
     repository: str
     credential: Credential | None
+
+    @property
+    def account(self) -> str:
+        """A name for the credential that is safe to keep; empty for nobody's."""
+        c = self.credential
+        return (
+            "" if c is None else hashlib.sha256(repr((c.username, c.password, c.identity_token)).encode()).hexdigest()
+        )
 
     @property
     def words(self) -> str:
@@ -137,14 +146,17 @@ def _token_request(login: Login, challenge: BearerChallenge) -> Request:
             "client_id": "assay",
             "refresh_token": credential.identity_token,
         }
-        return _realm_request(challenge.realm, what, form=form)
+        return _realm_request(challenge.realm, what, account=login.account, form=form)
     return _realm_request(
-        challenge.realm.update_query(asked), what, authorization=None if credential is None else _basic(credential)
+        challenge.realm.update_query(asked),
+        what,
+        account=login.account,
+        authorization=None if credential is None else _basic(credential),
     )
 
 
 def _realm_request(
-    url: URL, what: str, *, authorization: str | None = None, form: Mapping[str, str] | None = None
+    url: URL, what: str, *, account: str, authorization: str | None = None, form: Mapping[str, str] | None = None
 ) -> Request:
     return Request(
         url=url,
@@ -153,6 +165,7 @@ def _realm_request(
         setting="MAX_TOKEN_ANSWER_BYTES",
         accept="application/json",
         authorization=authorization,
+        account=account,
         form=form,
         follow_redirects=False,  # a realm is the one host that credentials are sent to on another's word
     )

@@ -1,7 +1,8 @@
 """Whether a host may be asked now: Retry-After is obeyed, and a host that does not answer is left alone for a while.
 
 A circuit turns a time-out that every pod would wait for into an answer at once; grace then works in milliseconds.
-State is kept by host, so that one registry's trouble is never another's.
+State is kept by host (pauses that were asked for: by host and account), so that one registry's trouble is never
+another's.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from controller.errors import Unavailable
 from controller.registry.remembered import Remembered
 from controller.settings import RegistrySettings
 
-MAX_HOSTS = 4096  # bounds the hosts whose state is kept
+MAX_HOSTS = 4096  # bounds the hosts, and the accounts at hosts, whose state is kept
 DEFAULT_RETRY_AFTER = 1.0  # seconds of pause after a 429 that names none
 MAX_RETRY_AFTER = 3600.0  # seconds; bounds what a host may ask for
 
 
 @dataclass(slots=True)
 class _State:
-    throttled_until: float = 0.0
     failures: int = 0
     open_until: float = 0.0
     probing: bool = False
@@ -37,20 +37,22 @@ class Health:
         self._pause = float(settings.registry_circuit_pause)
         self._monotonic = monotonic
         self._states: Remembered[str, _State] = Remembered(MAX_HOSTS)
+        self._throttled: Remembered[tuple[str, str], float] = Remembered(MAX_HOSTS)
 
-    def check(self, host: str) -> None:
-        """Raise `Unavailable` (`RegistryThrottled`, `CircuitOpen`) while the host is not to be asked.
+    def check(self, host: str, account: str = "") -> None:
+        """Raise `Unavailable` (`RegistryThrottled`, `CircuitOpen`) while the host is not to be asked by this account.
 
+        Registries count by account: who uses up what anybody may have must not use up what another pays for.
         After the pause of an open circuit one caller is let through as a probe; it must report `answered`, `failed`
         or `abandoned`.
         """
+        now = self._monotonic()
+        left = (self._throttled.get((host, account)) or now) - now
+        if left > 0:
+            raise Unavailable("RegistryThrottled", f"{host} asked for a pause of {left:.0f} s more", retry_after=left)
         state = self._states.get(host)
         if state is None:
             return
-        now = self._monotonic()
-        if now < state.throttled_until:
-            left = state.throttled_until - now
-            raise Unavailable("RegistryThrottled", f"{host} asked for a pause of {left:.0f} s more", retry_after=left)
         if state.open_until:
             if now < state.open_until or state.probing:
                 left = max(0.0, state.open_until - now)
@@ -81,11 +83,11 @@ class Health:
         if state is not None:
             state.probing = False
 
-    def throttled(self, host: str, retry_after: str | None, *, now: datetime | None = None) -> float:
-        """The host asked for a pause (RFC 9110, section 10.2.3). Returns its seconds."""
+    def throttled(self, host: str, retry_after: str | None, *, account: str = "", now: datetime | None = None) -> float:
+        """The host asked this account for a pause (RFC 9110, section 10.2.3). Returns its seconds."""
         seconds = min(MAX_RETRY_AFTER, _seconds(retry_after, now or datetime.now(UTC)))
-        state = self._state(host)
-        state.throttled_until = max(state.throttled_until, self._monotonic() + seconds)
+        until = self._monotonic() + seconds
+        self._throttled.put((host, account), max(self._throttled.get((host, account)) or 0.0, until))
         return seconds
 
     def _state(self, host: str) -> _State:

@@ -99,6 +99,7 @@ class Repository:
                     max_bytes=self._settings.registry_max_manifest_bytes,
                     setting="registry_max_manifest_bytes",
                     accept=OCI_INDEX,
+                    account=self.login.account,
                 ),
                 deadline=deadline,
             )
@@ -130,7 +131,12 @@ class Repository:
         self, path: str, *, what: str, accept: str, max_bytes: int, setting: str, deadline: Deadline
     ) -> Answer:
         request = Request(
-            url=self._base.join(URL(path)), what=what, accept=accept, max_bytes=max_bytes, setting=setting
+            url=self._base.join(URL(path)),
+            what=what,
+            accept=accept,
+            max_bytes=max_bytes,
+            setting=setting,
+            account=self.login.account,
         )
         answer = await self._send(request, deadline=deadline)
         self._require_success(answer, what)

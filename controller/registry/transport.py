@@ -27,7 +27,9 @@ from controller.registry.proxies import Proxy, ProxyRules
 from controller.registry.remembered import Remembered
 from controller.settings import RegistrySettings
 
-MAX_CONNECTIONS = 512  # bounds the sockets of all hosts together
+MAX_CONNECTIONS = (
+    4096  # bounds the sockets of all hosts together: eight for each of 512 flights, so that none waits here
+)
 DNS_SECONDS = 10  # how long a name's addresses are reused for further connections; each socket is judged anyway
 KEEPALIVE_SECONDS = 30.0
 ERROR_BODY_BYTES = 64 * 1024  # read from an answer that is not 200, only so that its connection can be used again
@@ -42,7 +44,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class Request:
     """What is asked: `what` names it to people; `max_bytes` bounds the answer and `setting` names that bound.
 
-    `authorization` goes to the URL's own origin only. A `form` makes it a POST, which is never redirected.
+    `authorization` goes to the URL's own origin only; `account` names whose it is, for the pauses that a registry asks
+    for, and is safe to keep. A `form` makes it a POST, which is never redirected.
     """
 
     url: URL
@@ -51,6 +54,7 @@ class Request:
     setting: str
     accept: str = "*/*"
     authorization: str | None = field(default=None, repr=False)
+    account: str = ""
     form: Mapping[str, str] | None = field(default=None, repr=False)
     follow_redirects: bool = True
 
@@ -159,7 +163,7 @@ class Transport:
         if opened is None:
             raise Unavailable("ShuttingDown", f"Assay was shut down while asking for {request.what}")
         origin, host = host_of(request.url), host_of(url)
-        self._health.check(host)
+        self._health.check(host, request.account)
         heard = False
         try:
             proxy = await self._proxy(url, opened.resolver)
@@ -202,14 +206,14 @@ class Transport:
     def _obey(self, response: aiohttp.ClientResponse, *, host: str, request: Request) -> None:
         retry_after = response.headers.get("Retry-After")
         if response.status == 429:
-            pause = self._health.throttled(host, retry_after)
+            pause = self._health.throttled(host, retry_after, account=request.account)
             raise Unavailable(
                 "RegistryThrottled",
                 f"{host_of(request.url)} answered 429 (too many requests) when asked for {request.what}",
                 retry_after=pause,
             )
         if response.status == 503 and retry_after is not None:
-            pause = self._health.throttled(host, retry_after)
+            pause = self._health.throttled(host, retry_after, account=request.account)
             raise Unavailable(
                 "RegistryUnavailable",
                 f"{host_of(request.url)} answered 503 when asked for {request.what}",

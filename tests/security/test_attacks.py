@@ -19,11 +19,11 @@ from aiohttp import web
 from controller import documents
 from controller.documents.packages import PackageIndex, Query, find
 from controller.errors import AssayError, InputError
-from controller.model.access import ANONYMOUS, MAX_CREDENTIALS, parse_docker_config
+from controller.model.access import ANONYMOUS, MAX_CREDENTIALS, Credential, RegistryAccess, parse_docker_config
 from controller.model.documents import Component
 from controller.settings import DocumentSettings, Seconds
 from tests.contract.registry_servers.clients import client, ref, soon
-from tests.contract.registry_servers.scripted import ScriptedRegistry
+from tests.contract.registry_servers.scripted import ScriptedRegistry, Users
 from tests.support.pipeline import APP, Rig, pod, review_of, running
 
 LOG4J = Query.parse("pkg:maven/org.apache.logging.log4j/log4j-core", "<2.17.1")
@@ -272,3 +272,37 @@ async def test_a_namespace_with_images_at_a_silent_registry_does_not_keep_others
         assert answer.allowed, answer.message
         assert not attack.done()
         attack.cancel()
+
+
+async def test_who_uses_up_a_registrys_free_requests_does_not_keep_paying_accounts_from_it() -> None:
+    users = Users({"alice": "secret"}, anonymous=True)
+    async with ScriptedRegistry(users=users) as registry, client() as asking:
+        digest = registry.put_image("acme/app", "1")
+        image = ref(f"{registry.host}/acme/app:1")
+
+        async def limited(request: web.BaseRequest, answer: Any) -> web.Response:
+            if request.path == "/token" and "Authorization" not in request.headers:
+                return web.Response(status=429, headers={"Retry-After": "3600"})
+            found: web.Response = await answer(request)
+            return found
+
+        registry.around = limited
+        alice = RegistryAccess((Credential(registry.host, "alice", "secret"),))
+        with pytest.raises(AssayError, match="RegistryThrottled"):
+            await asking.resolve(image, access=ANONYMOUS, deadline=soon())
+        asked = len(registry.requests)
+        with pytest.raises(AssayError, match="RegistryThrottled"):
+            await asking.resolve(image, access=ANONYMOUS, deadline=soon())
+        assert len(registry.requests) == asked  # what it asked for is kept to
+        assert str((await asking.resolve(image, access=alice, deadline=soon())).digest) == digest
+
+
+async def test_guarantee_10_the_credentials_that_a_pod_may_name_are_bounded(rig: Rig) -> None:
+    many = {("shop", f"s{n}"): tuple(Credential(f"h{i}.{n}.io", "u", "p") for i in range(256)) for n in range(5)}
+    rig.publish(rig.policy(), pull_secrets=many)
+    image = rig.image("release.none.signature")
+    named = [{"name": name} for _, name in many]
+    assert (await rig.review(pod(image, imagePullSecrets=named[:4]))).allowed
+    response = await rig.ask("/validate", pod(image, imagePullSecrets=named))
+    assert not response["allowed"]
+    assert "MAX_POD_CREDENTIALS" in response["status"]["message"]
