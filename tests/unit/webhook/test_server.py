@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import ssl
@@ -201,3 +202,55 @@ async def test_connections_are_kept_longer_than_the_api_server_keeps_them(tmp_pa
     """Else a review is now and then sent into a connection that the server is just closing, and its pod is refused."""
     async with serving(tmp_path, World()) as (server, _):
         assert server._server.config.timeout_keep_alive > API_SERVER_KEEPS_IDLE
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        [b"POST /validate HTTP/1.1\r\nHost: localhost\r\n", b"X-Filler: " + b"x" * 1000 + b"\r\n"],
+        [b"POST /validate HTTP/1.1\r\nHost: localhost\r\nX-Filler: ", b"x" * 1000],
+        [b"POST /", b"x" * 1000],
+        [
+            posted(b"", "Transfer-Encoding: chunked") + b"1\r\nx\r\n0\r\n",
+            b"X-Filler: " + b"x" * 1000 + b"\r\n",
+        ],
+    ],
+    ids=["headers", "one header", "path", "trailers"],
+)
+async def test_guarantee_10_a_request_that_never_comes_to_its_body_is_ended(
+    tmp_path: Path, endless: list[bytes]
+) -> None:
+    async with serving(tmp_path, World()) as (server, bundle):
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", server.port, ssl=trusting(bundle), server_hostname="localhost"
+        )
+
+        async def send(first: bytes, more: bytes) -> None:
+            writer.write(first)
+            for _ in range(100_000):  # 100 MB: far past every bound
+                writer.write(more)
+                await writer.drain()
+
+        with pytest.raises(ConnectionError):
+            await send(*endless)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        assert (await exchange(server, bundle, posted(json.dumps(review(pod(APP))).encode())))[0] == 200
+
+
+@pytest.mark.parametrize("first", [b"", b"POST /validate HTTP/1.1\r\nHost: localhost\r\n"], ids=["nothing", "half"])
+async def test_guarantee_10_a_connection_that_asks_nothing_is_ended(
+    tmp_path: Path, first: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.webhook.server.HEAD_SECONDS", 0.2)
+    async with serving(tmp_path, World()) as (server, bundle):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.port, ssl=trusting(bundle), server_hostname="localhost"
+        )
+        writer.write(first)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
