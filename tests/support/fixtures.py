@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 RECORDED = CHECKOUT / "tests" / "fixtures" / "recorded"
+RECORDED_LEGACY = RECORDED / "legacy"
 DEMO_LAYOUT = CHECKOUT / "controller" / "demo" / "layout"
 
 
@@ -51,6 +53,60 @@ class RecordedBundle:
         if not self.key:
             raise ValueError(f"{self.name} was signed without a key")
         return (RECORDED / self.key).read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedLayer:
+    """One layer of cosign's old formats as it lay in the registry, and how it was made: a row of `legacy/index.json`.
+
+    What does not apply is the empty string.
+    """
+
+    name: str  # signer.witness.what
+    content: bytes
+    media_type: str
+    annotations: tuple[tuple[str, str], ...]
+    purpose: str  # "signature" or "attestation"
+    predicate_type: str  # the statement's own
+    digest: str  # `sha256:<hex>` of the image
+    key: str  # file of the public key
+    key_type: str
+    issuer: str
+    identity: str
+    log: str  # "none", "timestamp", "rekor1" or "rekor1+timestamp"
+    entry: str  # kind of the log entry, such as "intoto/0.0.2"
+
+    @property
+    def public_key(self) -> str:
+        """The PEM of the key that signed it. Raises `ValueError` for a keyless one."""
+        if not self.key:
+            raise ValueError(f"{self.name} was signed without a key")
+        return (RECORDED_LEGACY / self.key).read_text()
+
+
+@functools.cache
+def recorded_layers() -> tuple[RecordedLayer, ...]:
+    """Return every recorded layer of the old formats, in the order in which they were made."""
+    layers = []
+    for row in json.loads((RECORDED_LEGACY / "index.json").read_text()):
+        layer = json.loads((RECORDED_LEGACY / row.pop("file")).read_bytes())
+        layers.append(
+            RecordedLayer(
+                **row,
+                content=base64.b64decode(layer["content"]),
+                media_type=layer["mediaType"],
+                annotations=tuple(sorted(layer["annotations"].items())),
+            )
+        )
+    return tuple(layers)
+
+
+def recorded_layer(name: str) -> RecordedLayer:
+    """Return one layer by its name. Raises `KeyError` if there is none."""
+    for layer in recorded_layers():
+        if layer.name == name:
+            return layer
+    raise KeyError(name)
 
 
 @functools.cache
