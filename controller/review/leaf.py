@@ -27,6 +27,7 @@ from controller.policy.canonical import canonical_bytes
 from controller.policy.compiled import CompiledPolicy
 from controller.review.ports import Assessment
 
+MAX_REJECTIONS = 256  # recorded of one evaluation: whoever may push makes them; `used` names every artefact anyway
 SCHEMA = "assay.dev/decision/v1alpha1"
 MAX_UNPROVEN_BYTES = 1024 * 1024  # bounds what one decision keeps of bytes that proved nothing: anybody may attach them
 _SORTED = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -173,6 +174,7 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
     evaluation, assessment = judged.evaluation, judged.assessment
     policy = evaluation.policy
     evidence = assessment.evidence if assessment else None
+    rejections = evidence.rejections if evidence else ()
     return {
         "policy": {
             "kind": policy.kind,
@@ -206,7 +208,8 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
             }
             for attestation in (evidence.attestations if evidence else ())
         ],
-        "rejections": [_rejection(rejection) for rejection in (evidence.rejections if evidence else ())],
+        "rejections": [_rejection(rejection) for rejection in rejections[:MAX_REJECTIONS]],
+        "rejectionsOmitted": max(0, len(rejections) - MAX_REJECTIONS),
         "used": dict(assessment.used) if assessment else {},
     }
 

@@ -159,6 +159,7 @@ async def test_a_leaf_with_everything_in_it_is_canonical_json() -> None:
         steps=("one", "two"),
     )
     rejection = Rejection(Digest.of(b"b"), "tag", "", "NotVerified", "no", unjudged=True)
+    many = VerifiedEvidence(digest("app"), rejections=(rejection,) * (leaf.MAX_REJECTIONS + 3))
     verified = VerifiedEvidence(digest("app"), signatures=(VerifiedSignature(proof),), rejections=(rejection,))
     record = leaf.evaluation_record(
         leaf.Judged(
@@ -176,6 +177,12 @@ async def test_a_leaf_with_everything_in_it_is_canonical_json() -> None:
     assert record["rejections"] == [
         {"artifact": str(Digest.of(b"b")), "location": "tag", "authority": "", "code": "NotVerified", "message": "no"}
     ]
+    assert record["rejectionsOmitted"] == 0
+    policy_in_force = next(iter(World().current().policies))
+    crowded = leaf.evaluation_record(
+        leaf.Judged(evaluation(Outcome.ERROR), policy_in_force, assessment=assessment(evidence=many))
+    )
+    assert (len(crowded["rejections"]), crowded["rejectionsOmitted"]) == (leaf.MAX_REJECTIONS, 3)
 
 
 @pytest.mark.guarantee(13)
