@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from controller.documents.reading import check_count, child, component, objects, text, time
+from controller.documents.reading import check_count, child, component, objects, text, time_of
 from controller.documents.unwrap import malformed
 from controller.errors import Unacceptable
 from controller.model.documents import Component, Sbom
@@ -36,7 +36,7 @@ def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
         format="CycloneDX",
         spec_version=version,
         name=text(main, "name", "metadata.component"),
-        created=time(text(metadata, "timestamp", "metadata"), "metadata.timestamp"),
+        created=time_of(metadata, "timestamp", "metadata"),
         components=tuple(components),
         tools=tuple(_tools(metadata)),
     )

@@ -1,11 +1,14 @@
-"""SPDX 2.2 and 2.3 in JSON (https://spdx.github.io/spdx-spec/v2.3/)."""
+"""SPDX 2.2 and 2.3 in JSON (https://spdx.github.io/spdx-spec/v2.3/).
+
+A document is never told from another by its `documentNamespace`: apko writes the same one into all of its documents.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from controller.documents.reading import check_count, child, component, objects, text, time
+from controller.documents.reading import check_count, child, component, objects, text, texts, time_of
 from controller.documents.unwrap import malformed
 from controller.errors import Unacceptable
 from controller.model.documents import Component, Sbom
@@ -23,8 +26,8 @@ def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
     """
     version = text(document, "spdxVersion", "the document")
     if version not in _VERSIONS:
-        if "@context" in document or version.startswith("SPDX-"):
-            raise Unacceptable("DocumentUnsupported", "only SPDX 2.2 and 2.3 are read")
+        if version.startswith("SPDX-"):
+            raise Unacceptable("DocumentUnsupported", "only SPDX 2.2, 2.3 and 3.0 are read")
         raise malformed("the document has no spdxVersion, so it is no SPDX document")
     packages = objects(document, "packages", "the document")
     check_count(len(packages), limits.document_max_components)
@@ -35,14 +38,12 @@ def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
             components.extend(_components(package, f"packages[{i}]"))
             check_count(len(components), limits.document_max_components)
     creation = child(document, "creationInfo", "the document")
-    creators = creation.get("creators") or []
-    if not isinstance(creators, list) or not all(isinstance(creator, str) for creator in creators):
-        raise malformed("creationInfo.creators is no list of strings")
+    creators = texts(creation, "creators", "creationInfo")
     return Sbom(
         format="SPDX",
         spec_version=version.removeprefix("SPDX-"),
         name=text(document, "name", "the document"),
-        created=time(text(creation, "created", "creationInfo"), "creationInfo.created"),
+        created=time_of(creation, "created", "creationInfo"),
         components=tuple(components),
         tools=tuple(creator.removeprefix("Tool:").strip() for creator in creators if creator.startswith("Tool:")),
     )
@@ -50,15 +51,13 @@ def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
 
 def _described(document: Mapping[str, Any]) -> frozenset[str]:
     """The SPDX ids of what the document is about: 7.1 `documentDescribes`, 11.1 `DESCRIBES`."""
-    listed = document.get("documentDescribes") or []
+    listed = texts(document, "documentDescribes", "the document")
     related = (
         relationship.get("relatedSpdxElement")
         for relationship in objects(document, "relationships", "the document")
         if relationship.get("relationshipType") == "DESCRIBES"
     )
-    return frozenset(
-        name for name in (*(listed if isinstance(listed, list) else ()), *related) if isinstance(name, str)
-    )
+    return frozenset(name for name in (*listed, *related) if isinstance(name, str))
 
 
 def _is_image(package: Mapping[str, Any], described: frozenset[str]) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Never
 
 from controller.errors import LimitExceeded, Unacceptable
 from controller.settings import DocumentSettings
 
+_OTHER_FORMATS = ("SPDXVersion:", "<")  # what `cosign attest --type spdx` was made for, and CycloneDX's other form
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LEAVES = frozenset({str, int, float, bool, type(None)})  # most of a document; asking an ABC of each is slow
 
 
@@ -36,12 +39,17 @@ def malformed(message: str) -> Unacceptable:
 def _from_text(text: str, limits: DocumentSettings) -> Any:
     if len(text) > limits.document_max_bytes:
         raise LimitExceeded("document_max_bytes", f"a document of {len(text)} characters")
+    if text.lstrip().startswith(_OTHER_FORMATS):
+        raise Unacceptable("DocumentUnsupported", "the document is SPDX tag-value or XML; only JSON is read")
     try:
-        return json.loads(text, object_pairs_hook=_without_duplicates)
+        document = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+        if _SURROGATE.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
     except RecursionError as exc:
         raise LimitExceeded("document_max_depth", "a document is nested too deeply to be read") from exc
     except ValueError as exc:
         raise malformed("the predicate is a string that holds no JSON document") from exc
+    return document
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -49,6 +57,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         raise ValueError("an object has the same key twice")
     return document
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(name)
 
 
 def _check_depth(document: Any, limit: int) -> None:

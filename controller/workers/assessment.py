@@ -15,7 +15,7 @@ from typing import Any
 from controller.documents import parse
 from controller.errors import PolicyError, Unacceptable
 from controller.model.decision import Reason
-from controller.model.documents import Sbom
+from controller.model.documents import Document
 from controller.model.evidence import EvidenceSet, Rejection, VerifiedAttestation, VerifiedEvidence
 from controller.model.policy import Policy
 from controller.model.reference import Digest
@@ -81,7 +81,7 @@ def _unread(evidence: EvidenceSet) -> tuple[Rejection, ...]:
 def _read_documents(evidence: VerifiedEvidence, limits: DocumentSettings) -> tuple[Findings, VerifiedEvidence]:
     """The evidence with its documents read; one that its own format's rules refuse is Unacceptable."""
     problems: list[Reason] = []
-    read: dict[Digest, Sbom | None] = {}
+    read: dict[Digest, Document | None] = {}
     attestations: list[VerifiedAttestation] = []
     for attestation in evidence.attestations:
         try:
