@@ -109,6 +109,7 @@ class Operator:
         if self._stopping.is_set():
             return
         self._dirty = asyncio.Event()
+        self._demands_changed = True
         self._relists = {resource: asyncio.Event() for resource in RESOURCES}
         self._listed = {resource: asyncio.Event() for resource in RESOURCES}
         events = EventThread(
@@ -144,7 +145,12 @@ class Operator:
         if kind == "DELETED":
             self._relists[resource].set()
         elif self._keeper.put(resource, obj):
-            self._dirty.set()
+            self._demand()
+
+    def _demand(self) -> None:
+        """Ask for a picture anew: Assay's own objects have changed."""
+        self._demands_changed = True
+        self._dirty.set()
 
     async def _list(self, client: ClusterClient, resource: Resource) -> None:
         """List for ever: at an interval, and whenever an event says that something was deleted."""
@@ -176,7 +182,7 @@ class Operator:
                 raise Unavailable(BEING_DELETED, "the CRD is being deleted; its objects are kept in force")
         self.snapshots.fault(resource.plural, "")
         if self._keeper.replace(resource, listed) or not self._listed[resource].is_set():
-            self._dirty.set()
+            self._demand()
         self.snapshots.sign(resource.plural, began)
         self._listed[resource].set()
 
@@ -191,19 +197,23 @@ class Operator:
             await asyncio.sleep(SETTLE)
             self._dirty.clear()
             try:
-                self._picture = await asyncio.get_running_loop().run_in_executor(self._compiler, self._make_picture())
+                picture = self._picture
+                if picture is None or self._demands_changed:  # else a namespace, account or secret has changed
+                    self._demands_changed = False
+                    loop = asyncio.get_running_loop()
+                    picture = self._picture = await loop.run_in_executor(self._compiler, self._make_picture())
             except Exception:
                 # A bug, and no policy's author is to blame: the last whole snapshot stays in force, loudly.
                 logger.exception("policies cannot be compiled")
                 self.snapshots.fault("compiler", "policies cannot be compiled (see the log); the last ones bind")
                 await asyncio.sleep(RETRY)
-                self._dirty.set()
+                self._demand()
                 continue
             self.snapshots.fault("compiler", "")
-            whole = Snapshot(policies=self._picture.policies, trust_roots=self._picture.trust_roots)
+            whole = Snapshot(policies=picture.policies, trust_roots=picture.trust_roots)
             self.snapshots.publish(directory.fill(whole))
             if self._write_status:
-                await self._write_statuses(client, self._picture)
+                await self._write_statuses(client, picture)
 
     def _make_picture(self) -> Callable[[], Picture]:
         policies = self._keeper.objects(CLUSTER_POLICIES, POLICIES)
