@@ -13,11 +13,16 @@ from sqlalchemy import Connection, select
 
 from controller.errors import RecordingFailed
 from controller.inventory import projections, tables
-from controller.inventory.dialect import upsert
+from controller.inventory.inserts import Inserting
 from controller.inventory.projections import Appended, Projection, Remembered, Written
 from controller.model.reference import Digest
 
 LOOKUP = 500  # names in one IN list
+_BLOBS = Inserting(tables.blob, lambda statement: statement.on_conflict_do_nothing(index_elements=["digest"]))
+_LEAVES = Inserting(
+    tables.leaf,
+    lambda statement: statement.on_conflict_do_nothing().returning(tables.leaf.c.id, tables.leaf.c.position),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,8 @@ def _write_blobs(
             else:
                 group.refused[index] = RecordingFailed("BlobMismatch", f"bytes handed over as {digest} are not that")
     if new:
-        connection.execute(
-            upsert(connection, tables.blob).on_conflict_do_nothing(index_elements=["digest"]),
+        _BLOBS.run(
+            connection,
             [
                 {"digest": digest, "size": len(content), "content": content, "recorded_at": now}
                 for digest, content in sorted(new.items())
@@ -110,9 +115,8 @@ def _write_leaves(connection: Connection, wanted: Sequence[Projection], now: dat
     by_key = {(leaf.key, leaf.verdict): leaf for leaf in reversed(wanted)}
     if not by_key:
         return []
-    leaf = tables.leaf
-    positions = connection.execute(
-        upsert(connection, leaf).on_conflict_do_nothing().returning(leaf.c.id, leaf.c.position),
+    positions = _LEAVES.run(
+        connection,
         [
             {
                 "id": item.id,
@@ -123,8 +127,8 @@ def _write_leaves(connection: Connection, wanted: Sequence[Projection], now: dat
             }
             for _, item in sorted(by_key.items())
         ],
-    ).all()
-    placed = {row.id: row.position for row in positions}
+    )
+    placed: dict[str, int] = dict(positions)
     before = [key for key, item in by_key.items() if item.id not in placed]
     if before:
         _assert_recorded(connection, before)

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, case, delete, insert, select
+from sqlalchemy import Connection, Table, delete, select
 
 from controller.errors import InputError, RecordingFailed
 from controller.inventory import tables
 from controller.inventory.canonical import encoder
-from controller.inventory.dialect import upsert
+from controller.inventory.inserts import Inserting, keeping_earliest
 from controller.model.reference import Reference
 
 SCHEMA = "assay.dev/decision/v1alpha1"
@@ -27,6 +27,9 @@ VERDICTS = frozenset({"Allow", "Deny"})
 FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejections": "rejection"}
 REBUILD_BATCH = 500  # leaves held in memory while rebuilding
 MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it starts anew: bounds memory, never correctness
+_DECISIONS, _IMAGES, _EVALUATIONS = map(Inserting, (tables.decision, tables.decision_image, tables.evaluation))
+_VERIFICATIONS, _POLICY_VERSIONS = map(keeping_earliest, (tables.verification, tables.policy_version))
+_KEYS = {table.name: tuple(c.name for c in table.primary_key) for table in (tables.verification, tables.policy_version)}
 
 Row = dict[str, Any]
 Writing = Callable[[Any], bytes]
@@ -130,21 +133,17 @@ def write(connection: Connection, appended: Sequence[Appended], remembered: Reme
         times = (projection.decided_at, leaf.recorded_at)
         for table, shared in ((tables.verification, projection.facts), (tables.policy_version, projection.policies)):
             for row in shared:
-                key = (table.name, *(row[column.name] for column in table.primary_key))
+                key = (table.name, *(row[name] for name in _KEYS[table.name]))
                 if not remembered.covers(key, times):
                     _keep_earliest(firsts, key, table, row | {"decided_at": times[0], "recorded_at": times[1]})
-    for table, rows in (
-        (tables.decision, decisions),
-        (tables.decision_image, images),
-        (tables.evaluation, evaluations),
-    ):
+    for inserting, rows in ((_DECISIONS, decisions), (_IMAGES, images), (_EVALUATIONS, evaluations)):
         if rows:
-            connection.execute(insert(table), rows)
-    for table in (tables.policy_version, tables.verification):
+            inserting.run(connection, rows)
+    for table, inserting in ((tables.policy_version, _POLICY_VERSIONS), (tables.verification, _VERIFICATIONS)):
         # In one order everywhere: two replicas that meet the same new facts wait for each other, never in a circle.
         rows = [row for key, (owner, row) in sorted(firsts.items(), key=lambda item: item[0]) if owner is table]
         if rows:
-            connection.execute(_insert_earliest(connection, table), rows)
+            inserting.run(connection, rows)
     return {key: (row["decided_at"], row["recorded_at"]) for key, (_, row) in firsts.items()}
 
 
@@ -187,17 +186,6 @@ def _keep_earliest(
         row["decided_at"] = min(row["decided_at"], known[1]["decided_at"])
         row["recorded_at"] = min(row["recorded_at"], known[1]["recorded_at"])
     firsts[key] = (table, row)
-
-
-def _insert_earliest(connection: Connection, table: Table) -> Any:
-    statement = upsert(connection, table)
-
-    def earlier(name: str) -> ColumnElement[Any]:
-        return case((statement.excluded[name] < table.c[name], statement.excluded[name]), else_=table.c[name])
-
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key), set_={name: earlier(name) for name in ("decided_at", "recorded_at")}
-    )
 
 
 def _decision(leaf: Mapping[str, Any], write_json: Writing) -> Row:

@@ -1,0 +1,84 @@
+"""Inserting on SQLite without SQLAlchemy's statements: what arrives, and what its callers are told when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, select
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from controller.inventory import tables
+from controller.inventory.dialect import parse, writing_engine
+from controller.inventory.inserts import Inserting, keeping_earliest
+
+EARLY = datetime(2026, 11, 22, 13, 0, 0, 5, tzinfo=timezone(timedelta(hours=2)))
+LATE = EARLY + timedelta(days=1)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = writing_engine(parse(f"sqlite:///{tmp_path / 'inventory.db'}"))
+    tables.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def blob(digest: str, content: bytes | None = b"\0bytes") -> dict[str, Any]:
+    return {"content": content, "recorded_at": EARLY, "digest": digest, "size": 7}
+
+
+def test_rows_are_what_sqlalchemy_would_have_written(engine: Engine) -> None:
+    with engine.begin() as connection:
+        Inserting(tables.blob).run(connection, [blob("a"), blob("b")])
+        connection.execute(insert(tables.blob), [blob("c")])
+        rows = connection.exec_driver_sql("SELECT digest, size, content, recorded_at FROM blob ORDER BY digest").all()
+    assert [row[1:] for row in rows] == [(7, b"\0bytes", "2026-11-22T11:00:00.000005Z")] * 3
+    assert [row[0] for row in rows] == ["a", "b", "c"]
+
+
+def test_rows_are_returned_in_the_order_of_the_rows_that_were_new(engine: Engine) -> None:
+    leaf = tables.leaf
+    inserting = Inserting(leaf, lambda s: s.on_conflict_do_nothing().returning(leaf.c.id, leaf.c.position))
+    row = {"decision_key": "k", "verdict": "Allow", "canonical": b"{}", "recorded_at": EARLY}
+    rows = [row | {"id": name, "decision_key": name} for name in ("z", "a", "z", "m")]
+    with engine.begin() as connection:
+        identities, positions = zip(*inserting.run(connection, rows), strict=True)
+    assert identities == ("z", "a", "m")
+    assert list(positions) == sorted(positions)
+
+
+def test_the_earlier_time_is_kept_in_either_order(engine: Engine) -> None:
+    inserting = keeping_earliest(tables.policy_version)
+    row = {"kind": "EvidencePolicy", "namespace": "shop", "name": "signed", "hash": "sha256:00"}
+    with engine.begin() as connection:
+        inserting.run(connection, [row | {"decided_at": LATE, "recorded_at": EARLY}])
+        inserting.run(connection, [row | {"decided_at": EARLY, "recorded_at": LATE}])
+        found = connection.execute(select(tables.policy_version.c.decided_at, tables.policy_version.c.recorded_at))
+        assert found.all() == [(EARLY, EARLY)]
+
+
+def test_a_refused_row_is_an_error_of_sqlalchemy_that_quotes_no_value(engine: Engine) -> None:
+    with pytest.raises(IntegrityError) as caught, engine.begin() as connection:
+        Inserting(tables.blob).run(connection, [blob("fine"), blob("hidden-value", None)])
+    assert "hidden-value" not in str(caught.value)
+    assert caught.value.orig is not None
+    with engine.begin() as connection:
+        assert connection.execute(select(tables.blob)).all() == []
+
+
+def test_a_database_that_cannot_be_written_is_an_operational_error(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+        with pytest.raises(OperationalError):
+            Inserting(tables.blob).run(connection, [blob("a")])
+
+
+def test_a_row_that_lacks_a_column_is_never_written(engine: Engine) -> None:
+    incomplete = blob("a")
+    del incomplete["size"]
+    with pytest.raises(KeyError), engine.begin() as connection:
+        Inserting(tables.blob).run(connection, [incomplete])
