@@ -96,5 +96,15 @@ def configure_logging(level: str, form: str, stream: TextIO = sys.stderr) -> Non
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in ("celpy", "Evaluator", "Environment", "NameContainer", "evaluation", "asyncio", "aiohttp", "kopf"):
+    for name in (
+        "celpy",
+        "Evaluator",
+        "Environment",
+        "NameContainer",
+        "evaluation",
+        "alembic",
+        "asyncio",
+        "aiohttp",
+        "kopf",
+    ):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
