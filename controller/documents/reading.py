@@ -154,6 +154,11 @@ def purl(written: str, where: str) -> str:
         raise malformed(f"{where} has a package URL that cannot be read") from exc
 
 
+def is_image_purl(written: str) -> bool:
+    """Whether a package URL names a container image."""
+    return written.lower().startswith(("pkg:oci/", "pkg:docker/"))
+
+
 def component(*, name: str, version: str, purl: str, licenses: Iterable[str], where: str) -> Component:
     """One component, its purl made canonical. A purl that cannot be read would hide a package, so it is an error."""
     if not name:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from controller.documents.reading import check_count, child, component, objects, text, texts, time_of
+from controller.documents.reading import check_count, child, component, is_image_purl, objects, text, texts, time_of
 from controller.documents.unwrap import malformed
 from controller.errors import Unacceptable
 from controller.model.documents import Component, Sbom
@@ -34,8 +34,9 @@ def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
     described = _described(document)
     components: list[Component] = []
     for i, package in enumerate(packages):
-        if not _is_image(package, described):
-            components.extend(_components(package, f"packages[{i}]"))
+        where = f"packages[{i}]"
+        if not _is_image(package, described, where):
+            components.extend(_components(package, where))
             check_count(len(components), limits.document_max_components)
     creation = child(document, "creationInfo", "the document")
     creators = texts(creation, "creators", "creationInfo")
@@ -53,21 +54,28 @@ def _described(document: Mapping[str, Any]) -> frozenset[str]:
     """The SPDX ids of what the document is about: 7.1 `documentDescribes`, 11.1 `DESCRIBES`."""
     listed = texts(document, "documentDescribes", "the document")
     related = (
-        relationship.get("relatedSpdxElement")
+        text(relationship, "relatedSpdxElement", "relationships")
         for relationship in objects(document, "relationships", "the document")
         if relationship.get("relationshipType") == "DESCRIBES"
     )
-    return frozenset(name for name in (*listed, *related) if isinstance(name, str))
+    return frozenset((*listed, *related))
 
 
-def _is_image(package: Mapping[str, Any], described: frozenset[str]) -> bool:
-    return package.get("primaryPackagePurpose") == "CONTAINER" and package.get("SPDXID") in described
+def _is_image(package: Mapping[str, Any], described: frozenset[str], where: str) -> bool:
+    """Whether a package is the image that the document is about; 2.2 has no purpose, so its package URL tells."""
+    if text(package, "SPDXID", where) not in described:
+        return False
+    return package.get("primaryPackagePurpose") == "CONTAINER" or any(map(is_image_purl, _purls(package, where)))
+
+
+def _purls(package: Mapping[str, Any], where: str) -> list[str]:
+    references = objects(package, "externalRefs", where)
+    return [text(r, "referenceLocator", where) for r in references if text(r, "referenceType", where) in _PURL]
 
 
 def _components(package: Mapping[str, Any], where: str) -> Iterator[Component]:
     """The package under each of its package URLs: whichever was passed over could be the one that is looked for."""
-    references = objects(package, "externalRefs", where)
-    purls = [text(r, "referenceLocator", where) for r in references if r.get("referenceType") in _PURL]
+    purls = _purls(package, where)
     licenses = [text(package, field, where) for field in ("licenseConcluded", "licenseDeclared")]
     for purl in dict.fromkeys(purls) or ("",):
         yield component(

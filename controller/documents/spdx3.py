@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.documents.reading import check_count, component, objects, text, time_of
+from controller.documents.reading import check_count, component, is_image_purl, objects, text, time_of
 from controller.documents.unwrap import malformed
 from controller.errors import Unacceptable
 from controller.model.documents import Component, Sbom
@@ -50,8 +50,9 @@ def parse(document: Node, limits: DocumentSettings) -> Sbom:
     licenses = _licenses(graph)
     components: list[Component] = []
     for i, package in enumerate(graph.packages):
-        if not _is_image(package, graph):
-            components.extend(_components(package, licenses.get(_id(package), ()), f"package {i}"))
+        where = f"package {i}"
+        if not _is_image(package, graph, where):
+            components.extend(_components(package, licenses.get(_id(package), ()), where))
             check_count(len(components), limits.document_max_components)
     about = graph.documents[0] if graph.documents else {}
     creation = next(_resolved(about, "creationInfo", graph), {})
@@ -95,7 +96,7 @@ def _add(node: Node, graph: _Graph) -> None:
         graph.packages.append(node)
     elif kind == "SpdxDocument":
         graph.documents.append(node)
-    if node.get("relationshipType") in _LICENSES:
+    if text(node, "relationshipType", "an element") in _LICENSES:
         graph.licensed.append(node)
     graph.roots.update(_ids(node.get("rootElement")))
     if kind and _id(node):
@@ -146,18 +147,23 @@ def _licenses(graph: _Graph) -> dict[str, tuple[str, ...]]:
     return {owner: tuple(names) for owner, names in found.items()}
 
 
-def _is_image(package: Node, graph: _Graph) -> bool:
-    return package.get("software_primaryPurpose") == "container" and _id(package) in graph.roots
+def _is_image(package: Node, graph: _Graph, where: str) -> bool:
+    if not _id(package) or _id(package) not in graph.roots:
+        return False
+    return package.get("software_primaryPurpose") == "container" or any(map(is_image_purl, _purls(package, where)))
+
+
+def _purls(package: Node, where: str) -> list[str]:
+    identifiers = objects(package, "externalIdentifier", where)
+    return [
+        text(package, "software_packageUrl", where),
+        *(text(i, "identifier", where) for i in identifiers if i.get("externalIdentifierType") == "packageUrl"),
+    ]
 
 
 def _components(package: Node, licenses: tuple[str, ...], where: str) -> Iterator[Component]:
     """The package under each of its package URLs: whichever was passed over could be the one that is looked for."""
-    identifiers = objects(package, "externalIdentifier", where)
-    purls = [
-        text(package, "software_packageUrl", where),
-        *(text(i, "identifier", where) for i in identifiers if i.get("externalIdentifierType") == "packageUrl"),
-    ]
-    for purl in dict.fromkeys(filter(None, purls)) or ("",):
+    for purl in dict.fromkeys(filter(None, _purls(package, where))) or ("",):
         yield component(
             name=text(package, "name", where),
             version=text(package, "software_packageVersion", where),

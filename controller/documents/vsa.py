@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from controller.settings import DocumentSettings
 
 Node = Mapping[str, Any]
 
+_COUNT = re.compile(r"[0-9]{1,20}")  # 64 bits
 _RESULTS = {"PASSED": True, "FAILED": False}
 
 
@@ -46,7 +48,7 @@ def _counts(levels: Node) -> tuple[tuple[str, int], ...]:
     """How many dependencies have each level. Protocol buffers write 64-bit numbers as strings."""
     found = []
     for level, written in levels.items():
-        value = int(written) if isinstance(written, str) and written.isascii() and written[:20].isdigit() else written
+        value = int(written) if isinstance(written, str) and _COUNT.fullmatch(written) else written
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise malformed("dependencyLevels is no map of counts")
         found.append((level, value))

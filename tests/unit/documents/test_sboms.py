@@ -12,6 +12,7 @@ from controller import documents
 from controller.errors import LimitExceeded, Unacceptable
 from controller.model.documents import Component
 from controller.settings import DocumentSettings
+from tests.unit.documents.predicates import load
 
 SPDX, CYCLONEDX = "https://spdx.dev/Document", "https://cyclonedx.org/bom"
 LOG4J = "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1"
@@ -169,6 +170,122 @@ def test_what_cannot_be_read_is_an_error_with_its_code(type_: str, predicate: An
     assert raised.value.code == code
 
 
+# What syft finds in the fixture's file system, and the application itself.
+SYFT_FOUND = {
+    ("alpine-baselayout", "3.6.5-r0"),
+    ("busybox", "1.36.1-r29"),
+    ("libcrypto3", "3.3.2-r0"),
+    ("log4j-core", "2.14.1"),
+    ("musl", "1.2.5-r0"),
+    ("openjdk21-jre-headless", "21.0.4_p7-r0"),
+    ("shop", "1.0.0"),
+}
+
+
+@pytest.mark.parametrize(
+    ("type_", "name"),
+    [(SPDX, f"spdx-{version}") for version in ("2.2", "2.3")]
+    + [(f"{CYCLONEDX}/v{version}", f"cyclonedx-{version}") for version in ("1.2", "1.3", "1.4", "1.5", "1.6")],
+)
+def test_what_syft_writes_is_found_whatever_the_version(type_: str, name: str) -> None:
+    sbom = parse(type_, load(name))
+    packages = [component for component in sbom.components if component.purl]
+    assert {(package.name, package.version) for package in packages} == SYFT_FOUND
+    assert LOG4J in {package.purl for package in packages}
+    assert sbom.spec_version == name.rpartition("-")[2]
+    assert (sbom.name, sbom.tools) == ("acme/shop", ("syft-1.18.1",))
+    assert sbom.created is not None
+
+
+@pytest.mark.parametrize("type_", [SPDX, f"{SPDX}/v3", f"{SPDX}/v3.0", f"{SPDX}/v3.0.1"])
+def test_spdx_3_in_the_same_form(type_: str) -> None:
+    sbom = parse(type_, load("spdx-3.0"))
+    assert (sbom.format, sbom.spec_version, sbom.name) == ("SPDX", "3.0.1", "acme/shop")
+    assert (sbom.created, sbom.tools) == (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), ("sbom-writer 1.0",))
+    assert sbom.components == (
+        Component(name="log4j-core", version="2.14.1", purl=LOG4J, licenses=("Apache-2.0",)),
+        Component(
+            name="busybox",
+            version="1.36.1-r29",
+            purl="pkg:apk/alpine/busybox@1.36.1-r29?arch=x86_64",
+            licenses=("GPL-2.0-only",),
+        ),
+        Component(name="inline", version=None),
+    )
+
+
+def test_spdx_3_is_read_from_a_string_too() -> None:
+    assert parse(SPDX, json.dumps(load("spdx-3.0"))) == parse(SPDX, load("spdx-3.0"))
+
+
+def test_a_package_is_not_hidden_where_another_element_refers_to_it() -> None:
+    inner = {"type": "ai_AIPackage", "spdxId": "urn:inner", "name": "inner", "software_packageUrl": LOG4J}
+    document = load("spdx-3.0")
+    document["@graph"] = [{"type": "Annotation", "subject": {"type": "Bundle", "element": [[inner]]}}]
+    assert [component.purl for component in parse(SPDX, document).components] == [LOG4J]
+
+
+def test_each_package_url_of_an_spdx_3_package_is_found() -> None:
+    document = load("spdx-3.0")
+    document["@graph"][6]["externalIdentifier"][0]["identifier"] = "pkg:maven/org.example/other@1"
+    purls = [component.purl for component in parse(SPDX, document).components]
+    assert purls[:2] == [LOG4J, "pkg:maven/org.example/other@1"]
+
+
+def test_a_single_spdx_3_element_needs_no_graph() -> None:
+    document = {"@context": load("spdx-3.0")["@context"], "type": "software_Package", "name": "x"}
+    assert parse(SPDX, document).components == (Component(name="x", version=None),)
+
+
+def test_cyclonedx_1_7_with_its_version_ranges() -> None:
+    sbom = parse(f"{CYCLONEDX}/v1.7", load("cyclonedx-1.7"))
+    assert sbom.components == (
+        Component(name="log4j-core", version="2.14.1", purl=LOG4J, licenses=("Apache-2.0", "Apache-2.0 OR MIT")),
+        Component(name="zlib", version=None),
+    )
+
+
+def test_old_cosigns_cyclonedx_type_is_read() -> None:
+    assert parse("https://cyclonedx.org/schema", cyclonedx()) == parse(CYCLONEDX, cyclonedx())
+
+
+@pytest.mark.parametrize("purl", ["pkg:oci/app@sha256%3Aab", "pkg:docker/acme/app@1"])
+def test_the_image_is_no_component_of_itself_in_spdx_2_2(purl: str) -> None:
+    document = spdx(spdxVersion="SPDX-2.2", packages=[{"SPDXID": "SPDXRef-image", "name": "app"}])
+    document["packages"][0]["externalRefs"] = [{"referenceType": "purl", "referenceLocator": purl}]
+    assert parse(SPDX, document).components == ()
+    assert parse(SPDX, document | {"relationships": []}).components[0].name == "app"
+
+
+def test_documents_with_one_namespace_are_not_taken_for_one() -> None:
+    namespace = {"documentNamespace": "https://spdx.org/spdxdocs/apko/"}
+    one, other = parse(SPDX, spdx(**namespace)), parse(SPDX, spdx(**namespace, packages=[{"name": "other"}]))
+    assert [component.name for component in other.components] == ["other"]
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        None,
+        {},
+        ["x"],
+        [{"type": 1}],
+        [{"type": "software_Package"}],
+        [{"type": "software_Package", "name": "x", "software_packageUrl": "log4j"}],
+        [{"type": "software_Package", "name": "x", "software_packageVersion": 1}],
+        [{"type": "software_Package", "name": "x", "spdxId": 1}],
+        [{"type": "software_Package", "name": "x", "externalIdentifier": {}}],
+        [{"relationshipType": "hasDeclaredLicense", "from": ["a", "b"], "to": []}],
+        [{"type": "SpdxDocument", "creationInfo": {"type": "CreationInfo", "created": "soon"}}],
+    ],
+)
+def test_malformed_spdx_3_is_an_error(graph: Any) -> None:
+    with pytest.raises(Unacceptable) as raised:
+        parse(SPDX, load("spdx-3.0") | {"@graph": graph})
+    assert raised.value.code == "DocumentMalformed"
+
+
 def nested(depth: int) -> dict[str, Any]:
     inner: dict[str, Any] = {"name": "x"}
     for _ in range(depth):
@@ -185,6 +302,7 @@ def nested(depth: int) -> dict[str, Any]:
         (json.dumps(cyclonedx()), {"document_max_bytes": 100}, "document_max_bytes"),
         (cyclonedx(components=[{"name": "x"}] * 11), {"document_max_components": 10}, "document_max_components"),
         (nested(11), {"document_max_components": 10}, "document_max_components"),
+        (json.dumps(cyclonedx()), {"document_max_depth": 3}, "document_max_depth"),
     ],
 )
 def test_each_bound_on_documents_is_an_error_with_its_name(predicate: Any, limits: dict[str, int], bound: str) -> None:
