@@ -1,4 +1,7 @@
-"""The proof who signed a keyless bundle: sigstore's own verifier, with an explicit trust root and nothing fetched.
+"""The proof who signed with a certificate, with an explicit trust root and nothing fetched.
+
+Every format takes one way through here. What sigstore's own verifier can judge must hold before it as well, so that no
+such bundle counts by one program's word alone.
 
 It proves *who* first and lets the caller ask afterwards whether that is somebody wanted: so a message can name the true
 signer of an image that a policy refuses, and the work is done once however many identities are compared.
@@ -10,6 +13,7 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 from sigstore import errors as sigstore_errors
 from sigstore.dsse import InvalidEnvelope
@@ -17,18 +21,22 @@ from sigstore.hashes import Hashed
 from sigstore.models import Bundle as SigstoreBundle
 from sigstore.models import IncompatibleEntry, InvalidBundle
 from sigstore.oidc import IdentityError
-from sigstore.verify import Verifier
+from sigstore.verify import Verifier as SigstoreVerifier
 from sigstore_models.common.v1 import HashAlgorithm
 
-from controller.errors import AssayError
+from controller.errors import AssayError, PolicyError
 from controller.model.evidence import Signer
 from controller.model.reference import Digest
-from controller.verification.bundle import Bundle, Envelope, MessageSignature
+from controller.settings import DocumentSettings
+from controller.verification.bundle import Bundle, Envelope, MessageSignature, SimpleSigning
+from controller.verification.certificates import load_certificate, verify_certificate
 from controller.verification.failures import EvidenceFailure, NotVerified, Unjudged
 from controller.verification.fulcio import signer_of
-from controller.verification.inclusion import proven_entry, verify_inclusion
-from controller.verification.proof import Proven, check_times
+from controller.verification.keys import PublicKey, checked_key
+from controller.verification.proof import Proven, check_times, shown_time, told
+from controller.verification.signatures import described, is_signed_by
 from controller.verification.timestamps import verify_timestamps
+from controller.verification.transparency import Verifier, verify_entries
 from controller.verification.trust import ParsedRoot
 
 LIBRARY_ERRORS: dict[type[Exception], type[EvidenceFailure]] = {
@@ -89,91 +97,111 @@ class _SignerRecorder:
         self.signer = signer_of(cert)
 
 
-def prove_keyless(bundle: Bundle, *, image: Digest, root: ParsedRoot, now: datetime) -> Proven:
+def prove_keyless(
+    bundle: Bundle, *, image: Digest, root: ParsedRoot, now: datetime, limits: DocumentSettings, with_log: bool
+) -> Proven:
     """Prove who signed the bundle's content; the signer's certificate, its log and time are those of `root`.
 
-    The caller's duties: to compare `signer` with the identities that are wanted, to ask for a timestamp where one is
-    required, and to check what a returned statement is about.
+    `with_log`: log entries are judged, and say when it was signed; without them a timestamp must.
+    The caller's duties: to compare `signer` with the identities that are wanted, to ask for a log entry or a timestamp
+    where one is required, and to check what the content is about.
     Raises `NotVerified`, `Unjudged`, and `ConfigurationError` where the trust root lacks a part.
     """
-    # (1) The bundle is of a kind that sigstore judges whole: one certificate, one log entry with an inclusion proof.
-    _check_form(bundle)
-    verifier = root.verifier
+    if bundle.certificate is None:
+        raise NotVerified("SignedWithKey", "it was signed with a bare key, and a certificate identity is required")
     try:
-        # (2) Chain, certificate log, validity at the time of signing, log entry, signature, and the entry's body.
-        signer, statement, inner = _verify(bundle, image=image, verifier=verifier)
+        return _prove(bundle, bundle.certificate, image=image, root=root, now=now, limits=limits, with_log=with_log)
     except (EvidenceFailure, AssayError, MemoryError):
         raise
-    except Exception as exc:  # foreign bytes in a foreign library: whatever it raises proves nothing
+    except Exception as exc:  # foreign bytes in foreign libraries: whatever they raise proves nothing
         raise translated(exc) from exc
-    # (3) The log entry once more, by the key of the log that it names, and with what sigstore leaves open.
-    entry = verify_inclusion(bundle.log_entries[0], root)
-    # (4) Every timestamp that it carries is a trusted authority's: sigstore lets others pass beside a log's promise.
-    stamped = verify_timestamps(bundle.timestamps, signature=bundle.content.signature, root=root)
-    # (5) Nobody vouches for a time that is yet to come.
-    log_entry = proven_entry(entry)
-    promised = (log_entry.integrated_at,) if log_entry.integrated_at else ()
+
+
+def _prove(
+    bundle: Bundle,
+    der: bytes,
+    *,
+    image: Digest,
+    root: ParsedRoot,
+    now: datetime,
+    limits: DocumentSettings,
+    with_log: bool,
+) -> Proven:
+    certificate = load_certificate(der)
+    key = _key_of(certificate)
+    # (1) The signature is the certificate's key's, over exactly this content.
+    if not is_signed_by(bundle.content, image=image, key=key):
+        raise NotVerified("SignatureInvalid", "its signature does not verify with its certificate")
+    # (2) What sigstore itself can judge is put to it: a second opinion, by other hands.
+    seen = _asked_of_sigstore(bundle, key, image=image, root=root) if with_log else None
+    # (3) Every timestamp that it carries is a trusted authority's, over this signature.
+    stamped = verify_timestamps(bundle.timestamps, stamped=bundle.stamped, root=root)
+    # (4) Every log entry is in a trusted log, and is that of this signature, certificate and content.
+    by = Verifier(key, der)
+    entries = verify_entries(bundle, by=by, root=root, times=stamped or (now,), limits=limits) if with_log else ()
+    # (5) At each time that is vouched for, the certificate was valid, its issuer's to give, and it was logged.
+    promised = tuple(found.entry.integrated_at for found in entries if found.entry.integrated_at is not None)
+    verify_certificate(certificate, times=(*stamped, *promised), root=root)
+    # (6) Nobody vouches for a time that is yet to come.
     signed_at = check_times((*stamped, *promised), now=now)
-    certificate = inner.signing_certificate
-    kind = f"{entry.kind_version.kind}/{entry.kind_version.version}"
-    over = "the signed statement and its type (DSSE)" if statement is not None else f"the digest {image}"
-    issued = f"Trust root {root.name} issued and logged the certificate of {signer.identity}"
-    valid = f"valid from {_time(certificate.not_valid_before_utc)} to {_time(certificate.not_valid_after_utc)}."
-    witness = "a timestamp authority" if stamped else "the transparency log"
+    # (7) Who it is, by the certificate's word, which now counts.
+    signer = signer_of(certificate)
+    if seen is not None and seen != signer:
+        raise Unjudged("BundleMalformed", "the bundle can be read in two ways")
+    valid = f"{shown_time(certificate.not_valid_before_utc)} to {shown_time(certificate.not_valid_after_utc)}"
     return Proven(
         signer=signer,
-        statement=statement,
-        log_entry=log_entry,
+        log_entry=entries[0].entry if entries else None,
         signed_at=signed_at,
         timestamped=bool(stamped),
         steps=(
-            f"{issued}, {valid}",
-            f"The signature was there at {_time(signed_at)}, says {witness} of the trust root.",
-            f"The signature over {over} verifies with the certificate's key.",
-            f"Entry {log_entry.index} ({kind}) is in the log {log_entry.log_id}, and is that of this signature.",
+            f"Trust root {root.name} issued and logged the certificate of {signer.identity}, valid from {valid}.",
+            f"The signature over {described(bundle.content, image)} verifies with the certificate's key.",
+            *told(entries, stamped),
         ),
     )
 
 
-def _time(when: datetime | None) -> str:
-    return f"{when:%Y-%m-%dT%H:%M:%SZ}" if when else "a time unknown"
+def _key_of(certificate: x509.Certificate) -> PublicKey:
+    try:
+        return checked_key(certificate.public_key())
+    except PolicyError as exc:
+        raise Unjudged(exc.code, f"its certificate cannot be judged: {exc.message}") from exc
 
 
-def _check_form(bundle: Bundle) -> None:
-    if not bundle.certified:
-        raise NotVerified("SignedWithKey", "it was signed with a bare key, and a certificate identity is required")
-    if not bundle.log_entries:
-        raise NotVerified("LogEntryMissing", "it is in no transparency log")
-    if len(bundle.log_entries) > 1:
-        raise Unjudged("SeveralLogEntriesUnsupported", "it has several log entries, which Assay does not judge yet")
-    if bundle.log_entries[0].get("inclusionProof") is None:
-        raise Unjudged("InclusionProofUnsupported", "its log entry has no inclusion proof, which Assay needs for now")
-    if bundle.log_entries[0].get("inclusionPromise") is None and not bundle.timestamps:
-        raise NotVerified("TimeUnproven", "nobody trusted vouches for the time of its signature")
+def _asked_of_sigstore(bundle: Bundle, key: PublicKey, *, image: Digest, root: ParsedRoot) -> Signer | None:
+    """Who signed, by sigstore's verifier; None for what that does not take.
+
+    It takes a bundle (no old format) with one log entry that has an inclusion proof, of two kinds, by a P-256 key.
+    """
+    if bundle.raw is None or len(bundle.log_entries) != 1 or isinstance(bundle.content, SimpleSigning):
+        return None
+    (entry,) = bundle.log_entries
+    proof, version = entry.get("inclusionProof"), entry.get("kindVersion")
+    whole = isinstance(proof, dict) and proof.get("checkpoint") is not None
+    known = isinstance(version, dict) and version.get("kind") in {"hashedrekord", "dsse"}
+    timed = entry.get("inclusionPromise") is not None or bool(bundle.timestamps)
+    if not (whole and known and timed and isinstance(key.key, ec.EllipticCurvePublicKey) and key.key.key_size == 256):
+        return None
+    return _verify(bundle.raw, bundle.content, image=image, verifier=root.verifier)
 
 
-def _verify(bundle: Bundle, *, image: Digest, verifier: Verifier) -> tuple[Signer, bytes | None, SigstoreBundle]:
+def _verify(raw: bytes, content: Envelope | MessageSignature, *, image: Digest, verifier: SigstoreVerifier) -> Signer:
     """Put the bundle to the library. What it read as the signed content must be what Assay read."""
-    inner, recorder = SigstoreBundle.from_json(bundle.raw), _SignerRecorder()
-    statement: bytes | None = None
-    match bundle.content:
-        case Envelope() as envelope:
-            kind, statement = verifier.verify_dsse(inner, recorder)
-            if (kind, statement, inner.signature) != (envelope.payload_type, envelope.payload, envelope.signature):
+    inner, recorder = SigstoreBundle.from_json(raw), _SignerRecorder()
+    match content:
+        case Envelope():
+            read = (*verifier.verify_dsse(inner, recorder), inner.signature)
+            if read != (content.payload_type, content.payload, content.signature):
                 raise Unjudged("BundleMalformed", "the bundle can be read in two ways")
-        case MessageSignature() as message:
-            if message.algorithm != "SHA2_256":
-                raise Unjudged("DigestAlgorithmUnsupported", "its signature is over another digest than a SHA-256")
-            if message.digest != bytes.fromhex(image.hex):
-                raise NotVerified("SubjectMismatch", "its signature is over another digest than this image's")
-            verifier.verify_artifact(
-                Hashed(algorithm=HashAlgorithm.SHA2_256, digest=bytes.fromhex(image.hex)), inner, recorder
-            )
-            if inner.signature != message.signature:
+        case MessageSignature():
+            hashed = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=bytes.fromhex(image.hex))
+            verifier.verify_artifact(hashed, inner, recorder)
+            if inner.signature != content.signature:
                 raise Unjudged("BundleMalformed", "the bundle can be read in two ways")
     if recorder.signer is None:
         raise NotVerified("BundleNotVerified", "its certificate was not judged")
-    return recorder.signer, statement, inner
+    return recorder.signer
 
 
 def translated(error: Exception) -> EvidenceFailure:

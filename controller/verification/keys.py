@@ -15,6 +15,7 @@ from typing import assert_never
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from controller.errors import PolicyError
@@ -81,6 +82,11 @@ def load_public_key(pem: str) -> PublicKey:
         key = serialization.load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm) as exc:
         raise PolicyError("KeyMalformed", "the key is no PEM public key (BEGIN PUBLIC KEY)") from exc
+    return checked_key(key)
+
+
+def checked_key(key: PublicKeyTypes) -> PublicKey:
+    """The key, if it is of a kind and length that counts. Raises `PolicyError` (`KeyUnsupported`, `KeyTooWeak`)."""
     match key:
         case ec.EllipticCurvePublicKey():
             if type(key.curve) not in _CURVES:

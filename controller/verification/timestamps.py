@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rfc3161_client import TimeStampResponse, VerifierBuilder, decode_timestamp_response
@@ -13,15 +14,17 @@ from controller.verification.failures import NotVerified, Unjudged
 from controller.verification.trust import ParsedRoot
 
 
-def verify_timestamps(timestamps: Iterable[bytes], *, signature: bytes, root: ParsedRoot) -> tuple[datetime, ...]:
-    """The times of these timestamps over `signature`: one for each, since one that is wrong spoils the bundle.
+def verify_timestamps(
+    timestamps: Iterable[bytes], *, stamped: Sequence[bytes], root: ParsedRoot
+) -> tuple[datetime, ...]:
+    """The times of these timestamps, each over one of `stamped`: one that is wrong spoils the bundle.
 
     Raises `NotVerified` (`TimestampInvalid`, `TimestampAuthorityUnknown`), `Unjudged` (`TimestampMalformed`).
     """
-    return tuple(_verify(timestamp, signature=signature, root=root) for timestamp in timestamps)
+    return tuple(_verify(timestamp, stamped=stamped, root=root) for timestamp in timestamps)
 
 
-def _verify(timestamp: bytes, *, signature: bytes, root: ParsedRoot) -> datetime:
+def _verify(timestamp: bytes, *, stamped: Sequence[bytes], root: ParsedRoot) -> datetime:
     try:
         response = decode_timestamp_response(timestamp)
         when = response.tst_info.gen_time
@@ -32,15 +35,16 @@ def _verify(timestamp: bytes, *, signature: bytes, root: ParsedRoot) -> datetime
             "TimestampAuthorityUnknown",
             f"it carries a timestamp, and trust root {root.name} has no timestamp authority",
         )
-    if not any(_issued(response, when, signature, authority) for authority in root.timestamp_authorities):
+    pairs = itertools.product(root.timestamp_authorities, stamped)
+    if not any(_issued(response, when, content, authority) for authority, content in pairs):
         raise NotVerified(
             "TimestampInvalid", f"its timestamp is not one of trust root {root.name}'s authorities over this signature"
         )
     return when
 
 
-def _issued(response: TimeStampResponse, when: datetime, signature: bytes, authority: CertificateAuthority) -> bool:
-    """Whether this authority, in the time in which it is to be believed, put this time on this signature."""
+def _issued(response: TimeStampResponse, when: datetime, content: bytes, authority: CertificateAuthority) -> bool:
+    """Whether this authority, in the time in which it is to be believed, put this time on these bytes."""
     end = authority.validity_period_end
     if when < authority.validity_period_start or (end is not None and when > end):
         return False
@@ -51,6 +55,6 @@ def _issued(response: TimeStampResponse, when: datetime, signature: bytes, autho
     for certificate in issuers[:-1]:
         builder = builder.add_intermediate_certificate(certificate)
     try:
-        return bool(builder.build().verify_message(response, signature))
+        return bool(builder.build().verify_message(response, content))
     except (TimestampError, ValueError):
         return False

@@ -6,7 +6,8 @@ artefact for one authority, in order:
  1. Read the artefact strictly; what cannot be read is set aside with its reason and decides about nothing else.
  2. Prove who signed it: by the authority's key (`keyed`), or by a certificate of its trust root (`keyless`).
  3. Ask whether that is who the authority wants.
- 4. Ask whether what was signed is about this very image (`statement`), and what it is: a signature or an attestation.
+ 4. Ask whether what was signed is about this very image (`statement`, `simple_signing`), and what it is: a signature
+    or an attestation.
 
 Nothing is verified for nobody: without authorities or artefacts the result is empty, and empty satisfies nothing.
 Which requirement a verified piece meets, and how many are needed, is for `controller.policy.requirements`.
@@ -16,7 +17,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
 
@@ -27,6 +29,7 @@ from controller.model.evidence import (
     ArtifactKind,
     Proof,
     Rejection,
+    Signer,
     VerifiedAttestation,
     VerifiedEvidence,
     VerifiedSignature,
@@ -35,13 +38,14 @@ from controller.model.policy import Authority, KeyAuthority, KeylessAuthority, N
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings
 from controller.verification import legacy
-from controller.verification.bundle import Bundle, parse_bundle
+from controller.verification.bundle import Bundle, Envelope, MessageSignature, SimpleSigning, parse_bundle
 from controller.verification.failures import EvidenceFailure, NotVerified, Unjudged
 from controller.verification.identities import meets
 from controller.verification.keyed import prove_by_key
 from controller.verification.keyless import prove_keyless
 from controller.verification.keys import load_public_key
 from controller.verification.proof import Proven, shown
+from controller.verification.simple_signing import check_payload
 from controller.verification.statement import Statement, read_statement
 from controller.verification.trust import ParsedRoot, parse_root
 
@@ -128,7 +132,7 @@ class _Case:
             proven = self._signer(authority)
         except ConfigurationError as exc:  # a trust root that lacks what is to be judged
             raise Unjudged(exc.code, exc.message) from exc
-        # (4) What did they sign? The image's digest itself, or a statement, which must be about the image.
+        # (4) What did they sign? The image's digest itself, or something that must be about the image.
         proof = Proof(
             artifact=self._artifact.digest,
             location=self._artifact.location,
@@ -138,9 +142,17 @@ class _Case:
             signed_at=proven.signed_at,
             steps=proven.steps,
         )
-        if proven.statement is None:
-            return VerifiedSignature(proof)
-        statement = self._statement(proven.statement, proven)
+        match self._bundle.content:
+            case MessageSignature():
+                return VerifiedSignature(proof)
+            case SimpleSigning(payload=payload):
+                self._check_payload(payload, proven)
+                about = f"The payload, cosign's image signature, names the digest {self._image}."
+                return VerifiedSignature(dataclasses.replace(proof, steps=(*proof.steps, about)))
+            case Envelope(payload=payload):
+                return self._stated(self._statement(payload, proven), proof)
+
+    def _stated(self, statement: Statement, proof: Proof) -> VerifiedSignature | VerifiedAttestation:
         about = f"The statement, of type {shown(statement.predicate_type)}, has {self._image} as its subject."
         proof = dataclasses.replace(proof, steps=(*proof.steps, about))
         if statement.is_signature:
@@ -176,11 +188,25 @@ class _Case:
         )
 
     def _keyless(self, authority: Authority, keyless: KeylessAuthority) -> Proven:
-        if not self._bundle.log_entries and authority.transparency_log is not Need.REQUIRED:
-            raise Unjudged("TimestampOnlyUnsupported", "certificates without a log entry are not supported yet")
+        bundle, need = self._bundle, authority.transparency_log
+        if bundle.certificate is not None and not bundle.log_entries and need is Need.REQUIRED:
+            raise NotVerified(
+                "LogEntryMissing",
+                f"it is in no transparency log, and authority {authority.name} requires that "
+                f"(transparencyLog: Required)",
+            )
+        # Where the log is ignored, a timestamp says when it was signed; where there is none, only the log can.
+        with_log = need is not Need.IGNORE or not bundle.timestamps
         proven = self._once(
-            ("keyless", keyless.trust_root),
-            lambda: prove_keyless(self._bundle, image=self._image, root=self._root(keyless.trust_root), now=self._now),
+            (f"keyless, log {with_log}", keyless.trust_root),
+            lambda: prove_keyless(
+                bundle,
+                image=self._image,
+                root=self._root(keyless.trust_root),
+                now=self._now,
+                limits=self._limits,
+                with_log=with_log,
+            ),
         )
         if authority.timestamp is Need.REQUIRED and not proven.timestamped:
             raise NotVerified("TimestampMissing", f"it has no timestamp, and authority {authority.name} requires one")
@@ -194,15 +220,14 @@ class _Case:
 
     def _statement(self, payload: bytes, proven: Proven) -> Statement:
         def read() -> Statement:
-            try:
+            with _naming(proven.signer):
                 return read_statement(payload, image=self._image, limits=self._limits)
-            except EvidenceFailure as failure:
-                # The signature held, so whose it is may be said.
-                raise type(failure)(
-                    failure.code, f"it was signed by {shown(proven.signer.identity)}, but {failure.message}"
-                ) from failure
 
         return self._once(("statement", proven.signer.identity), read)
+
+    def _check_payload(self, payload: bytes, proven: Proven) -> None:
+        with _naming(proven.signer):
+            check_payload(payload, image=self._image, limits=self._limits)
 
     def _root(self, name: str) -> ParsedRoot:
         if name not in self._trust_roots:
@@ -222,3 +247,14 @@ class _Case:
         if isinstance(done, EvidenceFailure):
             raise type(done)(done.code, done.message) from done
         return done  # type: ignore[return-value]  # what this key's work gave
+
+
+@contextmanager
+def _naming(signer: Signer) -> Iterator[None]:
+    """Say in a failure whose signature it is: it held, so that may be said."""
+    try:
+        yield
+    except EvidenceFailure as failure:
+        raise type(failure)(
+            failure.code, f"it was signed by {shown(signer.identity)}, but {failure.message}"
+        ) from failure

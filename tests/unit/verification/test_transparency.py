@@ -57,12 +57,12 @@ OTHER_KEY = next(b.public_key for b in recorded_bundles() if b.name.startswith("
 @pytest.mark.parametrize("bundle", LOGGED, ids=lambda bundle: bundle.name)
 def test_every_field_of_the_entrys_body_is_compared(bundle: RecordedBundle) -> None:
     parsed = parse_bundle(bundle.raw, limits=DocumentSettings())
-    key = load_public_key(bundle.public_key)
+    by = transparency.Verifier(load_public_key(bundle.public_key))
     entry = parsed.log_entries[0]
     kind = f"{entry['kindVersion']['kind']}/{entry['kindVersion']['version']}"
     matches = transparency._BODIES[(kind, type(parsed.content))]
     spec = json.loads(base64.b64decode(entry["canonicalizedBody"]))["spec"]
-    assert matches(spec, parsed.content, key)
+    assert matches(spec, parsed.content, by)
     passed_over = set()
     for path in _leaves(spec):
         changed = json.loads(json.dumps(spec))
@@ -72,7 +72,7 @@ def test_every_field_of_the_entrys_body_is_compared(bundle: RecordedBundle) -> N
         holder[path[-1]] = _other(holder[path[-1]])
         assert changed != spec
         with contextlib.suppress(KeyError, TypeError, ValueError, UnsupportedAlgorithm):
-            if matches(changed, parsed.content, key):
+            if matches(changed, parsed.content, by):
                 passed_over.add(".".join(map(str, path)))
     assert passed_over == UNCOMPARED[kind]
 
@@ -85,4 +85,4 @@ def test_entry_of_another_key_over_the_same_signature_is_not_this_ones(bundle: R
     spec = json.loads(base64.b64decode(entry["canonicalizedBody"]))["spec"]
     other = load_public_key(OTHER_KEY)
     own = load_public_key(bundle.public_key).spki == other.spki
-    assert transparency._BODIES[(kind, type(parsed.content))](spec, parsed.content, other) is own
+    assert transparency._BODIES[(kind, type(parsed.content))](spec, parsed.content, transparency.Verifier(other)) is own

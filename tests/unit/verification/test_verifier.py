@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from controller.model.evidence import Artifact, ArtifactKind
 from controller.model.policy import Authority, Identity, KeyAuthority, KeylessAuthority, Need
 from controller.model.reference import Digest
 from controller.verification.failures import EvidenceFailure, NotVerified, Unjudged
@@ -28,9 +27,8 @@ from tests.unit.verification.evidence import (
 )
 
 UNSUPPORTED = {
-    # A certificate without a log entry: sigstore's verifier needs one.
+    # A certificate that nobody saw at any time.
     "workflow.none.signature": "LogEntryMissing",
-    "workflow.timestamp.signature": "LogEntryMissing",
     # Ed25519 over content whose SHA-256 alone is known.
     "ed25519.none.manifest": "DigestAlgorithmUnsupported",
     "ed25519.none.blob": "DigestAlgorithmUnsupported",
@@ -80,7 +78,8 @@ def test_keyless_bundle_never_counts_under_another_sigstores_root(bundle: Record
 
 @pytest.mark.parametrize("bundle", [b for b in LOGGED if b.authority == "key"], ids=lambda b: b.name)
 def test_key_bundles_log_entry_never_counts_under_another_sigstores_root(bundle: RecordedBundle) -> None:
-    authority = Authority("signer", key=KeyAuthority(bundle.public_key, trust_root="other"))
+    key = KeyAuthority(bundle.public_key, trust_root="other")
+    authority = Authority("signer", key=key, timestamp=Need.IGNORE)
     assert only_rejection(judge(artifact(bundle.raw), authority, image=Digest.parse(bundle.digest))) == (
         "LogUnknown",
         False,
@@ -118,10 +117,21 @@ def test_unsupported_bundle_is_refused_with_a_reason(name: str) -> None:
     assert only_rejection(evidence)[0] == UNSUPPORTED[name]
 
 
-def test_certificate_without_log_entry_is_no_verdict_where_a_log_is_optional() -> None:
+@pytest.mark.parametrize("log", [Need.OPTIONAL, Need.IGNORE])
+def test_certificate_that_nobody_saw_at_any_time_is_refused_whatever_the_policy_asks(log: Need) -> None:
+    bundle = recorded_bundle("workflow.none.signature")
+    evidence = judge(artifact(bundle.raw), authority_for(bundle, log=log), image=Digest.parse(bundle.digest))
+    assert only_rejection(evidence) == ("TimeUnproven", False)
+
+
+@pytest.mark.parametrize("log", [Need.OPTIONAL, Need.IGNORE])
+def test_timestamp_alone_says_when_a_certificate_signed_where_the_log_is_not_required(log: Need) -> None:
     bundle = recorded_bundle("workflow.timestamp.signature")
-    evidence = judge(artifact(bundle.raw), authority_for(bundle), image=Digest.parse(bundle.digest))
-    assert only_rejection(evidence) == ("TimestampOnlyUnsupported", True)
+    evidence = judge(artifact(bundle.raw), authority_for(bundle, log=log), image=Digest.parse(bundle.digest))
+    assert counted(evidence) == (1, 0)
+    proof = evidence.signatures[0].proof
+    assert proof.log_entry is None
+    assert proof.signed_at is not None
 
 
 @pytest.mark.guarantee(2)
@@ -248,12 +258,6 @@ def test_authority_of_no_known_kind_is_no_verdict() -> None:
         "AuthorityUnsupported",
         True,
     )
-
-
-@pytest.mark.parametrize("kind", [ArtifactKind.COSIGN_SIGNATURE, ArtifactKind.COSIGN_ATTESTATION])
-def test_old_format_is_an_error_that_says_so_and_never_a_pass(kind: ArtifactKind) -> None:
-    old = Artifact(kind, "application/vnd.dev.cosign.simplesigning.v1+json", b"{}", Digest.of(b"{}"), "tag")
-    assert only_rejection(judge(old, Signer().authority())) == ("LegacyFormatUnsupported", True)
 
 
 def test_key_of_a_stranger_is_named_by_the_key_that_was_wanted() -> None:
