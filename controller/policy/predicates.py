@@ -5,17 +5,18 @@ A requirement asks for a *meaning* (an SBOM), producers write URIs, with and wit
 
 from __future__ import annotations
 
-from controller.documents.types import CYCLONEDX, SPDX, is_of_type, is_sbom
+from controller.documents import types
+from controller.documents.types import is_of_type, is_sbom
 
 # Each word with its URIs; a URI also stands for itself followed by a version (`…/v2.3`, `…/1.6`).
 NAMED_TYPES: dict[str, tuple[str, ...]] = {
-    "SBOM": (SPDX, CYCLONEDX),
-    "SPDX": (SPDX,),
-    "CycloneDX": (CYCLONEDX,),
-    "SLSAProvenance": ("https://slsa.dev/provenance",),  # https://slsa.dev/spec/v1.0/provenance
-    "Vulnerability": ("https://cosign.sigstore.dev/attestation/vuln", "https://in-toto.io/attestation/vulns"),
-    "OpenVEX": ("https://openvex.dev/ns",),  # https://github.com/openvex/spec
-    "VSA": ("https://slsa.dev/verification_summary",),  # https://slsa.dev/spec/v1.0/verification_summary
+    "SBOM": (types.SPDX, types.CYCLONEDX, types.CYCLONEDX_LEGACY),
+    "SPDX": (types.SPDX,),
+    "CycloneDX": (types.CYCLONEDX, types.CYCLONEDX_LEGACY),
+    "SLSAProvenance": (types.SLSA_PROVENANCE,),
+    "Vulnerability": (types.COSIGN_VULN, types.COSIGN_VULN_LEGACY, types.IN_TOTO_VULNS),
+    "OpenVEX": (types.OPENVEX,),
+    "VSA": (types.VSA,),
 }
 
 
