@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -94,7 +95,7 @@ def as_bundle(layer: RecordedLayer, entry: Mapping[str, Any] | None = None, *, v
         holder = {"x509CertificateChain": {"certificates": [{"rawBytes": "".join(lines)}]}}
     return {
         "mediaType": version,
-        "verificationMaterial": {**holder, "tlogEntries": [dict(entry)]},
+        "verificationMaterial": {**holder, "tlogEntries": [copy.deepcopy(dict(entry))]},
         "dsseEnvelope": {
             **json.loads(layer.content),
             "signatures": [{"sig": json.loads(layer.content)["signatures"][0]["sig"]}],
