@@ -20,6 +20,8 @@ from sigstore.errors import Error as SigstoreError
 from controller.verification.failures import NotVerified, Unjudged
 from controller.verification.trust import ParsedRoot
 
+CODE_SIGNING = ExtendedKeyUsageOID.CODE_SIGNING
+
 
 def load_certificate(der: bytes) -> x509.Certificate:
     """The certificate. Raises `Unjudged` (`CertificateMalformed`)."""
@@ -91,5 +93,5 @@ def _check_usage(certificate: x509.Certificate) -> None:
         purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as exc:
         raise NotVerified("CertificateUsage", "its certificate does not say that it is for signing code") from exc
-    if not usage.digital_signature or ExtendedKeyUsageOID.CODE_SIGNING not in purposes:
+    if not usage.digital_signature or CODE_SIGNING not in purposes:
         raise NotVerified("CertificateUsage", "its certificate is not for signing code")
