@@ -59,8 +59,11 @@ def parse(document: Node, limits: DocumentSettings) -> Vex:
 
 
 def _size(statement: Node) -> int:
+    """How many products and subcomponents it lists, before any of them is read."""
     products = statement.get("products")
-    return len(products) if isinstance(products, list) else 0
+    listed = products if isinstance(products, list) else []
+    inner = [product.get("subcomponents") for product in (statement, *listed) if isinstance(product, Mapping)]
+    return len(listed) + sum(len(components) for components in inner if isinstance(components, list))
 
 
 def _statement(statement: Node, inherited: datetime | None, where: str) -> VexStatement:

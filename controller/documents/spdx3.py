@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.documents.reading import check_count, component, is_image_purl, objects, text, time_of
+from controller.documents.reading import check_count, component, is_image_purl, objects, required_objects, text, time_of
 from controller.documents.unwrap import malformed
 from controller.errors import Unacceptable
 from controller.model.documents import Component, Sbom
@@ -43,7 +43,7 @@ def parse(document: Node, limits: DocumentSettings) -> Sbom:
     """
     version = _version(document)
     if "@graph" in document:
-        objects(document, "@graph", "the document")
+        required_objects(document, "@graph", "the document")
     elif not _type(document):
         raise malformed("the document has neither a @graph nor a type")
     graph = _read(document, limits.document_max_components)

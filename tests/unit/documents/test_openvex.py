@@ -104,8 +104,15 @@ def test_an_impact_statement_is_a_reason_too() -> None:
 
 
 @pytest.mark.guarantee(10)
-def test_statements_and_products_are_bounded() -> None:
-    many = vex(products=[{"@id": "x"}] * 10)
+@pytest.mark.parametrize(
+    "many",
+    [
+        vex(products=[{"@id": "x"}] * 10),
+        vex(products=[{"@id": "x", "subcomponents": [{"@id": "x"}] * 9}]),
+        vex(products=["x"], subcomponents=["x"] * 9),
+    ],
+)
+def test_statements_products_and_subcomponents_are_bounded(many: Any) -> None:
     with pytest.raises(LimitExceeded) as raised:
         parse(TYPE, many, document_max_components=10)
     assert raised.value.setting == "document_max_components"
