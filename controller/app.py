@@ -267,6 +267,7 @@ async def _webhook(
         port=settings.webhook.webhook_port,
         certificate=made.certificate,
         key=made.key,
+        client_ca=Path(settings.webhook.webhook_client_ca_file) if settings.webhook.webhook_client_ca_file else None,
     )
     await server.start()
     stack.push_async_callback(server.stop)

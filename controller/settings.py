@@ -149,9 +149,20 @@ class WebhookSettings:
     webhook_host: str = _setting("0.0.0.0", "Address that the webhook listens on.")  # noqa: S104 - a pod's own address
     webhook_port: int = _setting(8443, "Port that the webhook listens on; 0 takes a free one.")
     webhook_max_body_bytes: int = _setting(8 * MiB, "Bound on one AdmissionReview.")
-    webhook_max_bytes: int = _setting(256 * MiB, "Bytes of all reviews under way; one past it is answered 429.")
+    webhook_max_bytes: int = _setting(
+        256 * MiB, "Bytes of all reviews; past it those still coming in make room, then it is 429."
+    )
     webhook_timeout: Seconds = _setting(Seconds(10), "Deadline where the API server names none.")
     webhook_max_reviews: int = _setting(1024, "Reviews under way at once; one more is answered 429.")
+    webhook_max_bodies: int = _setting(
+        1024, "Reviews that are still coming in; one more displaces the one that has been coming the longest."
+    )
+    webhook_client_ca_file: str = _setting(
+        "", "CAs (PEM) of the API servers' client certificates: without one nobody is reviewed for. Empty: anybody is."
+    )
+    webhook_client_names: tuple[str, ...] = _setting(
+        (), "Names (CN or SAN) one of which the client certificate must have; empty: any by webhook_client_ca_file."
+    )
     webhook_certificate_file: str = _setting("", "TLS certificate chain (PEM). Empty: Assay makes its own.")
     webhook_key_file: str = _setting("", "TLS key (PEM) of the certificate.")
     webhook_certificate_directory: str = _setting(

@@ -13,17 +13,19 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
 from controller import admission, telemetry
-from controller.errors import AssayError, InputError, NotReady, TooLarge, Unavailable
+from controller.errors import AssayError, ConfigurationError, InputError, NotReady, TooLarge, Unavailable
 from controller.model.deadline import Deadline
 from controller.model.workload import AdmissionRequest
 from controller.review.pipeline import Pipeline
 from controller.settings import WebhookSettings
+from controller.webhook.server import CLIENT
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,12 @@ class Readiness(Protocol):
 
 
 def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Readiness) -> FastAPI:
-    """The ASGI application of the webhook role."""
+    """The ASGI application of the webhook role.
+
+    Raises `ConfigurationError` (`SettingInvalid`) for client names without a CA: they would be believed of anybody.
+    """
+    if settings.webhook_client_names and not settings.webhook_client_ca_file:
+        raise ConfigurationError("SettingInvalid", "webhook_client_names needs webhook_client_ca_file")
     app = FastAPI(title="Assay webhook", docs_url=None, redoc_url=None, openapi_url=None)
     under_way = 0
     intake = _Intake(settings)
@@ -51,15 +58,22 @@ def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Read
     ) -> Response:
         nonlocal under_way
         began = time.perf_counter()
-        if under_way >= settings.webhook_max_reviews:
-            return _problem(429, "TooManyReviews", "more reviews are under way than webhook_max_reviews allows")
-        under_way += 1
-        telemetry.REVIEWS_UNDER_WAY.set(under_way)
+        if (stranger := _stranger(request, settings)) is not None:
+            return stranger
         verdict = "Refused"
         try:
             deadline = Deadline.after(NETWORK_SHARE * _timeout(request.query_params.get("timeout"), settings))
             async with intake.body(request, deadline) as body:
-                content = await _review(admission.parse_review(body), deadline, review)
+                if under_way >= settings.webhook_max_reviews:
+                    message = "more reviews are under way than webhook_max_reviews allows"
+                    raise Unavailable("TooManyReviews", message)
+                under_way += 1
+                telemetry.REVIEWS_UNDER_WAY.set(under_way)
+                try:
+                    content = await _review(admission.parse_review(body), deadline, review)
+                finally:
+                    under_way -= 1
+                    telemetry.REVIEWS_UNDER_WAY.set(under_way)
             verdict = "Allow" if content["response"]["allowed"] else "Deny"
             return Response(json.dumps(content), media_type="application/json")
         except TooLarge as exc:
@@ -69,8 +83,6 @@ def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Read
         except InputError as exc:
             return _problem(400, exc.code, exc.message)
         finally:
-            under_way -= 1
-            telemetry.REVIEWS_UNDER_WAY.set(under_way)
             telemetry.REVIEWS.labels(endpoint, verdict).inc()
             telemetry.REVIEW_SECONDS.labels(endpoint).observe(time.perf_counter() - began)
 
@@ -91,6 +103,12 @@ def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Read
     # Plain routes: they take the request as it is, and have no parameters for FastAPI to look for each time.
     app.add_route("/mutate", mutate_endpoint, methods=["POST"])
     app.add_route("/validate", validate_endpoint, methods=["POST"])
+    _add_probes(app, readiness)
+    return app
+
+
+def _add_probes(app: FastAPI, readiness: Readiness) -> None:
+    """What probes and scrapers ask, who have no client certificate."""
 
     @app.get("/livez")
     async def livez() -> Response:
@@ -107,8 +125,6 @@ def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Read
     @app.get("/metrics")
     async def metrics() -> Response:
         return Response(telemetry.exposition(), media_type=telemetry.CONTENT_TYPE)
-
-    return app
 
 
 async def _review(
@@ -139,12 +155,26 @@ async def _review(
         return admission.refusal_response(request.uid, code=500, reason="InternalError", message=message)
 
 
+@dataclass(slots=True, eq=False)
+class _Coming:
+    """A body that is not there whole yet."""
+
+    limit: asyncio.Timeout
+    size: int = 0
+
+
 class _Intake:
-    """Bodies of reviews, bounded one by one and all together: anybody in the cluster may send them."""
+    """Bodies of reviews, bounded one by one and all together: whoever reaches the port may send them.
+
+    An API server sends a body at once. So where there are too many, or too many bytes, the one that has been coming the
+    longest makes room for the newest: whoever stalls bodies displaces his own, and nobody's review is refused for them.
+    """
 
     def __init__(self, settings: WebhookSettings) -> None:
         self._one, self._all = settings.webhook_max_body_bytes, settings.webhook_max_bytes
+        self._most = max(1, settings.webhook_max_bodies)
         self._held = 0
+        self._coming: dict[_Coming, None] = {}  # oldest first
 
     @asynccontextmanager
     async def body(self, request: Request, deadline: Deadline) -> AsyncIterator[bytes]:
@@ -158,28 +188,63 @@ class _Intake:
             raise InputError("ContentTypeUnsupported", "the body must be application/json")
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise InputError("ContentEncodingUnsupported", "the body must not be compressed")
-        chunks: list[bytes] = []
-        size = 0
+        coming = _Coming(asyncio.timeout(deadline.remaining()))
         try:
             try:
-                async with asyncio.timeout(deadline.remaining()):
-                    async for chunk in request.stream():
-                        size += len(chunk)
-                        self._held += len(chunk)
-                        self._check(size)
-                        chunks.append(chunk)
+                async with coming.limit:
+                    content = await self._whole(request, coming)
             except (TimeoutError, ClientDisconnect) as exc:
-                raise InputError("BodyIncomplete", "the body did not come whole before the deadline") from exc
-            yield b"".join(chunks)
+                raise InputError("BodyIncomplete", "the body did not come whole in time") from exc
+            finally:
+                self._coming.pop(coming, None)
+            yield content
         finally:
-            self._held -= size
+            self._held -= coming.size
 
-    def _check(self, size: int) -> None:
-        if size > self._one:
-            message = f"the body has more than {self._one} bytes (bound: webhook_max_body_bytes)"
-            raise TooLarge("BodyTooLarge", message)
-        if self._held > self._all:
-            raise Unavailable("TooManyBytes", f"reviews of {self._all} bytes are under way (bound: webhook_max_bytes)")
+    async def _whole(self, request: Request, coming: _Coming) -> bytes:
+        if len(self._coming) >= self._most:
+            self._displace()
+        self._coming[coming] = None
+        chunks: list[bytes] = []
+        async for chunk in request.stream():
+            if coming not in self._coming:
+                raise TimeoutError  # displaced, and its end came in the same moment as this chunk
+            coming.size += len(chunk)
+            self._held += len(chunk)
+            if coming.size > self._one:
+                message = f"the body has more than {self._one} bytes (bound: webhook_max_body_bytes)"
+                raise TooLarge("BodyTooLarge", message)
+            while self._held > self._all and next(iter(self._coming)) is not coming:
+                self._displace()
+            if self._held > self._all:
+                message = f"reviews of {self._all} bytes are under way (bound: webhook_max_bytes)"
+                raise Unavailable("TooManyBytes", message)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _displace(self) -> None:
+        """End the body that has been coming the longest; its bytes are free as soon as its task has its turn."""
+        oldest = next(iter(self._coming))
+        del self._coming[oldest]
+        self._held -= oldest.size
+        oldest.size = 0
+        oldest.limit.reschedule(0.0)
+
+
+def _stranger(request: Request, settings: WebhookSettings) -> Response | None:
+    """The refusal of a caller who is not who may ask, before a byte of his body is read; None for one who may."""
+    if not settings.webhook_client_ca_file:
+        return None
+    names: frozenset[str] | None = request.scope.get("state", {}).get(CLIENT)
+    if names is not None and (not settings.webhook_client_names or names & set(settings.webhook_client_names)):
+        return None
+    code, why = "ClientForbidden", "the client's certificate has none of the names in webhook_client_names"
+    if names is None:
+        code, why = "ClientUnknown", "a client certificate by webhook_client_ca_file is needed (docs/how-to/operate.md)"
+    log.warning("refused a caller at %s: %s", request.client.host if request.client else "an unknown address", code)
+    refusal = _problem(403, code, why)
+    refusal.headers["Connection"] = "close"
+    return refusal
 
 
 def _timeout(text: str | None, settings: WebhookSettings) -> float:

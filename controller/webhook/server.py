@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,6 +25,7 @@ STOP_GRACE = 10  # seconds in which reviews under way may end
 KEEP_ALIVE = 120
 MAX_HEAD_BYTES = 64 * 1024  # bounds a request's line, headers and trailers; the API server's take a hundredth of it
 MAX_FRAMING = 8  # bytes of chunked framing for one byte of body; a body in chunks of one byte takes five
+CLIENT = "assay_client"  # in a request's `state`: the names of its TLS client; None for one that was not verified
 HEAD_SECONDS = 10.0  # bounds the time in which they come: whoever reaches the port could else hold connections for ever
 
 
@@ -32,9 +34,11 @@ class _Bounded(HttpToolsProtocol):
 
     _beside = 0  # bytes received for this request beside its body and what that may take
     _late: asyncio.TimerHandle | None = None
+    _client: frozenset[str] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         super().connection_made(transport)
+        self._client = _names(transport.get_extra_info("peercert"))
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -43,6 +47,7 @@ class _Bounded(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["state"][CLIENT] = self._client
         self._await_head()
 
     def on_headers_complete(self) -> None:
@@ -79,12 +84,25 @@ class _Embedded(uvicorn.Server):
 
 
 class Server:
-    """One listening server on the running event loop: HTTPS when it is given a certificate."""
+    """One listening server on the running event loop: HTTPS when it is given a certificate.
+
+    With a `client_ca` (PEM) a client may show a certificate, which must be by one of these CAs; whether it must show
+    one is the application's matter, by `CLIENT`, since probes have none.
+    """
 
     def __init__(
-        self, app: FastAPI, *, host: str, port: int, certificate: Path | None = None, key: Path | None = None
+        self,
+        app: FastAPI,
+        *,
+        host: str,
+        port: int,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        client_ca: Path | None = None,
     ) -> None:
-        self._certificate, self._key = certificate, key
+        self._certificate, self._key, self._client_ca = certificate, key, client_ca
+        if client_ca is not None:
+            _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), client_ca)
         self._listener = _listen(host, port)
         config = uvicorn.Config(
             app,
@@ -95,6 +113,8 @@ class Server:
             lifespan="off",
             ssl_certfile=certificate,
             ssl_keyfile=key,
+            ssl_ca_certs=None if client_ca is None else str(client_ca),
+            ssl_cert_reqs=ssl.CERT_NONE if client_ca is None else ssl.CERT_OPTIONAL,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=STOP_GRACE,
             http=_Bounded,
@@ -128,9 +148,12 @@ class Server:
     def renew(self) -> None:
         """Use the certificate files as they are now, for connections made from now on.
 
-        Raises `ConfigurationError` (`CertificateUnreadable`); the certificate in use stays in use then.
+        A client CA that was added is trusted from now on, too; one that was taken away, until the process ends.
+        Raises `ConfigurationError` (`CertificateUnreadable`, `ClientCAUnreadable`); what is in use stays in use then.
         """
         context = self._server.config.ssl
+        if context is not None and self._client_ca is not None:
+            _trust(context, self._client_ca)
         if context is not None and self._certificate is not None:
             try:
                 ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(self._certificate, self._key)
@@ -151,6 +174,22 @@ class Server:
             raise ConfigurationError("CertificateUnreadable", message) from error
         if error is not None:
             raise error
+
+
+def _trust(context: ssl.SSLContext, client_ca: Path) -> None:
+    try:
+        context.load_verify_locations(client_ca)
+    except OSError as exc:
+        message = f"{client_ca} has no certificates of CAs: {exc.strerror or type(exc).__name__}"
+        raise ConfigurationError("ClientCAUnreadable", message) from exc
+
+
+def _names(certificate: Mapping[str, Any] | None) -> frozenset[str] | None:
+    """The common name and the alternative names of a client's certificate; the TLS library gives only verified ones."""
+    if not certificate:
+        return None
+    subject = {value for part in certificate.get("subject", ()) for name, value in part if name == "commonName"}
+    return frozenset(subject | {value for _, value in certificate.get("subjectAltName", ())})
 
 
 def _listen(host: str, port: int) -> socket.socket:

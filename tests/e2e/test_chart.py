@@ -47,8 +47,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         ("webhook.url=https://127.0.0.1:8443",),
         ("replicas=3", "database.existingSecret=database", "webhook.certificate.existingSecret=certificate"),
         ("persistence.enabled=false", "settings.evidence_max_age=5m", "imagePullSecrets[0].name=pull"),
+        (
+            "webhook.clientCA.existingConfigMap=ca",
+            "networkPolicy.enabled=true",
+            "networkPolicy.ingressCIDRs={10.0.0.0/24,fd00::/64}",
+        ),
     ],
-    ids=["defaults", "by url", "replicas", "others"],
+    ids=["defaults", "by url", "replicas", "others", "callers"],
 )
 def test_everything_applies_with_no_field_unknown(cluster: ApiServer, values: tuple[str, ...]) -> None:
     status = cluster.kubectl(
@@ -168,6 +173,10 @@ def test_the_pod_is_restricted_and_its_environment_are_settings_that_the_program
         (("replica=2",), "replica"),
         (("noMatch=Maybe",), "noMatch"),
         (("webhook.url=http://insecure.example",), "url"),
+        (("networkPolicy.enabled=true",), "ingressCIDRs"),
+        (("networkPolicy.enabled=true", "networkPolicy.ingressCIDRs={everybody}"), "ingressCIDRs"),
+        (("webhook.clientCA.existingSecret=a", "webhook.clientCA.existingConfigMap=b"), "one of"),
+        (("webhook.clientCA.names={api}",), "needs a CA"),
     ],
 )
 def test_values_that_cannot_work_are_refused(values: tuple[str, ...], said: str) -> None:
@@ -179,6 +188,38 @@ def test_values_that_cannot_work_are_refused(values: tuple[str, ...], said: str)
 def test_replicas_without_a_database_are_refused_even_where_the_schema_is_skipped() -> None:
     with pytest.raises(CommandError, match="SQLite belongs to one process"):
         run_tool("helm", "template", "assay", CHART, "--set", "replicas=2", "--skip-schema-validation")
+
+
+@pytest.mark.parametrize("kind", ["existingSecret", "existingConfigMap"])
+def test_a_client_ca_is_mounted_without_its_key_where_the_program_looks_for_it(kind: str) -> None:
+    assert _kinds(_render()) >= {"Deployment", "Service"}
+    deployment = _one(_render(f"webhook.clientCA.{kind}=ca", "webhook.clientCA.names={api,apiserver}"), "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    loaded = settings.load(environment={entry["name"]: entry["value"] for entry in container["env"]}).webhook
+    assert loaded.webhook_client_names == ("api", "apiserver")
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "client-ca"]
+    assert loaded.webhook_client_ca_file == f"{mount['mountPath']}/ca.crt"
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "client-ca"]
+    if kind == "existingSecret":
+        assert volume["secret"] == {"secretName": "ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    else:
+        assert volume["configMap"] == {"name": "ca"}
+
+
+def test_the_network_policy_lets_in_the_named_networks_alone_and_only_to_the_webhook() -> None:
+    assert "NetworkPolicy" not in _kinds(_render())
+    objects = _render("networkPolicy.enabled=true", "networkPolicy.ingressCIDRs={10.0.0.0/24}")
+    spec, deployment = _one(objects, "NetworkPolicy")["spec"], _one(objects, "Deployment")["spec"]
+    assert spec["podSelector"] == deployment["selector"]
+    assert spec["policyTypes"] == ["Ingress"]
+    assert spec["ingress"] == [
+        {"from": [{"ipBlock": {"cidr": "10.0.0.0/24"}}], "ports": [{"protocol": "TCP", "port": "webhook"}]}
+    ]
+
+
+def _kinds(objects: list[dict[str, Any]]) -> set[str]:
+    return {obj["kind"] for obj in objects}
 
 
 def test_the_chart_lints_and_has_the_program_s_version() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -363,23 +364,87 @@ def _images(content: Any) -> list[str]:
     return [c.get("image") for c in containers if isinstance(c, dict)]
 
 
+@asynccontextmanager
+async def stalling(app: Any, count: int) -> AsyncIterator[list[asyncio.Task[Answer]]]:
+    """So many bodies of which a part came and no more does."""
+
+    async def half() -> AsyncIterator[bytes]:
+        yield BODY[:100]
+        await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(call(app, "POST", "/validate", half())) for _ in range(count)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    yield tasks
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 @pytest.mark.guarantee(10)
 async def test_all_bodies_under_way_together_are_bounded_and_leave_no_trace() -> None:
-    world = World()
+    world, gate = World(), asyncio.Event()
+    world.fail["record"] = gate.wait
     pipeline = world.pipeline()
     app = create_app(WebhookSettings(webhook_max_bytes=len(BODY) + 10), pipeline=pipeline, readiness=world)
-    held = asyncio.Event()
-
-    async def slowly() -> AsyncIterator[bytes]:
-        yield BODY[:100]
-        await held.wait()
-        yield BODY[100:]
-
-    first = asyncio.create_task(call(app, "POST", "/validate", slowly()))
-    await asyncio.sleep(0)
+    first = asyncio.create_task(call(app, "POST", "/validate", BODY))
+    for _ in range(50):
+        await asyncio.sleep(0)
     refused = await call(app, "POST", "/validate", BODY)
     assert (refused.status, b"webhook_max_bytes" in refused.body) == (429, True)
-    held.set()
+    gate.set()
     assert (await first).status == 200
     assert (await call(app, "POST", "/validate", BODY)).status == 200
     await pipeline.close()
+
+
+@pytest.mark.guarantee(10)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        WebhookSettings(webhook_max_reviews=1),
+        WebhookSettings(webhook_max_bodies=3),
+        WebhookSettings(webhook_max_bytes=len(BODY) + 200),
+    ],
+    ids=["reviews", "bodies", "bytes"],
+)
+async def test_bodies_that_stall_get_nobody_else_refused(settings: WebhookSettings) -> None:
+    world = World()
+    pipeline = world.pipeline()
+    app = create_app(settings, pipeline=pipeline, readiness=world)
+    async with stalling(app, 12):
+        assert (await call(app, "POST", "/validate", BODY)).response["allowed"] is True
+    await pipeline.close()
+
+
+@pytest.mark.guarantee(10)
+async def test_of_bodies_that_stall_the_oldest_makes_room() -> None:
+    world = World()
+    pipeline = world.pipeline()
+    app = create_app(WebhookSettings(webhook_max_bodies=2), pipeline=pipeline, readiness=world)
+    async with stalling(app, 3) as (oldest, *others):
+        answer = await oldest
+        assert (answer.status, b"BodyIncomplete" in answer.body) == (400, True)
+        assert not any(task.done() for task in others)
+    await pipeline.close()
+
+
+async def test_client_names_without_a_ca_are_refused_at_the_start() -> None:
+    world = World()
+    with pytest.raises(ConfigurationError, match="webhook_client_ca_file"):
+        create_app(WebhookSettings(webhook_client_names=("api",)), pipeline=world.pipeline(), readiness=world)
+
+
+async def test_with_a_client_ca_a_request_of_which_no_client_is_known_is_refused_unread() -> None:
+    taken = 0
+
+    async def counted() -> AsyncIterator[bytes]:
+        nonlocal taken
+        taken += 1
+        yield BODY
+
+    world = World()
+    for path in ("/mutate", "/validate"):
+        answer = await send(counted(), world=world, path=path, settings=WebhookSettings(webhook_client_ca_file="ca"))
+        assert (answer.status, b"ClientUnknown" in answer.body) == (403, True)
+    assert (taken, world.calls) == (0, [])

@@ -63,6 +63,14 @@ matchExpressions:
 {{- $_ := set $environment "ASSAY_WEBHOOK_CONFIGURATION" $name -}}
 {{- $_ := set $environment "ASSAY_WEBHOOK_NAMES" (printf "%s,%s.cluster.local" $service $service) -}}
 {{- end -}}
+{{- with .Values.webhook.clientCA -}}
+{{- if or .existingSecret .existingConfigMap -}}
+{{- $_ := set $environment "ASSAY_WEBHOOK_CLIENT_CA_FILE" "/etc/assay/client-ca/ca.crt" -}}
+{{- end -}}
+{{- if .names -}}
+{{- $_ := set $environment "ASSAY_WEBHOOK_CLIENT_NAMES" (join "," .names) -}}
+{{- end -}}
+{{- end -}}
 {{- if not .Values.database.existingSecret -}}
 {{- $_ := set $environment "ASSAY_DATABASE_URL" "sqlite:////var/lib/assay/inventory.db" -}}
 {{- end -}}

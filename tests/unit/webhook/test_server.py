@@ -9,10 +9,15 @@ import shutil
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from controller import certificates
 from controller.errors import ConfigurationError
@@ -33,11 +38,18 @@ def make(folder: Path) -> tuple[Path, Path, bytes]:
 
 
 @asynccontextmanager
-async def serving(folder: Path, world: World) -> AsyncIterator[tuple[Server, bytes]]:
+async def serving(
+    folder: Path, world: World, *, client_ca: Path | None = None, client_names: tuple[str, ...] = ()
+) -> AsyncIterator[tuple[Server, bytes]]:
     certificate, key, bundle = make(folder)
     pipeline = world.pipeline()
-    app = create_app(WebhookSettings(webhook_max_body_bytes=100_000), pipeline=pipeline, readiness=world)
-    server = Server(app, host="127.0.0.1", port=0, certificate=certificate, key=key)
+    settings = WebhookSettings(
+        webhook_max_body_bytes=100_000,
+        webhook_client_ca_file=str(client_ca or ""),
+        webhook_client_names=client_names,
+    )
+    app = create_app(settings, pipeline=pipeline, readiness=world)
+    server = Server(app, host="127.0.0.1", port=0, certificate=certificate, key=key, client_ca=client_ca)
     await server.start()
     try:
         yield server, bundle
@@ -50,11 +62,14 @@ def trusting(bundle: bytes) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=bundle.decode())
 
 
-async def exchange(server: Server, bundle: bytes, request: bytes) -> tuple[int, bytes]:
-    """Send bytes, read one answer."""
-    reader, writer = await asyncio.open_connection(
-        "127.0.0.1", server.port, ssl=trusting(bundle), server_hostname="localhost"
-    )
+async def exchange(
+    server: Server, bundle: bytes, request: bytes, *, client: tuple[Path, Path] | None = None
+) -> tuple[int, bytes]:
+    """Send bytes, read one answer. `client` is the certificate and key that the client has."""
+    context = trusting(bundle)
+    if client is not None:
+        context.load_cert_chain(*client)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context, server_hostname="localhost")
     try:
         writer.write(request)
         await writer.drain()
@@ -254,3 +269,101 @@ async def test_guarantee_10_a_connection_that_asks_nothing_is_ended(
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+REVIEW = json.dumps(review(pod(APP))).encode()
+
+
+def client(folder: Path, *, common_name: str = "", dns: str = "", authority: Path | None = None) -> tuple[Path, Path]:
+    """A client's certificate by a CA of its own (`ca.crt`) or by another client's; certificate and key."""
+    folder.mkdir()
+    now = datetime.now(UTC)
+
+    def write(name: str, subject: x509.Name, issuer: x509.Name, signer: Any, *extensions: x509.ExtensionType) -> Any:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        certificate = builder.sign(signer or key, hashes.SHA256())
+        (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        (folder / f"{name}.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, *private))
+        return key
+
+    ca = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"CA of {(authority or folder).name}")])
+    if authority is None:
+        signer = write("ca", ca, ca, None, x509.BasicConstraints(ca=True, path_length=0))
+    else:
+        signer = serialization.load_pem_private_key((authority / "ca.key").read_bytes(), None)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else [])
+    names = [x509.SubjectAlternativeName([x509.DNSName(dns)])] if dns else []
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    write("client", subject, ca, signer, usage, *names)
+    return folder / "client.crt", folder / "client.key"
+
+
+@pytest.mark.parametrize("path", ["/validate", "/mutate"])
+async def test_with_a_client_ca_only_a_client_that_it_verified_is_reviewed_for(path: str, tmp_path: Path) -> None:
+    known = client(tmp_path / "known", common_name="api")
+    world = World()
+    asked = posted(REVIEW).replace(b"/validate", path.encode())
+    async with serving(tmp_path / "server", world, client_ca=tmp_path / "known" / "ca.crt") as (server, bundle):
+        status, body = await exchange(server, bundle, asked)
+        assert (status, b"ClientUnknown" in body) == (403, True)
+        assert (world.calls, world.records) == ([], [])
+        assert (await exchange(server, bundle, asked, client=known))[0] == 200
+    assert world.calls != []
+
+
+async def test_a_client_of_another_ca_gets_no_answer(tmp_path: Path) -> None:
+    client(tmp_path / "known", common_name="api")
+    forged = client(tmp_path / "forged", common_name="api")
+    world = World()
+    async with serving(tmp_path / "server", world, client_ca=tmp_path / "known" / "ca.crt") as (server, bundle):
+        with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+            await exchange(server, bundle, posted(REVIEW), client=forged)
+    assert world.calls == []
+
+
+async def test_with_client_names_a_client_needs_one_of_them_as_its_cn_or_san(tmp_path: Path) -> None:
+    by_cn = client(tmp_path / "cn", common_name="api")
+    by_san = client(tmp_path / "san", dns="api.example", authority=tmp_path / "cn")
+    other = client(tmp_path / "other", common_name="kubelet", authority=tmp_path / "cn")
+    nameless = client(tmp_path / "nameless", authority=tmp_path / "cn")
+    world, ca = World(), tmp_path / "cn" / "ca.crt"
+    async with serving(tmp_path / "s", world, client_ca=ca, client_names=("api", "api.example")) as (server, bundle):
+        for refused in (other, nameless):
+            status, body = await exchange(server, bundle, posted(REVIEW), client=refused)
+            assert (status, b"ClientForbidden" in body) == (403, True)
+        assert world.calls == []
+        for allowed in (by_cn, by_san):
+            assert (await exchange(server, bundle, posted(REVIEW), client=allowed))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+async def test_with_a_client_ca_probes_need_no_certificate(path: str, tmp_path: Path) -> None:
+    client(tmp_path / "known", common_name="api")
+    async with serving(tmp_path / "server", World(), client_ca=tmp_path / "known" / "ca.crt") as (server, bundle):
+        asked = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        assert (await exchange(server, bundle, asked))[0] == 200
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+async def test_a_client_ca_that_cannot_be_read_stops_the_start(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "ca.crt").write_bytes(content)
+    with pytest.raises(ConfigurationError, match="ClientCAUnreadable"):
+        async with serving(tmp_path / "server", World(), client_ca=tmp_path / "ca.crt"):
+            pass
+
+
+async def test_a_client_ca_that_was_added_is_trusted_after_a_renewal(tmp_path: Path) -> None:
+    client(tmp_path / "old", common_name="api")
+    new = client(tmp_path / "new", common_name="api")
+    file = tmp_path / "both.crt"
+    shutil.copy(tmp_path / "old" / "ca.crt", file)
+    async with serving(tmp_path / "server", World(), client_ca=file) as (server, bundle):
+        file.write_bytes(file.read_bytes() + (tmp_path / "new" / "ca.crt").read_bytes())
+        server.renew()
+        assert (await exchange(server, bundle, posted(REVIEW), client=new))[0] == 200
