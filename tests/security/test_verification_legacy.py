@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from controller.model.evidence import VerifiedEvidence
-from controller.model.policy import Need
+from controller.model.policy import Need, TrustRoot
 from controller.model.reference import Digest
 from tests.security.test_verification_tampering import Path, _at, _changed, _paths
 from tests.support.fixtures import RECORDED_LEGACY, RecordedLayer, recorded_layer, recorded_layers
@@ -247,10 +247,10 @@ def _both(who: str) -> dict[str, Any]:
     return parsed
 
 
-def _judge_both(who: str, bundle: dict[str, Any]) -> VerifiedEvidence:
+def _judge_both(who: str, bundle: dict[str, Any], *, root: TrustRoot = LEGACY_ROOT) -> VerifiedEvidence:
     layer = recorded_layer(f"{who}.rekor1.signature")
     authority = layer_authority(layer, log=Need.REQUIRED, timestamp=Need.REQUIRED)
-    return judge(artifact(bundle), authority, image=Digest.parse(layer.digest), roots={"legacy": LEGACY_ROOT})
+    return judge(artifact(bundle), authority, image=Digest.parse(layer.digest), roots={"legacy": root})
 
 
 @pytest.mark.parametrize("who", ["release", "workflow"])
@@ -347,6 +347,22 @@ def test_windows_end_belongs_to_it_and_the_second_after_does_not(who: str) -> No
             log["publicKey"]["validFor"] = window
         evidence = judge_layer(layer, root=dataclasses.replace(LEGACY_ROOT, content=json.dumps(document).encode()))
         assert bool(evidence.signatures) is counts
+
+
+@pytest.mark.parametrize("bound", ["end", "start"])
+def test_certificate_must_hold_at_the_logs_time_and_at_the_timestamps(bound: str) -> None:
+    bundle = _both("workflow")
+    promised = int(bundle["verificationMaterial"]["tlogEntries"][1]["integratedTime"])
+    (found,) = _judge_both("workflow", bundle).signatures
+    stamped = found.proof.signed_at
+    assert stamped is not None
+    assert stamped.timestamp() < promised
+    seconds = {"end": promised - 1, "start": promised}[bound]  # the one lies within the window, the other does not
+    time = stamped.fromtimestamp(seconds, tz=stamped.tzinfo).strftime("%Y-%m-%dT%H:%M:%SZ")
+    document = json.loads(LEGACY_ROOT.content)
+    document["certificateAuthorities"][0]["validFor"] = {"start": "2001-01-01T00:00:00Z", bound: time}
+    root = dataclasses.replace(LEGACY_ROOT, content=json.dumps(document).encode())
+    assert only_rejection(_judge_both("workflow", bundle, root=root)) == ("CertificateUntrusted", False)
 
 
 def test_windows_without_a_time_zone_make_a_root_unreadable() -> None:

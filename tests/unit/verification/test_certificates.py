@@ -151,3 +151,21 @@ def test_windows_of_authorities_and_logs_are_for_the_time_of_signing() -> None:
     root = parse_root(dataclasses.replace(LEGACY_ROOT, content=json.dumps(document).encode()))
     verify_certificate(RECORDED, times=[SIGNED], root=root)
     assert refused(RECORDED, root, SIGNED + SECOND) == "CertificateUntrusted"
+
+
+def test_issuer_must_be_valid_at_the_time_of_signing_as_well() -> None:
+    ends = RECORDED.not_valid_before_utc + dt.timedelta(seconds=60)
+    short = (
+        x509.CertificateBuilder()
+        .subject_name(OWN.certificate.subject)
+        .issuer_name(OWN.certificate.subject)
+        .public_key(OWN.key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(OWN.certificate.not_valid_before_utc)
+        .not_valid_after(ends)
+    )
+    for extension in OWN.certificate.extensions:
+        short = short.add_extension(extension.value, critical=extension.critical)
+    root = root_of(Authority(short.sign(OWN.key, hashes.SHA256()), OWN.key))
+    assert refused(signing(), root, ends) == "CertificateNotLogged"  # the chain holds until then
+    assert refused(signing(), root, ends + SECOND) == "CertificateUntrusted"
