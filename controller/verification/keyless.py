@@ -132,21 +132,20 @@ def _prove(
     # (1) The signature is the certificate's key's, over exactly this content.
     if not is_signed_by(bundle.content, image=image, key=key):
         raise NotVerified("SignatureInvalid", "its signature does not verify with its certificate")
-    # (2) What sigstore itself can judge is put to it: a second opinion, by other hands.
-    seen = _asked_of_sigstore(bundle, key, image=image, root=root) if with_log else None
-    # (3) Every timestamp that it carries is a trusted authority's, over this signature.
+    # (2) Every timestamp that it carries is a trusted authority's, over this signature.
     stamped = verify_timestamps(bundle.timestamps, stamped=bundle.stamped, root=root)
-    # (4) Every log entry is in a trusted log, and is that of this signature, certificate and content.
+    # (3) Every log entry is in a trusted log, and is that of this signature, certificate and content.
     by = Verifier(key, der)
     entries = verify_entries(bundle, by=by, root=root, times=stamped or (now,), limits=limits) if with_log else ()
-    # (5) At each time that is vouched for, the certificate was valid, its issuer's to give, and it was logged.
+    # (4) At each time that is vouched for, the certificate was valid, its issuer's to give, and it was logged.
     promised = tuple(found.entry.integrated_at for found in entries if found.entry.integrated_at is not None)
     verify_certificate(certificate, times=(*stamped, *promised), root=root)
-    # (6) Nobody vouches for a time that is yet to come.
+    # (5) Nobody vouches for a time that is yet to come.
     signed_at = check_times((*stamped, *promised), now=now)
-    # (7) Who it is, by the certificate's word, which now counts.
+    # (6) Who it is, by the certificate's word, which now counts.
     signer = signer_of(certificate)
-    if seen is not None and seen != signer:
+    # (7) What sigstore itself can judge is put to it as well: a second opinion, by other hands.
+    if with_log and _asked_of_sigstore(bundle, key, image=image, root=root) not in {None, signer}:
         raise Unjudged("BundleMalformed", "the bundle can be read in two ways")
     valid = f"{shown_time(certificate.not_valid_before_utc)} to {shown_time(certificate.not_valid_after_utc)}"
     return Proven(

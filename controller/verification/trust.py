@@ -49,6 +49,8 @@ class ParsedRoot:
 
         Raises also `NotVerified` (`LogUnknown`, `LogOutsideValidity`).
         """
+        if not self._inner.tlogs:
+            raise self._incomplete("transparency logs")
         logs = [log for log in self._inner.tlogs if log_id == log.log_id.key_id]
         if not logs:
             raise NotVerified("LogUnknown", f"its log entry is of a log that trust root {self.name} does not know")

@@ -205,6 +205,15 @@ def test_v0_1_bundle_needs_the_promise_and_passes_over_a_proof_without_checkpoin
     assert counted(judge_bundle(layer, as_bundle(layer, entry))) == (0, 1)
 
 
+@pytest.mark.parametrize("layer", INTOTO, ids=lambda layer: layer.name)
+def test_kind_of_a_log_entry_is_the_logs_word_and_not_the_bundles(layer: RecordedLayer) -> None:
+    bundle = as_bundle(layer)
+    bundle["verificationMaterial"]["tlogEntries"][0]["kindVersion"] = {"kind": "dsse", "version": "0.0.1"}
+    assert only_rejection(judge_bundle(layer, bundle)) == ("LogEntryMismatch", False)
+    bundle["verificationMaterial"]["tlogEntries"][0]["kindVersion"] = {"kind": "intoto", "version": "0.0.1"}
+    assert only_rejection(judge_bundle(layer, bundle)) == ("LogEntryKindUnsupported", True)
+
+
 @pytest.mark.parametrize("layer", [layer for layer in INTOTO if not layer.key], ids=lambda layer: layer.name)
 @pytest.mark.parametrize(
     "material",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -250,6 +250,41 @@ def test_timestamp_counts_only_in_the_time_in_which_its_authority_is_believed(
     roots = {"main": type(ROOTS["main"])("main", json.dumps(document).encode(), "")}
     evidence = judge(artifact(bundle.raw), authority_for(bundle), image=Digest.parse(bundle.digest), roots=roots)
     assert only_rejection(evidence) == ("TimestampInvalid", False)
+
+
+def _with_log_window(bundle: RecordedBundle, window: dict[str, str]) -> VerifiedEvidence:
+    document = json.loads(ROOTS["main"].content)
+    for log in document["tlogs"]:
+        log["publicKey"]["validFor"] = window
+    roots = {"main": type(ROOTS["main"])("main", json.dumps(document).encode(), "")}
+    return judge(artifact(bundle.raw), authority_for(bundle), image=Digest.parse(bundle.digest), roots=roots)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "release.rekor1.signature",
+        "release.rekor2.signature",
+        "release.rekor2+timestamp.signature",
+        "workflow.rekor1.signature",
+        "workflow.rekor2+timestamp.signature",
+    ],
+)
+@pytest.mark.parametrize(
+    "window", [{"start": "2200-01-01T00:00:00Z"}, {"start": "2001-01-01T00:00:00Z", "end": "2002-01-01T00:00:00Z"}]
+)
+def test_log_entry_counts_only_in_the_time_in_which_its_log_is_believed(name: str, window: dict[str, str]) -> None:
+    assert only_rejection(_with_log_window(recorded_bundle(name), window)) == ("LogOutsideValidity", False)
+
+
+def test_entry_that_nobody_dates_does_not_count_when_its_logs_key_is_retired() -> None:
+    """Who stole that key later could have written it; with a time that is vouched for, it was before."""
+    retired = {"start": "2001-01-01T00:00:00Z", "end": "2099-01-01T00:00:00Z"}
+    assert datetime.fromisoformat(retired["end"]) < NOW
+    undated = _with_log_window(recorded_bundle("release.rekor2.signature"), retired)
+    assert only_rejection(undated) == ("LogOutsideValidity", False)
+    for name in ("release.rekor2+timestamp.signature", "release.rekor1.signature", "workflow.rekor1.signature"):
+        assert counted(_with_log_window(recorded_bundle(name), retired)) == (1, 0)
 
 
 @pytest.mark.parametrize("name", ["workflow.rekor1.signature", "release.rekor1.signature"])
