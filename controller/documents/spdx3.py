@@ -46,7 +46,7 @@ def parse(document: Node, limits: DocumentSettings) -> Sbom:
         required_objects(document, "@graph", "the document")
     elif not _type(document):
         raise malformed("the document has neither a @graph nor a type")
-    graph = _read(document, limits.document_max_components)
+    graph = _read(document)
     licenses = _licenses(graph)
     components: list[Component] = []
     for i, package in enumerate(graph.packages):
@@ -76,7 +76,7 @@ def _version(document: Node) -> str:
     return version[1]
 
 
-def _read(document: Node, limit: int) -> _Graph:
+def _read(document: Node) -> _Graph:
     graph = _Graph()
     waiting: list[Any] = [document]
     while waiting:
@@ -85,7 +85,6 @@ def _read(document: Node, limit: int) -> _Graph:
             waiting.extend(reversed(value))
         elif isinstance(value, Mapping):
             _add(value, graph)
-            check_count(len(graph.packages), limit)
             waiting.extend(reversed([inner for inner in value.values() if isinstance(inner, list | Mapping)]))
     return graph
 

@@ -83,6 +83,7 @@ def test_a_predicate_of_another_type_stays_data(type_: str) -> None:
         (VSA, load("vsa-1") | {"verifiedLevels": "SLSA_BUILD_LEVEL_3"}),
         (VSA, load("vsa-1") | {"dependencyLevels": {"SLSA_BUILD_LEVEL_3": -1}}),
         (VSA, load("vsa-1") | {"dependencyLevels": {"SLSA_BUILD_LEVEL_3": "many"}}),
+        (VSA, load("vsa-1") | {"dependencyLevels": {"SLSA_BUILD_LEVEL_3": True}}),
         (VSA, load("vsa-1") | {"dependencyLevels": {"SLSA_BUILD_LEVEL_3": "9" * 5000}}),
         (SCAI, {}),
         (SCAI, {"attributes": []}),

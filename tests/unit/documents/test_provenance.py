@@ -111,6 +111,7 @@ def test_a_level_that_a_document_claims_is_not_believed() -> None:
         ("git+ssh://git@host/a/b.git@main#sub", Source("ssh://host/a/b.git", "main")),
         ("https://user:secret@host/a.git#main:folder", Source("https://host/a.git", "main")),
         ("https://host/a", Source("https://host/a")),
+        ("git+https://host/a#folder", Source("https://host/a")),
         ("github_hosted_vm:1", Source("github_hosted_vm:1")),
         ("", None),
     ],

@@ -232,6 +232,27 @@ def test_each_package_url_of_an_spdx_3_package_is_found() -> None:
     assert purls[:2] == [LOG4J, "pkg:maven/org.example/other@1"]
 
 
+def test_only_the_image_that_an_spdx_3_document_is_about_is_left_out() -> None:
+    document = load("spdx-3.0")
+    base = {"type": "software_Package", "spdxId": "urn:base", "name": "base", "software_primaryPurpose": "container"}
+    document["@graph"].append(base)
+    assert [component.name for component in parse(SPDX, document).components][-1] == "base"
+    document["@graph"][5] |= {"software_primaryPurpose": "other", "software_packageUrl": "pkg:oci/shop@sha256%3Aab"}
+    assert "acme/shop" not in {component.name for component in parse(SPDX, document).components}
+
+
+@pytest.mark.guarantee(10)
+def test_the_components_of_spdx_3_are_bounded() -> None:
+    identifiers = [{"externalIdentifierType": "packageUrl", "identifier": f"pkg:npm/a@{i}"} for i in range(11)]
+    for graph in (
+        [{"type": "software_Package", "name": "x"}] * 11,
+        [{"type": "software_Package", "name": "x", "externalIdentifier": identifiers}],
+    ):
+        with pytest.raises(LimitExceeded) as raised:
+            parse(SPDX, load("spdx-3.0") | {"@graph": graph}, document_max_components=10)
+        assert raised.value.setting == "document_max_components"
+
+
 def test_a_single_spdx_3_element_needs_no_graph() -> None:
     document = {"@context": load("spdx-3.0")["@context"], "type": "software_Package", "name": "x"}
     assert parse(SPDX, document).components == (Component(name="x", version=None),)

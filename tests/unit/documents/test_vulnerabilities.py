@@ -119,6 +119,12 @@ def test_in_totos_own_list_in_both_versions() -> None:
     assert report.database_updated == datetime(2021, 8, 6, 17, 45, 50, 520000, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("written", ["CVSS:3.1/AV:N", "85", "-1", "NaN", ""])
+def test_a_rating_that_is_no_cvss_score_gives_none(written: str) -> None:
+    rating = {"method": "x", "score": written}
+    assert parse(VULN, scan([{"id": "x", "severity": [rating]}])).findings == (Finding("x", Severity.UNKNOWN),)
+
+
 @pytest.mark.parametrize("type_", [VULN, IN_TOTO, "cosign.sigstore.dev/attestation/vuln/v1"])
 @pytest.mark.parametrize("name", ["trivy", "grype", "trivy.sarif", "vulns-0.2"])
 def test_every_form_is_read_under_every_type(type_: str, name: str) -> None:
