@@ -9,9 +9,7 @@ import re
 
 SPDX = "https://spdx.dev/Document"  # https://github.com/in-toto/attestation/blob/main/spec/predicates/spdx2.md
 CYCLONEDX = "https://cyclonedx.org/bom"  # https://github.com/in-toto/attestation/blob/main/spec/predicates/cyclonedx.md
-CYCLONEDX_LEGACY = (
-    "https://cyclonedx.org/schema"  # cosign before 1.13: https://github.com/in-toto/in-toto-golang/issues/187
-)
+CYCLONEDX_LEGACY = "https://cyclonedx.org/schema"  # until 2022: https://github.com/in-toto/in-toto-golang/issues/187
 SLSA_PROVENANCE = "https://slsa.dev/provenance"  # https://slsa.dev/spec/v1.0/provenance
 COSIGN_VULN = "https://cosign.sigstore.dev/attestation/vuln"  # cosign's specs/COSIGN_VULN_ATTESTATION_SPEC.md
 COSIGN_VULN_LEGACY = "cosign.sigstore.dev/attestation/vuln"  # cosign 1, before predicate types had to be URIs
