@@ -358,6 +358,18 @@ def test_windows_end_belongs_to_it_and_the_second_after_does_not(who: str) -> No
         assert bool(evidence.signatures) is counts
 
 
+def test_certificates_log_is_the_one_that_its_proof_names() -> None:
+    """The same key, believed for ever under another name, does not stand in for a log that was retired."""
+    document = json.loads(LEGACY_ROOT.content)
+    (log,) = document["ctlogs"]
+    other = json.loads(json.dumps(log)) | {"logId": {"keyId": base64.b64encode(bytes(32)).decode()}}
+    log["publicKey"]["validFor"] = PAST
+    document["ctlogs"].append(other)
+    root = dataclasses.replace(LEGACY_ROOT, content=json.dumps(document).encode())
+    evidence = judge_layer(recorded_layer("workflow.rekor1.signature"), root=root)
+    assert only_rejection(evidence) == ("CertificateNotLogged", False)
+
+
 @pytest.mark.parametrize("bound", ["end", "start"])
 def test_certificate_must_hold_at_the_logs_time_and_at_the_timestamps(bound: str) -> None:
     bundle = _both("workflow")
