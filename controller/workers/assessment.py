@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from controller.documents import parse
+from controller.documents.types import is_sbom
 from controller.errors import PolicyError, Unacceptable
 from controller.model.decision import Reason
 from controller.model.documents import Document
@@ -79,7 +80,11 @@ def _unread(evidence: EvidenceSet) -> tuple[Rejection, ...]:
 
 
 def _read_documents(evidence: VerifiedEvidence, limits: DocumentSettings) -> tuple[Findings, VerifiedEvidence]:
-    """The evidence with its documents read; one that its own format's rules refuse is Unacceptable."""
+    """The evidence with its documents read; one that its own format's rules refuse is Unacceptable.
+
+    So is an SBOM of a form that Assay does not read, since rules look into it. Another document of such a form (a scan
+    by a tool unknown here) stays data: it was attested, and no rule can read it.
+    """
     problems: list[Reason] = []
     read: dict[Digest, Document | None] = {}
     attestations: list[VerifiedAttestation] = []
@@ -88,6 +93,9 @@ def _read_documents(evidence: VerifiedEvidence, limits: DocumentSettings) -> tup
             if attestation.statement not in read:
                 read[attestation.statement] = parse(attestation.predicate_type, attestation.predicate, limits)
         except Unacceptable as exc:
+            if exc.code == "DocumentUnsupported" and not is_sbom(attestation.predicate_type):
+                attestations.append(attestation)
+                continue
             fix = "attest a document that follows its format's specification"
             problems.append(Reason(exc.code, f"attestations[{attestation.name}]", exc.message, fix=fix))
             continue

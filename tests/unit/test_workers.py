@@ -65,7 +65,7 @@ def job(*artifacts: Artifact, key: str, image: Digest = IMAGE, problems: tuple[A
 
 async def acquainted(pool: WorkerPool) -> None:
     """Wait until every worker has imported this module, which it must to run a function of it."""
-    await asyncio.gather(*(pool.run(sleep, b"0.3", Deadline.after(SOON)) for _ in range(4)))
+    await asyncio.gather(*(pool.run(sleep, lambda: b"0.3", Deadline.after(SOON)) for _ in range(4)))
 
 
 def sleep(payload: bytes) -> bytes:
@@ -111,11 +111,11 @@ async def test_judgement_in_a_worker_is_the_judgement_in_this_process() -> None:
 @pytest.mark.guarantee(10)
 async def test_job_past_its_time_is_an_error_of_its_own_and_the_pool_goes_on() -> None:
     async with pool_of(settings(worker_timeout=3)) as pool:
-        slow = asyncio.create_task(pool.run(sleep, b"3600", Deadline.after(SOON)))
+        slow = asyncio.create_task(pool.run(sleep, lambda: b"3600", Deadline.after(SOON)))
         with pytest.raises(LimitExceeded) as caught:
             await slow
         assert caught.value.setting == "worker_timeout"
-        assert await pool.run(sleep, b"0", Deadline.after(SOON)) == "slept"
+        assert await pool.run(sleep, lambda: b"0", Deadline.after(SOON)) == "slept"
 
 
 @pytest.mark.guarantee(6)
@@ -123,20 +123,20 @@ async def test_job_that_was_started_is_never_unavailable_for_being_slow() -> Non
     async with pool_of(settings(1)) as pool:
         await acquainted(pool)
         with pytest.raises(LimitExceeded):
-            await pool.run(sleep, b"3600", Deadline.after(0.5))
-        assert await pool.run(sleep, b"0", Deadline.after(SOON)) == "slept"
+            await pool.run(sleep, lambda: b"3600", Deadline.after(0.5))
+        assert await pool.run(sleep, lambda: b"0", Deadline.after(SOON)) == "slept"
 
 
 @pytest.mark.guarantee(18)
 async def test_job_that_no_worker_was_free_for_is_unavailable_and_is_not_run_later(tmp_path: Path) -> None:
     async with pool_of(settings(1)) as pool:
         await acquainted(pool)
-        busy = asyncio.create_task(pool.run(sleep, b"1.5", Deadline.after(SOON)))
+        busy = asyncio.create_task(pool.run(sleep, lambda: b"1.5", Deadline.after(SOON)))
         await asyncio.sleep(0.2)
         with pytest.raises(DeadlineExceeded):
-            await pool.run(touch, str(tmp_path / "ran").encode(), Deadline.after(0.3))
+            await pool.run(touch, lambda: str(tmp_path / "ran").encode(), Deadline.after(0.3))
         assert await busy == "slept"
-        assert await pool.run(sleep, b"0", Deadline.after(SOON)) == "slept"
+        assert await pool.run(sleep, lambda: b"0", Deadline.after(SOON)) == "slept"
     assert not (tmp_path / "ran").exists()
 
 
@@ -144,32 +144,32 @@ async def test_job_that_no_worker_was_free_for_is_unavailable_and_is_not_run_lat
 async def test_worker_that_dies_takes_only_its_own_job_with_it(how: signal.Signals) -> None:
     async with pool_of(settings(2)) as pool:
         await acquainted(pool)
-        other = asyncio.create_task(pool.run(sleep, b"1", Deadline.after(SOON)))
+        other = asyncio.create_task(pool.run(sleep, lambda: b"1", Deadline.after(SOON)))
         await asyncio.sleep(0.1)
         with pytest.raises(Unacceptable) as caught:
-            await pool.run(die, str(int(how)).encode(), Deadline.after(SOON))
+            await pool.run(die, lambda: str(int(how)).encode(), Deadline.after(SOON))
         assert caught.value.code == "WorkerLost"
         assert await other == "slept"
-        assert await pool.run(sleep, b"0", Deadline.after(SOON)) == "slept"
+        assert await pool.run(sleep, lambda: b"0", Deadline.after(SOON)) == "slept"
 
 
 @pytest.mark.parametrize("function", [answer_what_cannot_be_unpickled, raise_what_cannot_be_unpickled])
 async def test_answer_that_cannot_be_read_is_an_error_of_its_own(function: Callable[[bytes], bytes]) -> None:
     async with pool_of(settings(1)) as pool:
         with pytest.raises(Unacceptable):
-            await pool.run(function, b"", Deadline.after(SOON))
-        assert await pool.run(sleep, b"0", Deadline.after(SOON)) == "slept"
+            await pool.run(function, lambda: b"", Deadline.after(SOON))
+        assert await pool.run(sleep, lambda: b"0", Deadline.after(SOON)) == "slept"
 
 
 async def test_caller_that_gives_up_frees_the_worker() -> None:
     async with pool_of(settings(1)) as pool:
         await acquainted(pool)
-        given_up = asyncio.create_task(pool.run(sleep, b"3600", Deadline.after(SOON)))
+        given_up = asyncio.create_task(pool.run(sleep, lambda: b"3600", Deadline.after(SOON)))
         await asyncio.sleep(0.2)
         given_up.cancel()
         with pytest.raises(asyncio.CancelledError):
             await given_up
-        assert await pool.run(sleep, b"0", Deadline.after(SOON)) == "slept"
+        assert await pool.run(sleep, lambda: b"0", Deadline.after(SOON)) == "slept"
 
 
 @pytest.mark.guarantee(10)
@@ -200,8 +200,8 @@ async def test_stopping_leaves_nobody_waiting_and_no_process_behind(monkeypatch:
     monkeypatch.setattr("controller.workers.pool.STOP_GRACE", 0.2)
     pool = pool_of(settings(1))
     async with pool:
-        process = await pool.run(worker.identify, b"", Deadline.after(SOON))
-        waiting = [asyncio.create_task(pool.run(sleep, b"3600", Deadline.after(SOON))) for _ in range(3)]
+        process = await pool.run(worker.identify, bytes, Deadline.after(SOON))
+        waiting = [asyncio.create_task(pool.run(sleep, lambda: b"3600", Deadline.after(SOON))) for _ in range(3)]
         await asyncio.sleep(0.2)
     for one in waiting:
         with pytest.raises(Unavailable) as caught:
@@ -209,12 +209,12 @@ async def test_stopping_leaves_nobody_waiting_and_no_process_behind(monkeypatch:
         assert caught.value.code == "WorkersStopped"
     assert not _runs(process)
     with pytest.raises(Unavailable):
-        await pool.run(sleep, b"0", Deadline.after(SOON))
+        await pool.run(sleep, lambda: b"0", Deadline.after(SOON))
 
 
 async def test_worker_is_replaced_after_its_number_of_jobs() -> None:
     async with pool_of(settings(1, worker_max_jobs=2)) as pool:
-        seen = {await pool.run(worker.identify, b"", Deadline.after(SOON)) for _ in range(6)}
+        seen = {await pool.run(worker.identify, bytes, Deadline.after(SOON)) for _ in range(6)}
     assert len(seen) == 3
 
 
@@ -224,7 +224,7 @@ def test_process_that_is_killed_leaves_no_worker_behind() -> None:
         "from tests.unit.test_workers import Deadline, pool_of, settings, worker\n"
         "async def main():\n"
         "    async with pool_of(settings(1)) as pool:\n"
-        "        print(await pool.run(worker.identify, b'', Deadline.after(60)), flush=True)\n"
+        "        print(await pool.run(worker.identify, bytes, Deadline.after(60)), flush=True)\n"
         "        await asyncio.sleep(3600)\n"
         "if __name__ == '__main__':\n"
         "    asyncio.run(main())\n"
@@ -294,3 +294,31 @@ def test_assessment_names_every_input_by_hash() -> None:
     assert used["keys"]["release"].startswith("sha256:")
     assert "sigstore" in used["verifier"]
     json.dumps(used)
+
+
+@pytest.mark.parametrize(
+    ("kind", "uri", "outcome"),
+    [
+        ("Vulnerability", "https://cosign.sigstore.dev/attestation/vuln/v1", Outcome.SATISFIED),
+        ("CycloneDX", "https://cyclonedx.org/bom", Outcome.ERROR),
+    ],
+)
+def test_a_scan_in_an_unknown_form_is_attested_data_and_an_sbom_in_one_cannot_be_judged(
+    kind: str, uri: str, outcome: Outcome
+) -> None:
+    signer = Signer()
+    attested = artifact(signer.envelope(statement(predicate_type=uri, predicate={"scanner": {"result": {"odd": 1}}})))
+    spec = {
+        "authorities": [{"name": "release", "key": {"pem": signer.pem}, "transparencyLog": "Optional"}],
+        "attestations": [{"name": "wanted", "type": kind, "authorities": ["release"]}],
+    }
+    policy = parse_policy(
+        {
+            "apiVersion": "assay.dev/v1alpha1",
+            "kind": "ClusterEvidencePolicy",
+            "metadata": {"name": "scanned"},
+            "spec": spec,
+        }
+    )
+    asked = replace(job(attested, key=signer.pem), policy=policy)
+    assert assess(asked, documents=DocumentSettings(), policy=PolicySettings()).outcome is outcome
