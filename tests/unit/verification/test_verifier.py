@@ -134,6 +134,18 @@ def test_timestamp_alone_says_when_a_certificate_signed_where_the_log_is_not_req
     assert proof.signed_at is not None
 
 
+@pytest.mark.parametrize("minor", [1, 2])
+@pytest.mark.parametrize("bundle", [b for b in LOGGED if b.log.startswith("rekor1")], ids=lambda b: b.name)
+def test_bundle_of_an_older_version_counts_as_todays_does(bundle: RecordedBundle, minor: int) -> None:
+    parsed = bundle.parsed()
+    parsed["mediaType"] = f"application/vnd.dev.sigstore.bundle+json;version=0.{minor}"
+    material = parsed["verificationMaterial"]
+    if "certificate" in material:
+        material["x509CertificateChain"] = {"certificates": [material.pop("certificate")]}
+    evidence = judge(artifact(parsed), authority_for(bundle, log=Need.REQUIRED), image=Digest.parse(bundle.digest))
+    assert counted(evidence) == ((0, 1) if bundle.purpose == "attestation" else (1, 0))
+
+
 @pytest.mark.guarantee(2)
 def test_nothing_is_verified_for_nobody_or_from_nothing() -> None:
     signer = Signer()
