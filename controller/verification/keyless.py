@@ -84,6 +84,13 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
 """The library's words for why (its version is pinned) and Assay's. Its own text may quote the bundle: never shown."""
 
 
+_TAKEN_BY_SIGSTORE: dict[type[Envelope | MessageSignature], frozenset[str]] = {
+    Envelope: frozenset({"hashedrekord/0.0.2", "dsse/0.0.1"}),
+    MessageSignature: frozenset({"hashedrekord/0.0.2", "hashedrekord/0.0.1"}),
+}
+"""The kinds of log entries that sigstore's verifier takes for each content."""
+
+
 class _SignerRecorder:
     """Sigstore's `VerificationPolicy`: reads who the certificate is of, and accepts whoever it is.
 
@@ -178,7 +185,8 @@ def _asked_of_sigstore(bundle: Bundle, key: PublicKey, *, image: Digest, root: P
     (entry,) = bundle.log_entries
     proof, version = entry.get("inclusionProof"), entry.get("kindVersion")
     whole = isinstance(proof, dict) and proof.get("checkpoint") is not None
-    known = isinstance(version, dict) and version.get("kind") in {"hashedrekord", "dsse"}
+    taken = _TAKEN_BY_SIGSTORE[type(bundle.content)]
+    known = isinstance(version, dict) and f"{version.get('kind')}/{version.get('version')}" in taken
     timed = entry.get("inclusionPromise") is not None or bool(bundle.timestamps)
     if not (whole and known and timed and isinstance(key.key, ec.EllipticCurvePublicKey) and key.key.key_size == 256):
         return None

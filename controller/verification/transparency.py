@@ -142,6 +142,7 @@ def _intoto_2(spec: Any, content: Content, by: Verifier) -> bool:
 _BODIES = {
     ("hashedrekord/0.0.2", Envelope): _hashedrekord_2,
     ("hashedrekord/0.0.2", MessageSignature): _hashedrekord_2,
+    ("hashedrekord/0.0.1", Envelope): _hashedrekord_1,
     ("hashedrekord/0.0.1", MessageSignature): _hashedrekord_1,
     ("hashedrekord/0.0.1", SimpleSigning): _hashedrekord_1,
     ("dsse/0.0.1", Envelope): _dsse_1,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from controller.errors import AssayError
 from controller.model.evidence import Artifact, ArtifactKind
-from controller.model.policy import Authority, Identity, KeyAuthority, KeylessAuthority, TrustRoot
+from controller.model.policy import Authority, Identity, KeyAuthority, KeylessAuthority, Need, TrustRoot
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings
 from controller.verification.verifier import verify
@@ -77,7 +77,9 @@ def _authority(options: argparse.Namespace) -> Authority:
     if identified == (options.key is not None):
         raise ValueError("either --key, or --certificate-identity and --certificate-oidc-issuer")
     if options.key is not None:
-        return Authority("client", key=KeyAuthority(Path(options.key).read_text(), trust_root="root"))
+        key = KeyAuthority(Path(options.key).read_text(), trust_root="root")
+        # The suite has bundles of managed keys that were never logged; what is logged must be so truly.
+        return Authority("client", key=key, transparency_log=Need.OPTIONAL)
     identity = Identity(issuer=options.certificate_oidc_issuer, subject=options.certificate_identity)
     return Authority("client", keyless=KeylessAuthority((identity,), "root"))
 

@@ -59,9 +59,10 @@ def test_signer_trust_root_and_bytes_all_decide(tmp_path: Path) -> None:
         assert main(arguments(bundle, bundle.digest, **changes)) == 1
 
 
-def test_bundle_without_a_log_entry_does_not_verify() -> None:
-    bundle = recorded_bundle("release.none.signature")
-    assert main(arguments(bundle, bundle.digest)) == 1
+def test_log_entry_is_needed_by_a_certificate_and_not_by_a_managed_key() -> None:
+    key, certificate = recorded_bundle("release.none.signature"), recorded_bundle("workflow.timestamp.signature")
+    assert main(arguments(key, key.digest)) == 0
+    assert main(arguments(certificate, certificate.digest)) == 1
 
 
 @pytest.mark.parametrize("staging", [[], ["--staging"]])

@@ -299,6 +299,25 @@ def test_true_entry_of_another_signature_beside_true_ones_spoils_the_bundle(who:
     assert code in {"LogEntryMismatch", "LogEntryMalformed"}
 
 
+@pytest.mark.guarantee(1)
+@pytest.mark.parametrize("who", ["release", "workflow"])
+def test_envelope_logged_by_its_hash_counts_and_no_field_of_the_entry_can_be_changed(who: str) -> None:
+    def made() -> dict[str, Any]:
+        file = RECORDED_LEGACY / "bundles" / f"{who}.hashedrekord.signature.json"
+        parsed: dict[str, Any] = json.loads(file.read_bytes())
+        return parsed
+
+    assert counted(_judge_both(who, made())) == (1, 0)
+    unbelieved = set()
+    for path in _entry_paths(made()):
+        for value in _changed(_at(made(), path)):
+            changed = made()
+            _at(changed, path[:-1])[path[-1]] = value
+            if _judge_both(who, changed).signatures:
+                unbelieved.add(".".join(map(str, path[2:])))
+    assert unbelieved == {"0.inclusionPromise"}  # beside a timestamp
+
+
 # Validity windows of the trust root
 
 PAST = {"start": "2001-01-01T00:00:00Z", "end": "2002-01-01T00:00:00Z"}

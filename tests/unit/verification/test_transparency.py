@@ -22,7 +22,7 @@ from controller.verification.bundle import Bundle, Content, Envelope, MessageSig
 from controller.verification.certificates import load_certificate
 from controller.verification.keys import checked_key, load_public_key
 from controller.verification.transparency import Verifier
-from tests.support.fixtures import recorded_bundles, recorded_layers
+from tests.support.fixtures import RECORDED_LEGACY, recorded_bundles, recorded_layers
 from tests.unit.verification.legacy import layer_artifact
 
 UNCOMPARED = {
@@ -65,6 +65,9 @@ def _cases() -> Iterator[Case]:
     for bundle in recorded_bundles():
         if bundle.log.startswith("rekor"):
             yield _case(bundle.name, parse_bundle(bundle.raw, limits=limits), bundle.key and bundle.public_key)
+    release = (RECORDED_LEGACY / "keys" / "release.pub").read_text()
+    for file in sorted((RECORDED_LEGACY / "bundles").iterdir()):
+        yield _case(f"legacy {file.stem}", parse_bundle(file.read_bytes(), limits=limits), release)
     for layer in recorded_layers():
         if layer.log.startswith("rekor"):
             read = legacy.read(layer_artifact(layer), limits=limits)
@@ -106,6 +109,7 @@ def test_every_kind_of_entry_and_signer_is_among_the_cases() -> None:
     assert {(case.kind, case.by.certificate is None) for case in CASES} == {
         (kind, bare) for kind in UNCOMPARED for bare in (True, False)
     }
+    assert {(case.kind, type(case.content)) for case in CASES} == set(transparency._BODIES)
     assert {type(case.content) for case in CASES} == {Envelope, MessageSignature, SimpleSigning}
 
 
