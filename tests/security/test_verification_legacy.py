@@ -219,6 +219,7 @@ def test_kind_of_a_log_entry_is_the_logs_word_and_not_the_bundles(layer: Recorde
     "material",
     [
         lambda m: {"certificate": m["x509CertificateChain"]["certificates"][0]},
+        lambda m: {"certificate": m["x509CertificateChain"]},
         lambda _: {"x509CertificateChain": {"certificates": []}},
         lambda m: {"x509CertificateChain": {"certificates": m["x509CertificateChain"]["certificates"] * 9}},
         lambda _: {"x509CertificateChain": {"certificates": [{"rawBytes": ""}]}},

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sigstore.errors import VerificationError
+from sigstore.verify import Verifier
 
 from controller.model.evidence import VerifiedEvidence
 from controller.model.policy import Authority, KeyAuthority, Need
@@ -293,6 +295,26 @@ def test_one_log_entry_twice_is_no_second_one(name: str) -> None:
     parsed = bundle.parsed()
     parsed["verificationMaterial"]["tlogEntries"] *= 2
     assert only_rejection(_judged(bundle, parsed)) == ("BundleMalformed", True)
+
+
+@pytest.mark.parametrize("name", ["workflow.rekor2+timestamp.signature", "release.timestamp.signature"])
+def test_one_timestamp_twice_is_no_second_one(name: str) -> None:
+    bundle = recorded_bundle(name)
+    parsed = bundle.parsed()
+    parsed["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"] *= 2
+    authority = authority_for(bundle)
+    evidence = judge(artifact(parsed), authority, image=Digest.parse(bundle.digest))
+    assert only_rejection(evidence) == ("BundleMalformed", True)
+
+
+@pytest.mark.parametrize("name", ["workflow.rekor1.signature", "workflow.rekor2+timestamp.manifest"])
+def test_what_sigstores_own_verifier_refuses_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise VerificationError("a duty that only the library knows")
+
+    monkeypatch.setattr(Verifier, "_verify_common_signing_cert", refuse)
+    bundle = recorded_bundle(name)
+    assert only_rejection(_judged(bundle, bundle.parsed())) == ("BundleNotVerified", False)
 
 
 def test_bundle_signed_with_a_bare_key_is_judged_as_nobodys_identity() -> None:

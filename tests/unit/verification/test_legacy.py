@@ -209,6 +209,10 @@ def test_digest_of_the_payload_must_be_the_images_to_the_letter() -> None:
         {SIGNATURE: b64(b"x"), CERTIFICATE: "x" * (64 * 1024 + 1)},
         {
             SIGNATURE: b64(b"x"),
+            CERTIFICATE: "#\n" * 32 * 1024 + dict(recorded_layer("workflow.rekor1.signature").annotations)[CERTIFICATE],
+        },
+        {
+            SIGNATURE: b64(b"x"),
             CERTIFICATE: dict(recorded_layer("workflow.rekor1.signature").annotations)[CERTIFICATE] * 2,
         },
     ],
