@@ -31,6 +31,7 @@ from tests.unit.verification.legacy import (
     as_bundle,
     judge_bundle,
     judge_layer,
+    layer_artifact,
     layer_authority,
     with_annotations,
 )
@@ -146,6 +147,28 @@ def test_optional_log_does_not_excuse_a_wrong_entry_and_an_ignored_one_is_not_as
     optional = judge_layer(forged, layer_authority(layer, log=Need.OPTIONAL))
     assert only_rejection(optional) == ("LogEntryMismatch", False)
     assert counted(judge_layer(forged, layer_authority(layer, log=Need.IGNORE))) == (1, 0)
+
+
+def test_ignored_log_is_not_asked_about_a_certificate_that_a_timestamp_dates() -> None:
+    layer = recorded_layer("workflow.rekor1+timestamp.signature")
+    forged = with_annotations(layer, bundle=dict(recorded_layer("branch.rekor1.signature").annotations)[BUNDLE])
+    found = judge_layer(forged, layer_authority(layer, log=Need.IGNORE))
+    assert counted(found) == (1, 0)
+    assert found.signatures[0].proof.log_entry is None
+    assert only_rejection(judge_layer(forged, layer_authority(layer, log=Need.OPTIONAL)))[0] == "LogEntryMismatch"
+    undated = with_annotations(forged, timestamp=None)  # now the log alone could say when it signed
+    assert only_rejection(judge_layer(undated, layer_authority(layer, log=Need.IGNORE)))[0] == "LogEntryMismatch"
+
+
+def test_both_answers_are_remembered_apart_for_authorities_that_ask_differently() -> None:
+    layer = recorded_layer("workflow.rekor1+timestamp.signature")
+    forged = with_annotations(layer, bundle=dict(recorded_layer("branch.rekor1.signature").annotations)[BUNDLE])
+    lenient = dataclasses.replace(layer_authority(layer, log=Need.IGNORE), name="lenient")
+    strict = dataclasses.replace(layer_authority(layer, log=Need.REQUIRED), name="strict")
+    for order in ([lenient, strict], [strict, lenient]):
+        evidence = judge(layer_artifact(forged), order, image=Digest.parse(layer.digest), roots={"legacy": LEGACY_ROOT})
+        assert [found.proof.authority for found in evidence.signatures] == ["lenient"]
+        assert [(r.authority, r.code) for r in evidence.rejections] == [("strict", "LogEntryMismatch")]
 
 
 def test_signature_of_another_image_is_not_this_ones_with_its_own_true_proof() -> None:
