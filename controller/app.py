@@ -30,6 +30,7 @@ from controller.policy.snapshot import Snapshot
 from controller.policy.trust import trust_root
 from controller.reading import app as reading
 from controller.registry.client import RegistryClient
+from controller.review.budget import Budget
 from controller.review.pipeline import Pipeline
 from controller.review.ports import Clock, Namespaces, Recorder, Snapshots
 from controller.settings import Settings, WebhookSettings
@@ -58,8 +59,9 @@ async def open_pipeline(
     denied_addresses: Iterable[str] = (),
 ) -> AsyncIterator[Pipeline]:
     """A pipeline, warmed up, on the running event loop."""
+    budget = Budget(settings.review.review_max_bytes)
     async with (
-        RegistryClient(settings.registry, clock=clock, denied_addresses=denied_addresses) as registry,
+        RegistryClient(settings.registry, clock=clock, budget=budget, denied_addresses=denied_addresses) as registry,
         WorkerPool(settings.workers, settings.documents, settings.policy) as workers,
     ):
         await workers.warm()
@@ -71,6 +73,7 @@ async def open_pipeline(
             snapshots=snapshots,
             namespaces=namespaces,
             clock=clock,
+            budget=budget,
         )
         try:
             yield pipeline

@@ -130,6 +130,9 @@ class ReviewSettings:
     cache_images: int = _setting(10_000, "Images whose digest, evidence and verdicts are remembered.")
     cache_evidence_bytes: int = _setting(64 * MiB, "Bytes of raw evidence that are remembered.")
     cache_verdict_bytes: int = _setting(64 * MiB, "Bytes of verdicts and of the documents beside them, as estimated.")
+    review_max_bytes: int = _setting(
+        256 * MiB, "Bytes of evidence in memory at once: being fetched, judged and remembered, of all images together."
+    )
     review_flights: int = _setting(1024, "Bound on evidence work (fetching, verifying) under way at once.")
     review_work_timeout: Seconds = _setting(Seconds(60), "Bound on one piece of evidence work, whoever waits for it.")
     templates: str = _setting(

@@ -6,7 +6,7 @@ An `Artifact` is bytes and nothing more: no field of it may be believed. `Verifi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -44,7 +44,8 @@ class EvidenceSet:
     """All evidence found for one digest in one repository at one time.
 
     `problems` are artefacts that could not be read (each with its code): they never count, and they never vanish.
-    `complete` is False when a source could not be asked; then *missing* may not be concluded.
+    `complete` is False when a source could not be asked; then *missing* may not be concluded. `held` accounts for the
+    bytes in memory for as long as the set, or a copy of it, is there (`controller.review.budget`).
     """
 
     image: Digest
@@ -52,6 +53,7 @@ class EvidenceSet:
     artifacts: tuple[Artifact, ...]
     fetched_at: datetime
     problems: tuple[AssayError, ...] = ()
+    held: object = field(default=None, repr=False, compare=False)
 
     @property
     def hash(self) -> Digest:

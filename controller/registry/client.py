@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from contextlib import closing
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -27,6 +29,7 @@ from controller.registry.endpoints import Endpoints
 from controller.registry.remembered import Remembered
 from controller.registry.repository import Repository
 from controller.registry.transport import Transport
+from controller.review.budget import Budget, Room
 from controller.review.flights import Flights
 from controller.review.ports import Clock
 from controller.settings import RegistrySettings
@@ -47,8 +50,9 @@ class _Seen:
 class RegistryClient:
     """Implements `review.ports.Registry` over HTTP. An asynchronous context manager that belongs to one event loop.
 
-    `denied_addresses` are never connected to, beside those of the settings: the API server's own. `environment` has
-    the proxy variables. Raises `ConfigurationError` for settings that cannot be used.
+    What is fetched is taken from `budget` (default: no bound). `denied_addresses` are never connected to, beside those
+    of the settings: the API server's own. `environment` has the proxy variables. Raises `ConfigurationError` for
+    settings that cannot be used.
     """
 
     def __init__(
@@ -56,12 +60,14 @@ class RegistryClient:
         settings: RegistrySettings,
         *,
         clock: Clock,
+        budget: Budget | None = None,
         denied_addresses: Iterable[str] = (),
         environment: Mapping[str, str] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._clock = clock
+        self._budget = budget or Budget(sys.maxsize)
         self._endpoints = Endpoints(settings)
         self._transport = Transport(
             settings,
@@ -118,23 +124,34 @@ class RegistryClient:
 
     async def _resolve(self, reference: Reference, access: RegistryAccess, deadline: Deadline) -> ResolvedImage:
         name = reference.digest or reference.tag or "latest"
-        manifest = await self._with_login(
-            reference, access, lambda repository: repository.manifest(name, deadline=deadline)
-        )
-        return manifest.resolved(reference)
+        with closing(self._budget.open()) as room:
+            manifest = await self._with_login(
+                reference, access, lambda repository: repository.manifest(name, deadline=deadline), room=room
+            )
+            return manifest.resolved(reference)
 
     async def _discover(self, image: ResolvedImage, access: RegistryAccess, deadline: Deadline) -> EvidenceSet:
+        room = self._budget.open()
+        try:
+            return await self._discover_within(room, image, access, deadline)
+        except BaseException:
+            room.close()
+            raise
+
+    async def _discover_within(
+        self, room: Room, image: ResolvedImage, access: RegistryAccess, deadline: Deadline
+    ) -> EvidenceSet:
         reference = image.reference
         candidates = access.for_reference(reference)
         key = (reference.name, access.scope(reference))
         if self._logins.get(key) is None and len(candidates) > 1:
             # Which of them opens the repository is not known: a place that one may not see would look empty.
             await self._with_login(
-                reference, access, lambda repository: repository.manifest(image.digest, deadline=deadline)
+                reference, access, lambda repository: repository.manifest(image.digest, deadline=deadline), room=room
             )
         seen = self._logins.get(key) or _Seen(candidates[0] if candidates else None)
         discovery = Discovery(
-            self._repository(reference, seen.credential), image.digest, settings=self._settings, deadline=deadline
+            self._repository(reference, seen.credential, room), image.digest, settings=self._settings, deadline=deadline
         )
         try:
             await discovery.run()
@@ -147,10 +164,11 @@ class RegistryClient:
             artifacts=discovery.artifacts,
             fetched_at=self._clock(),
             problems=discovery.problems,
+            held=room,
         )
 
     async def _with_login(
-        self, reference: Reference, access: RegistryAccess, ask: Callable[[Repository], Awaitable[T]]
+        self, reference: Reference, access: RegistryAccess, ask: Callable[[Repository], Awaitable[T]], *, room: Room
     ) -> T:
         """Ask with each credential that covers the image, in their order, until one is answered; else with none.
 
@@ -164,7 +182,7 @@ class RegistryClient:
         refusals: list[AccessDenied | NotFound] = []
         for credential in candidates:
             try:
-                answer = await ask(self._repository(reference, credential))
+                answer = await ask(self._repository(reference, credential, room))
             except (AccessDenied, NotFound) as exc:
                 refusals.append(exc)
                 continue
@@ -173,10 +191,11 @@ class RegistryClient:
         self._logins.forget(key)
         raise next((refusal for refusal in refusals if isinstance(refusal, AccessDenied)), refusals[0])
 
-    def _repository(self, reference: Reference, credential: Credential | None) -> Repository:
+    def _repository(self, reference: Reference, credential: Credential | None, room: Room) -> Repository:
         return Repository(
             Login(self._endpoints.of(reference.registry), reference.repository, credential),
             transport=self._transport,
             authenticator=self._authenticator,
+            room=room,
             settings=self._settings,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import AsyncIterator
 
@@ -15,8 +16,10 @@ from controller.registry.endpoints import same_origin
 from controller.registry.failures import raise_for_status
 from controller.registry.manifests import ACCEPT, OCI_INDEX, Descriptor, Manifest, parse_manifest
 from controller.registry.transport import Answer, Request, Transport
+from controller.review.budget import Room
 from controller.settings import RegistrySettings
 
+FIRST_BYTES = 64 * 1024  # taken for an answer of unknown size; one that is larger is asked for again, with more room
 MAX_REFERRER_PAGES = 64  # bounds the pages of one referrers answer, empty ones too
 
 # Answers of registries that do not know the referrers API. The specification asks for 404; the others are what
@@ -26,12 +29,22 @@ _NEXT_LINK = re.compile(r'<([^<>]{1,4096})>\s*;(?:[^,<>]*;)?\s*rel\s*=\s*"?next"
 
 
 class Repository:
-    """The requests of the distribution specification that Assay makes, for one login."""
+    """The requests of the distribution specification that Assay makes, for one login.
+
+    Before anything is asked for, `room` is taken for what may come: no connection is held while there is none.
+    """
 
     def __init__(
-        self, login: Login, *, transport: Transport, authenticator: Authenticator, settings: RegistrySettings
+        self,
+        login: Login,
+        *,
+        transport: Transport,
+        authenticator: Authenticator,
+        room: Room,
+        settings: RegistrySettings,
     ) -> None:
         self.login = login
+        self._room = room
         self._transport = transport
         self._authenticator = authenticator
         self._settings = settings
@@ -71,14 +84,20 @@ class Repository:
                 "registry_max_blob_bytes",
                 f"{what} is larger than {self._settings.registry_max_blob_bytes} bytes",
             )
-        answer = await self._get(
-            f"blobs/{descriptor.digest}",
-            what=what,
-            accept="*/*",
-            max_bytes=self._settings.registry_max_blob_bytes,
-            setting="registry_max_blob_bytes",
-            deadline=deadline,
-        )
+        try:
+            answer = await self._get(
+                f"blobs/{descriptor.digest}",
+                what=what,
+                accept="*/*",
+                max_bytes=descriptor.size,
+                setting="registry_max_blob_bytes",
+                first=descriptor.size,
+                deadline=deadline,
+            )
+        except LimitExceeded as exc:
+            if exc.setting != "registry_max_blob_bytes":
+                raise
+            raise Unacceptable("DigestMismatch", f"{self._host} sent other content for {what}") from exc
         if len(answer.body) != descriptor.size or Digest.of(answer.body) != descriptor.digest:
             raise Unacceptable("DigestMismatch", f"{self._host} sent other content for {what}")
         return answer.body
@@ -128,7 +147,15 @@ class Repository:
         return parse_manifest(answer.body, content_type=content_type, what=what)
 
     async def _get(
-        self, path: str, *, what: str, accept: str, max_bytes: int, setting: str, deadline: Deadline
+        self,
+        path: str,
+        *,
+        what: str,
+        accept: str,
+        max_bytes: int,
+        setting: str,
+        deadline: Deadline,
+        first: int = FIRST_BYTES,
     ) -> Answer:
         request = Request(
             url=self._base.join(URL(path)),
@@ -138,11 +165,32 @@ class Repository:
             setting=setting,
             account=self.login.account,
         )
-        answer = await self._send(request, deadline=deadline)
+        answer = await self._send(request, deadline=deadline, first=first)
         self._require_success(answer, what)
         return answer
 
-    async def _send(self, request: Request, *, deadline: Deadline) -> Answer:
+    async def _send(self, request: Request, *, deadline: Deadline, first: int = FIRST_BYTES) -> Answer:
+        """The answer, of at most `first` bytes if that will do."""
+        if first < request.max_bytes:
+            try:
+                return await self._within_room(dataclasses.replace(request, max_bytes=first), deadline=deadline)
+            except LimitExceeded as exc:
+                if exc.setting != request.setting:
+                    raise
+        return await self._within_room(request, deadline=deadline)
+
+    async def _within_room(self, request: Request, *, deadline: Deadline) -> Answer:
+        """The answer, with room taken for all that it may have before it is asked for, and kept for what it has."""
+        await self._room.take(request.max_bytes, deadline=deadline)
+        kept = 0
+        try:
+            answer = await self._ask(request, deadline=deadline)
+            kept = len(answer.body)
+            return answer
+        finally:
+            self._room.give(request.max_bytes - kept)
+
+    async def _ask(self, request: Request, *, deadline: Deadline) -> Answer:
         header = await self._authenticator.header(self.login, deadline=deadline)
         answer = await self._transport.send(request.with_authorization(header), deadline=deadline)
         if answer.status == 401 and same_origin(answer.url, request.url):

@@ -24,6 +24,7 @@ from controller.model.image import ResolvedImage
 from controller.model.policy import TrustRoot
 from controller.model.reference import Digest, Reference
 from controller.policy.compiled import CompiledPolicy
+from controller.review.budget import Budget, Room
 from controller.review.flights import Flights
 from controller.review.ports import Assessment, AssessmentJob, Assessor, Registry
 from controller.settings import ReviewSettings
@@ -85,6 +86,16 @@ class Memory(Generic[K, V]):
         age = _failure_age(error, settings)
         self.put(key, _copy(error), fresh=age, usable=age)
 
+    def shrink(self, size: int, *, of: Callable[[V | AssayError], int]) -> None:
+        """Forget so many bytes at least, the least recently used first; `of` says how many a value has that may go."""
+        for key, entry in list(self._held.items()):
+            if size <= 0:
+                return
+            going = of(entry.value)
+            if going:
+                self.drop(key)
+                size -= going
+
     def drop(self, key: K) -> None:
         """Forget."""
         out = self._held.pop(key, None)
@@ -138,10 +149,13 @@ class Evidences:
     """The evidence of a digest in one repository, for one credential scope.
 
     What was seen through somebody's credentials serves nobody else. Past `evidence_max_age` it is asked for anew in the
-    background and serves for as long again; what is *missing* is remembered for seconds only.
+    background and serves for as long again; what is *missing* is remembered for seconds only. What is remembered counts
+    against the budget like the rest, and makes room where somebody waits for it.
     """
 
-    def __init__(self, registry: Registry, settings: ReviewSettings) -> None:
+    def __init__(self, registry: Registry, settings: ReviewSettings, budget: Budget | None = None) -> None:
+        if budget is not None:
+            budget.make_room = self._make_room
         self._registry = registry
         self._settings = settings
         self._flights: Flights[tuple[Digest, str, str], EvidenceSet] = _flights(settings)
@@ -164,7 +178,10 @@ class Evidences:
             age = float(self._settings.evidence_max_age if found.artifacts else self._settings.missing_max_age)
             usable = 2 * age if found.artifacts else age
             weight = 512 + sum(len(artifact.content) + 512 for artifact in found.artifacts)
-            self._memory.put(key, found, fresh=age, usable=usable, weight=weight)
+            if isinstance(found.held, Room) and found.held.crowded:
+                self._memory.drop(key)
+            else:
+                self._memory.put(key, found, fresh=age, usable=usable, weight=weight)
             return found
 
         known = self._memory.get(key)
@@ -176,6 +193,13 @@ class Evidences:
             return _given(value)
         doing = f"fetching the evidence of {image.reference.name} from {image.reference.registry}"
         return await self._flights.join(key, work, deadline=deadline, doing=doing)
+
+    def _make_room(self, namespace: str | None, size: int) -> None:
+        def going(value: EvidenceSet | AssayError) -> int:
+            room = value.held if isinstance(value, EvidenceSet) else None
+            return room.size if isinstance(room, Room) and namespace in {None, room.namespace} else 0
+
+        self._memory.shrink(size, of=going)
 
     async def close(self) -> None:
         """End what is under way."""

@@ -14,11 +14,12 @@ from controller.model.decision import Decision, ErrorKind, Evaluation, NoMatch, 
 from controller.model.image import ImageUse
 from controller.model.policy import Action, FailurePolicy
 from controller.review import messages
+from controller.review.budget import BUDGET_FULL
 from controller.review.flights import DEADLINE_EXCEEDED, WORK_TIMEOUT
 
 CLUSTER_KIND = "ClusterEvidencePolicy"
-OWN_DOING = frozenset({DEADLINE_EXCEEDED, WORK_TIMEOUT, "ShuttingDown", "WorkersStopped"})
-"""Reasons that speak of Assay's own time and end, and not of a registry that is away."""
+OWN_DOING = frozenset({DEADLINE_EXCEEDED, WORK_TIMEOUT, BUDGET_FULL, "ShuttingDown", "WorkersStopped"})
+"""Reasons that speak of Assay's own time, memory and end, and not of a registry that is away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from controller.model.policy import DigestMode, TrustRoot
 from controller.model.reference import Reference
 from controller.policy.compiled import CompiledPolicy
 from controller.policy.evaluation import evaluate_request_rules
+from controller.review.budget import BUDGET_FULL
 from controller.review.caches import Evidences, Resolutions, Verdicts
 from controller.review.flights import WORK_TIMEOUT
 from controller.review.leaf import Judged
@@ -39,6 +40,7 @@ _NEXT = {
     "LimitExceeded": "ask Assay's operators whether the bound that is named may be raised",
     "ManifestUnsupported": "push the image anew with a current tool",
     "SchemaOneUnsupported": "push the image anew with a current tool",
+    BUDGET_FULL: "try again; if that does not help, the pod's images have more evidence than fits in memory at once",
     "DeadlineExceeded": "try again: the work goes on and what is fetched by then is remembered",
     WORK_TIMEOUT: "try again; if that does not help, there is more beside the image than can be judged in time",
 }

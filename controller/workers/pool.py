@@ -65,7 +65,7 @@ class WorkerPool:
         deadline = Deadline.after(WARM_TIMEOUT)
         seen: set[int] = set()
         while len(seen) < self._settings.worker_processes:
-            jobs = [self.run(worker.identify, b"", deadline) for _ in range(self._settings.worker_processes)]
+            jobs = [self.run(worker.identify, bytes, deadline) for _ in range(self._settings.worker_processes)]
             try:
                 seen.update(await asyncio.gather(*jobs))
             except AssayError as exc:
@@ -79,14 +79,17 @@ class WorkerPool:
         that is too slow, or ends the worker, is never Unavailable: whoever wrote the evidence may have meant it to.
         """
         deadline.check("waiting for a worker")
-        result = await self.run(worker.assess, pickle.dumps((job, *self._limits)), deadline)
+        result = await self.run(worker.assess, lambda: pickle.dumps((job, *self._limits)), deadline)
         if isinstance(result, AssayError):
             raise result
         assert isinstance(result, Assessment)  # noqa: S101 - the worker gives nothing else
         return result
 
-    async def run(self, function: Callable[[bytes], bytes], payload: bytes, deadline: Deadline) -> Any:
-        """What `function` makes of `payload` in a worker, unpickled. Raises as `assess`, but for the function's own."""
+    async def run(self, function: Callable[[bytes], bytes], payload: Callable[[], bytes], deadline: Deadline) -> Any:
+        """What `function` makes of `payload` in a worker, unpickled. Raises as `assess`, but for the function's own.
+
+        `payload` is asked for once a worker is there: no more copies of evidence are made than there are workers.
+        """
         async with AsyncExitStack() as stack:
             try:
                 # A job goes to the pool only when a worker is free: what waits here can be given up without a trace.
@@ -94,7 +97,7 @@ class WorkerPool:
                     await stack.enter_async_context(self._workers.one())
             except TimeoutError as exc:
                 raise DeadlineExceeded("DeadlineExceeded", "the deadline came before a worker was free") from exc
-            return await self._run(function, payload, min(deadline.remaining(), self._settings.worker_timeout))
+            return await self._run(function, payload(), min(deadline.remaining(), self._settings.worker_timeout))
 
     async def _run(self, function: Callable[[bytes], bytes], payload: bytes, seconds: float) -> Any:
         future = self._schedule(function, payload, seconds)

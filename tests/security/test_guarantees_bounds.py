@@ -78,6 +78,7 @@ MANY = "[" + ",".join(["1"] * 40) + "]"
         ("registry_max_manifest_bytes", 100, {}),
         ("registry_max_blob_bytes", 100, {}),
         ("registry_max_evidence_bytes", 1200, {}),
+        ("review_max_bytes", 1200, {}),
         ("registry_max_referrers", 1, {}),
         ("document_max_bytes", 200, {}),
         ("document_max_depth", 3, {}),

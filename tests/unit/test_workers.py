@@ -127,6 +127,34 @@ async def test_job_that_was_started_is_never_unavailable_for_being_slow() -> Non
         assert await pool.run(sleep, lambda: b"0", Deadline.after(SOON)) == "slept"
 
 
+class Noted:
+    """Goes with a job's evidence, and says when that is copied."""
+
+    def __init__(self) -> None:
+        self.copies = 0
+
+    def __reduce__(self) -> tuple[type[dict[str, str]], tuple[()]]:
+        self.copies += 1
+        return dict, ()
+
+
+@pytest.mark.guarantee(10)
+async def test_evidence_is_copied_for_a_worker_only_once_there_is_one() -> None:
+    noted = Noted()
+    waiting = job(key=recorded_key("release"))
+    waiting = replace(waiting, evidence=replace(waiting.evidence, held=noted))
+    async with pool_of(settings(1)) as pool:
+        await acquainted(pool)
+        busy = asyncio.create_task(pool.run(sleep, lambda: b"1", Deadline.after(SOON)))
+        await asyncio.sleep(0.2)
+        judged = [asyncio.create_task(pool.assess(waiting, deadline=Deadline.after(SOON))) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        assert (busy.done(), noted.copies) == (False, 0)
+        await asyncio.gather(*judged)
+        assert noted.copies == 3
+        await busy
+
+
 @pytest.mark.guarantee(18)
 async def test_job_that_no_worker_was_free_for_is_unavailable_and_is_not_run_later(tmp_path: Path) -> None:
     async with pool_of(settings(1)) as pool:
