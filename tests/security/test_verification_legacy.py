@@ -160,6 +160,14 @@ def test_ignored_log_is_not_asked_about_a_certificate_that_a_timestamp_dates() -
     assert only_rejection(judge_layer(undated, layer_authority(layer, log=Need.IGNORE)))[0] == "LogEntryMismatch"
 
 
+@pytest.mark.parametrize("name", ["workflow.rekor1.signature", "branch.rekor1.signature"])
+def test_log_says_when_a_certificate_signed_where_nobody_else_does_although_it_is_ignored(name: str) -> None:
+    layer = recorded_layer(name)
+    found = judge_layer(layer, layer_authority(layer, log=Need.IGNORE))
+    assert counted(found) == (1, 0)
+    assert found.signatures[0].proof.signed_at is not None
+
+
 def test_both_answers_are_remembered_apart_for_authorities_that_ask_differently() -> None:
     layer = recorded_layer("workflow.rekor1+timestamp.signature")
     forged = with_annotations(layer, bundle=dict(recorded_layer("branch.rekor1.signature").annotations)[BUNDLE])
