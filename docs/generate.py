@@ -131,10 +131,19 @@ _GIVERS = re.compile(
 
 def _codes(tree: ast.AST) -> Iterator[str]:
     """CamelCase text handed to whatever makes an error, a reason or a problem."""
+    named = {
+        target.id: node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id.isupper()
+    }
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not _GIVERS.search(ast.unparse(node.func)):
             continue
         for argument in [*node.args, *(keyword.value for keyword in node.keywords)]:
+            if isinstance(argument, ast.Name):
+                argument = named.get(argument.id, argument)  # noqa: PLW2901 - what the constant stands for
             value = argument.value if isinstance(argument, ast.Constant) else None
             if isinstance(value, str) and _CODE.fullmatch(value):
                 yield value

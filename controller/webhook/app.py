@@ -238,11 +238,13 @@ def _stranger(request: Request, settings: WebhookSettings) -> Response | None:
     names: frozenset[str] | None = request.scope.get("state", {}).get(CLIENT)
     if names is not None and (not settings.webhook_client_names or names & set(settings.webhook_client_names)):
         return None
-    code, why = "ClientForbidden", "the client's certificate has none of the names in webhook_client_names"
+    log.warning("refused a caller at %s", request.client.host if request.client else "an unknown address")
     if names is None:
-        code, why = "ClientUnknown", "a client certificate by webhook_client_ca_file is needed (docs/how-to/operate.md)"
-    log.warning("refused a caller at %s: %s", request.client.host if request.client else "an unknown address", code)
-    refusal = _problem(403, code, why)
+        message = "a client certificate by webhook_client_ca_file is needed (docs/how-to/operate.md)"
+        refusal = _problem(403, "ClientUnknown", message)
+    else:
+        message = "the client's certificate has none of the names in webhook_client_names"
+        refusal = _problem(403, "ClientForbidden", message)
     refusal.headers["Connection"] = "close"
     return refusal
 
