@@ -18,7 +18,7 @@ from typing import Any
 
 from controller import __version__
 from controller.model.decision import Decision, Evaluation
-from controller.model.evidence import EvidenceSet, Proof, Rejection
+from controller.model.evidence import EvidenceSet, Proof, Rejection, VerifiedEvidence
 from controller.model.image import ImageUse, ResolvedImage
 from controller.model.policy import Namespace, Policy, TrustRoot
 from controller.model.reference import Digest
@@ -208,10 +208,24 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
             }
             for attestation in (evidence.attestations if evidence else ())
         ],
+        "layers": _layers(judged.evidence, evidence),
         "rejections": [_rejection(rejection) for rejection in rejections[:MAX_REJECTIONS]],
         "rejectionsOmitted": max(0, len(rejections) - MAX_REJECTIONS),
         "used": dict(assessment.used) if assessment else {},
     }
+
+
+def _layers(found: EvidenceSet | None, evidence: VerifiedEvidence | None) -> list[dict[str, Any]]:
+    """The annotations of what counted: layers of cosign's old formats are verified with them; a replay needs them."""
+    if found is None or evidence is None:
+        return []
+    proofs = [s.proof for s in evidence.signatures] + [a.proof for a in evidence.attestations]
+    counted = {(proof.artifact, proof.location) for proof in proofs}
+    return [
+        {"artifact": str(a.digest), "location": a.location, "annotations": dict(a.annotations)}
+        for a in found.artifacts
+        if a.annotations and (a.digest, a.location) in counted
+    ]
 
 
 def _proof(proof: Proof) -> dict[str, Any]:

@@ -16,7 +16,16 @@ from controller import admission, images
 from controller.errors import Unacceptable, Unavailable
 from controller.model.deadline import Deadline
 from controller.model.decision import Decision, ErrorKind, Outcome, Verdict
-from controller.model.evidence import LogEntry, Proof, Rejection, Signer, VerifiedEvidence, VerifiedSignature
+from controller.model.evidence import (
+    Artifact,
+    ArtifactKind,
+    LogEntry,
+    Proof,
+    Rejection,
+    Signer,
+    VerifiedEvidence,
+    VerifiedSignature,
+)
 from controller.model.policy import Namespace, TrustRoot
 from controller.model.reference import Digest
 from controller.review import leaf
@@ -179,6 +188,21 @@ async def test_a_leaf_with_everything_in_it_is_canonical_json() -> None:
     ]
     assert record["rejectionsOmitted"] == 0
     policy_in_force = next(iter(World().current().policies))
+    assert record["layers"] == []
+    layer = Artifact(ArtifactKind.COSIGN_SIGNATURE, "x", b"a", Digest.of(b"a"), "referrer", (("name", "value"),))
+    elsewhere = dataclasses.replace(layer, location="tag")
+    layered = dataclasses.replace(evidence(digest("app")), artifacts=(layer, elsewhere))
+    replayed = leaf.evaluation_record(
+        leaf.Judged(
+            evaluation(Outcome.SATISFIED),
+            policy_in_force,
+            evidence=layered,
+            assessment=assessment(evidence=dataclasses.replace(verified, rejections=())),
+        )
+    )
+    assert replayed["layers"] == [
+        {"artifact": str(Digest.of(b"a")), "location": "referrer", "annotations": {"name": "value"}}
+    ]
     crowded = leaf.evaluation_record(
         leaf.Judged(evaluation(Outcome.ERROR), policy_in_force, assessment=assessment(evidence=many))
     )
