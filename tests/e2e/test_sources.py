@@ -130,13 +130,26 @@ def test_an_attested_sbom_is_read(rig: Rig, version: str, admitted: bool) -> Non
     assert (allowed, "log4j is too old" in message) == (admitted, not admitted), message
 
 
-def test_guarantee_06_cosigns_old_layout_is_called_unsupported_and_never_missing(rig: Rig) -> None:
+def test_guarantee_01_cosigns_old_layout_counts_for_the_key_that_signed_it_and_for_no_other(rig: Rig) -> None:
     image, by_digest = rig.push("legacy")
     rig.cosign.sign(by_digest, key=rig.key, new_bundle_format=False)
     allowed, _, message = rig.create(image)
+    assert allowed, message
+    stranger, by_digest = rig.push("legacy-of-a-stranger")
+    rig.cosign.sign(by_digest, key=rig.cosign.generate_key_pair("old-stranger"), new_bundle_format=False)
+    allowed, _, message = rig.create(stranger)
     assert not allowed
-    assert "cannot be judged" in message
-    assert "not supported yet" in message
+    assert "SignatureNotTrusted" in message
+
+
+def test_guarantee_04_an_attestation_in_the_old_layout_is_no_signature(rig: Rig) -> None:
+    image, by_digest = rig.push("legacy-attested")
+    rig.cosign.attest(
+        by_digest, key=rig.key, predicate_type="spdxjson", predicate=_sbom("2.24.1"), new_bundle_format=False
+    )
+    allowed, _, message = rig.create(image)
+    assert not allowed
+    assert "is no signature" in message
 
 
 def _sbom(version: str) -> dict[str, Any]:
