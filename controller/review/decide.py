@@ -18,8 +18,11 @@ from controller.review.budget import BUDGET_FULL
 from controller.review.flights import DEADLINE_EXCEEDED, WORK_TIMEOUT
 
 CLUSTER_KIND = "ClusterEvidencePolicy"
-OWN_DOING = frozenset({DEADLINE_EXCEEDED, WORK_TIMEOUT, BUDGET_FULL, "ShuttingDown", "WorkersStopped"})
-"""Reasons that speak of Assay's own time, memory and end, and not of a registry that is away."""
+OWN_DOING = frozenset(
+    {DEADLINE_EXCEEDED, WORK_TIMEOUT, BUDGET_FULL, "ShuttingDown", "WorkersStopped"}
+    | {"NamespaceUnavailable", "NamespaceUnknown"}
+)
+"""Reasons that speak of Assay's own time, memory and end, or of the API server, and not of a registry that is away."""
 
 
 @dataclass(frozen=True, slots=True)

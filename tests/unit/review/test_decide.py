@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.model.decision import Decision, ErrorKind, Evaluation, NoMatch, Outcome, Verdict
+from controller.model.decision import Decision, ErrorKind, Evaluation, NoMatch, Outcome, Reason, Verdict
 from controller.model.policy import Action, FailurePolicy
 from controller.review.decide import Subject, decide
 from tests.support.review import digest, evaluation, image_use
@@ -272,3 +272,27 @@ def test_more_evaluations_of_policies_that_deny_never_turn_a_denial_into_an_allo
     before = answer(*found, no_match=NoMatch.ALLOW)
     if before.verdict is Verdict.DENY:
         assert answer(*found, *named, no_match=no_match).verdict is Verdict.DENY
+
+
+@pytest.mark.guarantee(6)
+@pytest.mark.parametrize(
+    ("code", "let_in"),
+    [
+        ("RegistryUnavailable", True),
+        ("RegistryTimeout", True),
+        ("DeadlineExceeded", False),
+        ("WorkTimeout", False),
+        ("ReviewBytesFull", False),
+        ("ShuttingDown", False),
+        ("WorkersStopped", False),
+        ("NamespaceUnavailable", False),
+        ("NamespaceUnknown", False),
+    ],
+)
+def test_ignore_covers_a_registry_that_is_away_and_neither_assays_own_end_nor_the_api_servers(
+    code: str, let_in: bool
+) -> None:
+    away = evaluation(Outcome.ERROR, **UNAVAILABLE, **IGNORE, reasons=(Reason(code, "evidence", "it is away"),))
+    decision = answer(away)
+    assert (decision.verdict is Verdict.ALLOW) is let_in
+    assert ("fail-open" in decision.flags) is let_in
