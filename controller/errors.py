@@ -10,8 +10,6 @@ Libraries' errors are translated into these at one edge each, always with `raise
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class AssayError(Exception):
     """An error with a stable reason code.
@@ -100,8 +98,3 @@ class NotFound(Unacceptable):
 
 class AccessDenied(Unacceptable):
     """The registry refused the credentials: an answer, never covered by grace."""
-
-
-def as_record(error: AssayError) -> dict[str, Any]:
-    """The error as it may be recorded or shown in JSON: its code and message, nothing else."""
-    return {"code": error.code, "message": error.message}

@@ -33,15 +33,8 @@ UNMATCHED = Counter(
     "assay_images_unmatched_total", "Images that no ClusterEvidencePolicy with Deny matched.", registry=METRICS
 )
 CACHE = Counter("assay_cache_total", "Look-ups in the caches.", ["cache", "result"], registry=METRICS)
-STAGE_SECONDS = Histogram(
-    "assay_stage_seconds", "Time spent in a stage of the pipeline.", ["stage"], buckets=_SECONDS, registry=METRICS
-)
 RECORD_FAILURES = Counter("assay_record_failures_total", "Decisions that could not be made durable.", registry=METRICS)
-REGISTRY_REQUESTS = Counter(
-    "assay_registry_requests_total", "Requests to registries.", ["host", "status"], registry=METRICS
-)
 SNAPSHOT_AGE = Gauge("assay_snapshot_age_seconds", "Time since a watch last gave a sign.", registry=METRICS)
-SNAPSHOT_POLICIES = Gauge("assay_policies", "Policies in force.", ["accepted"], registry=METRICS)
 
 
 def exposition() -> bytes:

@@ -11,7 +11,7 @@ import http.client
 import json
 import ssl
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -130,12 +130,6 @@ def decisions(port: int) -> list[Mapping[str, Any]]:
     finally:
         connection.close()
     return list(reversed(page["items"]))
-
-
-def play(server: ApiServer, host: str) -> Iterator[Played]:
-    """Every scene, in order."""
-    for scene in scenes(host):
-        yield server.create(scene)
 
 
 def _pod(scene: Scene) -> dict[str, Any]:
