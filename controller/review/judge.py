@@ -79,15 +79,7 @@ class Judge:
                     _violated(covered, compiled, (_not_pinned(covered.reference),), resolved), compiled, resolved
                 )
             evidence = await self.evidence(compiled, resolved, access=scope.access, now=now, deadline=deadline)
-            assessment = await self._verdicts.get(
-                resolved,
-                evidence=evidence,
-                compiled=compiled,
-                trust_roots=roots,
-                scope=scope.access.scope(resolved.reference),
-                now=now,
-                deadline=deadline,
-            )
+            assessment = await self._assess(resolved, evidence, compiled, scope=scope, now=now, deadline=deadline)
             outcome, kind, reasons = await _with_request_rules(
                 assessment, compiled, covered=covered, scope=scope, now=now, image=resolved, deadline=deadline
             )
@@ -109,7 +101,19 @@ class Judge:
             return
         resolved = await self._resolutions.get(reference, access=scope.access, deadline=deadline)
         evidence = await self.evidence(compiled, resolved, access=scope.access, now=now, deadline=deadline)
-        await self._verdicts.get(
+        await self._assess(resolved, evidence, compiled, scope=scope, now=now, deadline=deadline)
+
+    async def _assess(
+        self,
+        resolved: ResolvedImage,
+        evidence: EvidenceSet,
+        compiled: CompiledPolicy,
+        *,
+        scope: Scope,
+        now: datetime,
+        deadline: Deadline,
+    ) -> Assessment:
+        return await self._verdicts.get(
             resolved,
             evidence=evidence,
             compiled=compiled,

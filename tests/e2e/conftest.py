@@ -99,6 +99,25 @@ def in_force(rig: Rig, name: str) -> None:
     wait_until(ready, what=f"policy {name} is ready")
 
 
+def apply_chart(cluster: ApiServer, port: int) -> None:
+    """Apply the chart whole, for an Assay that will listen on this port of loopback."""
+    objects = render_chart(webhook__url=f"https://127.0.0.1:{port}")
+    definitions = [o for o in objects if o["kind"] == "CustomResourceDefinition"]
+    cluster.apply(*definitions)
+    for definition in definitions:
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{definition['metadata']['name']}")
+    cluster.apply(*(o for o in objects if o["kind"] != "CustomResourceDefinition"))
+
+
+def trusted(cluster: ApiServer) -> None:
+    """Wait until Assay has told the API server by which CA to know it."""
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/assay"
+    wait_until(
+        lambda: bool(cluster.get(path)["webhooks"][0]["clientConfig"].get("caBundle")),
+        what="Assay has filled in caBundle",
+    )
+
+
 @pytest.fixture(scope="session")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """The API server with the chart's objects, Assay beside it, a registry with the referrers API, a key."""
@@ -109,12 +128,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         run_registry(folder, referrers=True) as registry,
     ):
         cluster.create_namespace("assay-system")
-        objects = render_chart(webhook__url=f"https://127.0.0.1:{port}")
-        definitions = [o for o in objects if o["kind"] == "CustomResourceDefinition"]
-        cluster.apply(*definitions)
-        for definition in definitions:
-            cluster.kubectl("wait", "--for=condition=Established", f"crd/{definition['metadata']['name']}")
-        cluster.apply(*(o for o in objects if o["kind"] != "CustomResourceDefinition"))
+        apply_chart(cluster, port)
         with serving(
             folder / "assay",
             webhook_port=port,
@@ -123,11 +137,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         ) as assay:
             cosign = Cosign(folder / "cosign")
             rig = Rig(cluster, registry, cosign, cosign.generate_key_pair("release"), assay)
-            path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/assay"
-            wait_until(
-                lambda: bool(cluster.get(path)["webhooks"][0]["clientConfig"].get("caBundle")),
-                what="Assay has filled in caBundle",
-            )
+            trusted(cluster)
             cluster.apply(rig.policy("acme-signed"))
             in_force(rig, "acme-signed")
             yield rig

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.e2e.conftest import ASSAY, pod, render_chart
+from tests.e2e.conftest import ASSAY, apply_chart, pod, trusted
 from tests.support.assay import serving
 from tests.support.clients import client
 from tests.support.kubernetes import ApiServer
-from tests.support.processes import free_port, wait_until
-
-HOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/assay"
+from tests.support.processes import free_port
 
 
 def told(folder: Path, host: str, certificate: Path, key: Path) -> Path:
@@ -39,12 +37,7 @@ def test_an_api_server_with_the_certificate_is_reviewed_for_and_nobody_else(tmp_
     with ApiServer(tmp_path / "cluster", users=[ASSAY], flags=[flag]) as cluster:
         cluster.create_namespace("assay-system")
         cluster.create_namespace("shop")
-        objects = render_chart(webhook__url=f"https://127.0.0.1:{port}")
-        definitions = [o for o in objects if o["kind"] == "CustomResourceDefinition"]
-        cluster.apply(*definitions)
-        for definition in definitions:
-            cluster.kubectl("wait", "--for=condition=Established", f"crd/{definition['metadata']['name']}")
-        cluster.apply(*(o for o in objects if o["kind"] != "CustomResourceDefinition"))
+        apply_chart(cluster, port)
         with serving(
             tmp_path / "assay",
             webhook_port=port,
@@ -53,10 +46,7 @@ def test_an_api_server_with_the_certificate_is_reviewed_for_and_nobody_else(tmp_
             webhook_client_ca_file=str(tmp_path / "api" / "ca.crt"),
             webhook_client_names="kube-apiserver",
         ) as assay:
-            wait_until(
-                lambda: bool(cluster.get(HOOKS)["webhooks"][0]["clientConfig"].get("caBundle")),
-                what="Assay has filled in caBundle",
-            )
+            trusted(cluster)
             made = cluster.apply(pod("web", "shop", "example.test/acme/app:1"), namespace="shop", check=False)
             assert (made.status, "web" in made.stdout) == (0, True), made.stderr
             assert [record["name"] for record in assay.decisions(namespace="shop")] == ["web"]
