@@ -33,6 +33,7 @@ from tests.unit.verification.legacy import (
     judge_layer,
     layer_artifact,
     layer_authority,
+    root_of,
     with_annotations,
 )
 
@@ -174,7 +175,9 @@ def test_both_answers_are_remembered_apart_for_authorities_that_ask_differently(
     lenient = dataclasses.replace(layer_authority(layer, log=Need.IGNORE), name="lenient")
     strict = dataclasses.replace(layer_authority(layer, log=Need.REQUIRED), name="strict")
     for order in ([lenient, strict], [strict, lenient]):
-        evidence = judge(layer_artifact(forged), order, image=Digest.parse(layer.digest), roots={"legacy": LEGACY_ROOT})
+        evidence = judge(
+            layer_artifact(forged), order, image=Digest.parse(layer.digest), roots={"legacy": root_of(layer)}
+        )
         assert [found.proof.authority for found in evidence.signatures] == ["lenient"]
         assert [(r.authority, r.code) for r in evidence.rejections] == [("strict", "LogEntryMismatch")]
 
@@ -368,10 +371,10 @@ WINDOWS = {
 def test_what_the_trust_root_believes_for_other_times_alone_proves_nothing(
     layer: RecordedLayer, window: dict[str, str], part: str
 ) -> None:
-    document = json.loads(LEGACY_ROOT.content)
+    document = json.loads(root_of(layer).content)
     for believed in document[part]:
         (believed["publicKey"] if part in {"tlogs", "ctlogs"} else believed)["validFor"] = window
-    evidence = judge_layer(layer, root=dataclasses.replace(LEGACY_ROOT, content=json.dumps(document).encode()))
+    evidence = judge_layer(layer, root=dataclasses.replace(root_of(layer), content=json.dumps(document).encode()))
     asked = {"tlogs": "rekor" in layer.log, "timestampAuthorities": "timestamp" in layer.log}.get(part, True)
     if asked:
         assert only_rejection(evidence) == (WINDOWS[part], False)
@@ -384,10 +387,10 @@ def test_what_the_trust_root_believes_for_other_times_alone_proves_nothing(
 def test_log_that_is_not_believed_for_its_time_proves_nothing_for_a_key(
     layer: RecordedLayer, window: dict[str, str]
 ) -> None:
-    document = json.loads(LEGACY_ROOT.content)
+    document = json.loads(root_of(layer).content)
     for log in document["tlogs"]:
         log["publicKey"]["validFor"] = window
-    evidence = judge_layer(layer, root=dataclasses.replace(LEGACY_ROOT, content=json.dumps(document).encode()))
+    evidence = judge_layer(layer, root=dataclasses.replace(root_of(layer), content=json.dumps(document).encode()))
     assert only_rejection(evidence) == ("LogOutsideValidity", False)
 
 
@@ -402,10 +405,10 @@ def test_windows_end_belongs_to_it_and_the_second_after_does_not(who: str) -> No
             name: at.fromtimestamp(at.timestamp() + seconds, tz=at.tzinfo).strftime("%Y-%m-%dT%H:%M:%SZ")
             for name, seconds in (("start", start), ("end", end))
         }
-        document = json.loads(LEGACY_ROOT.content)
+        document = json.loads(root_of(layer).content)
         for log in document["tlogs"]:
             log["publicKey"]["validFor"] = window
-        evidence = judge_layer(layer, root=dataclasses.replace(LEGACY_ROOT, content=json.dumps(document).encode()))
+        evidence = judge_layer(layer, root=dataclasses.replace(root_of(layer), content=json.dumps(document).encode()))
         assert bool(evidence.signatures) is counts
 
 
@@ -450,11 +453,11 @@ def test_windows_without_a_time_zone_make_a_root_unreadable() -> None:
 @pytest.mark.parametrize("layer", KEYLESS, ids=lambda layer: layer.name)
 def test_certificate_of_another_sigstores_root_is_not_this_ones_by_a_shared_log(layer: RecordedLayer) -> None:
     """Each part of the proof needs its own part of the root: with all but the issuers shared, nothing counts."""
-    document, other = json.loads(LEGACY_ROOT.content), json.loads(trust_root("main").content)
+    document, other = json.loads(root_of(layer).content), json.loads(trust_root("main").content)
     document["certificateAuthorities"] = other["certificateAuthorities"]
-    evidence = judge_layer(layer, root=dataclasses.replace(LEGACY_ROOT, content=json.dumps(document).encode()))
+    evidence = judge_layer(layer, root=dataclasses.replace(root_of(layer), content=json.dumps(document).encode()))
     assert only_rejection(evidence) == ("CertificateUntrusted", False)
-    document = json.loads(LEGACY_ROOT.content)
+    document = json.loads(root_of(layer).content)
     document["ctlogs"] = other["ctlogs"]
-    evidence = judge_layer(layer, root=dataclasses.replace(LEGACY_ROOT, content=json.dumps(document).encode()))
+    evidence = judge_layer(layer, root=dataclasses.replace(root_of(layer), content=json.dumps(document).encode()))
     assert only_rejection(evidence) == ("CertificateNotLogged", False)

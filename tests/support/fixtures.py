@@ -12,6 +12,7 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 RECORDED = CHECKOUT / "tests" / "fixtures" / "recorded"
 RECORDED_LEGACY = RECORDED / "legacy"
+RECORDED_COSIGN2 = RECORDED / "cosign2"
 DEMO_LAYOUT = CHECKOUT / "controller" / "demo" / "layout"
 
 
@@ -35,7 +36,7 @@ class RecordedBundle:
     identity: str  # the certificate's subject alternative name
     log: str  # "none", "timestamp", "rekor1", "rekor1+timestamp", "rekor2" or "rekor2+timestamp"
     trusted_root: str  # file of the trust root of the Sigstore that signed it
-    tool: str  # "cosign" or "securesystemslib"
+    tool: str  # "cosign", "cosign 2" or "securesystemslib"
 
     @property
     def raw(self) -> bytes:
@@ -57,7 +58,7 @@ class RecordedBundle:
 
 @dataclass(frozen=True, slots=True)
 class RecordedLayer:
-    """One layer of cosign's old formats as it lay in the registry, and how it was made: a row of `legacy/index.json`.
+    """One layer of cosign's old formats as it lay in the registry, and how it was made: a row of `index.json`.
 
     What does not apply is the empty string.
     """
@@ -75,24 +76,28 @@ class RecordedLayer:
     identity: str
     log: str  # "none", "timestamp", "rekor1" or "rekor1+timestamp"
     entry: str  # kind of the log entry, such as "intoto/0.0.2"
+    recording: str  # "legacy" (written by cosign 3) or "cosign2": the folder with its keys and trust root
 
     @property
     def public_key(self) -> str:
         """The PEM of the key that signed it. Raises `ValueError` for a keyless one."""
         if not self.key:
             raise ValueError(f"{self.name} was signed without a key")
-        return (RECORDED_LEGACY / self.key).read_text()
+        return (RECORDED / self.recording / self.key).read_text()
 
 
 @functools.cache
 def recorded_layers() -> tuple[RecordedLayer, ...]:
     """Return every recorded layer of the old formats, in the order in which they were made."""
     layers = []
-    for row in json.loads((RECORDED_LEGACY / "index.json").read_text()):
-        layer = json.loads((RECORDED_LEGACY / row.pop("file")).read_bytes())
+    recordings = (RECORDED_LEGACY, RECORDED_COSIGN2)
+    rows = [(folder, row) for folder in recordings for row in json.loads((folder / "index.json").read_text())]
+    for folder, row in rows:
+        layer = json.loads((folder / row.pop("file")).read_bytes())
         layers.append(
             RecordedLayer(
                 **row,
+                recording=folder.name,
                 content=base64.b64decode(layer["content"]),
                 media_type=layer["mediaType"],
                 annotations=tuple(sorted(layer["annotations"].items())),
@@ -112,7 +117,10 @@ def recorded_layer(name: str) -> RecordedLayer:
 @functools.cache
 def recorded_bundles() -> tuple[RecordedBundle, ...]:
     """Return every recorded bundle, in the order in which they were made."""
-    rows = json.loads((RECORDED / "index.json").read_text())
+    rows = [
+        *json.loads((RECORDED / "index.json").read_text()),
+        *json.loads((RECORDED_COSIGN2 / "bundles.json").read_text()),
+    ]
     return tuple(RecordedBundle(**row) for row in rows)
 
 

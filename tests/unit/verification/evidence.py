@@ -35,7 +35,11 @@ def trust_root(name: str, file: str = "trusted_root.json") -> TrustRoot:
     return TrustRoot(name, content, str(Digest.of(content)))
 
 
-ROOTS = {"main": trust_root("main"), "other": trust_root("other", "trusted_root.other.json")}
+ROOTS = {
+    "main": trust_root("main"),
+    "other": trust_root("other", "trusted_root.other.json"),
+    "cosign2": trust_root("cosign2", "cosign2/trusted_root.json"),
+}
 
 
 def artifact(content: bytes | Mapping[str, Any], location: str = "referrer") -> Artifact:
@@ -46,7 +50,7 @@ def artifact(content: bytes | Mapping[str, Any], location: str = "referrer") -> 
 
 def authority_for(bundle: RecordedBundle, *, log: Need = Need.OPTIONAL, timestamp: Need = Need.OPTIONAL) -> Authority:
     """An authority that the recorded bundle is by, and nobody else."""
-    root = "other" if "other" in bundle.trusted_root else "main"
+    root = next((name for name in ("other", "cosign2") if name in bundle.trusted_root), "main")
     if bundle.authority == "key":
         key = KeyAuthority(bundle.public_key, trust_root=root)
         return Authority("signer", key=key, transparency_log=log, timestamp=timestamp)

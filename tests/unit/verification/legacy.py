@@ -15,12 +15,18 @@ from tests.support.fixtures import RecordedLayer
 from tests.unit.verification.evidence import artifact, b64, judge, trust_root
 
 LEGACY_ROOT = trust_root("legacy", "legacy/trusted_root.json")
+_ROOTS = {"legacy": LEGACY_ROOT, "cosign2": trust_root("legacy", "cosign2/trusted_root.json")}
 SIGNATURE = "dev.cosignproject.cosign/signature"
 CERTIFICATE = "dev.sigstore.cosign/certificate"
 CHAIN = "dev.sigstore.cosign/chain"
 BUNDLE = "dev.sigstore.cosign/bundle"
 TIMESTAMP = "dev.sigstore.cosign/rfc3161timestamp"
 V0_1, V0_2 = (f"application/vnd.dev.sigstore.bundle+json;version=0.{minor}" for minor in (1, 2))
+
+
+def root_of(layer: RecordedLayer) -> TrustRoot:
+    """The trust root of the Sigstore that the layer was signed with, under the name that `layer_authority` asks for."""
+    return _ROOTS[layer.recording]
 
 
 def layer_artifact(layer: RecordedLayer) -> Artifact:
@@ -58,7 +64,7 @@ def judge_layer(
     authority: Authority | None = None,
     *,
     image: Digest | None = None,
-    root: TrustRoot = LEGACY_ROOT,
+    root: TrustRoot | None = None,
     **more: Any,
 ) -> VerifiedEvidence:
     """The layer put to the verifier, by default for its own signer (with all that it carries required) and image."""
@@ -68,7 +74,7 @@ def judge_layer(
         timestamp=Need.REQUIRED if "timestamp" in layer.log else Need.OPTIONAL,
     )
     wanted = image or Digest.parse(layer.digest)
-    return judge(layer_artifact(layer), asked, image=wanted, roots={"legacy": root}, **more)
+    return judge(layer_artifact(layer), asked, image=wanted, roots={"legacy": root or root_of(layer)}, **more)
 
 
 def as_bundle(layer: RecordedLayer, entry: Mapping[str, Any] | None = None, *, version: str = V0_1) -> dict[str, Any]:
