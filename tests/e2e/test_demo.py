@@ -99,6 +99,8 @@ def test_the_demo_that_is_kept_can_be_looked_into_until_it_is_stopped(tmp_path: 
         process = subprocess.Popen(
             [*MODULE, "demo", "--keep"], cwd=CHECKOUT, env=hermetic_environment(tmp_path / "home"),
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            # A test run may be deaf to SIGINT (nohup, a shell's background), and would hand that down.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no other thread yet
         )  # fmt: skip
     try:
         wait_until(lambda: "assay verify " in log.read_text() or process.poll() is not None, what="the demo is kept")
