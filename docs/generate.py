@@ -203,12 +203,35 @@ def cli_page() -> str:
     return "\n".join(lines)
 
 
+def verification_page() -> str:
+    """What the verifier says of every kind of evidence that there is a recording of."""
+    from tests.support import matrix
+
+    lines = [
+        HEAD,
+        "# What verifies, and what does not\n",
+        "Each row is real evidence (tests/fixtures), or such evidence as an older version writes it or with a part left",
+        "out; each answer was given by the verifier when this page was made. The last three columns are what the",
+        "authority's `transparencyLog` asks for; `timestamp` is Optional. *Refused* is judged and found wanting: the",
+        "requirement is not met. *Not supported* could not be judged: an Error, never Violated and never Satisfied.\n",
+        "What is signed by a Fulcio certificate always needs a trusted time: a log's promise or a timestamp. A log that",
+        "is Optional may be absent; an entry that is there and does not hold is refused.\n",
+        matrix.page(),
+        "",
+        "Beside the image and refused as `UnsupportedArtifact`, so that they count for nothing and never vanish: Notation",
+        "signatures, documents attached without a signature, and cosign's experimental OCI 1.1 signatures. BuildKit's",
+        "attestation manifests stand in the index, are signed by nobody, and satisfy nothing.",
+    ]
+    return "\n".join(lines)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "metrics.md": metrics_page,
     "reasons.md": reasons_page,
     "guarantees.md": guarantees_page,
     "commands.md": cli_page,
+    "verification.md": verification_page,
 }
 
 
