@@ -86,7 +86,7 @@ def read_snapshot(directory: Path, *, settings: Settings) -> Snapshot:
 
     Raises `ConfigurationError` naming the file.
     """
-    snapshot = load_snapshot(directory, limits=settings.policy)
+    snapshot = load_snapshot(directory, limits=settings.policy, namespace=settings.cluster.assay_namespace)
     given = read_trust_roots(settings.cluster.trusted_root)
     return snapshot.with_trust_roots({**snapshot.trust_roots, **given})
 

@@ -103,9 +103,15 @@ class ClusterClient:
         self._host = str(configuration.host).rstrip("/")
 
     @classmethod
-    async def connect(cls, settings: ClusterSettings) -> ClusterClient:
-        """A client for the cluster of the settings. Nothing is sent yet. Raises `ConfigurationError`."""
-        return cls(await load_configuration(settings))
+    async def connect(cls, settings: ClusterSettings, *, connections: int | None = None) -> ClusterClient:
+        """A client for the cluster of the settings. Nothing is sent yet. Raises `ConfigurationError`.
+
+        `connections`: how many it may hold at once, where the library's bound is too few.
+        """
+        configuration = await load_configuration(settings)
+        if connections is not None:
+            configuration.connection_pool_maxsize = connections
+        return cls(configuration)
 
     async def close(self) -> None:
         """Close all connections."""

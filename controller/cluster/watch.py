@@ -50,6 +50,8 @@ class Mirror(Generic[T]):
     ) -> None:
         self.path = path
         self.synced = asyncio.Event()
+        self.tried = asyncio.Event()  # it was listed, or could not be
+        self.trouble = ""  # the reason code of what stands in the way now
         self.last_sign: float | None = None  # of the monotonic clock; None before the first whole list
         self._client = client
         self._project = project
@@ -76,6 +78,8 @@ class Mirror(Generic[T]):
                 await asyncio.sleep(_pause(1))
             except (AssayError, LookupError, TypeError, AttributeError) as error:
                 exc = error if isinstance(error, AssayError) else _unreadable(error)
+                self.trouble = exc.code
+                self.tried.set()
                 if exc.code in {EXPIRED, UNREADABLE}:
                     self._version = ""
                 failures += 1
@@ -101,6 +105,7 @@ class Mirror(Generic[T]):
         self._version = version
         self._sign()
         self.synced.set()
+        self.tried.set()
         self._changed()
 
     async def _watch(self) -> None:
@@ -135,6 +140,7 @@ class Mirror(Generic[T]):
 
     def _sign(self) -> None:
         self.last_sign = time.monotonic()
+        self.trouble = ""
 
 
 def key_of(obj: Mapping[str, Any]) -> Key:

@@ -111,11 +111,24 @@ class KeylessAuthority:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyIn:
+    """One key (entry) of a Secret or ConfigMap. Whose namespace is meant is never the author's choice."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeyAuthority:
-    """A public key, PEM (SubjectPublicKeyInfo). `trust_root` names whose logs and timestamps are believed."""
+    """A public key, PEM (SubjectPublicKeyInfo). `trust_root` names whose logs and timestamps are believed.
+
+    With `secret` the key lies in a Secret: the policy's hash is over that reference, and `pem` holds what it led to
+    (empty until `controller.policy.references.resolve`).
+    """
 
     pem: str
     trust_root: str = "public-good"
+    secret: KeyIn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,22 +220,29 @@ class Policy:
     """One policy object as read. With `problems` it is *not accepted*: it stays in force and evaluates to Error.
 
     For a broken policy `spec` holds what could be read of match, actions, failure policy and digest, at their strictest
-    where they could not: `match` everything, Deny, Fail, Pin.
+    where they could not: `match` everything, Deny, Fail, Pin. `unresolved` are references that lead to nothing usable:
+    they make it evaluate to Error too, and are no part of its hash, since the policy itself is as it was.
     """
 
     identity: PolicyIdentity
     spec: PolicySpec
     problems: tuple[Problem, ...] = ()
     generation: int = 0
+    unresolved: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TrustRoot:
-    """A Sigstore TrustedRoot document (protobuf-specs JSON) under its name. `hash`: `sha256:<hex>` of `content`."""
+    """A Sigstore TrustedRoot document (protobuf-specs JSON) under its name. `hash`: `sha256:<hex>` of `content`.
+
+    With a `fault` there is nothing to judge by, and whatever needs it is an Error that says so; `content` is then the
+    fault in words, so that the record shows why.
+    """
 
     name: str
     content: bytes
     hash: str
+    fault: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)

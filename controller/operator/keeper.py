@@ -25,13 +25,15 @@ from controller.operator.resources import (
 )
 from controller.operator.status import Condition, object_conditions, policy_conditions, status_patch
 from controller.policy.index import PolicyIndex
+from controller.policy.references import NOTHING, Materials, ObjectRef, wanted
 from controller.policy.snapshot import build_policies
-from controller.policy.trust import parse_trust_root
+from controller.policy.trust import faulty, parse_trust_root
 from controller.settings import PolicySettings
 
 logger = logging.getLogger(__name__)
 
 KubernetesObject = Mapping[str, Any]
+TRUST_ROOT_REFERENCES = frozenset({"spec.secretRef", "spec.configMapRef"})
 NOT_YET = Problem(
     code="NotSupportedYet",
     field="spec",
@@ -98,6 +100,11 @@ class Keeper:
         """What is held of these kinds."""
         return tuple(obj for resource in resources for obj in self._objects[resource.kind].values())
 
+    def references(self, *, namespace: str) -> Mapping[ObjectRef, frozenset[str]]:
+        """The Secrets and ConfigMaps that are referred to, with their keys. `namespace` is Assay's own."""
+        given = [obj for obj in self.objects(TRUST_ROOTS) if obj["metadata"]["name"] not in self._given]
+        return wanted([*self.objects(CLUSTER_POLICIES, POLICIES), *given], namespace=namespace)
+
     def given_trust_roots(self) -> Mapping[str, TrustRoot]:
         """The trust roots that come by setting."""
         return self._given
@@ -115,10 +122,13 @@ class Keeper:
                     continue
                 source = compiled.source
                 needed = {a.keyless.trust_root for a in source.spec.authorities if a.keyless is not None}
+                usable = {name for name, root in picture.trust_roots.items() if root.fault is None}
+                known = (*source.problems, *source.unresolved)
                 conditions = policy_conditions(
                     problems=source.problems,
-                    compile_problems=tuple(p for p in compiled.policy.problems if p not in source.problems),
-                    missing_trust_roots=sorted(needed - picture.trust_roots.keys()),
+                    compile_problems=tuple(p for p in compiled.policy.problems if p not in known),
+                    unresolved=source.unresolved,
+                    missing_trust_roots=sorted(needed - usable),
                 )
                 yield _write(key, resource, obj, conditions, now, hash=compiled.policy.identity.hash)
 
@@ -131,7 +141,8 @@ class Keeper:
                 continue
             ready = "Certificates and logs are checked against it."
             fields = {"hash": root.hash} if root is not None and not problems else {}
-            yield _write(key, TRUST_ROOTS, obj, object_conditions(problems, ready=ready), now, **fields)
+            conditions = object_conditions(problems, ready=ready, accepted=_is_unresolved(problems))
+            yield _write(key, TRUST_ROOTS, obj, conditions, now, **fields)
         for key, obj in self._objects[EXCEPTIONS.kind].items():
             yield _write(key, EXCEPTIONS, obj, object_conditions((NOT_YET,), ready=""), now)
 
@@ -143,6 +154,7 @@ def make_picture(
     given: Mapping[str, TrustRoot],
     previous: PolicyIndex | None,
     limits: PolicySettings | None = None,
+    materials: Materials = NOTHING,
 ) -> Picture:
     """Parse and compile, only what changed. Pure and slow: for a thread that serves nobody."""
     roots = dict(given)
@@ -154,12 +166,18 @@ def make_picture(
                 Problem("TrustRootShadowed", "metadata.name", f"the setting trusted_root names {name} too and wins"),
             )
             continue
-        parsed = parse_trust_root(obj)
+        parsed = parse_trust_root(obj, materials)
         if isinstance(parsed, TrustRoot):
             roots[name] = parsed
         else:
             problems[name] = tuple(parsed)
-    return Picture(build_policies(policies, previous, limits=limits), roots, problems)
+            roots[name] = faulty(name, parsed[0])
+    return Picture(build_policies(policies, previous, limits=limits, materials=materials), roots, problems)
+
+
+def _is_unresolved(problems: tuple[Problem, ...]) -> bool:
+    """Whether the object itself is well-formed, and only what it refers to is not there."""
+    return bool(problems) and all(problem.field in TRUST_ROOT_REFERENCES for problem in problems)
 
 
 def _write(

@@ -19,6 +19,7 @@ from typing import Any
 
 from controller.cluster.client import MERGE_PATCH, NOT_FOUND, ClusterClient, load_configuration
 from controller.cluster.directory import Directory
+from controller.cluster.references import MAX_WATCHED, References
 from controller.cluster.webhooks import inject_ca_bundle
 from controller.errors import AssayError, ConfigurationError, Unavailable
 from controller.model.policy import TrustRoot
@@ -27,6 +28,7 @@ from controller.operator.events import EventThread
 from controller.operator.holder import SnapshotHolder
 from controller.operator.keeper import Keeper, Picture, make_picture
 from controller.operator.resources import CLUSTER_POLICIES, POLICIES, RESOURCES, TRUST_ROOTS, Resource
+from controller.policy.references import Materials
 from controller.policy.snapshot import Snapshot
 from controller.settings import ClusterSettings, PolicySettings
 
@@ -36,6 +38,7 @@ SETTLE = 0.02  # seconds in which events of one burst become one snapshot
 RETRY = 1.0  # seconds before a failed list, status or caBundle is tried again
 LONGEST_RELIST = 30.0  # seconds between lists at most; a third of snapshot_max_age if that is shorter
 CA_BUNDLE_INTERVAL = 30.0  # seconds between looks at the webhook configurations
+REFERENCE_WAIT = 2.0  # seconds that a new picture waits for Secrets and ConfigMaps that were not read before
 BEING_DELETED = "DefinitionBeingDeleted"
 DIRECTORY = "namespaces, service accounts and pull secrets"
 
@@ -117,12 +120,17 @@ class Operator:
             login=lambda: connection_info(self._settings),
             may_start=lambda: all(listed.is_set() for listed in self._listed.values()),
         )
-        async with _connected(self._settings) as client:
+        async with (
+            _connected(self._settings) as client,
+            _connected(self._settings, connections=MAX_WATCHED + 1) as watching,
+            _references(watching, self._settings, changed=self._demand, window=self._window) as references,
+        ):
             directory = Directory(client, changed=self._dirty.set, window=self._window)
             work: list[Coroutine[Any, Any, None]] = [
                 directory.run(),
                 self._watch_age(directory),
-                self._build(client, directory),
+                self._watch_silence(references),
+                self._build(client, directory, references),
                 *(self._list(client, resource) for resource in RESOURCES),
             ]
             if self._ca_bundle is not None and self._settings.webhook_configuration:
@@ -188,7 +196,7 @@ class Operator:
 
     # --- what it comes to: one snapshot, and the statuses
 
-    async def _build(self, client: ClusterClient, directory: Directory) -> None:
+    async def _build(self, client: ClusterClient, directory: Directory, references: References) -> None:
         await directory.synced()
         for listed in self._listed.values():
             await listed.wait()
@@ -201,7 +209,10 @@ class Operator:
                 if picture is None or self._demands_changed:  # else a namespace, account or secret has changed
                     self._demands_changed = False
                     loop = asyncio.get_running_loop()
-                    picture = self._picture = await loop.run_in_executor(self._compiler, self._make_picture())
+                    wanted = self._keeper.references(namespace=self._settings.assay_namespace)
+                    await references.want(wanted, timeout=REFERENCE_WAIT)
+                    making = self._make_picture(references.materials())
+                    picture = self._picture = await loop.run_in_executor(self._compiler, making)
             except Exception:
                 # A bug, and no policy's author is to blame: the last whole snapshot stays in force, loudly.
                 logger.exception("policies cannot be compiled")
@@ -215,13 +226,13 @@ class Operator:
             if self._write_status:
                 await self._write_statuses(client, picture)
 
-    def _make_picture(self) -> Callable[[], Picture]:
+    def _make_picture(self, materials: Materials) -> Callable[[], Picture]:
         policies = self._keeper.objects(CLUSTER_POLICIES, POLICIES)
         roots = self._keeper.objects(TRUST_ROOTS)
         previous = self._picture.policies if self._picture is not None else None
         given = self._keeper.given_trust_roots()
         limits = self._limits
-        return lambda: make_picture(policies, roots, given=given, previous=previous, limits=limits)
+        return lambda: make_picture(policies, roots, given=given, previous=previous, limits=limits, materials=materials)
 
     async def _write_statuses(self, client: ClusterClient, picture: Picture) -> None:
         for write in self._keeper.status_writes(picture, now=datetime.now(UTC)):
@@ -241,6 +252,16 @@ class Operator:
                 self.snapshots.sign(DIRECTORY, time.monotonic() - age)
             await asyncio.sleep(min(1.0, self._window / 4))
 
+    async def _watch_silence(self, references: References) -> None:
+        """Ask for a picture anew when a reference falls silent for too long, or speaks again: nothing else tells."""
+        before = references.silent()
+        while True:
+            await asyncio.sleep(min(1.0, self._window / 4))
+            silent = references.silent()
+            if silent != before:
+                before = silent
+                self._demand()
+
     async def _inject(self, client: ClusterClient, bundle: Callable[[], bytes]) -> None:
         while True:
             pause = CA_BUNDLE_INTERVAL
@@ -253,12 +274,29 @@ class Operator:
 
 
 @contextlib.asynccontextmanager
-async def _connected(settings: ClusterSettings) -> AsyncIterator[ClusterClient]:
-    client = await ClusterClient.connect(settings)
+async def _connected(settings: ClusterSettings, *, connections: int | None = None) -> AsyncIterator[ClusterClient]:
+    client = await ClusterClient.connect(settings, connections=connections)
     try:
         yield client
     finally:
         await client.close()
+
+
+@contextlib.asynccontextmanager
+async def _references(
+    client: ClusterClient, settings: ClusterSettings, *, changed: Callable[[], None], window: float
+) -> AsyncIterator[References]:
+    references = References(
+        client,
+        namespace=settings.assay_namespace,
+        changed=changed,
+        window=window,
+        max_age=settings.snapshot_max_age,
+    )
+    try:
+        yield references
+    finally:
+        await references.close()
 
 
 async def _until(stopped: asyncio.Event, work: list[Coroutine[Any, Any, None]]) -> None:

@@ -29,9 +29,13 @@ class Condition:
 
 
 def policy_conditions(
-    *, problems: Sequence[Problem], compile_problems: Sequence[Problem], missing_trust_roots: Sequence[str]
+    *,
+    problems: Sequence[Problem],
+    compile_problems: Sequence[Problem],
+    unresolved: Sequence[Problem] = (),
+    missing_trust_roots: Sequence[str],
 ) -> tuple[Condition, ...]:
-    """The conditions of a policy: what parsing found, what compiling found, and which trust roots are not there."""
+    """The conditions of a policy: what parsing and compiling found, and which keys and trust roots are not there."""
     accepted = (
         Condition("Accepted", False, problems[0].code, told(problems))
         if problems
@@ -43,7 +47,7 @@ def policy_conditions(
         compiled = Condition("Compiled", False, compile_problems[0].code, told(compile_problems))
     else:
         compiled = Condition("Compiled", True, "Compiled", "Every expression compiles.")
-    every = (*problems, *compile_problems)
+    every = (*problems, *compile_problems, *unresolved)
     if every:
         ready = Condition("Ready", False, every[0].code, f"{told(every)} {IN_FORCE}")
     elif missing_trust_roots:
@@ -60,18 +64,19 @@ def policy_conditions(
     return accepted, compiled, ready
 
 
-def object_conditions(problems: Sequence[Problem], *, ready: str) -> tuple[Condition, ...]:
-    """The conditions of a TrustRoot or an exception, which have nothing to compile. `ready` completes *Ready*."""
+def object_conditions(problems: Sequence[Problem], *, ready: str, accepted: bool = False) -> tuple[Condition, ...]:
+    """The conditions of a TrustRoot or an exception, which have nothing to compile. `ready` completes *Ready*.
+
+    `accepted` says that the problems are none of the object itself, but of what it refers to.
+    """
+    valid = Condition("Accepted", True, "Valid", "Every field is understood.")
     if problems:
         message = told(problems)
         return (
-            Condition("Accepted", False, problems[0].code, message),
+            valid if accepted else Condition("Accepted", False, problems[0].code, message),
             Condition("Ready", False, problems[0].code, message),
         )
-    return (
-        Condition("Accepted", True, "Valid", "Every field is understood."),
-        Condition("Ready", True, "InForce", ready),
-    )
+    return valid, Condition("Ready", True, "InForce", ready)
 
 
 def told(problems: Sequence[Problem]) -> str:

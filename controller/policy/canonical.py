@@ -13,6 +13,7 @@ from controller.model.policy import (
     Authority,
     Expression,
     Identity,
+    KeyAuthority,
     LabelSelector,
     PolicySpec,
     Problem,
@@ -85,8 +86,15 @@ def _authority(authority: Authority) -> dict[str, Any]:
             "trustRootRef": {"name": authority.keyless.trust_root},
         }
     if authority.key is not None:
-        canonical["key"] = {"pem": authority.key.pem, "trustRootRef": {"name": authority.key.trust_root}}
+        canonical["key"] = {**_key_source(authority.key), "trustRootRef": {"name": authority.key.trust_root}}
     return canonical
+
+
+def _key_source(key: KeyAuthority) -> dict[str, Any]:
+    """What the author wrote: a reference stays one, whatever it leads to today."""
+    if key.secret is None:
+        return {"pem": key.pem}
+    return {"secretRef": {"name": key.secret.name, "key": key.secret.key}}
 
 
 def _identity(identity: Identity) -> dict[str, Any]:

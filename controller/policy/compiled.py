@@ -100,7 +100,7 @@ def compile_policy(policy: Policy, limits: PolicySettings | None = None) -> Comp
     conditions = tuple(compiler.conditions())
     variables = tuple(compiler.variables())
     rules = tuple(compiler.rules())
-    problems = (*policy.problems, *compiler.problems)
+    problems = (*policy.problems, *policy.unresolved, *compiler.problems)
     return CompiledPolicy(
         policy=dataclasses.replace(policy, problems=problems),
         images=matcher,

@@ -89,6 +89,8 @@ def attestations(
 
 def authority(authority_: Authority) -> str:
     """An authority as people know it: its name, and its key's fingerprint or its identities."""
+    if authority_.key is not None and not authority_.key.pem:
+        return f"{authority_.name} (a key that is not there)"
     if authority_.key is not None:
         return f"{authority_.name} (key {_fingerprint(authority_.key.pem)})"
     if authority_.keyless is not None:

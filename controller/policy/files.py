@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +14,19 @@ import yaml
 from controller.errors import ConfigurationError
 from controller.model.policy import TrustRoot
 from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT
+from controller.policy.references import CONFIG_MAP, SECRET, Materials, ObjectRef, Value, withhold
 from controller.policy.snapshot import Snapshot, build_policies
 from controller.policy.trust import parse_trust_root
-from controller.settings import PolicySettings
+from controller.settings import ClusterSettings, PolicySettings
 
 MAX_FILE_BYTES = 4 * 1024 * 1024  # one file
 MAX_FILES = 10_000  # files of one directory
 MAX_DEPTH = 100  # nesting of one file
 MAX_NODES = 500_000  # values of one file after aliases: bounds a YAML bomb
 DEFAULT_NAMESPACE = "default"
+ASSAY_NAMESPACE = ClusterSettings().assay_namespace
+_MATERIAL = frozenset({SECRET, CONFIG_MAP})
+_NAMESPACED = _MATERIAL | {NAMESPACED_POLICY}
 _SUFFIXES = (".yaml", ".yml", ".json")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -39,36 +45,44 @@ class FileObject:
         return f"{self.path}, document {self.document}"
 
 
-def load_snapshot(directory: Path, *, limits: PolicySettings | None = None) -> Snapshot:
+def load_snapshot(
+    directory: Path, *, limits: PolicySettings | None = None, namespace: str = ASSAY_NAMESPACE
+) -> Snapshot:
     """The policies and trust roots of a directory (or of one file), as a snapshot without namespaces and secrets.
 
-    A broken policy is in it with its problems. Raises `ConfigurationError` as `read_objects` does, and for a broken
-    trust root with its problem's code.
+    Secrets and ConfigMaps among the files are what references lead to; `namespace` is where those of cluster-wide
+    objects lie, Assay's own. A broken policy is in it with its problems. Raises `ConfigurationError` as `read_objects`
+    does, and for a broken trust root with its problem's code.
     """
     policies: list[Mapping[str, Any]] = []
     roots: dict[str, TrustRoot] = {}
-    for obj in read_objects(directory):
+    objects = read_objects(directory)
+    materials = Materials(namespace, {_ref(obj): _values(obj) for obj in objects if obj.content["kind"] in _MATERIAL})
+    for obj in objects:
+        if obj.content["kind"] in _MATERIAL:
+            continue
         if obj.content["kind"] != TRUST_ROOT:
             policies.append(obj.content)
             continue
-        root = parse_trust_root(obj.content)
+        root = parse_trust_root(obj.content, materials)
         if not isinstance(root, TrustRoot):
             problem = root[0]
             raise ConfigurationError(problem.code, f"{obj.where}: {problem.field} {problem.message}")
         roots[root.name] = root
-    return Snapshot(policies=build_policies(policies, limits=limits), trust_roots=roots)
+    return Snapshot(policies=build_policies(policies, limits=limits, materials=materials), trust_roots=roots)
 
 
 def load_objects(directory: Path) -> list[Mapping[str, Any]]:
-    """The objects of a directory, as a cluster would hold them. Raises as `read_objects` does."""
-    return [obj.content for obj in read_objects(directory)]
+    """Assay's own objects of a directory, as a cluster would hold them. Raises as `read_objects` does."""
+    return [obj.content for obj in read_objects(directory) if obj.content["kind"] not in _MATERIAL]
 
 
 def read_objects(directory: Path) -> list[FileObject]:
     """Every object in the YAML and JSON files below a directory, in the order of their paths; `List`s are taken apart.
 
-    A namespaced policy without a namespace is in `default`, as `kubectl apply` does. Raises `ConfigurationError`
-    (`PolicyFileUnreadable`, `KindUnknown`, `NameMissing`, `PolicyDuplicate`), naming file and document.
+    An object without the namespace that its kind has is in `default`, as `kubectl apply` does. Raises
+    `ConfigurationError` (`PolicyFileUnreadable`, `KindUnknown`, `NameMissing`, `PolicyDuplicate`), naming file and
+    document.
     """
     found: dict[tuple[str, str, str], FileObject] = {}
     for path in _files(directory):
@@ -87,7 +101,29 @@ def _name(obj: FileObject) -> tuple[str, str, str]:
     name, namespace = metadata.get("name"), metadata.get("namespace", "")
     if not isinstance(name, str) or not name or not isinstance(namespace, str):
         raise ConfigurationError("NameMissing", f"{obj.where}: metadata.name is missing or no string")
-    return (str(obj.content["kind"]), namespace if obj.content["kind"] == NAMESPACED_POLICY else "", name)
+    return (str(obj.content["kind"]), namespace if obj.content["kind"] in _NAMESPACED else "", name)
+
+
+def _ref(obj: FileObject) -> ObjectRef:
+    return ObjectRef(*_name(obj))
+
+
+def _values(obj: FileObject) -> Mapping[str, Value]:
+    """The data of a Secret or ConfigMap, private keys withheld. No message quotes a value."""
+    values: dict[str, Value] = {}
+    for name in ("data", "stringData"):
+        given = obj.content.get(name) or {}
+        if not isinstance(given, Mapping) or not all(isinstance(text, str) for text in given.values()):
+            raise ConfigurationError("ReferenceMalformed", f"{obj.where}: {name} is no object of strings")
+        for key, text in given.items():
+            try:
+                encoded = name == "data" and obj.content["kind"] == SECRET
+                content = base64.b64decode(text, validate=True) if encoded else text.encode(errors="replace")
+            except (binascii.Error, ValueError):
+                message = f"{obj.where}: data.{str(key)[:100]} is no base64; use stringData for plain text"
+                raise ConfigurationError("ReferenceMalformed", message) from None  # its message quotes the value
+            values[str(key)] = withhold(content)
+    return values
 
 
 def _files(directory: Path) -> list[Path]:
@@ -156,12 +192,13 @@ def _objects(path: Path, number: int, content: Any) -> Iterator[FileObject]:
             yield from _objects(path, number, item)
         return
     known = (CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT)
-    if content.get("apiVersion") != API_VERSION or content.get("kind") not in known:
+    version = "v1" if content.get("kind") in _MATERIAL else API_VERSION
+    if content.get("apiVersion") != version or content.get("kind") not in {*known, *_MATERIAL}:
         found = f"{str(content.get('apiVersion'))[:100]} {str(content.get('kind'))[:100]}"
         raise ConfigurationError("KindUnknown", f"{where}: {found} is none of {', '.join(known)} of {API_VERSION}")
     metadata = content.get("metadata")
     if not isinstance(metadata, Mapping):
         raise ConfigurationError("NameMissing", f"{where}: the object has no metadata")
-    if content["kind"] == NAMESPACED_POLICY and not metadata.get("namespace"):
+    if content["kind"] in _NAMESPACED and not metadata.get("namespace"):
         content = {**content, "metadata": {**metadata, "namespace": DEFAULT_NAMESPACE}}
     yield FileObject(path=path, document=number, content=content)

@@ -37,6 +37,7 @@ from controller.model.policy import (
 from controller.policy.canonical import policy_hash
 from controller.policy.fields import NOT_SUPPORTED_YET, Fields
 from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY, POLICY_KINDS
+from controller.policy.references import key_in
 from controller.policy.semantics import check_spec
 from controller.policy.trust import parse_trust_root
 
@@ -194,12 +195,15 @@ def _identity(fields: Fields) -> Identity:
 
 
 def _key(fields: Fields) -> KeyAuthority:
-    fields.not_supported("secretRef", "a key in a secret")
     fields.not_supported("kms", "KMS keys")
-    secret_only = fields.has("secretRef") and not fields.has("pem")
+    secret = key_in(fields.node("secretRef")) if fields.has("secretRef") else None
+    if secret is not None and fields.has("pem"):
+        fields.problem("AuthorityMalformed", "must have exactly one of pem and secretRef; it has both")
     reference = fields.node("trustRootRef")
     authority = KeyAuthority(
-        pem=fields.text("pem", required=not secret_only), trust_root=reference.text("name", KeyAuthority("").trust_root)
+        pem=fields.text("pem", required=secret is None),
+        trust_root=reference.text("name", KeyAuthority("").trust_root),
+        secret=secret,
     )
     reference.close()
     fields.close()

@@ -102,19 +102,24 @@ def _unique(field: str, names: Iterable[str]) -> Iterator[Problem]:
 
 
 def _authority(authority: Authority, field: str) -> Iterator[Problem]:
-    if authority.key is not None:
-        message = _key_problem(authority.key.pem)
-        if authority.key.pem.count("-----BEGIN") > 1:
-            message = "holds several keys, which this version does not support; write an authority for each"
-            yield Problem("NotSupportedYet", f"{field}.key.pem", message)
-        elif message:
-            yield Problem("KeyMalformed", f"{field}.key.pem", message)
+    if authority.key is not None and authority.key.secret is None:
+        yield from check_key(authority.key.pem, f"{field}.key.pem")
     if authority.keyless is not None:
         if not authority.keyless.identities:
             message = "names nobody: without an identity any account of the issuer could sign; add issuer and subject"
             yield Problem("IdentityMissing", f"{field}.keyless.identities", message)
         for i, identity in enumerate(authority.keyless.identities):
             yield from _identity(identity, f"{field}.keyless.identities[{i}]")
+
+
+def check_key(pem: str, field: str) -> Iterator[Problem]:
+    """What is wrong with a public key, wherever it was written. No message quotes it."""
+    message = _key_problem(pem)
+    if pem.count("-----BEGIN") > 1 and "PRIVATE KEY" not in pem:
+        message = "holds several keys, which this version does not support; write an authority for each"
+        yield Problem("NotSupportedYet", field, message)
+    elif message:
+        yield Problem("KeyMalformed", field, message)
 
 
 def _identity(identity: Identity, field: str) -> Iterator[Problem]:

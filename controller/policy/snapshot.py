@@ -18,6 +18,8 @@ from controller.model.workload import Workload
 from controller.policy.compiled import CompiledPolicy, compile_policy
 from controller.policy.index import PolicyIndex
 from controller.policy.parse import parse_policy
+from controller.policy.references import NOTHING, Materials
+from controller.policy.resolving import resolve
 from controller.settings import PolicySettings
 
 DEFAULT_SERVICE_ACCOUNT = "default"
@@ -85,16 +87,21 @@ class Snapshot:
 
 
 def build_policies(
-    objects: Iterable[Mapping[str, Any]], previous: PolicyIndex | None = None, *, limits: PolicySettings | None = None
+    objects: Iterable[Mapping[str, Any]],
+    previous: PolicyIndex | None = None,
+    *,
+    limits: PolicySettings | None = None,
+    materials: Materials = NOTHING,
 ) -> PolicyIndex:
     """The index of these ClusterEvidencePolicy and EvidencePolicy objects (plain dicts).
 
-    Whatever `previous` has in the same version (policy hash and generation) is taken over and not compiled again. Never
-    raises for a broken policy: it is in the index with its problems, and evaluates to Error.
+    Whatever `previous` has in the same version (policy hash, generation, and what its references lead to) is taken over
+    and not compiled again. Never raises for a broken policy: it is in the index with its problems, and evaluates to
+    Error.
     """
     compiled: list[CompiledPolicy] = []
     for obj in objects:
-        policy = parse_policy(obj)
+        policy = resolve(parse_policy(obj), materials)
         identity = policy.identity
         known = previous.get(identity) if previous is not None else None
         if known is not None and known.source == policy:

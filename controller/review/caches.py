@@ -236,6 +236,7 @@ class Verdicts:
             image.reference,
             scope,
             policy.identity,
+            tuple(a.key.pem for a in policy.spec.authorities if a.key is not None and a.key.secret is not None),
             tuple((root.name, root.hash) for root in trust_roots),
             evidence.hash,
             tuple((problem.code, problem.message) for problem in evidence.problems),

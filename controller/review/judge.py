@@ -46,6 +46,10 @@ _NEXT = {
 }
 
 
+_MEND_POLICY = "this is the policy's own mistake, not the image's: mend the policy"
+_MEND = "this is a fault of what the policy refers to, not the image's: mend that"
+
+
 class Judge:
     """Judges images under policies, with the three caches of `controller.review.caches`."""
 
@@ -219,7 +223,7 @@ def _not_pinned(reference: Reference) -> Reason:
 
 def _not_accepted(covered: Covered, compiled: CompiledPolicy) -> Evaluation:
     reasons = tuple(
-        Reason(p.code, p.field, p.message, fix="this is the policy's own mistake, not the image's: mend the policy")
+        Reason(p.code, p.field, p.message, fix=_MEND if p in compiled.source.unresolved else _MEND_POLICY)
         for p in compiled.policy.problems
     )
     return _error(covered, compiled, reasons, ErrorKind.UNACCEPTABLE)

@@ -127,8 +127,13 @@ def _within(window: TimeRange | None, time: datetime) -> bool:
 def parse_root(trust_root: TrustRoot) -> ParsedRoot:
     """The parsed root; remembered by its name and bytes.
 
-    Raises `ConfigurationError` (`TrustRootUnreadable`).
+    Raises `ConfigurationError` (`TrustRootUnreadable`, or the code of the root's own fault).
     """
+    if trust_root.fault is not None:
+        fault = trust_root.fault
+        raise ConfigurationError(
+            fault.code, f"trust root {trust_root.name} is not ready: {fault.field} {fault.message}"
+        )
     return _parse(trust_root.name, trust_root.content)
 
 

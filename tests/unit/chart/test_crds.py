@@ -22,6 +22,7 @@ from controller.model.policy import (
 )
 from controller.operator.resources import GROUP, RESOURCES, VERSION
 from controller.policy.parse import parse_policy, parse_trust_root
+from controller.policy.references import Materials, ObjectRef
 
 CHART = Path(__file__).parents[3] / "charts" / "assay"
 Schema = dict[str, Any]
@@ -167,16 +168,27 @@ def test_every_field_of_a_policy_is_read_or_refused_as_not_supported_yet(kind: s
     assert {"spec.auditAnnotations", "spec.authorities[0].kms", "spec.authorities[0].source"} <= refused
 
 
+DOCUMENT = '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
+READ_SOURCES = {"secretRef": "Secret", "configMapRef": "ConfigMap"}
+MATERIALS = Materials(
+    "assay-system",
+    {ObjectRef(kind, "assay-system", "roots"): {"root.json": DOCUMENT.encode()} for kind in READ_SOURCES.values()},
+)
+
+
 @pytest.mark.parametrize("source", sorted(_schema("TrustRoot")["properties"]["spec"]["properties"]))
 def test_every_source_of_a_trust_root_is_read_or_refused_as_not_supported_yet(source: str) -> None:
     value = _sample(_schema("TrustRoot")["properties"]["spec"]["properties"][source])
+    if source in READ_SOURCES:
+        value = {"name": "roots", "key": "root.json"}
     if source == "trustedRoot":
-        value = '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
+        value = DOCUMENT
     metadata = {"name": "sample"}
     parsed = parse_trust_root(
-        {"apiVersion": "assay.dev/v1alpha1", "kind": "TrustRoot", "metadata": metadata, "spec": {source: value}}
+        {"apiVersion": "assay.dev/v1alpha1", "kind": "TrustRoot", "metadata": metadata, "spec": {source: value}},
+        MATERIALS,
     )
-    if source == "trustedRoot":
+    if source == "trustedRoot" or source in READ_SOURCES:
         assert not isinstance(parsed, tuple)
     else:
         assert isinstance(parsed, tuple)

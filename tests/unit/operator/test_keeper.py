@@ -8,6 +8,8 @@ from typing import Any
 from controller.model.policy import TrustRoot
 from controller.operator.keeper import Keeper, make_picture
 from controller.operator.resources import CLUSTER_POLICIES, EXCEPTIONS, POLICIES, TRUST_ROOTS
+from controller.policy.references import CONFIG_MAP, NOTHING, SECRET, Materials, ObjectRef
+from tests.unit.policy.make import pem
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DOCUMENT = '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
@@ -38,10 +40,14 @@ def _trust_root(name: str = "public-good", **spec: Any) -> dict[str, Any]:
 
 
 def _conditions(
-    keeper: Keeper, given: dict[str, TrustRoot] | None = None
+    keeper: Keeper, given: dict[str, TrustRoot] | None = None, materials: Materials = NOTHING
 ) -> dict[str, dict[str, tuple[str, str, str]]]:
     picture = make_picture(
-        keeper.objects(CLUSTER_POLICIES, POLICIES), keeper.objects(TRUST_ROOTS), given=given or {}, previous=None
+        keeper.objects(CLUSTER_POLICIES, POLICIES),
+        keeper.objects(TRUST_ROOTS),
+        given=given or {},
+        previous=None,
+        materials=materials,
     )
     return {
         "/".join(part for part in write.key if part): {
@@ -152,3 +158,41 @@ def test_an_exception_says_that_nothing_is_excepted() -> None:
     metadata = {"name": "e", "uid": "e", "resourceVersion": "1", "generation": 1}
     keeper.put(EXCEPTIONS, {"kind": "EvidenceException", "metadata": metadata, "spec": {}})
     assert _conditions(keeper)["EvidenceException/e"]["Ready"][:2] == ("False", "NotSupportedYet")
+
+
+def test_a_key_whose_secret_is_missing_leaves_the_policy_accepted_and_not_ready() -> None:
+    keeper = Keeper()
+    key = {"secretRef": {"name": "release", "key": "cosign.pub"}}
+    keeper.put(CLUSTER_POLICIES, _policy(authorities=[{"name": "a", "key": key}]))
+    conditions = _conditions(keeper, materials=Materials("assay-system"))["ClusterEvidencePolicy/p"]
+    assert conditions["Accepted"][:2] == ("True", "Valid")
+    assert conditions["Compiled"][:2] == ("True", "Compiled")
+    status, reason, message = conditions["Ready"]
+    assert (status, reason) == ("False", "ReferenceMissing")
+    assert message.startswith("spec.authorities[0].key.secretRef: there is no Secret assay-system/release;")
+    release = ObjectRef(SECRET, "assay-system", "release")
+    assert keeper.references(namespace="assay-system") == {release: {"cosign.pub"}}
+    there = Materials("assay-system", {release: {"cosign.pub": pem().encode()}})
+    assert _conditions(keeper, materials=there)["ClusterEvidencePolicy/p"]["Ready"][:2] == ("True", "InForce")
+
+
+def test_a_trust_root_whose_config_map_is_missing_is_not_ready_and_neither_is_what_needs_it() -> None:
+    keeper = Keeper()
+    keeper.put(CLUSTER_POLICIES, _policy())
+    keeper.put(TRUST_ROOTS, _trust_root(configMapRef={"name": "roots", "key": "root.json"}))
+    found = _conditions(keeper, materials=Materials("assay-system"))
+    assert found["TrustRoot/public-good"]["Accepted"][:2] == ("True", "Valid")
+    assert found["TrustRoot/public-good"]["Ready"][:2] == ("False", "ReferenceMissing")
+    assert "ConfigMap assay-system/roots" in found["TrustRoot/public-good"]["Ready"][2]
+    assert found["ClusterEvidencePolicy/p"]["Ready"][:2] == ("False", "TrustRootMissing")
+    there = Materials(
+        "assay-system", {ObjectRef(CONFIG_MAP, "assay-system", "roots"): {"root.json": DOCUMENT.encode()}}
+    )
+    assert {c["Ready"][0] for c in _conditions(keeper, materials=there).values()} == {"True"}
+
+
+def test_a_trust_root_that_a_setting_gives_is_not_watched_for() -> None:
+    given = TrustRoot(name="public-good", content=b"{}", hash="sha256:00")
+    keeper = Keeper(trust_roots={"public-good": given})
+    keeper.put(TRUST_ROOTS, _trust_root(configMapRef={"name": "roots", "key": "root.json"}))
+    assert keeper.references(namespace="assay-system") == {}

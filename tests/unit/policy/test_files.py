@@ -61,7 +61,7 @@ def test_a_broken_policy_in_a_file_stays_in_force(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("documents", "code"),
     [
-        ([resource("a"), {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}], "KindUnknown"),
+        ([resource("a"), {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}}], "KindUnknown"),
         ([resource("a"), resource("b") | {"apiVersion": "assay.dev/v2"}], "KindUnknown"),
         ([resource("a"), ["x"]], "KindUnknown"),
         ([resource("a"), "text"], "KindUnknown"),

@@ -208,9 +208,19 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
         "spec.authorities[0].key.pem",
     ),
     (
-        {"authorities": [{"name": "release", "key": {"secretRef": {"name": "a", "key": "b"}}}]},
-        "NotSupportedYet",
-        "spec.authorities[0].key.secretRef",
+        {"authorities": [{"name": "release", "key": {"pem": "x", "secretRef": {"name": "a", "key": "b"}}}]},
+        "AuthorityMalformed",
+        "spec.authorities[0].key",
+    ),
+    (
+        {"authorities": [{"name": "release", "key": {"secretRef": {"name": "a,type=Opaque", "key": "b"}}}]},
+        "NameMalformed",
+        "spec.authorities[0].key.secretRef.name",
+    ),
+    (
+        {"authorities": [{"name": "release", "key": {"secretRef": {"name": "a", "key": "b", "namespace": "c"}}}]},
+        "FieldUnknown",
+        "spec.authorities[0].key.secretRef.namespace",
     ),
     ({"authorities": [{"name": "release", "certificate": {}}]}, "NotSupportedYet", "spec.authorities[0].certificate"),
     ({"authorities": [{"name": "release", "kms": {"uri": "x"}}]}, "NotSupportedYet", "spec.authorities[0].kms"),

@@ -35,9 +35,9 @@ from controller.model.evidence import (
     VerifiedEvidence,
 )
 from controller.model.image import ResolvedImage
-from controller.model.policy import TrustRoot
+from controller.model.policy import KeyAuthority, KeyIn, TrustRoot
 from controller.model.reference import Digest, Reference
-from controller.policy.compiled import compile_policy
+from controller.policy.compiled import CompiledPolicy, compile_policy
 from controller.policy.parse import parse_policy
 from controller.review import caches
 from controller.review.caches import Evidences, Memory, Resolutions, Verdicts
@@ -381,6 +381,15 @@ async def test_evidence_larger_than_the_bound_is_not_kept(clock: Clock) -> None:
 COMPILED = compile_policy(parse_policy(policy()))
 
 
+def rotated(pem: str) -> CompiledPolicy:
+    """One policy, one hash, whose Secret holds this key."""
+    obj = policy(authorities=[{"name": "release", "key": {"secretRef": {"name": "release", "key": "cosign.pub"}}}])
+    parsed = parse_policy(obj)
+    key = KeyAuthority(pem=pem, secret=KeyIn("release", "cosign.pub"))
+    authority = dataclasses.replace(parsed.spec.authorities[0], key=key)
+    return compile_policy(dataclasses.replace(parsed, spec=dataclasses.replace(parsed.spec, authorities=(authority,))))
+
+
 async def verdict(verdicts: Verdicts, **changes: Any) -> Assessment:
     arguments: dict[str, Any] = {
         "image": ResolvedImage(APP, digest("app"), MANIFEST, 7),
@@ -434,6 +443,19 @@ async def test_a_verdict_is_remembered_for_exactly_its_inputs(changed: dict[str,
     await verdict(verdicts)
     assert source.asked == 1
     await verdict(verdicts, **changed)
+    assert source.asked == 2
+
+
+async def test_a_key_that_is_rotated_in_its_secret_is_another_input(clock: Clock) -> None:
+    del clock
+    source = Source()
+    verdicts = Verdicts(source, SETTINGS)
+    first, second = rotated("first"), rotated("second")
+    assert first.policy.identity == second.policy.identity
+    await verdict(verdicts, compiled=first)
+    await verdict(verdicts, compiled=rotated("first"))
+    assert source.asked == 1
+    await verdict(verdicts, compiled=second)
     assert source.asked == 2
 
 

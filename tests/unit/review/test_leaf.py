@@ -28,9 +28,13 @@ from controller.model.evidence import (
 )
 from controller.model.policy import Namespace, TrustRoot
 from controller.model.reference import Digest
+from controller.policy.references import SECRET, Materials, ObjectRef
+from controller.policy.snapshot import build_policies
 from controller.review import leaf
 from controller.settings import ReviewSettings
+from controller.verification.keys import load_public_key
 from tests.support.review import NOW, World, assessment, digest, evaluation, evidence, pod, policy, review
+from tests.unit.policy.make import pem
 
 LATER = Deadline(math.inf)
 
@@ -289,3 +293,16 @@ async def test_what_a_leaf_names_of_a_trust_root_is_its_bytes() -> None:
     assert blobs[Digest.of(b"root")] == b"root"
     assert content["object"]["namespaceLabels"] is None
     assert content["id"] == "r-1"
+
+
+async def test_a_key_that_the_policy_only_refers_to_is_kept_under_its_fingerprint() -> None:
+    authority = {"name": "release", "key": {"secretRef": {"name": "release", "key": "cosign.pub"}}}
+    held = Materials("assay-system", {ObjectRef(SECRET, "assay-system", "release"): {"cosign.pub": pem().encode()}})
+    (compiled,) = build_policies([policy(authorities=[authority])], materials=held)
+    judged = leaf.Judged(evaluation(), compiled)
+    blobs = leaf._blobs([judged])  # the public way needs a whole decision
+    fingerprint = Digest.parse(load_public_key(pem()).fingerprint)
+    assert Digest.of(blobs[fingerprint]) == fingerprint
+    assert Digest.parse(compiled.policy.identity.hash) in blobs
+    (gone,) = build_policies([policy(authorities=[authority])], materials=Materials("assay-system"))
+    assert set(leaf._blobs([leaf.Judged(evaluation(), gone)])) == {Digest.parse(compiled.policy.identity.hash)}
