@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -47,6 +48,13 @@ class Need(StrEnum):
     REQUIRED = "Required"
     OPTIONAL = "Optional"
     IGNORE = "Ignore"
+
+
+class Cryptography(StrEnum):
+    """Which algorithms count. FIPS: those that FIPS 186-5 and FIPS 180-4 approve, and none else."""
+
+    DEFAULT = "Default"
+    FIPS = "FIPS"
 
 
 class Distinct(StrEnum):
@@ -104,10 +112,15 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class KeylessAuthority:
-    """A short-lived certificate of a Sigstore instance; any one of the identities suffices. `trust_root` is a name."""
+    """A short-lived certificate of a Sigstore instance; any one of the identities suffices. `trust_root` is a name.
+
+    `certificate_log`: REQUIRED, or IGNORE for a certificate that may lack the proof of its own log (its SCT); one that
+    has it must have it right.
+    """
 
     identities: tuple[Identity, ...]
     trust_root: str = "public-good"
+    certificate_log: Need = Need.REQUIRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +133,9 @@ class KeyIn:
 
 @dataclass(frozen=True, slots=True)
 class KeyAuthority:
-    """A public key, PEM (SubjectPublicKeyInfo). `trust_root` names whose logs and timestamps are believed.
+    """Public keys, PEM (SubjectPublicKeyInfo), any of which suffices; without any, those of the trust root.
+
+    `trust_root` names whose logs and timestamps are believed.
 
     With `secret` the key lies in a Secret: the policy's hash is over that reference, and `pem` holds what it led to
     (empty until `controller.policy.references.resolve`).
@@ -132,12 +147,35 @@ class KeyAuthority:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateIdentity:
+    """The one subject alternative name of a certificate: exactly, or by an RE2 pattern of the whole string."""
+
+    subject: str | None = None
+    subject_reg_exp: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateAuthority:
+    """Certificates of an own CA. `chain`: PEM, intermediates first, root last; empty: the CAs of the trust root.
+
+    A certificate needs one of `identities` and all of `extended_key_usages` (dotted OIDs). `trust_root` names whose
+    logs and timestamps are believed.
+    """
+
+    chain: str
+    identities: tuple[CertificateIdentity, ...]
+    extended_key_usages: tuple[str, ...]
+    trust_root: str = "public-good"
+
+
+@dataclass(frozen=True, slots=True)
 class Authority:
-    """Somebody who may sign: exactly one of `keyless` and `key`."""
+    """Somebody who may sign: exactly one of `keyless`, `key` and `certificate`."""
 
     name: str
     keyless: KeylessAuthority | None = None
     key: KeyAuthority | None = None
+    certificate: CertificateAuthority | None = None
     transparency_log: Need = Need.REQUIRED
     timestamp: Need = Need.OPTIONAL
 
@@ -183,6 +221,7 @@ class PolicySpec:
     failure_policy: FailurePolicy = FailurePolicy.FAIL
     digest: DigestMode = DigestMode.PIN
     platforms: Platforms = Platforms.INDEX
+    cryptography: Cryptography = Cryptography.DEFAULT
     authorities: tuple[Authority, ...] = ()
     signatures: SignatureRequirement | None = None
     attestations: tuple[AttestationRequirement, ...] = ()
@@ -232,17 +271,41 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnAuthority:
+    """A certificate chain (PEM, root last) that a trust root believes for times within its window, both ends included.
+
+    An end that is None is open.
+    """
+
+    chain: str
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKey:
+    """A public key (PEM) that a trust root believes for times within its window, both ends included."""
+
+    pem: str
+    valid_from: datetime | None = None
+    valid_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TrustRoot:
     """A Sigstore TrustedRoot document (protobuf-specs JSON) under its name. `hash`: `sha256:<hex>` of `content`.
 
     With a `fault` there is nothing to judge by, and whatever needs it is an Error that says so; `content` is then the
-    fault in words, so that the record shows why.
+    fault in words, so that the record shows why. `content` is empty for a root of own authorities or keys alone, which
+    then are what `hash` is over.
     """
 
     name: str
     content: bytes
     hash: str
     fault: Problem | None = None
+    certificate_authorities: tuple[OwnAuthority, ...] = ()
+    public_keys: tuple[OwnKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
