@@ -29,6 +29,7 @@ LONGEST_PAUSE = 30.0  # seconds; lists go on meanwhile
 POLL = 0.2  # seconds between looks whether the CRDs are there
 WATCH_WINDOW = 240  # seconds after which the server ends a watch and kopf resumes it
 CHATTY = ("kopf.objects", "kopf._core.reactor.running")  # loggers with a line for each event handled
+FAREWELL = 0.5  # seconds in which kopf's connections are closed before their loop is; aiohttp asks for 0.25
 SILENCE = 90.0  # seconds without an event or bookmark after which kopf reconnects
 
 
@@ -85,13 +86,17 @@ class EventThread:
         self._running = asyncio.get_running_loop(), flag
         if self._stop.is_set():
             return
-        await kopf.operator(
-            registry=make_registry(on_event=self._on_event, login=self._login),
-            settings=make_settings(),
-            standalone=True,
-            clusterwide=True,
-            stop_flag=flag,
-        )
+        try:
+            await kopf.operator(
+                registry=make_registry(on_event=self._on_event, login=self._login),
+                settings=make_settings(),
+                standalone=True,
+                clusterwide=True,
+                stop_flag=flag,
+            )
+        finally:
+            # kopf closes its session, but TLS says goodbye in turns of the loop that must still come.
+            await asyncio.sleep(FAREWELL)
 
 
 def make_registry(*, on_event: OnEvent, login: Callable[[], kopf.ConnectionInfo]) -> kopf.OperatorRegistry:
