@@ -226,7 +226,6 @@ async def test_guarantee_07_only_a_cluster_policy_that_denies_covers_an_image(tm
         {"validations": [{"expression": "nobody.knows == 1"}]},
         {"authorities": [{"name": "release", "key": {"pem": "no key"}}]},
         {"grace": "1h"},
-        {"authorities": [{"name": "release", "key": {"secretRef": {"name": "x", "key": "y"}}}]},
         {"platforms": "Each"},
         {"failurePolicy": "Ignored"},
         {"match": {"images": ["["]}},
@@ -242,6 +241,18 @@ async def test_guarantee_07_a_broken_policy_denies_and_says_so_beside_a_good_one
     assert not answer.allowed
     assert "ClusterEvidencePolicy broken" in answer.message
     assert "mend the policy" in answer.message
+    outcomes = {e["policy"]["name"]: e["outcome"] for e in rig.leaves()[0]["evaluations"]}
+    assert outcomes == {"broken": "Error", "good": "Satisfied"}
+
+
+async def test_guarantee_07_a_reference_to_nothing_denies_and_names_what_to_mend(rig: Rig) -> None:
+    image = pinned(rig)
+    absent = {"name": "release", "key": {"secretRef": {"name": "absent", "key": "cosign.pub"}}}
+    rig.publish(rig.policy("good"), rig.policy("broken", authorities=[absent]))
+    answer = await rig.review(image)
+    assert not answer.allowed
+    assert "ClusterEvidencePolicy broken" in answer.message
+    assert "a fault of what the policy refers to" in answer.message
     outcomes = {e["policy"]["name"]: e["outcome"] for e in rig.leaves()[0]["evaluations"]}
     assert outcomes == {"broken": "Error", "good": "Satisfied"}
 
