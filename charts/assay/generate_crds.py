@@ -249,26 +249,42 @@ KEYLESS = record(
     required=("identities",),
 )
 
+
+def own_or_root(own: str) -> tuple[Schema, Schema]:
+    """The rules that what is trusted is given here, or referred to, or a trust root's."""
+    return (
+        rule(f"!(has(self.{own}) && has(self.secretRef))", f"at most one of {own} and secretRef may be set"),
+        rule(
+            f"has(self.{own}) || has(self.secretRef) || has(self.trustRootRef)",
+            f"one of {own}, secretRef and trustRootRef must be set",
+        ),
+    )
+
+
+WHOSE_LOGS = "The TrustRoot whose logs and timestamps are believed. Default: public-good."
+
 KEY = record(
-    "A public key: ECDSA, Ed25519 or RSA.",
+    "Public keys, any of which suffices: ECDSA, Ed25519 or RSA. Without pem and secretRef, those of the trust root.",
     {
         "pem": text(
             "Public key, PEM (SubjectPublicKeyInfo). Several keys may follow one another; any one suffices.",
             shortest=1,
             longest=MAX_PEM,
         ),
-        "trustRootRef": named("The TrustRoot whose logs and timestamps are believed.", default="public-good"),
-        "secretRef": key_in(f"The key in a Secret. {WHOSE_SECRETS}", what="Secret"),
+        "trustRootRef": named(f"{WHOSE_LOGS} Without pem and secretRef, also the one whose publicKeys count."),
+        "secretRef": key_in(f"The keys in a Secret. {WHOSE_SECRETS}", what="Secret"),
     },
-    rules=(exactly_one("pem", "secretRef"),),
+    rules=own_or_root("pem"),
 )
 
 CERTIFICATE = record(
-    "Certificates of an own certificate authority.",
+    "Certificates of an own certificate authority. Without chain and secretRef, one of the trust root's.",
     {
-        "chain": text("CA certificates, PEM, root last.", shortest=1, longest=MAX_PEM),
+        "chain": text("CA certificates, PEM, intermediates first, root last.", shortest=1, longest=MAX_PEM),
         "secretRef": key_in(f"The CA certificates in a Secret. {WHOSE_SECRETS}", what="Secret"),
-        "trustRootRef": named("A TrustRoot with certificateAuthorities."),
+        "trustRootRef": named(
+            f"{WHOSE_LOGS} Without chain and secretRef, also the one whose certificateAuthorities count."
+        ),
         "identities": listing(
             "Any one of these suffices.",
             record(
@@ -287,10 +303,11 @@ CERTIFICATE = record(
             {"type": "string", "minLength": 1, "maxLength": 128},
             most=16,
             kind="set",
+            default=["codeSigning"],
         ),
     },
     required=("identities",),
-    rules=(exactly_one("chain", "secretRef", "trustRootRef"),),
+    rules=own_or_root("chain"),
 )
 
 AUTHORITY = record(
@@ -643,7 +660,7 @@ VALIDITY = record(
 )
 
 TRUST_ROOT_SPEC = record(
-    "What certificates, logs and keys are checked against: exactly one source.",
+    "What certificates, logs and keys are checked against: a TrustedRoot document from one source, and own parts.",
     {
         "trustedRoot": text(
             "A Sigstore TrustedRoot document (protobuf-specs JSON) as text.", shortest=2, longest=MAX_TRUSTED_ROOT
@@ -694,7 +711,20 @@ TRUST_ROOT_SPEC = record(
             most=32,
         ),
     },
-    rules=(exactly_one("trustedRoot", "secretRef", "configMapRef", "tuf", "certificateAuthorities", "publicKeys"),),
+    rules=(
+        rule(
+            " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in ("trustedRoot", "secretRef", "configMapRef", "tuf"))
+            + " <= 1",
+            "at most one of trustedRoot, secretRef, configMapRef, tuf may be set",
+        ),
+        rule(
+            " || ".join(
+                f"has(self.{name})"
+                for name in ("trustedRoot", "secretRef", "configMapRef", "tuf", "certificateAuthorities", "publicKeys")
+            ),
+            "one of trustedRoot, secretRef, configMapRef, tuf, certificateAuthorities and publicKeys must be set",
+        ),
+    ),
 )
 
 TRUST_ROOT_STATUS = status(

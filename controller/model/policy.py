@@ -137,8 +137,8 @@ class KeyAuthority:
 
     `trust_root` names whose logs and timestamps are believed.
 
-    With `secret` the key lies in a Secret: the policy's hash is over that reference, and `pem` holds what it led to
-    (empty until `controller.policy.references.resolve`).
+    With `secret` the keys lie in a Secret: the policy's hash is over that reference, and `pem` holds what it led to
+    (empty until `controller.policy.resolving.resolve`).
     """
 
     pem: str
@@ -159,13 +159,14 @@ class CertificateAuthority:
     """Certificates of an own CA. `chain`: PEM, intermediates first, root last; empty: the CAs of the trust root.
 
     A certificate needs one of `identities` and all of `extended_key_usages` (dotted OIDs). `trust_root` names whose
-    logs and timestamps are believed.
+    logs and timestamps are believed. With `secret` the chain lies in a Secret, as a key's PEM may.
     """
 
     chain: str
     identities: tuple[CertificateIdentity, ...]
     extended_key_usages: tuple[str, ...]
     trust_root: str = "public-good"
+    secret: KeyIn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,11 @@ class Authority:
     certificate: CertificateAuthority | None = None
     transparency_log: Need = Need.REQUIRED
     timestamp: Need = Need.OPTIONAL
+
+    @property
+    def kind(self) -> KeylessAuthority | KeyAuthority | CertificateAuthority | None:
+        """The one of the three that it is."""
+        return self.keyless or self.key or self.certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,11 +299,12 @@ class OwnKey:
 
 @dataclass(frozen=True, slots=True)
 class TrustRoot:
-    """A Sigstore TrustedRoot document (protobuf-specs JSON) under its name. `hash`: `sha256:<hex>` of `content`.
+    """Whom to believe, under a name: a Sigstore TrustedRoot document, own authorities, own keys, or these together.
 
+    `content` is the document (protobuf-specs JSON), or, with own parts, everything as canonical JSON and the document
+    alone in `document`. `hash`: `sha256:<hex>` of `content`.
     With a `fault` there is nothing to judge by, and whatever needs it is an Error that says so; `content` is then the
-    fault in words, so that the record shows why. `content` is empty for a root of own authorities or keys alone, which
-    then are what `hash` is over.
+    fault in words, so that the record shows why.
     """
 
     name: str
@@ -306,6 +313,13 @@ class TrustRoot:
     fault: Problem | None = None
     certificate_authorities: tuple[OwnAuthority, ...] = ()
     public_keys: tuple[OwnKey, ...] = ()
+
+    document: bytes = b""
+
+    @property
+    def trusted_root(self) -> bytes:
+        """The Sigstore TrustedRoot document; empty if there is none."""
+        return self.document if self.certificate_authorities or self.public_keys else self.content
 
 
 @dataclass(frozen=True, slots=True)

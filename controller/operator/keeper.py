@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from controller.model.policy import Problem, TrustRoot
+from controller.model.policy import Authority, Need, Problem, TrustRoot
 from controller.operator.resources import (
     CLUSTER_POLICIES,
     EXCEPTIONS,
@@ -121,7 +121,7 @@ class Keeper:
                 if compiled is None or compiled.policy.generation != obj["metadata"].get("generation", 0):
                     continue
                 source = compiled.source
-                needed = {a.keyless.trust_root for a in source.spec.authorities if a.keyless is not None}
+                needed = {a.kind.trust_root for a in source.spec.authorities if a.kind is not None and _needs_root(a)}
                 usable = {name for name, root in picture.trust_roots.items() if root.fault is None}
                 known = (*source.problems, *source.unresolved)
                 conditions = policy_conditions(
@@ -173,6 +173,14 @@ def make_picture(
             problems[name] = tuple(parsed)
             roots[name] = faulty(name, parsed[0])
     return Picture(build_policies(policies, previous, limits=limits, materials=materials), roots, problems)
+
+
+def _needs_root(authority: Authority) -> bool:
+    """Whether nothing at all can count for the authority while its trust root is missing."""
+    has_own = (authority.key is not None and (authority.key.pem or authority.key.secret is not None)) or (
+        authority.certificate is not None and (authority.certificate.chain or authority.certificate.secret is not None)
+    )
+    return not has_own or Need.REQUIRED in {authority.transparency_log, authority.timestamp}
 
 
 def _is_unresolved(problems: tuple[Problem, ...]) -> bool:

@@ -11,10 +11,13 @@ import rfc8785
 from controller.model.policy import (
     AttestationRequirement,
     Authority,
+    CertificateAuthority,
+    Cryptography,
     Expression,
     Identity,
-    KeyAuthority,
+    KeyIn,
     LabelSelector,
+    Need,
     PolicySpec,
     Problem,
     Validation,
@@ -52,6 +55,8 @@ def canonical_spec(spec: PolicySpec) -> dict[str, Any]:
         "variables": [_expression(variable) for variable in spec.variables],
         "validations": [_validation(validation) for validation in spec.validations],
     }
+    if spec.cryptography is not Cryptography.DEFAULT:
+        canonical["cryptography"] = str(spec.cryptography)
     if spec.signatures is not None:
         canonical["signatures"] = {
             "authorities": list(spec.signatures.authorities),
@@ -85,16 +90,33 @@ def _authority(authority: Authority) -> dict[str, Any]:
             "identities": [_identity(identity) for identity in authority.keyless.identities],
             "trustRootRef": {"name": authority.keyless.trust_root},
         }
+        if authority.keyless.certificate_log is not Need.REQUIRED:
+            canonical["keyless"]["signedCertificateTimestamp"] = str(authority.keyless.certificate_log)
     if authority.key is not None:
-        canonical["key"] = {**_key_source(authority.key), "trustRootRef": {"name": authority.key.trust_root}}
+        canonical["key"] = {
+            **_source("pem", authority.key.pem, authority.key.secret),
+            "trustRootRef": {"name": authority.key.trust_root},
+        }
+    if authority.certificate is not None:
+        canonical["certificate"] = _certificate(authority.certificate)
     return canonical
 
 
-def _key_source(key: KeyAuthority) -> dict[str, Any]:
+def _certificate(certificate: CertificateAuthority) -> dict[str, Any]:
+    identities = [{"subject": i.subject, "subjectRegExp": i.subject_reg_exp} for i in certificate.identities]
+    return {
+        **_source("chain", certificate.chain, certificate.secret),
+        "identities": [{name: value for name, value in i.items() if value is not None} for i in identities],
+        "extendedKeyUsages": sorted(certificate.extended_key_usages),
+        "trustRootRef": {"name": certificate.trust_root},
+    }
+
+
+def _source(name: str, pem: str, secret: KeyIn | None) -> dict[str, Any]:
     """What the author wrote: a reference stays one, whatever it leads to today."""
-    if key.secret is None:
-        return {"pem": key.pem}
-    return {"secretRef": {"name": key.secret.name, "key": key.secret.key}}
+    if secret is not None:
+        return {"secretRef": {"name": secret.name, "key": secret.key}}
+    return {name: pem} if pem else {}
 
 
 def _identity(identity: Identity) -> dict[str, Any]:

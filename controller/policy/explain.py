@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
-
+from controller.errors import PolicyError
 from controller.model.decision import Reason
 from controller.model.evidence import Proof, Rejection, VerifiedAttestation, VerifiedSignature
 from controller.model.policy import (
@@ -14,9 +13,11 @@ from controller.model.policy import (
     Authority,
     Distinct,
     Identity,
+    KeyAuthority,
     Policy,
     SignatureRequirement,
 )
+from controller.policy.resolving import public_keys_der
 
 MAX_FOUND = 8  # sentences about what was found; more are counted
 MAX_SENTENCE = 400  # characters of one sentence: names in it come from outside
@@ -89,10 +90,12 @@ def attestations(
 
 def authority(authority_: Authority) -> str:
     """An authority as people know it: its name, and its key's fingerprint or its identities."""
-    if authority_.key is not None and not authority_.key.pem:
-        return f"{authority_.name} (a key that is not there)"
     if authority_.key is not None:
-        return f"{authority_.name} (key {_fingerprint(authority_.key.pem)})"
+        return f"{authority_.name} ({_keys(authority_.key)})"
+    if authority_.certificate is not None:
+        subjects = [i.subject or f"a subject like {i.subject_reg_exp}" for i in authority_.certificate.identities]
+        more = f" or {len(subjects) - 1} more" if len(subjects) > 1 else ""
+        return f"{authority_.name} (a certificate of {subjects[0] if subjects else 'nobody'}{more})"
     if authority_.keyless is not None:
         identities = authority_.keyless.identities
         more = f" or {len(identities) - 1} more" if len(identities) > 1 else ""
@@ -111,13 +114,15 @@ def _identity(identity: Identity) -> str:
     return f"{subject} by {issuer}"
 
 
-def _fingerprint(pem: str) -> str:
+def _keys(key: KeyAuthority) -> str:
+    if not key.pem:
+        return "a key that is not there" if key.secret is not None else f"a key of trust root {key.trust_root}"
     try:
-        key = load_pem_public_key(pem.encode())
-    except ValueError:
-        return "unreadable"
-    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return f"sha256:{hashlib.sha256(der).hexdigest()[:16]}…"
+        first, *others = public_keys_der(key.pem)
+    except (PolicyError, ValueError):
+        return "key unreadable"
+    more = f" or {len(others)} more" if others else ""
+    return f"key sha256:{hashlib.sha256(first).hexdigest()[:16]}…{more}"
 
 
 def _still_wanted(requirement: SignatureRequirement, counting: Sequence[VerifiedSignature]) -> Sequence[str]:

@@ -15,6 +15,9 @@ from controller.model.policy import (
     Action,
     AttestationRequirement,
     Authority,
+    CertificateAuthority,
+    CertificateIdentity,
+    Cryptography,
     DigestMode,
     Distinct,
     Expression,
@@ -37,6 +40,7 @@ from controller.model.policy import (
 from controller.policy.canonical import policy_hash
 from controller.policy.fields import NOT_SUPPORTED_YET, Fields
 from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY, POLICY_KINDS
+from controller.policy.pems import CODE_SIGNING, usage_oid
 from controller.policy.references import key_in
 from controller.policy.semantics import check_spec
 from controller.policy.trust import parse_trust_root
@@ -84,6 +88,7 @@ def _spec(fields: Fields) -> PolicySpec:
         failure_policy=fields.choice("failurePolicy", FailurePolicy.FAIL),
         digest=fields.choice("digest", DigestMode.PIN),
         platforms=fields.choice("platforms", Platforms.INDEX),
+        cryptography=fields.choice("cryptography", Cryptography.DEFAULT),
         authorities=tuple(_authority(node) for node in fields.nodes("authorities")),
         signatures=_signatures(fields.node("signatures")) if fields.has("signatures") else None,
         attestations=tuple(_attestation(node) for node in fields.nodes("attestations")),
@@ -94,7 +99,6 @@ def _spec(fields: Fields) -> PolicySpec:
         fields.problem(NOT_SUPPORTED_YET, f"{spec.platforms} is not supported yet; only Index is", "platforms")
     fields.not_supported("auditAnnotations", "audit annotations of a policy's own")
     fields.not_supported("grace", "a grace period of the policy's own")
-    fields.not_supported("cryptography", "a cryptographic profile", unless="Default")
     fields.close()
     return spec
 
@@ -148,17 +152,18 @@ def _named(fields: Fields, grammar: re.Pattern[str] = _NAME) -> str:
 
 def _authority(fields: Fields) -> Authority:
     kinds = [kind for kind in ("keyless", "key", "certificate", "kms", "notation") if fields.has(kind)]
-    for kind, what in (("certificate", "an own CA"), ("kms", "KMS keys"), ("notation", "Notation")):
+    for kind, what in (("kms", "KMS keys"), ("notation", "Notation")):
         if kind in kinds:
-            fields.problem(NOT_SUPPORTED_YET, f"is not supported yet ({what}); use keyless or key", kind)
+            fields.problem(NOT_SUPPORTED_YET, f"is not supported yet ({what}); use keyless, key or certificate", kind)
     fields.not_supported("source", "evidence in another repository")
     if len(kinds) != 1:
         given = f"has {' and '.join(kinds)}" if kinds else "has none of them"
-        fields.problem("AuthorityMalformed", f"must have exactly one of keyless and key; it {given}")
+        fields.problem("AuthorityMalformed", f"must have exactly one of keyless, key and certificate; it {given}")
     authority = Authority(
         name=_named(fields),
         keyless=_keyless(fields.node("keyless")) if "keyless" in kinds else None,
         key=_key(fields.node("key")) if "key" in kinds else None,
+        certificate=_certificate(fields.node("certificate")) if "certificate" in kinds else None,
         transparency_log=fields.choice("transparencyLog", Need.REQUIRED),
         timestamp=fields.choice("timestamp", Need.OPTIONAL),
     )
@@ -170,13 +175,14 @@ def _authority(fields: Fields) -> Authority:
 
 def _keyless(fields: Fields) -> KeylessAuthority:
     reference = fields.node("trustRootRef")
-    fields.not_supported("signedCertificateTimestamp", "certificates without a proof of their own log")
     default = KeylessAuthority(identities=()).trust_root
     authority = KeylessAuthority(
         identities=tuple(_identity(node) for node in fields.nodes("identities")),
         trust_root=reference.text("name", default),
+        certificate_log=fields.choice("signedCertificateTimestamp", Need.REQUIRED),
     )
-    fields.not_supported("signedCertificateTimestamp", "certificates without one", unless="Required")
+    if authority.certificate_log is Need.OPTIONAL:
+        fields.problem("ValueUnknown", "must be one of Required, Ignore", "signedCertificateTimestamp")
     reference.close()
     fields.close()
     return authority
@@ -200,14 +206,40 @@ def _key(fields: Fields) -> KeyAuthority:
     if secret is not None and fields.has("pem"):
         fields.problem("AuthorityMalformed", "must have exactly one of pem and secretRef; it has both")
     reference = fields.node("trustRootRef")
+    from_root = fields.has("trustRootRef") and not fields.has("pem")
     authority = KeyAuthority(
-        pem=fields.text("pem", required=secret is None),
+        pem=fields.text("pem", required=secret is None and not from_root),
         trust_root=reference.text("name", KeyAuthority("").trust_root),
         secret=secret,
     )
     reference.close()
     fields.close()
     return authority
+
+
+def _certificate(fields: Fields) -> CertificateAuthority:
+    secret = key_in(fields.node("secretRef")) if fields.has("secretRef") else None
+    if secret is not None and fields.has("chain"):
+        fields.problem("AuthorityMalformed", "must have exactly one of chain and secretRef; it has both")
+    reference = fields.node("trustRootRef")
+    authority = CertificateAuthority(
+        chain=fields.text("chain", required=secret is None and not fields.has("trustRootRef")),
+        identities=tuple(_certificate_identity(node) for node in fields.nodes("identities")),
+        extended_key_usages=tuple(dict.fromkeys(map(usage_oid, fields.texts("extendedKeyUsages")))) or (CODE_SIGNING,),
+        trust_root=reference.text("name", CertificateAuthority("", (), ()).trust_root),
+        secret=secret,
+    )
+    reference.close()
+    fields.close()
+    return authority
+
+
+def _certificate_identity(fields: Fields) -> CertificateIdentity:
+    identity = CertificateIdentity(
+        subject=fields.optional_text("subject"), subject_reg_exp=fields.optional_text("subjectRegExp")
+    )
+    fields.close()
+    return identity
 
 
 def _signatures(fields: Fields) -> SignatureRequirement:

@@ -1,4 +1,4 @@
-"""From a policy that refers to keys to one that has them.
+"""From a policy that refers to keys and CA certificates to one that has them.
 
 The policy's hash stays that of what its author wrote; what a reference led to is part of what is judged by, and so of
 the verdict's cache key and of the record.
@@ -7,18 +7,20 @@ the verdict's cache key and of the record.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from controller.errors import PolicyError
-from controller.model.policy import Authority, KeyAuthority, KeyIn, Policy, Problem
+from controller.model.policy import Authority, KeyIn, Policy, Problem
+from controller.policy.pems import blocks
 from controller.policy.references import SECRET, Materials, ObjectRef
-from controller.policy.semantics import check_key
+from controller.policy.semantics import check_chain, check_key
 
 
 def resolve(policy: Policy, materials: Materials) -> Policy:
-    """The policy with the keys that it refers to. What cannot be had is in `unresolved`, naming field and reference.
+    """The policy with what it refers to. What cannot be had is in `unresolved`, naming field and reference.
 
     A broken policy is returned as it is: it evaluates to Error whatever its references lead to.
     """
@@ -28,30 +30,61 @@ def resolve(policy: Policy, materials: Materials) -> Policy:
     authorities: list[Authority] = []
     unresolved: list[Problem] = []
     for i, authority in enumerate(policy.spec.authorities):
-        key = authority.key
-        if key is None or key.secret is None:
+        field = f"spec.authorities[{i}]"
+        try:
+            authorities.append(_resolved(authority, namespace, materials, field))
+        except _Unresolved as unresolved_:
             authorities.append(authority)
-            continue
-        field = f"spec.authorities[{i}].key.secretRef"
-        found, problems = _key(key, key.secret, ObjectRef(SECRET, namespace, key.secret.name), materials, field)
-        authorities.append(dataclasses.replace(authority, key=found))
-        unresolved.extend(problems)
+            unresolved.extend(unresolved_.problems)
     spec = dataclasses.replace(policy.spec, authorities=tuple(authorities))
     return dataclasses.replace(policy, spec=spec, unresolved=tuple(unresolved))
 
 
-def _key(
-    key: KeyAuthority, secret: KeyIn, ref: ObjectRef, materials: Materials, field: str
-) -> tuple[KeyAuthority, tuple[Problem, ...]]:
+class _Unresolved(Exception):
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__()
+        self.problems = problems
+
+
+def _resolved(authority: Authority, namespace: str, materials: Materials, field: str) -> Authority:
+    """The authority with the PEM that it refers to, if it refers to any. Raises `_Unresolved`."""
+    key, certificate = authority.key, authority.certificate
+    if key is not None and key.secret is not None:
+        pem = _pem(key.secret, namespace, materials, f"{field}.key.secretRef", check_key)
+        return dataclasses.replace(authority, key=dataclasses.replace(key, pem=pem))
+    if certificate is not None and certificate.secret is not None:
+        pem = _pem(certificate.secret, namespace, materials, f"{field}.certificate.secretRef", check_chain)
+        return dataclasses.replace(authority, certificate=dataclasses.replace(certificate, chain=pem))
+    return authority
+
+
+def _pem(
+    secret: KeyIn,
+    namespace: str,
+    materials: Materials,
+    field: str,
+    check: Callable[[str, str], Iterable[Problem]],
+) -> str:
+    ref = ObjectRef(SECRET, namespace, secret.name)
     try:
         pem = materials.read(ref, secret.key, field=field).decode("ascii", errors="replace").strip()
     except PolicyError as exc:
-        return key, (Problem(exc.code, exc.field, exc.message),)
-    found = tuple(Problem(p.code, p.field, f"{ref}, key {secret.key} {p.message}") for p in check_key(pem, field))
-    return (key, found) if found else (dataclasses.replace(key, pem=pem), ())
+        raise _Unresolved(Problem(exc.code, exc.field, exc.message)) from None
+    found = [Problem(p.code, p.field, f"{ref}, key {secret.key} {p.message}") for p in check(pem, field)]
+    if found:
+        raise _Unresolved(*found)
+    return pem
+
+
+def resolved_pems(policy: Policy) -> tuple[str, ...]:
+    """What the policy's references led to: its keys, then its chains."""
+    keys = (a.key for a in policy.spec.authorities if a.key is not None and a.key.secret is not None)
+    cas = (a.certificate for a in policy.spec.authorities if a.certificate is not None)
+    return (*(key.pem for key in keys), *(ca.chain for ca in cas if ca.secret is not None))
 
 
 @lru_cache(maxsize=1024)
-def public_key_der(pem: str) -> bytes:
-    """The SubjectPublicKeyInfo of a key that `check_key` found nothing wrong with; its SHA-256 is its fingerprint."""
-    return load_pem_public_key(pem.encode()).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+def public_keys_der(pem: str) -> tuple[bytes, ...]:
+    """The SubjectPublicKeyInfo of keys that `check_key` let pass; its SHA-256 is a key's fingerprint."""
+    keys = (load_pem_public_key(block.encode()) for block in blocks(pem, "PUBLIC KEY"))
+    return tuple(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) for key in keys)

@@ -8,25 +8,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, SECP521R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.x509 import load_pem_x509_certificate
 
 from controller.errors import PolicyError
 from controller.model.policy import (
     Action,
     Authority,
+    CertificateAuthority,
     DigestMode,
     Distinct,
     FailurePolicy,
     Identity,
     Match,
+    Need,
     PolicySpec,
     Problem,
 )
 from controller.policy.match import ImagePattern
+from controller.policy.pems import blocks, is_oid
 from controller.policy.predicates import NAMED_TYPES
 from controller.policy.regex import compile_pattern
 
@@ -102,9 +106,16 @@ def _unique(field: str, names: Iterable[str]) -> Iterator[Problem]:
 
 
 def _authority(authority: Authority, field: str) -> Iterator[Problem]:
-    if authority.key is not None and authority.key.secret is None:
+    if authority.key is not None and authority.key.pem and authority.key.secret is None:
         yield from check_key(authority.key.pem, f"{field}.key.pem")
+    if authority.certificate is not None:
+        yield from _certificate(authority.certificate, f"{field}.certificate")
     if authority.keyless is not None:
+        if Need.REQUIRED not in {authority.transparency_log, authority.timestamp}:
+            message = (
+                "needs a trusted time to judge a short-lived certificate by: transparencyLog or timestamp Required"
+            )
+            yield Problem("TrustedTimeMissing", f"{field}.transparencyLog", message)
         if not authority.keyless.identities:
             message = "names nobody: without an identity any account of the issuer could sign; add issuer and subject"
             yield Problem("IdentityMissing", f"{field}.keyless.identities", message)
@@ -113,37 +124,77 @@ def _authority(authority: Authority, field: str) -> Iterator[Problem]:
 
 
 def check_key(pem: str, field: str) -> Iterator[Problem]:
-    """What is wrong with a public key, wherever it was written. No message quotes it."""
-    message = _key_problem(pem)
-    if pem.count("-----BEGIN") > 1 and "PRIVATE KEY" not in pem:
-        message = "holds several keys, which this version does not support; write an authority for each"
-        yield Problem("NotSupportedYet", field, message)
-    elif message:
+    """What is wrong with public keys, wherever they were written. No message quotes one."""
+    if "PRIVATE KEY" in pem:
+        message = "is a private key: put the public one here, and treat this one as disclosed"
         yield Problem("KeyMalformed", field, message)
+        return
+    try:
+        keys = blocks(pem, "PUBLIC KEY")
+    except PolicyError as exc:
+        yield Problem("KeyMalformed", field, f"{exc.message}; expected a SubjectPublicKeyInfo")
+        return
+    for number, key in enumerate(keys, 1):
+        message = _key_problem(key)
+        if message:
+            which = f"key {number} of {len(keys)} " if len(keys) > 1 else ""
+            yield Problem("KeyMalformed", field, f"{which}{message}")
+
+
+def check_chain(pem: str, field: str) -> Iterator[Problem]:
+    """What is wrong with a chain of CA certificates, wherever it was written: intermediates first, the root last."""
+    try:
+        certificates = [load_pem_x509_certificate(block.encode()) for block in blocks(pem, "CERTIFICATE")]
+    except PolicyError as exc:
+        yield Problem("ChainMalformed", field, exc.message)
+        return
+    except ValueError:
+        yield Problem("ChainMalformed", field, "has a block that is no X.509 certificate")
+        return
+    for number, (certificate, issuer) in enumerate(
+        zip(certificates, [*certificates[1:], certificates[-1]], strict=True), 1
+    ):
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature):
+            who = "the next one" if number < len(certificates) else "itself: the last must be a root"
+            yield Problem("ChainMalformed", field, f"certificate {number} was not issued by {who}")
+
+
+def _certificate(certificate: CertificateAuthority, field: str) -> Iterator[Problem]:
+    if certificate.chain and certificate.secret is None:
+        yield from check_chain(certificate.chain, f"{field}.chain")
+    if not certificate.identities:
+        message = "names nobody: without an identity any certificate of the CA could sign; add a subject"
+        yield Problem("IdentityMissing", f"{field}.identities", message)
+    for i, identity in enumerate(certificate.identities):
+        yield from _name(f"{field}.identities[{i}]", "subject", identity.subject, identity.subject_reg_exp)
+    for usage in certificate.extended_key_usages:
+        if not is_oid(usage):
+            message = f"{usage[:100]!r} is neither a name such as codeSigning nor a dotted number"
+            yield Problem("UsageUnknown", f"{field}.extendedKeyUsages", message)
 
 
 def _identity(identity: Identity, field: str) -> Iterator[Problem]:
-    pairs = (
-        ("issuer", identity.issuer, identity.issuer_reg_exp),
-        ("subject", identity.subject, identity.subject_reg_exp),
-    )
-    for name, exact, pattern in pairs:
-        if (exact is None) == (pattern is None):
-            yield Problem("IdentityMalformed", field, f"must have exactly one of {name} and {name}RegExp")
-        if pattern is not None:
-            try:
-                compile_pattern(pattern)
-            except PolicyError as exc:
-                yield Problem(exc.code, f"{field}.{name}RegExp", exc.message)
+    yield from _name(field, "issuer", identity.issuer, identity.issuer_reg_exp)
+    yield from _name(field, "subject", identity.subject, identity.subject_reg_exp)
     for name, _ in identity.claims:
         if name not in CLAIMS:
             message = f"{name!r} is no claim of a Fulcio certificate; known are {', '.join(sorted(CLAIMS))}"
             yield Problem("ClaimUnknown", f"{field}.claims", message)
 
 
+def _name(field: str, name: str, exact: str | None, pattern: str | None) -> Iterator[Problem]:
+    if (exact is None) == (pattern is None):
+        yield Problem("IdentityMalformed", field, f"must have exactly one of {name} and {name}RegExp")
+    if pattern is not None:
+        try:
+            compile_pattern(pattern)
+        except PolicyError as exc:
+            yield Problem(exc.code, f"{field}.{name}RegExp", exc.message)
+
+
 def _key_problem(pem: str) -> str:
-    if "PRIVATE KEY" in pem:
-        return "is a private key: put the public one here, and treat this one as disclosed"
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
@@ -179,8 +230,9 @@ def _one_signer_each(spec: PolicySpec, names: tuple[str, ...]) -> bool:
     """Whether each of these authorities is one signer: a key, or a single exact identity."""
     chosen = [authority for authority in spec.authorities if authority.name in names]
     return all(
-        a.key is not None
+        (a.key is not None and a.key.pem.count("-----BEGIN") == 1)
         or (a.keyless is not None and len(a.keyless.identities) == 1 and a.keyless.identities[0].subject is not None)
+        or (a.certificate is not None and [i.subject is not None for i in a.certificate.identities] == [True])
         for a in chosen
     )
 

@@ -1,34 +1,41 @@
-"""TrustRoot resources: a Sigstore TrustedRoot document under a name, inline or in a Secret or ConfigMap."""
+"""TrustRoot resources: a Sigstore TrustedRoot document, own certificate authorities and own keys, under a name."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+import rfc8785
+
 from controller.errors import PolicyError
-from controller.model.policy import Problem, TrustRoot
+from controller.model.policy import KeyIn, OwnAuthority, OwnKey, Problem, TrustRoot
 from controller.model.reference import Digest
 from controller.policy.fields import MAX_TEXT, Fields
 from controller.policy.kinds import API_VERSION, TRUST_ROOT
 from controller.policy.references import CONFIG_MAP, NOTHING, SECRET, Materials, ObjectRef, key_in
+from controller.policy.semantics import check_chain, check_key
 
 MAX_DOCUMENT = 8 * MAX_TEXT  # characters of one inline document, as in the CRD
 _LATER = {
     "tuf": "a TUF repository",
-    "certificateAuthorities": "own certificate authorities",
-    "publicKeys": "own keys",
 }
+DOCUMENTS = ("trustedRoot", "secretRef", "configMapRef", "tuf")
+NONE_OWN: tuple[tuple[OwnAuthority, ...], tuple[OwnKey, ...]] = ((), ())
 _REFERENCES = {"secretRef": SECRET, "configMapRef": CONFIG_MAP}
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d")
 _MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot"
 
 
 def parse_trust_root(obj: Mapping[str, Any], materials: Materials = NOTHING) -> TrustRoot | tuple[Problem, ...]:
     """Read a TrustRoot, or say what is wrong with it.
 
-    Its document is inline (`trustedRoot`, a JSON string) or in a Secret or ConfigMap of Assay's own namespace. Whether
-    the document's certificates and keys are good is for verification to say. Raises `PolicyError` (`KindUnknown`,
-    `NameMissing`) for an object that is no TrustRoot or has no name.
+    Its document is inline (`trustedRoot`, a JSON string) or in a Secret or ConfigMap of Assay's own namespace; own
+    `certificateAuthorities` and `publicKeys` come instead or beside it. Whether the document's certificates and keys
+    are good is for verification to say. Raises `PolicyError` (`KindUnknown`, `NameMissing`) for an object that is no
+    TrustRoot or has no name.
     """
     metadata = obj.get("metadata")
     if obj.get("kind") != TRUST_ROOT or obj.get("apiVersion") != API_VERSION:
@@ -39,29 +46,101 @@ def parse_trust_root(obj: Mapping[str, Any], materials: Materials = NOTHING) -> 
     fields = Fields(obj.get("spec"), "spec", problems)
     for name, what in _LATER.items():
         fields.not_supported(name, what)
-    document = fields.raw("trustedRoot")
+    given = [name for name in DOCUMENTS if fields.has(name)]
     references = {name: key_in(fields.node(name)) for name in _REFERENCES if fields.has(name)}
-    given = [*(["trustedRoot"] if document is not None else []), *references]
-    if not given and not problems:
+    own = _own_parts(fields)
+    if not given and own == NONE_OWN and not problems:
         fields.problem("FieldMissing", "is required: the TrustedRoot document as a JSON string", "trustedRoot")
     elif len(given) > 1:
-        fields.problem("TrustRootMalformed", f"must have exactly one source; it has {' and '.join(given)}")
-    elif document is not None and not isinstance(document, str):
+        fields.problem("TrustRootMalformed", f"must have one document; it has {' and '.join(given)}")
+    elif fields.has("trustedRoot") and not isinstance(fields.raw("trustedRoot"), str):
         fields.problem("WrongType", "must be a string that holds the JSON document", "trustedRoot")
     fields.close()
     if problems:
         return tuple(problems)
-    source = f"spec.{given[0]}"
+    name = metadata["name"]
     try:
-        if document is None:
-            where = references[given[0]]
-            held = ObjectRef(_REFERENCES[given[0]], materials.namespace, where.name)
-            content = materials.read(held, where.key, field=source)
-        else:
-            content = str(document).encode(errors="replace")
-        return trust_root(metadata["name"], content, field=source)
+        document = _document(given[0], fields, references, materials) if given else None
+        found = trust_root(name, document, field=f"spec.{given[0]}") if document is not None else None
     except PolicyError as exc:
         return (Problem(code=exc.code, field=exc.field, message=exc.message),)
+    if found is not None and own == NONE_OWN:
+        return found
+    return _with_own(name, b"" if found is None else found.content, *own)
+
+
+def _document(source: str, fields: Fields, references: Mapping[str, KeyIn], materials: Materials) -> bytes:
+    """The bytes that the source leads to. Raises `PolicyError`."""
+    if source in references:
+        where = references[source]
+        held = ObjectRef(_REFERENCES[source], materials.namespace, where.name)
+        return materials.read(held, where.key, field=f"spec.{source}")
+    return str(fields.raw(source)).encode(errors="replace")
+
+
+def _own_parts(fields: Fields) -> tuple[tuple[OwnAuthority, ...], tuple[OwnKey, ...]]:
+    """Own authorities and keys. Their PEM is checked here: nothing else will."""
+    authorities, keys = [], []
+    for node in fields.nodes("certificateAuthorities"):
+        chain, (start, end) = node.text("chain", required=True), _window(node.node("validity"))
+        node.close()
+        if chain:
+            fields.problems.extend(check_chain(chain, node.at("chain")))
+        authorities.append(OwnAuthority(chain, start, end))
+    for node in fields.nodes("publicKeys"):
+        pem, (start, end) = node.text("pem", required=True), _window(node.node("validity"))
+        node.close()
+        if pem:
+            fields.problems.extend(_check_one_key(pem, node.at("pem")))
+        keys.append(OwnKey(pem, start, end))
+    return tuple(authorities), tuple(keys)
+
+
+def _with_own(name: str, document: bytes, authorities: tuple[OwnAuthority, ...], keys: tuple[OwnKey, ...]) -> TrustRoot:
+    parts: dict[str, Any] = {
+        "certificateAuthorities": [_canonical("chain", a.chain, a) for a in authorities],
+        "publicKeys": [_canonical("pem", key.pem, key) for key in keys],
+        **({"trustedRoot": document.decode(errors="replace")} if document else {}),
+    }
+    content = rfc8785.dumps(parts)
+    return TrustRoot(name, content, str(Digest.of(content)), None, authorities, keys, document)
+
+
+def _check_one_key(pem: str, field: str) -> Iterator[Problem]:
+    yield from check_key(pem, field)
+    if pem.count("-----BEGIN") > 1:
+        yield Problem("KeyMalformed", field, "holds several keys; write an entry for each, with its own validity")
+
+
+def _canonical(name: str, pem: str, own: OwnAuthority | OwnKey) -> dict[str, str]:
+    ends = {"from": own.valid_from, "until": own.valid_until}
+    return {name: pem, **{end: time.isoformat() for end, time in ends.items() if time is not None}}
+
+
+def _window(fields: Fields) -> tuple[datetime | None, datetime | None]:
+    """The ends of a validity window, in UTC; None is open."""
+    start, end = _time(fields, "from"), _time(fields, "until")
+    fields.close()
+    if start is not None and end is not None and end < start:
+        fields.problem("ValidityEmpty", "is over before it begins, so nothing would ever count", "until")
+    return start, end
+
+
+def _time(fields: Fields, name: str) -> datetime | None:
+    value = fields.raw(name)
+    if isinstance(value, datetime):  # YAML reads an unquoted one as such
+        value = value.isoformat()
+    text = value if isinstance(value, str) else ""
+    if value is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None or not _TIME.match(text):
+        fields.problem("TimeMalformed", "must be a time with its zone (RFC 3339), such as 2026-01-31T00:00:00Z", name)
+        return None
+    return time.astimezone(UTC)
 
 
 def faulty(name: str, fault: Problem) -> TrustRoot:

@@ -24,6 +24,7 @@ from controller.model.image import ResolvedImage
 from controller.model.policy import TrustRoot
 from controller.model.reference import Digest, Reference
 from controller.policy.compiled import CompiledPolicy
+from controller.policy.resolving import resolved_pems
 from controller.review.budget import Budget, Room
 from controller.review.flights import Flights
 from controller.review.ports import Assessment, AssessmentJob, Assessor, Registry
@@ -236,7 +237,7 @@ class Verdicts:
             image.reference,
             scope,
             policy.identity,
-            tuple(a.key.pem for a in policy.spec.authorities if a.key is not None and a.key.secret is not None),
+            resolved_pems(policy),
             tuple((root.name, root.hash) for root in trust_roots),
             evidence.hash,
             tuple((problem.code, problem.message) for problem in evidence.problems),

@@ -154,8 +154,7 @@ def undecided(covered: Covered, compiled: CompiledPolicy, error: AssayError) -> 
 
 def trust_roots(compiled: CompiledPolicy, scope: Scope) -> tuple[TrustRoot, ...]:
     """The trust roots that the policy's authorities name, as far as they are known; verification names the missing."""
-    named = (a.keyless or a.key for a in compiled.policy.spec.authorities)
-    wanted = sorted({authority.trust_root for authority in named if authority is not None})
+    wanted = sorted({a.kind.trust_root for a in compiled.policy.spec.authorities if a.kind is not None})
     return tuple(scope.snapshot.trust_roots[name] for name in wanted if name in scope.snapshot.trust_roots)
 
 

@@ -25,7 +25,7 @@ from controller.model.reference import Digest
 from controller.model.workload import AdmissionRequest, Workload
 from controller.policy.canonical import canonical_bytes
 from controller.policy.compiled import CompiledPolicy
-from controller.policy.resolving import public_key_der
+from controller.policy.resolving import public_keys_der
 from controller.review.ports import Assessment
 
 MAX_REJECTIONS = 256  # recorded of one evaluation: whoever may push makes them; `used` names every artefact anyway
@@ -277,7 +277,7 @@ def _blobs(judged: Sequence[Judged]) -> dict[Digest, bytes]:
             (blobs if artifact.digest in proven else unproven)[artifact.digest] = artifact.content
         blobs.update((Digest.parse(root.hash), root.content) for root in one.trust_roots)
         source = one.compiled.source
-        blobs.update(_resolved_keys(source))
+        blobs.update((Digest.of(content), content) for content in _resolved(source))
         blobs[Digest.parse(source.identity.hash)] = _canonical(source)
     left = MAX_UNPROVEN_BYTES
     for digest, content in sorted(unproven.items(), key=lambda item: (len(item[1]), item[0])):
@@ -288,11 +288,14 @@ def _blobs(judged: Sequence[Judged]) -> dict[Digest, bytes]:
     return blobs
 
 
-def _resolved_keys(policy: Policy) -> dict[Digest, bytes]:
-    """The public keys that the policy only refers to, DER, by the fingerprint that `used.keys` names them by."""
-    keys = (a.key for a in policy.spec.authorities if a.key is not None and a.key.secret is not None and a.key.pem)
-    encoded = (public_key_der(key.pem) for key in keys)
-    return {Digest.of(content): content for content in encoded}
+def _resolved(policy: Policy) -> Iterator[bytes]:
+    """What the policy only refers to, as `used` names it by hash: public keys (DER), chains of certificates (PEM)."""
+    for authority in policy.spec.authorities:
+        if authority.key is not None and authority.key.secret is not None and authority.key.pem:
+            yield from public_keys_der(authority.key.pem)
+        chain = authority.certificate.chain if authority.certificate is not None else ""
+        if authority.certificate is not None and authority.certificate.secret is not None and chain:
+            yield chain.encode()
 
 
 def _proofs(judged: Judged) -> Iterator[Proof]:

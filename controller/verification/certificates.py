@@ -31,9 +31,12 @@ def load_certificate(der: bytes) -> x509.Certificate:
         raise Unjudged("CertificateMalformed", "its certificate cannot be read") from exc
 
 
-def verify_certificate(certificate: x509.Certificate, *, times: Sequence[datetime], root: ParsedRoot) -> None:
+def verify_certificate(
+    certificate: x509.Certificate, *, times: Sequence[datetime], root: ParsedRoot, logged: bool = True
+) -> None:
     """Return if `root` issued and logged the certificate for signing code, and it was valid at all of `times`.
 
+    Without `logged` nothing is asked of its log.
     The caller's duty: that each time is one at which a trusted party saw the signature.
     Raises `NotVerified` (`TimeUnproven`, `CertificateExpired`, `CertificateUntrusted`, `CertificateNotLogged`,
     `CertificateUsage`) and `ConfigurationError` (`TrustRootIncomplete`).
@@ -47,7 +50,8 @@ def verify_certificate(certificate: x509.Certificate, *, times: Sequence[datetim
             raise NotVerified("CertificateExpired", "its certificate was not valid when it signed")
         chain = _chain(certificate, time=time, root=root)
     # (3) It is in a certificate log, so its owner could have noticed it.
-    _check_logged(certificate, chain, root=root)
+    if logged:
+        _check_logged(certificate, chain, root=root)
     # (4) It is for signing code.
     _check_usage(certificate)
 

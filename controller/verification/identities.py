@@ -32,11 +32,12 @@ def _field(value: str, exact: str | None, pattern: str | None) -> bool:
     """All that is given must hold, and something must be given."""
     wanted = [value == exact] if exact is not None else []
     if pattern is not None:
-        wanted.append(_whole(pattern, value))
+        wanted.append(whole_match(pattern, value))
     return bool(value) and bool(wanted) and all(wanted)
 
 
-def _whole(pattern: str, value: str) -> bool:
+def whole_match(pattern: str, value: str) -> bool:
+    """Whether the RE2 pattern matches the whole value. Raises `Unjudged` (`PatternInvalid`)."""
     try:
         return re2.fullmatch(pattern, value) is not None
     except re2.error as exc:

@@ -105,11 +105,19 @@ class _SignerRecorder:
 
 
 def prove_keyless(
-    bundle: Bundle, *, image: Digest, root: ParsedRoot, now: datetime, limits: DocumentSettings, with_log: bool
+    bundle: Bundle,
+    *,
+    image: Digest,
+    root: ParsedRoot,
+    now: datetime,
+    limits: DocumentSettings,
+    with_log: bool,
+    logged: bool = True,
 ) -> Proven:
     """Prove who signed the bundle's content; the signer's certificate, its log and time are those of `root`.
 
     `with_log`: log entries are judged, and say when it was signed; without them a timestamp must.
+    `logged`: the certificate must prove that it is in a certificate log.
     The caller's duties: to compare `signer` with the identities that are wanted, to ask for a log entry or a timestamp
     where one is required, and to check what the content is about.
     Raises `NotVerified`, `Unjudged`, and `ConfigurationError` where the trust root lacks a part.
@@ -117,7 +125,16 @@ def prove_keyless(
     if bundle.certificate is None:
         raise NotVerified("SignedWithKey", "it was signed with a bare key, and a certificate identity is required")
     try:
-        return _prove(bundle, bundle.certificate, image=image, root=root, now=now, limits=limits, with_log=with_log)
+        return _prove(
+            bundle,
+            bundle.certificate,
+            image=image,
+            root=root,
+            now=now,
+            limits=limits,
+            with_log=with_log,
+            logged=logged,
+        )
     except (EvidenceFailure, AssayError, MemoryError):
         raise
     except Exception as exc:  # foreign bytes in foreign libraries: whatever they raise proves nothing
@@ -133,6 +150,7 @@ def _prove(
     now: datetime,
     limits: DocumentSettings,
     with_log: bool,
+    logged: bool,
 ) -> Proven:
     certificate = load_certificate(der)
     key = _key_of(certificate)
@@ -146,22 +164,24 @@ def _prove(
     entries = verify_entries(bundle, by=by, root=root, times=stamped or (now,), limits=limits) if with_log else ()
     # (4) At each time that is vouched for, the certificate was valid, its issuer's to give, and it was logged.
     promised = tuple(found.entry.integrated_at for found in entries if found.entry.integrated_at is not None)
-    verify_certificate(certificate, times=(*stamped, *promised), root=root)
+    verify_certificate(certificate, times=(*stamped, *promised), root=root, logged=logged)
     # (5) Nobody vouches for a time that is yet to come.
     signed_at = check_times((*stamped, *promised), now=now)
     # (6) Who it is, by the certificate's word, which now counts.
     signer = signer_of(certificate)
     # (7) What sigstore itself can judge is put to it as well: a second opinion, by other hands.
-    if with_log and _asked_of_sigstore(bundle, key, image=image, root=root) not in {None, signer}:
+    if with_log and logged and _asked_of_sigstore(bundle, key, image=image, root=root) not in {None, signer}:
         raise Unjudged("BundleMalformed", "the bundle can be read in two ways")
     valid = f"{shown_time(certificate.not_valid_before_utc)} to {shown_time(certificate.not_valid_after_utc)}"
+    issued = "issued and logged" if logged else "issued"
     return Proven(
         signer=signer,
+        key=key,
         log_entry=entries[0].entry if entries else None,
         signed_at=signed_at,
         timestamped=bool(stamped),
         steps=(
-            f"Trust root {root.name} issued and logged the certificate of {signer.identity}, valid from {valid}.",
+            f"Trust root {root.name} {issued} the certificate of {signer.identity}, valid from {valid}.",
             f"The signature over {described(bundle.content, image)} verifies with the certificate's key.",
             *told(entries, stamped),
         ),

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from controller.errors import PolicyError
+from controller.policy.pems import blocks
 from controller.verification import ed25519ph
 
 MIN_RSA_BITS = 2048  # NIST SP 800-131A: anything shorter is no longer allowed
@@ -56,6 +57,10 @@ class PublicKey:
                 return ed25519ph.verify(raw, signature, hashlib.sha512(message).digest())
         assert_never(self.key)
 
+    def verifies_pure(self, signature: bytes, message: bytes) -> bool:
+        """Whether an Ed25519 key made the signature over the message itself, not over its hash."""
+        return isinstance(self.key, ed25519.Ed25519PublicKey) and _pure(self.key, signature, message)
+
     def verifies_sha256(self, signature: bytes, digest: bytes) -> bool | None:
         """Whether the signature is this key's over the content with this SHA-256; None if that cannot be told.
 
@@ -83,6 +88,16 @@ def load_public_key(pem: str) -> PublicKey:
     except (ValueError, UnsupportedAlgorithm) as exc:
         raise PolicyError("KeyMalformed", "the key is no PEM public key (BEGIN PUBLIC KEY)") from exc
     return checked_key(key)
+
+
+@lru_cache(maxsize=MAX_KEYS)
+def load_public_keys(pem: str) -> tuple[PublicKey, ...]:
+    """The keys of one or more PEM blocks, each once.
+
+    Raises as `load_public_key`, and `PolicyError` (`PemMalformed`).
+    """
+    keys = map(load_public_key, blocks(pem, "PUBLIC KEY"))
+    return tuple({key.fingerprint: key for key in keys}.values())
 
 
 def checked_key(key: PublicKeyTypes) -> PublicKey:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from controller.model.evidence import LogEntry, Signer
 from controller.verification.failures import NotVerified
+from controller.verification.keys import PublicKey
 from controller.verification.transparency import LoggedEntry
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -20,10 +21,12 @@ MAX_SHOWN = 300  # bounds another's text within one of our sentences
 class Proven:
     """A signature that was verified: whose it is, and when it was there.
 
-    `steps` tell the proof. `timestamped` says that an RFC 3161 authority vouches for the time.
+    `key` is the one that signed. `steps` tell the proof. `timestamped` says that an RFC 3161 authority vouches for the
+    time.
     """
 
     signer: Signer
+    key: PublicKey
     log_entry: LogEntry | None
     signed_at: datetime | None
     timestamped: bool

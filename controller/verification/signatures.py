@@ -31,6 +31,17 @@ def is_signed_by(content: Content, *, image: Digest, key: PublicKey) -> bool:
             return valid
 
 
+def signed_bytes(content: Content) -> bytes:
+    """The bytes that the signature is over; of a message signature, which has not the message, nothing."""
+    match content:
+        case Envelope():
+            return content.pae()
+        case SimpleSigning():
+            return content.payload
+        case MessageSignature():
+            return b""
+
+
 def described(content: Content, image: Digest) -> str:
     """What the signature is over, for a proof's sentence."""
     match content:

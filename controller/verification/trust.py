@@ -7,12 +7,15 @@ write history does not count. Both ends belong to a window, and one without an e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from pydantic import ValidationError
 from sigstore._internal.trust import CertificateAuthority, CTKeyring, Keyring, KeyringPurpose, RekorKeyring
 from sigstore.errors import Error as SigstoreError
@@ -107,6 +110,19 @@ class ParsedRoot:
     def _inner(self) -> trustroot_v1.TrustedRoot:
         return self.root._inner  # noqa: SLF001 - version pinned
 
+    def log_keys(self) -> Iterator[PublicKeyTypes]:
+        """The keys of all its logs. Raises `ConfigurationError` (`TrustRootIncomplete`) for one that cannot be read."""
+        for log in (*self._inner.tlogs, *self._inner.ctlogs):
+            try:
+                yield serialization.load_der_public_key(log.public_key.raw_bytes or b"")
+            except (ValueError, UnsupportedAlgorithm) as exc:
+                raise self._incomplete("readable keys of its logs") from exc
+
+    def certificates(self) -> Iterator[x509.Certificate]:
+        """The certificates of all its authorities, those for timestamps too."""
+        for authority in (*self._certificate_authorities, *self.timestamp_authorities):
+            yield from authority.certificates(allow_expired=True)
+
     @cached_property
     def timestamp_authorities(self) -> tuple[CertificateAuthority, ...]:
         """The timestamp authorities; may be empty."""
@@ -124,17 +140,26 @@ def _within(window: TimeRange | None, time: datetime) -> bool:
     return window is None or (window.start <= time and (window.end is None or time <= window.end))
 
 
-def parse_root(trust_root: TrustRoot) -> ParsedRoot:
-    """The parsed root; remembered by its name and bytes.
-
-    Raises `ConfigurationError` (`TrustRootUnreadable`, or the code of the root's own fault).
-    """
+def check_root(trust_root: TrustRoot) -> None:
+    """Return if the root has no fault of its own. Raises `ConfigurationError` with the fault's code."""
     if trust_root.fault is not None:
         fault = trust_root.fault
         raise ConfigurationError(
             fault.code, f"trust root {trust_root.name} is not ready: {fault.field} {fault.message}"
         )
-    return _parse(trust_root.name, trust_root.content)
+
+
+def parse_root(trust_root: TrustRoot) -> ParsedRoot:
+    """The parsed root; remembered by its name and bytes.
+
+    Raises `ConfigurationError` (`TrustRootUnreadable`, or the code of the root's own fault).
+    """
+    check_root(trust_root)
+    if not trust_root.trusted_root:
+        raise ConfigurationError(
+            "TrustRootIncomplete", f"trust root {trust_root.name} has no logs and no timestamp authorities"
+        )
+    return _parse(trust_root.name, trust_root.trusted_root)
 
 
 @lru_cache(maxsize=MAX_ROOTS)

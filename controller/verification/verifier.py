@@ -4,7 +4,8 @@ This is the one door of the package, and what comes out of it is all that Assay 
 artefact for one authority, in order:
 
  1. Read the artefact strictly; what cannot be read is set aside with its reason and decides about nothing else.
- 2. Prove who signed it: by the authority's key (`keyed`), or by a certificate of its trust root (`keyless`).
+ 2. Prove who signed it: by the authority's key (`keyed`), by a certificate of its trust root (`keyless`) or of an own
+    CA (`certified`); under the FIPS profile by approved algorithms alone (`fips`).
  3. Ask whether that is who the authority wants.
  4. Ask whether what was signed is about this very image (`statement`, `simple_signing`), and what it is: a signature
     or an attestation.
@@ -34,20 +35,31 @@ from controller.model.evidence import (
     VerifiedEvidence,
     VerifiedSignature,
 )
-from controller.model.policy import Authority, KeyAuthority, KeylessAuthority, Need, TrustRoot
+from controller.model.policy import (
+    Authority,
+    CertificateAuthority,
+    Cryptography,
+    KeyAuthority,
+    KeylessAuthority,
+    Need,
+    OwnAuthority,
+    TrustRoot,
+)
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings
-from controller.verification import legacy
+from controller.verification import fips, legacy
 from controller.verification.bundle import Bundle, Envelope, MessageSignature, SimpleSigning, parse_bundle
+from controller.verification.certificates import load_certificate
+from controller.verification.certified import chain_of, prove_by_certificate
 from controller.verification.failures import EvidenceFailure, NotVerified, Unjudged
 from controller.verification.identities import meets
-from controller.verification.keyed import prove_by_key
+from controller.verification.keyed import KeyInForce, prove_by_key
 from controller.verification.keyless import prove_keyless
-from controller.verification.keys import load_public_key
+from controller.verification.keys import load_public_key, load_public_keys
 from controller.verification.proof import Proven, shown
 from controller.verification.simple_signing import check_payload
 from controller.verification.statement import Statement, read_statement
-from controller.verification.trust import ParsedRoot, parse_root
+from controller.verification.trust import ParsedRoot, check_root, parse_root
 
 VERIFIER_VERSION = f"assay {__version__}, sigstore {importlib.metadata.version('sigstore')}"
 """Which code judged: part of every verdict's cache key and of the ledger."""
@@ -63,12 +75,13 @@ def verify(
     trust_roots: Mapping[str, TrustRoot],
     now: datetime,
     limits: DocumentSettings,
+    cryptography: Cryptography = Cryptography.DEFAULT,
 ) -> VerifiedEvidence:
     """Everything that these artefacts prove about `image`, for each of these authorities.
 
-    `trust_roots` are by name. The same artefact twice counts once. Attestations come back without a `name`; whatever
-    did not count is in `rejections`, once for each authority or, if it cannot even be read, once. Never raises for what
-    an artefact holds, except `MemoryError`.
+    `trust_roots` are by name; `cryptography` says which algorithms count. The same artefact twice counts once.
+    Attestations come back without a `name`; whatever did not count is in `rejections`, once for each authority or, if
+    it cannot even be read, once. Never raises for what an artefact holds, except `MemoryError`.
     """
     asked = tuple(authorities)
     signatures: list[VerifiedSignature] = []
@@ -76,7 +89,9 @@ def verify(
     rejections: list[Rejection] = []
     for artifact in dict.fromkeys(artifacts):
         try:
-            case = _Case(artifact, image=image, trust_roots=trust_roots, now=now, limits=limits)
+            case = _Case(
+                artifact, image=image, trust_roots=trust_roots, now=now, limits=limits, cryptography=cryptography
+            )
         except EvidenceFailure as failure:
             rejections.append(_rejection(artifact, "", failure))
             continue
@@ -115,9 +130,11 @@ class _Case:
         trust_roots: Mapping[str, TrustRoot],
         now: datetime,
         limits: DocumentSettings,
+        cryptography: Cryptography,
     ) -> None:
         self._artifact, self._image, self._now, self._limits = artifact, image, now, limits
         self._trust_roots = trust_roots
+        self._fips = cryptography is Cryptography.FIPS
         self._done: dict[tuple[str, str], object] = {}
         self._bundle: Bundle = (
             parse_bundle(artifact.content, limits=limits)
@@ -130,6 +147,8 @@ class _Case:
         # (2) + (3) Who signed it, and is that who is wanted?
         try:
             proven = self._signer(authority)
+            if self._fips:
+                proven = self._approved(proven, authority)
         except ConfigurationError as exc:  # a trust root that lacks what is to be judged
             raise Unjudged(exc.code, exc.message) from exc
         # (4) What did they sign? The image's digest itself, or something that must be about the image.
@@ -170,22 +189,76 @@ class _Case:
             return self._by_key(authority, authority.key)
         if authority.keyless is not None:
             return self._keyless(authority, authority.keyless)
+        if authority.certificate is not None:
+            return self._by_certificate(authority, authority.certificate)
         raise Unjudged("AuthorityUnsupported", f"authority {authority.name} is of a kind that is not supported")
 
     def _by_key(self, authority: Authority, key: KeyAuthority) -> Proven:
-        try:
-            public_key = load_public_key(key.pem)
-        except ConfigurationError as exc:
-            raise Unjudged(exc.code, f"the key of authority {authority.name} cannot be used") from exc
+        keys = self._keys(authority, key)
         return prove_by_key(
             self._bundle,
             image=self._image,
-            key=public_key,
+            keys=keys,
             authority=authority,
             root=lambda: self._root(key.trust_root),
             now=self._now,
             limits=self._limits,
         )
+
+    def _keys(self, authority: Authority, key: KeyAuthority) -> tuple[KeyInForce, ...]:
+        """The policy's own keys, or those of its trust root."""
+        try:
+            if key.pem:
+                return tuple(map(KeyInForce, load_public_keys(key.pem)))
+            if key.secret is not None:  # what it refers to is not here: no other key may stand in for it
+                raise Unjudged("ReferenceMissing", f"the key of authority {authority.name} is not there")
+            root = self._named(key.trust_root)
+            keys = tuple(KeyInForce(load_public_key(k.pem), k.valid_from, k.valid_until) for k in root.public_keys)
+        except ConfigurationError as exc:
+            raise Unjudged(exc.code, f"the keys of authority {authority.name} cannot be used") from exc
+        if not keys:
+            raise Unjudged("TrustRootIncomplete", f"trust root {key.trust_root} has no public keys of its own")
+        return keys
+
+    def _by_certificate(self, authority: Authority, wanted: CertificateAuthority) -> Proven:
+        if not wanted.chain and wanted.secret is not None:  # no other CA may stand in for it
+            raise Unjudged("ReferenceMissing", f"the CA certificates of authority {authority.name} are not there")
+        try:
+            own: tuple[OwnAuthority, ...] = (OwnAuthority(wanted.chain),)
+            if not wanted.chain:
+                own = self._named(wanted.trust_root).certificate_authorities
+            chains = tuple(map(chain_of, own))
+        except ConfigurationError as exc:
+            raise Unjudged(exc.code, f"the CA certificates of authority {authority.name} cannot be used") from exc
+        if not chains:
+            raise Unjudged(
+                "TrustRootIncomplete", f"trust root {wanted.trust_root} has no certificate authorities of its own"
+            )
+        proven = prove_by_certificate(
+            self._bundle,
+            image=self._image,
+            authority=authority,
+            wanted=wanted,
+            chains=chains,
+            root=lambda: self._root(wanted.trust_root),
+            now=self._now,
+            limits=self._limits,
+        )
+        if self._fips:
+            for certificate in (certificate for chain in chains for certificate in chain.certificates):
+                fips.check_certificate(certificate)
+        return proven
+
+    def _approved(self, proven: Proven, authority: Authority) -> Proven:
+        """What was proven, if every algorithm that it rests on is approved (`cryptography: FIPS`)."""
+        said = fips.check_signer(proven.key, self._bundle.content)
+        if self._bundle.certificate is not None:
+            fips.check_certificate(load_certificate(self._bundle.certificate))
+        witnessed = proven.log_entry is not None or proven.timestamped
+        if authority.kind is not None and (witnessed or authority.keyless is not None):
+            root = self._root(authority.kind.trust_root)
+            self._once(("approved", root.name), lambda: fips.check_root(root))
+        return dataclasses.replace(proven, steps=(*proven.steps, said))
 
     def _keyless(self, authority: Authority, keyless: KeylessAuthority) -> Proven:
         bundle, need = self._bundle, authority.transparency_log
@@ -197,8 +270,9 @@ class _Case:
             )
         # Where the log is ignored, a timestamp says when it was signed; where there is none, only the log can.
         with_log = need is not Need.IGNORE or not bundle.timestamps
+        logged = keyless.certificate_log is not Need.IGNORE
         proven = self._once(
-            (f"keyless, log {with_log}", keyless.trust_root),
+            (f"keyless, log {with_log}, logged {logged}", keyless.trust_root),
             lambda: prove_keyless(
                 bundle,
                 image=self._image,
@@ -206,6 +280,7 @@ class _Case:
                 now=self._now,
                 limits=self._limits,
                 with_log=with_log,
+                logged=logged,
             ),
         )
         if authority.timestamp is Need.REQUIRED and not proven.timestamped:
@@ -229,10 +304,15 @@ class _Case:
         with _naming(proven.signer):
             check_payload(payload, image=self._image, limits=self._limits)
 
-    def _root(self, name: str) -> ParsedRoot:
+    def _named(self, name: str) -> TrustRoot:
+        """The trust root of this name, which has no fault."""
         if name not in self._trust_roots:
             raise Unjudged("TrustRootMissing", f"trust root {name} is not there to judge it by")
-        return parse_root(self._trust_roots[name])
+        check_root(self._trust_roots[name])
+        return self._trust_roots[name]
+
+    def _root(self, name: str) -> ParsedRoot:
+        return parse_root(self._named(name))
 
     def _once(self, key: tuple[str, str], work: Callable[[], _Result]) -> _Result:
         """The result of `work`, or its failure, done at most once for this artefact."""

@@ -25,7 +25,7 @@ from controller.policy.compiled import CompiledPolicy, compile_policy
 from controller.policy.findings import Findings
 from controller.review.ports import Assessment, AssessmentJob
 from controller.settings import DocumentSettings, PolicySettings
-from controller.verification.keys import load_public_key
+from controller.verification.keys import load_public_keys
 from controller.verification.proof import CLOCK_SKEW
 from controller.verification.verifier import VERIFIER_VERSION, verify
 
@@ -46,6 +46,7 @@ def assess(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySet
         trust_roots={root.name: root for root in job.trust_roots},
         now=job.now,
         limits=documents,
+        cryptography=job.policy.spec.cryptography,
     )
     verified = dataclasses.replace(verified, rejections=(*verified.rejections, *_unread(job.evidence)))
     # 2. Does it meet the policy's requirements? Only what met one is seen by anything after this.
@@ -111,17 +112,21 @@ def _without_documents(evidence: VerifiedEvidence) -> VerifiedEvidence:
 
 def _used(job: AssessmentJob) -> Mapping[str, Any]:
     """Every input by its hash: with the bytes, enough to judge again."""
-    keys: dict[str, str] = {}
+    keys: dict[str, list[str]] = {}
+    chains: dict[str, str] = {}
     for authority in job.policy.spec.authorities:
-        if authority.key is not None:
+        if authority.key is not None and authority.key.pem:
             try:
-                keys[authority.name] = load_public_key(authority.key.pem).fingerprint
+                keys[authority.name] = [key.fingerprint for key in load_public_keys(authority.key.pem)]
             except PolicyError as exc:
-                keys[authority.name] = exc.code
+                keys[authority.name] = [exc.code]
+        if authority.certificate is not None and authority.certificate.chain:
+            chains[authority.name] = str(Digest.of(authority.certificate.chain.encode()))
     return {
         "artifacts": sorted({str(artifact.digest) for artifact in job.evidence.artifacts}),
         "trustRoots": {root.name: root.hash for root in job.trust_roots},
         "keys": keys,
+        "chains": chains,
         "verifier": VERIFIER_VERSION,
     }
 

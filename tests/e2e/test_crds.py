@@ -58,7 +58,15 @@ GOOD_POLICIES = {
     "keyless": POLICY,
     "key": _authority(key={"pem": "PEM"}),
     "key in a secret": _authority(key={"secretRef": {"name": "s", "key": "k"}}),
+    "keys of a trust root": _authority(key={"trustRootRef": {"name": "acme"}}),
+    "key and whose logs": _authority(key={"pem": "PEM", "trustRootRef": {"name": "acme"}}),
     "certificate": _authority(certificate={"chain": "PEM", "identities": [{"subject": "me"}]}),
+    "certificate in a secret": _authority(
+        certificate={"secretRef": {"name": "s", "key": "k"}, "identities": [{"subject": "me"}]}
+    ),
+    "certificate of a trust root": _authority(
+        certificate={"trustRootRef": {"name": "acme"}, "identities": [{"subjectRegExp": ".*"}]}
+    ),
     "kms": _authority(kms={"uri": "awskms:///alias/release"}),
     "notation": _authority(notation={"trustRootRef": {"name": "n"}, "identities": ["x509.subject: O=Acme"]}),
     "keyless by timestamp": _authority(
@@ -92,11 +100,22 @@ BAD_POLICIES = {
     "no identity": (_authority(keyless={"identities": []}), "should have at least 1 items"),
     "two keys": (
         _authority(key={"pem": "PEM", "secretRef": {"name": "s", "key": "k"}}),
-        "exactly one of pem, secretRef must be set",
+        "at most one of pem and secretRef may be set",
+    ),
+    "no key": (_authority(key={}), "one of pem, secretRef and trustRootRef must be set"),
+    "two chains": (
+        _authority(
+            certificate={
+                "chain": "PEM",
+                "secretRef": {"name": "s", "key": "k"},
+                "identities": [{"subject": "me"}],
+            }
+        ),
+        "at most one of chain and secretRef may be set",
     ),
     "no certificate chain": (
         _authority(certificate={"identities": [{"subject": "me"}]}),
-        "exactly one of chain, secretRef, trustRootRef must be set",
+        "one of chain, secretRef and trustRootRef must be set",
     ),
     "keyless without a trusted time": (
         _authority(keyless={"identities": [IDENTITY]}, transparencyLog="Optional"),
@@ -209,12 +228,15 @@ def test_an_exception_names_what_it_excepts(cluster: ApiServer, changes: dict[st
         ({"tuf": {"url": "https://tuf.example", "root": "{}"}}, ""),
         ({"certificateAuthorities": [{"chain": "PEM", "validity": {"from": "2026-01-01T00:00:00Z"}}]}, ""),
         ({"publicKeys": [{"pem": "PEM"}]}, ""),
-        ({}, "exactly one of trustedRoot, secretRef, configMapRef, tuf, certificateAuthorities, publicKeys"),
-        ({"trustedRoot": "{}", "publicKeys": [{"pem": "PEM"}]}, "exactly one of trustedRoot"),
+        ({"trustedRoot": "{}", "publicKeys": [{"pem": "PEM"}]}, ""),
+        ({}, "one of trustedRoot, secretRef, configMapRef, tuf, certificateAuthorities and publicKeys must be set"),
+        ({"trustedRoot": "{}", "configMapRef": {"name": "c", "key": "k"}}, "at most one of trustedRoot, secretRef"),
         ({"tuf": {"url": "http://tuf.example", "root": "{}"}}, "should match '^https://.+'"),
     ],
 )
-def test_a_trust_root_has_exactly_one_source(cluster: ApiServer, spec: dict[str, Any], message: str) -> None:
+def test_a_trust_root_has_one_document_at_most_and_is_never_empty(
+    cluster: ApiServer, spec: dict[str, Any], message: str
+) -> None:
     status, answer = _create(cluster, "TrustRoot", spec)
     assert status == (422 if message else 201), answer
     assert message in answer.get("message", "")

@@ -26,6 +26,7 @@ from controller.model.reference import Digest, Reference
 from controller.policy.parse import parse_policy
 from controller.review.ports import AssessmentJob
 from controller.settings import DocumentSettings, PolicySettings, WorkerSettings
+from controller.verification.keys import load_public_key
 from controller.workers import WorkerPool, worker
 from controller.workers.assessment import assess
 from tests.support.fixtures import recorded_bundle, recorded_key
@@ -319,7 +320,7 @@ def test_assessment_names_every_input_by_hash() -> None:
     found = artifact(signer.envelope(statement()))
     used = assess(job(found, key=signer.pem), documents=DocumentSettings(), policy=PolicySettings()).used
     assert used["artifacts"] == [str(found.digest)]
-    assert used["keys"]["release"].startswith("sha256:")
+    assert used["keys"]["release"] == [load_public_key(signer.pem).fingerprint]
     assert "sigstore" in used["verifier"]
     json.dumps(used)
 

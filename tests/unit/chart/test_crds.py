@@ -14,7 +14,6 @@ import yaml
 from controller.model.policy import (
     Authority,
     Distinct,
-    KeyAuthority,
     KeylessAuthority,
     PolicySpec,
     SignatureRequirement,
@@ -139,8 +138,7 @@ def test_defaults_are_those_of_the_model() -> None:
         "failurePolicy": spec.failure_policy,
         "digest": spec.digest,
         "platforms": spec.platforms,
-        "authorities[].key.trustRootRef": {},
-        "authorities[].key.trustRootRef.name": KeyAuthority("").trust_root,
+        "authorities[].certificate.extendedKeyUsages": ["codeSigning"],
         "authorities[].keyless.trustRootRef": {},
         "authorities[].keyless.trustRootRef.name": keyless.trust_root,
         "authorities[].transparencyLog": authority.transparency_log,
@@ -190,6 +188,9 @@ def test_every_source_of_a_trust_root_is_read_or_refused_as_not_supported_yet(so
     )
     if source == "trustedRoot" or source in READ_SOURCES:
         assert not isinstance(parsed, tuple)
+    elif source in {"certificateAuthorities", "publicKeys"}:  # the sample is no PEM, and was read as such
+        assert isinstance(parsed, tuple)
+        assert {problem.code for problem in parsed} <= {"ChainMalformed", "KeyMalformed", "TimeMalformed"}
     else:
         assert isinstance(parsed, tuple)
         assert [(problem.code, problem.field) for problem in parsed] == [("NotSupportedYet", f"spec.{source}")]

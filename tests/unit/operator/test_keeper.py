@@ -163,7 +163,7 @@ def test_an_exception_says_that_nothing_is_excepted() -> None:
 def test_a_key_whose_secret_is_missing_leaves_the_policy_accepted_and_not_ready() -> None:
     keeper = Keeper()
     key = {"secretRef": {"name": "release", "key": "cosign.pub"}}
-    keeper.put(CLUSTER_POLICIES, _policy(authorities=[{"name": "a", "key": key}]))
+    keeper.put(CLUSTER_POLICIES, _policy(authorities=[{"name": "a", "key": key, "transparencyLog": "Ignore"}]))
     conditions = _conditions(keeper, materials=Materials("assay-system"))["ClusterEvidencePolicy/p"]
     assert conditions["Accepted"][:2] == ("True", "Valid")
     assert conditions["Compiled"][:2] == ("True", "Compiled")

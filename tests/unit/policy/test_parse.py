@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from controller.errors import PolicyError
 from controller.model.policy import (
     Action,
+    CertificateAuthority,
+    CertificateIdentity,
     DigestMode,
     Distinct,
     FailurePolicy,
+    KeyAuthority,
     LabelSelector,
     Match,
     Need,
@@ -23,13 +26,24 @@ from controller.model.policy import (
     TrustRoot,
 )
 from controller.policy.parse import parse_policy, parse_trust_root
+from controller.policy.pems import CODE_SIGNING
+from tests.support.authorities import new_ca
 from tests.unit.policy.make import authority, pem, policy, resource, spec, with_sbom
 
+ROOT = new_ca()
+CHAIN = new_ca("signing", above=ROOT).chain
+ROOT_PEM = ROOT.chain
+UNROOTED = CHAIN.removesuffix(ROOT_PEM)
 KEYLESS = {"issuer": "https://i", "subject": "s"}
 
 
 def keyless(*identities: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"authorities": [{"name": "release", "keyless": {"identities": list(identities)} | fields}]}
+
+
+def certificate(**fields: Any) -> dict[str, Any]:
+    given = {"chain": CHAIN, "identities": [{"subject": "me"}]} | fields
+    return {"authorities": [{"name": "release", "certificate": {k: v for k, v in given.items() if v is not None}}]}
 
 
 def problems(**fields: Any) -> list[tuple[str, str]]:
@@ -140,7 +154,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"platforms": "Each"}, "NotSupportedYet", "spec.platforms"),
     ({"auditAnnotations": [{"key": "a", "valueExpression": "'b'"}]}, "NotSupportedYet", "spec.auditAnnotations"),
     ({"grace": "1h"}, "NotSupportedYet", "spec.grace"),
-    ({"cryptography": "FIPS"}, "NotSupportedYet", "spec.cryptography"),
+    ({"cryptography": "Fips"}, "ValueUnknown", "spec.cryptography"),
     ({"match": {"images": ["nginx"]}}, "ImagePatternMalformed", "spec.match.images[0]"),
     ({"match": {"images": [""]}}, "FieldMissing", "spec.match.images[0]"),
     ({"match": {"images": [1]}}, "WrongType", "spec.match.images[0]"),
@@ -203,8 +217,13 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"authorities": [{"name": "release", "key": {}}]}, "FieldMissing", "spec.authorities[0].key.pem"),
     (
-        {"authorities": [{"name": "release", "key": {"pem": authority("release")["key"]["pem"] * 2}}]},
-        "NotSupportedYet",
+        {"authorities": [{"name": "release", "key": {"pem": authority("release")["key"]["pem"] + "and more"}}]},
+        "KeyMalformed",
+        "spec.authorities[0].key.pem",
+    ),
+    (
+        {"authorities": [{"name": "release", "key": {"pem": authority("release")["key"]["pem"] * 33}}]},
+        "KeyMalformed",
         "spec.authorities[0].key.pem",
     ),
     (
@@ -222,7 +241,38 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
         "FieldUnknown",
         "spec.authorities[0].key.secretRef.namespace",
     ),
-    ({"authorities": [{"name": "release", "certificate": {}}]}, "NotSupportedYet", "spec.authorities[0].certificate"),
+    (certificate(chain=None), "FieldMissing", "spec.authorities[0].certificate.chain"),
+    (certificate(chain="x"), "ChainMalformed", "spec.authorities[0].certificate.chain"),
+    (certificate(chain=ROOT_PEM + UNROOTED), "ChainMalformed", "spec.authorities[0].certificate.chain"),
+    (certificate(chain=UNROOTED), "ChainMalformed", "spec.authorities[0].certificate.chain"),
+    (certificate(chain=CHAIN + ROOT_PEM + UNROOTED), "ChainMalformed", "spec.authorities[0].certificate.chain"),
+    (
+        certificate(secretRef={"name": "ca", "key": "chain.pem"}),
+        "AuthorityMalformed",
+        "spec.authorities[0].certificate",
+    ),
+    (certificate(identities=[]), "IdentityMissing", "spec.authorities[0].certificate.identities"),
+    (certificate(identities=[{}]), "IdentityMalformed", "spec.authorities[0].certificate.identities[0]"),
+    (
+        certificate(identities=[{"subject": "a", "subjectRegExp": "a"}]),
+        "IdentityMalformed",
+        "spec.authorities[0].certificate.identities[0]",
+    ),
+    (
+        certificate(identities=[{"subjectRegExp": "("}]),
+        "PatternMalformed",
+        "spec.authorities[0].certificate.identities[0].subjectRegExp",
+    ),
+    (
+        certificate(identities=[{"issuer": "a", "subject": "a"}]),
+        "FieldUnknown",
+        "spec.authorities[0].certificate.identities[0].issuer",
+    ),
+    (
+        certificate(extendedKeyUsages=["signing"]),
+        "UsageUnknown",
+        "spec.authorities[0].certificate.extendedKeyUsages",
+    ),
     ({"authorities": [{"name": "release", "kms": {"uri": "x"}}]}, "NotSupportedYet", "spec.authorities[0].kms"),
     ({"authorities": [{"name": "release", "notation": {}}]}, "NotSupportedYet", "spec.authorities[0].notation"),
     (
@@ -252,9 +302,14 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ),
     (keyless(KEYLESS | {"claims": {"repo": "x"}}), "ClaimUnknown", "spec.authorities[0].keyless.identities[0].claims"),
     (
-        keyless(KEYLESS, signedCertificateTimestamp="Ignore"),
-        "NotSupportedYet",
+        keyless(KEYLESS, signedCertificateTimestamp="Optional"),
+        "ValueUnknown",
         "spec.authorities[0].keyless.signedCertificateTimestamp",
+    ),
+    (
+        {"authorities": [keyless(KEYLESS)["authorities"][0] | {"transparencyLog": "Optional"}]},
+        "TrustedTimeMissing",
+        "spec.authorities[0].transparencyLog",
     ),
     ({"variables": [{"name": "a-b", "expression": "1"}]}, "NameMalformed", "spec.variables[0].name"),
     ({"validations": [{"expression": ""}]}, "FieldMissing", "spec.validations[0].expression"),
@@ -268,6 +323,50 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("fields", "code", "field"), MISTAKES)
 def test_each_mistake_is_named_with_its_field(fields: dict[str, Any], code: str, field: str) -> None:
     assert (code, field) in problems(**fields)
+
+
+def test_a_certificate_authority_gets_its_defaults() -> None:
+    read = policy(**certificate(), signatures={"authorities": ["release"]})
+    assert read.problems == ()
+    (written,) = read.spec.authorities
+    assert written.certificate == CertificateAuthority(CHAIN, (CertificateIdentity("me"),), (CODE_SIGNING,))
+    named = policy(**certificate(extendedKeyUsages=["codeSigning", "1.2.3"]), signatures={"authorities": ["release"]})
+    assert named.spec.authorities[0].certificate is not None
+    assert named.spec.authorities[0].certificate.extended_key_usages == (CODE_SIGNING, "1.2.3")
+    root = policy(**certificate(chain=None, trustRootRef={"name": "acme"}), signatures={"authorities": ["release"]})
+    assert root.problems == ()
+    assert root.spec.authorities[0].certificate == CertificateAuthority(
+        "", (CertificateIdentity("me"),), (CODE_SIGNING,), "acme"
+    )
+
+
+def test_keys_may_be_several_or_a_trust_root_s() -> None:
+    several = authority("release")["key"]["pem"] + pem()
+    assert policy(authorities=[{"name": "release", "key": {"pem": several}}]).problems == ()
+    read = policy(authorities=[{"name": "release", "key": {"trustRootRef": {"name": "acme"}}}])
+    assert read.problems == ()
+    assert read.spec.authorities[0].key == KeyAuthority("", "acme")
+
+
+@pytest.mark.guarantee(7)
+def test_what_is_asked_of_cryptography_is_part_of_the_hash_and_its_default_is_not() -> None:
+    assert policy(cryptography="Default").identity == policy().identity
+    assert policy(cryptography="FIPS").identity != policy().identity
+    unlogged = keyless(KEYLESS, signedCertificateTimestamp="Ignore")
+    assert (
+        policy(**keyless(KEYLESS, signedCertificateTimestamp="Required")).identity
+        == policy(**keyless(KEYLESS)).identity
+    )
+    assert policy(**unlogged).problems == ()
+    assert policy(**unlogged).identity != policy(**keyless(KEYLESS)).identity
+
+
+@pytest.mark.guarantee(4)
+def test_several_keys_of_one_authority_are_several_signers() -> None:
+    two = {"name": "release", "key": {"pem": authority("release")["key"]["pem"] + pem()}}
+    assert policy(authorities=[two], signatures={"authorities": ["release"], "minimum": 2}).problems == ()
+    one = problems(authorities=[authority("release")], signatures={"authorities": ["release"], "minimum": 2})
+    assert one == [("MinimumUnreachable", "spec.signatures.minimum")]
 
 
 def test_a_mistake_s_message_names_the_nearest_known_name() -> None:

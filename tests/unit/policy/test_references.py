@@ -31,11 +31,12 @@ from controller.policy.references import (
     only,
     wanted,
 )
-from controller.policy.resolving import public_key_der, resolve
+from controller.policy.resolving import public_keys_der, resolve, resolved_pems
 from controller.policy.snapshot import build_policies
 from controller.policy.trust import faulty, parse_trust_root
 from controller.verification.keys import load_public_key
 from controller.verification.trust import parse_root
+from tests.support.authorities import new_ca
 from tests.unit.policy.make import pem, resource
 
 ASSAY = "assay-system"
@@ -76,7 +77,7 @@ def test_a_key_in_a_secret_is_the_authoritys_key() -> None:
     key = policy.spec.authorities[0].key
     assert key is not None
     assert (key.pem, policy.problems, policy.unresolved) == (pem().strip(), (), ())
-    assert Digest.of(public_key_der(key.pem)) == Digest.parse(load_public_key(pem()).fingerprint)
+    assert Digest.of(public_keys_der(key.pem)[0]) == Digest.parse(load_public_key(pem()).fingerprint)
 
 
 def test_the_policys_hash_is_that_of_what_its_author_wrote_whatever_the_secret_holds() -> None:
@@ -126,8 +127,32 @@ def test_a_key_that_cannot_be_had_makes_the_policy_an_error_that_names_the_secre
     assert compiled.policy.problems == policy.unresolved
 
 
-def test_several_keys_in_a_secret_are_refused_as_they_are_inline() -> None:
-    assert codes(read(referring(), held(pem().encode() * 2))) == [("NotSupportedYet", FIELD)]
+def test_several_keys_in_a_secret_count_as_they_do_inline() -> None:
+    two = pem() + pem()
+    policy = read(referring(), held(two.encode()))
+    assert codes(policy) == []
+    assert policy.spec.authorities[0].key is not None
+    assert policy.spec.authorities[0].key.pem == two.strip()
+    assert resolved_pems(policy) == (two.strip(),)
+    assert codes(read(referring(), held(two.encode() + b"and more"))) == [("KeyMalformed", FIELD)]
+
+
+def test_ca_certificates_may_lie_in_a_secret_too() -> None:
+    chain = new_ca("signing", above=new_ca()).chain
+    certificate = {"secretRef": {"name": "release", "key": "cosign.pub"}, "identities": [{"subject": "me"}]}
+    written = referring()
+    written["spec"]["authorities"] = [{"name": "release", "certificate": certificate}]
+    field = "spec.authorities[0].certificate.secretRef"
+    policy = read(written, held(chain.encode()))
+    assert codes(policy) == []
+    assert policy.spec.authorities[0].certificate is not None
+    assert policy.spec.authorities[0].certificate.chain == chain.strip()
+    assert resolved_pems(policy) == (chain.strip(),)
+    assert policy.identity == read(written, Materials(ASSAY)).identity
+    assert codes(read(written, Materials(ASSAY))) == [("ReferenceMissing", field)]
+    assert codes(read(written, held(pem().encode()))) == [("ChainMalformed", field)]
+    ref = ObjectRef(SECRET, ASSAY, "release")
+    assert wanted([written], namespace=ASSAY) == {ref: {"cosign.pub"}}
 
 
 def test_a_namespaced_policy_reads_its_own_namespace_alone() -> None:

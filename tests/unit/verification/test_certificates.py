@@ -108,6 +108,16 @@ def test_certificate_that_is_in_no_log_is_refused() -> None:
     assert refused(signing(), root_of(OWN), SIGNED) == "CertificateNotLogged"
 
 
+def test_a_log_is_not_asked_about_where_the_policy_ignores_it() -> None:
+    verify_certificate(signing(), times=[SIGNED], root=root_of(OWN), logged=False)
+    with pytest.raises(NotVerified, match="CertificateExpired"):
+        verify_certificate(signing(), times=[SIGNED - 24 * 3600 * SECOND], root=root_of(OWN), logged=False)
+    with pytest.raises(NotVerified, match="CertificateUsage"):
+        verify_certificate(signing(usages=()), times=[SIGNED], root=root_of(OWN), logged=False)
+    with pytest.raises(NotVerified, match="CertificateUntrusted"):
+        verify_certificate(signing(), times=[SIGNED], root=parse_root(LEGACY_ROOT), logged=False)
+
+
 def test_proof_of_another_certificate_in_a_log_is_not_this_ones() -> None:
     proofs = RECORDED.extensions.get_extension_for_class(x509.PrecertificateSignedCertificateTimestamps).value
     borrowed = signing(extra=[x509.PrecertificateSignedCertificateTimestamps(list(proofs))])

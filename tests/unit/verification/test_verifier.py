@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -115,6 +116,23 @@ def test_unsupported_bundle_is_refused_with_a_reason(name: str) -> None:
     bundle = recorded_bundle(name)
     evidence = judge(artifact(bundle.raw), authority_for(bundle, log=Need.REQUIRED), image=Digest.parse(bundle.digest))
     assert only_rejection(evidence)[0] == UNSUPPORTED[name]
+
+
+@pytest.mark.guarantee(1)
+def test_certificates_log_is_asked_about_unless_the_authority_says_otherwise() -> None:
+    bundle = recorded_bundle("workflow.rekor1.signature")
+    document = json.loads(ROOTS["main"].content)
+    for log in document["ctlogs"]:
+        log["logId"]["keyId"] = b64(b"another log")
+    roots = {"main": dataclasses.replace(ROOTS["main"], content=json.dumps(document).encode())}
+    wanted, image = authority_for(bundle), Digest.parse(bundle.digest)
+    assert only_rejection(judge(artifact(bundle.raw), wanted, image=image, roots=roots))[0] == "CertificateNotLogged"
+    assert wanted.keyless is not None
+    ignoring = dataclasses.replace(wanted, keyless=dataclasses.replace(wanted.keyless, certificate_log=Need.IGNORE))
+    assert counted(judge(artifact(bundle.raw), ignoring, image=image, roots=roots)) == (1, 0)
+    # One after the other over the same artefact: what one did not ask is not taken for the other's answer.
+    both = judge(artifact(bundle.raw), [ignoring, wanted], image=image, roots=roots)
+    assert (len(both.signatures), len(both.rejections)) == (1, 1)
 
 
 @pytest.mark.parametrize("log", [Need.OPTIONAL, Need.IGNORE])
@@ -242,7 +260,7 @@ def test_missing_trust_root_is_no_verdict() -> None:
         assert only_rejection(evidence) == ("TrustRootMissing", True)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"mediaType": "x", "tlogs": []}'])
+@pytest.mark.parametrize("content", [b" ", b"{}", b"[]", b"\xff", b'{"mediaType": "x", "tlogs": []}'])
 def test_unreadable_trust_root_is_no_verdict(content: bytes) -> None:
     bundle = recorded_bundle("workflow.rekor1.signature")
     roots = {"main": type(ROOTS["main"])("main", content, "")}

@@ -1,0 +1,90 @@
+"""Certificate authorities of one's own, made on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+WHO = "release@acme.example"
+NOW = datetime(2100, 1, 1, tzinfo=UTC)
+BEGAN, ENDS = NOW - timedelta(days=30), NOW + timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Ca:
+    """A certificate authority of one's own, a root or an intermediate."""
+
+    name: str
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+    above: Ca | None = None
+
+    @property
+    def chain(self) -> str:
+        """Its certificates, itself first, the root last."""
+        own = self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+        return own + (self.above.chain if self.above is not None else "")
+
+    def issue(
+        self,
+        public: ec.EllipticCurvePublicKey,
+        names: Sequence[x509.GeneralName] = (x509.RFC822Name(WHO),),
+        *,
+        usages: Sequence[ObjectIdentifier] = (ExtendedKeyUsageOID.CODE_SIGNING,),
+        began: datetime = BEGAN,
+        ends: datetime = ENDS,
+        signing: bool = True,
+    ) -> bytes:
+        """A signer's certificate, DER."""
+        builder = _builder(self.name, "", public, began, ends)
+        builder = builder.add_extension(_usage(signs=signing, issues=False), critical=True)
+        if usages:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=True)
+        builder = builder.add_extension(_issued_by(self.key), critical=False)
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def _usage(*, signs: bool, issues: bool) -> x509.KeyUsage:
+    """signs: content; issues: certificates; nothing else."""
+    return x509.KeyUsage(signs, False, False, False, False, issues, issues, False, False)
+
+
+def _issued_by(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+
+
+def _builder(
+    issuer: str, subject: str, public: ec.EllipticCurvePublicKey, began: datetime, ends: datetime
+) -> x509.CertificateBuilder:
+    names = [x509.NameAttribute(NameOID.COMMON_NAME, subject)] if subject else []
+    return (
+        x509.CertificateBuilder()
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .subject_name(x509.Name(names))
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(began)
+        .not_valid_after(ends)
+    )
+
+
+def new_ca(name: str = "Acme root", *, above: Ca | None = None, is_ca: bool = True, length: int | None = None) -> Ca:
+    """A CA, of itself or of another."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer = above or Ca(name, key, None)  # type: ignore[arg-type]  # of itself: its certificate is not asked for
+    builder = _builder(issuer.name, name, key.public_key(), BEGAN - timedelta(days=1000), ENDS + timedelta(days=1000))
+    builder = (
+        builder.add_extension(x509.BasicConstraints(ca=is_ca, path_length=length if is_ca else None), critical=True)
+        .add_extension(_usage(signs=not is_ca, issues=is_ca), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(_issued_by(issuer.key), critical=False)
+    )
+    return Ca(name, key, builder.sign(issuer.key, hashes.SHA256()), above)

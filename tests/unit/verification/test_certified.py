@@ -1,0 +1,281 @@
+"""Certificates of own CAs: what counts, and everything near it that does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+from controller.model.evidence import VerifiedEvidence
+from controller.model.policy import (
+    Authority,
+    CertificateAuthority,
+    CertificateIdentity,
+    KeyIn,
+    Need,
+    OwnAuthority,
+    TrustRoot,
+)
+from controller.policy.pems import CODE_SIGNING
+from tests.support.authorities import WHO, new_ca
+from tests.unit.verification.evidence import (
+    NOW,
+    OTHER_IMAGE,
+    ROOTS,
+    Signer,
+    artifact,
+    b64,
+    counted,
+    judge,
+    only_rejection,
+    statement,
+)
+
+EMAIL, URI, DNS = x509.RFC822Name, x509.UniformResourceIdentifier, x509.DNSName
+
+
+ROOT = new_ca()
+INTERMEDIATE = new_ca("Acme signing", above=ROOT)
+OTHER = new_ca("Other root")
+SIGNER = Signer()
+PUBLIC = SIGNER.private.public_key()
+
+
+def authority(
+    chain: str = ROOT.chain,
+    *,
+    subject: str | None = WHO,
+    pattern: str | None = None,
+    usages: tuple[str, ...] = (CODE_SIGNING,),
+    log: Need = Need.IGNORE,
+    timestamp: Need = Need.OPTIONAL,
+    trust_root: str = "main",
+) -> Authority:
+    """An authority for the CA's certificates of one subject."""
+    identities = (CertificateIdentity(subject, pattern),)
+    return Authority(
+        "acme",
+        certificate=CertificateAuthority(chain, identities, usages, trust_root=trust_root),
+        transparency_log=log,
+        timestamp=timestamp,
+    )
+
+
+def bundle(certificate: bytes, content: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A bundle that SIGNER signed, with this certificate."""
+    made = SIGNER.envelope(statement() if content is None else content)
+    return made | {"verificationMaterial": {"certificate": {"rawBytes": b64(certificate)}}}
+
+
+def ask(certificate: bytes, wanted: Authority | None = None, **more: Any) -> VerifiedEvidence:
+    """What the verifier makes of a certificate's signature."""
+    return judge(artifact(bundle(certificate)), wanted or authority(), **more)
+
+
+def test_a_certificate_of_an_own_ca_counts_and_says_who_signed() -> None:
+    (signature,) = ask(ROOT.issue(PUBLIC)).signatures
+    assert signature.proof.signer.subject == WHO
+    assert signature.proof.signer.issuer.startswith("CA sha256:")
+    assert any(WHO in step and CODE_SIGNING in step for step in signature.proof.steps)
+
+
+def test_a_certificate_of_an_intermediate_counts_by_the_chain_that_the_policy_has() -> None:
+    leaf = INTERMEDIATE.issue(PUBLIC)
+    (signature,) = ask(leaf, authority(INTERMEDIATE.chain)).signatures
+    (direct,) = ask(ROOT.issue(PUBLIC)).signatures
+    assert signature.proof.signer == direct.proof.signer  # one CA and one subject are one signer
+    assert only_rejection(ask(leaf, authority(ROOT.chain))) == ("CertificateUntrusted", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        (EMAIL(WHO), {"subject": WHO}),
+        (URI("spiffe://acme.example/release"), {"subject": "spiffe://acme.example/release"}),
+        (DNS("release.acme.example"), {"subject": "release.acme.example"}),
+        (EMAIL(WHO), {"subject": None, "pattern": r".*@acme\.example"}),
+    ],
+    ids=str,
+)
+def test_each_kind_of_subject_is_matched_whole(name: x509.GeneralName, wanted: dict[str, Any]) -> None:
+    leaf = ROOT.issue(PUBLIC, [name])
+    assert counted(ask(leaf, authority(**wanted))) == (1, 0)
+    for other in ({"subject": "release"}, {"subject": ""}, {"subject": None, "pattern": r"acme\.example"}):
+        assert only_rejection(ask(leaf, authority(**other))) == ("IdentityMismatch", False)
+
+
+@pytest.mark.guarantee(2)
+def test_identities_that_name_nobody_are_met_by_nobody() -> None:
+    leaf = ROOT.issue(PUBLIC)
+    assert only_rejection(ask(leaf, authority(subject=None))) == ("IdentityMismatch", False)
+    base = authority()
+    assert base.certificate is not None
+    nobody = dataclasses.replace(base, certificate=dataclasses.replace(base.certificate, identities=()))
+    assert only_rejection(ask(leaf, nobody)) == ("IdentityMismatch", False)
+    unusable = dataclasses.replace(base, certificate=dataclasses.replace(base.certificate, extended_key_usages=()))
+    assert only_rejection(ask(leaf, unusable)) == ("CertificateUsage", False)
+
+
+@pytest.mark.guarantee(4)
+@pytest.mark.parametrize(
+    "names",
+    [
+        (),
+        (EMAIL(WHO), EMAIL("other@acme.example")),
+        (EMAIL(WHO), DNS("acme.example")),
+        (x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, WHO)])),),
+    ],
+    ids=lambda names: f"{len(names)} {type(names[0]).__name__ if names else ''}",
+)
+def test_a_certificate_without_exactly_one_subject_counts_for_nobody(names: tuple[x509.GeneralName, ...]) -> None:
+    assert only_rejection(ask(ROOT.issue(PUBLIC, names))) == ("CertificateSubjectAmbiguous", False)
+
+
+@pytest.mark.parametrize(
+    ("usages", "asked"),
+    [
+        ((), (CODE_SIGNING,)),
+        ((ExtendedKeyUsageOID.SERVER_AUTH,), (CODE_SIGNING,)),
+        ((ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,), (CODE_SIGNING,)),
+        ((ExtendedKeyUsageOID.CODE_SIGNING,), (CODE_SIGNING, "1.3.6.1.4.1.99999.1")),
+    ],
+)
+def test_a_certificate_that_is_for_something_else_is_refused(
+    usages: tuple[ObjectIdentifier, ...], asked: tuple[str, ...]
+) -> None:
+    assert only_rejection(ask(ROOT.issue(PUBLIC, usages=usages), authority(usages=asked))) == (
+        "CertificateUsage",
+        False,
+    )
+
+
+def test_an_own_usage_counts_where_it_is_asked_for() -> None:
+    own = "1.3.6.1.4.1.99999.1"
+    leaf = ROOT.issue(PUBLIC, usages=(ObjectIdentifier(own), ExtendedKeyUsageOID.CODE_SIGNING))
+    assert counted(ask(leaf, authority(usages=(own, CODE_SIGNING)))) == (1, 0)
+
+
+def test_a_certificate_that_may_not_sign_is_refused() -> None:
+    assert only_rejection(ask(ROOT.issue(PUBLIC, signing=False))) == ("CertificateUsage", False)
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.parametrize(
+    ("leaf", "code"),
+    [
+        (OTHER.issue(PUBLIC), "CertificateUntrusted"),
+        (new_ca("Acme root").issue(PUBLIC), "CertificateUntrusted"),  # of the same name, with another key
+        (ROOT.issue(PUBLIC, ends=NOW - timedelta(seconds=1)), "CertificateExpired"),
+        (ROOT.issue(PUBLIC, began=NOW + timedelta(seconds=1)), "CertificateExpired"),
+        (ROOT.issue(ec.generate_private_key(ec.SECP256R1()).public_key()), "SignatureInvalid"),
+        (new_ca("no CA", above=ROOT, is_ca=False).issue(PUBLIC), "CertificateUntrusted"),
+        (ROOT.certificate.public_bytes(serialization.Encoding.DER), "SignatureInvalid"),
+    ],
+    ids=[
+        "another CA",
+        "another CA of the same name",
+        "expired",
+        "not yet valid",
+        "another key's",
+        "issued by no CA",
+        "the root itself",
+    ],
+)
+def test_no_other_certificate_counts(leaf: bytes, code: str) -> None:
+    assert only_rejection(ask(leaf)) == (code, False)
+
+
+@pytest.mark.guarantee(1)
+def test_a_signers_certificate_cannot_issue_others() -> None:
+    false = new_ca("a signer", above=ROOT, is_ca=False)
+    assert only_rejection(ask(false.issue(PUBLIC), authority(false.chain))) == ("CertificateUntrusted", False)
+
+
+def test_an_issuers_path_length_is_kept() -> None:
+    short = new_ca("short", above=ROOT, length=0)
+    deep = new_ca("deep", above=short)
+    assert counted(ask(short.issue(PUBLIC), authority(short.chain))) == (1, 0)
+    assert only_rejection(ask(deep.issue(PUBLIC), authority(deep.chain))) == ("CertificateUntrusted", False)
+
+
+@pytest.mark.guarantee(1)
+def test_another_image_never_counts() -> None:
+    assert only_rejection(ask(ROOT.issue(PUBLIC), image=OTHER_IMAGE)) == ("SubjectMismatch", False)
+
+
+def test_a_bare_key_is_no_certificate_and_a_certificate_no_key() -> None:
+    assert only_rejection(judge(artifact(SIGNER.envelope(statement())), authority())) == ("SignedWithKey", False)
+    leaf = ROOT.issue(PUBLIC)
+    assert only_rejection(ask(leaf, SIGNER.authority())) == ("SignedWithCertificate", False)
+
+
+def test_the_bundles_own_chain_is_never_believed() -> None:
+    made = SIGNER.envelope(statement())
+    leaf = INTERMEDIATE.issue(PUBLIC)
+    chain = [leaf, *(c.public_bytes(serialization.Encoding.DER) for c in (INTERMEDIATE.certificate, ROOT.certificate))]
+    material = {"x509CertificateChain": {"certificates": [{"rawBytes": b64(c)} for c in chain]}}
+    made |= {"mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.2", "verificationMaterial": material}
+    assert only_rejection(judge(artifact(made), authority(OTHER.chain)))[0] == "CertificateUntrusted"
+
+
+@pytest.mark.parametrize(
+    ("log", "timestamp", "code"),
+    [(Need.REQUIRED, Need.OPTIONAL, "LogEntryMissing"), (Need.IGNORE, Need.REQUIRED, "TimestampMissing")],
+)
+def test_a_required_witness_is_required_of_certificates_too(log: Need, timestamp: Need, code: str) -> None:
+    assert only_rejection(ask(ROOT.issue(PUBLIC), authority(log=log, timestamp=timestamp))) == (code, False)
+
+
+def own_root(**window: datetime) -> TrustRoot:
+    """A trust root with ROOT as its own CA."""
+    return TrustRoot("own", b"own", "sha256:00", certificate_authorities=(OwnAuthority(ROOT.chain, **window),))
+
+
+def test_the_cas_of_a_trust_root_count_within_their_window_alone() -> None:
+    wanted, leaf = authority("", trust_root="own"), ROOT.issue(PUBLIC)
+
+    def asked(**window: datetime) -> VerifiedEvidence:
+        return ask(leaf, wanted, roots=ROOTS | {"own": own_root(**window)})
+
+    assert counted(asked()) == (1, 0)
+    assert counted(asked(valid_from=NOW, valid_until=NOW)) == (1, 0)
+    moment = timedelta(seconds=1)
+    assert only_rejection(asked(valid_until=NOW - moment)) == ("CertificateUntrusted", False)
+    assert only_rejection(asked(valid_from=NOW + moment)) == ("CertificateUntrusted", False)
+
+
+@pytest.mark.guarantee(6)
+@pytest.mark.parametrize(
+    ("wanted", "roots", "code"),
+    [
+        (authority("", trust_root="own"), {}, "TrustRootMissing"),
+        (authority("", trust_root="main"), ROOTS, "TrustRootIncomplete"),
+        (authority("no PEM"), {}, "PemMalformed"),
+        (authority(ROOT.chain.replace("M", "A")), {}, "ChainMalformed"),
+    ],
+)
+def test_a_ca_that_is_not_there_is_no_verdict(wanted: Authority, roots: dict[str, TrustRoot], code: str) -> None:
+    assert only_rejection(ask(ROOT.issue(PUBLIC), wanted, roots=roots)) == (code, True)
+
+
+@pytest.mark.guarantee(1)
+def test_a_chain_that_was_referred_to_and_is_not_there_is_replaced_by_no_other() -> None:
+    base = authority("", trust_root="own")
+    assert base.certificate is not None
+    absent = dataclasses.replace(base.certificate, secret=KeyIn("ca", "chain.pem"))
+    referring = dataclasses.replace(base, certificate=absent)
+    found = ask(ROOT.issue(PUBLIC), referring, roots={"own": own_root()})
+    assert only_rejection(found) == ("ReferenceMissing", True)
+
+
+def test_no_refusal_shows_what_is_not_proven() -> None:
+    leaf = OTHER.issue(PUBLIC, [EMAIL("secret@attacker.example")])
+    (rejection,) = ask(leaf).rejections
+    assert "attacker" not in json.dumps(rejection.message)
