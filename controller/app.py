@@ -19,16 +19,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from controller import certificates, telemetry
-from controller.errors import AssayError, ConfigurationError, NotReady, RecordingFailed
+from controller.errors import AssayError, ConfigurationError, NotReady, PolicyError, RecordingFailed
 from controller.inventory.store import Store
 from controller.model.deadline import Deadline
-from controller.model.policy import Namespace, TrustRoot
+from controller.model.policy import KeyAuthority, Namespace, TrustRoot
 from controller.model.reference import Digest
 from controller.operator.holder import SnapshotHolder
 from controller.policy.files import load_snapshot
 from controller.policy.snapshot import Snapshot
-from controller.policy.trust import trust_root
+from controller.policy.trust import MAX_DOCUMENT, trust_root
 from controller.reading import app as reading
+from controller.registry.addresses import AddressRules
 from controller.registry.client import RegistryClient
 from controller.review.budget import Budget
 from controller.review.pipeline import Pipeline
@@ -92,16 +93,26 @@ def read_snapshot(directory: Path, *, settings: Settings) -> Snapshot:
 
 
 def read_trust_roots(files: Iterable[str]) -> dict[str, TrustRoot]:
-    """The trust roots of the setting `trusted_root`, each `NAME=FILE` or `FILE` (then named `public-good`)."""
-    roots = {}
+    """The trust roots of the setting `trusted_root`, each `NAME=FILE` or `FILE` (then named `public-good`).
+
+    Raises `ConfigurationError` (`SettingInvalid`, `TrustRootUnreadable`, `TrustRootMalformed`) naming root and file.
+    """
+    roots: dict[str, TrustRoot] = {}
     for text in files:
         name, equals, path = text.partition("=")
-        name, path = (name, path) if equals else ("public-good", text)
+        name, path = (name, path) if equals else (KeyAuthority("").trust_root, text)
+        if not name or not path:
+            raise ConfigurationError("SettingInvalid", f"trusted_root: {text!r} is neither NAME=FILE nor FILE")
+        if name in roots:
+            raise ConfigurationError("SettingInvalid", f"trusted_root: {name} is named twice; each may have one file")
         try:
-            content = Path(path).read_bytes()
+            with Path(path).open("rb") as file:
+                content = file.read(MAX_DOCUMENT + 1)
+            roots[name] = trust_root(name, content)
         except OSError as exc:
             raise ConfigurationError("TrustRootUnreadable", f"trust root {name}: {path}: {exc.strerror}") from exc
-        roots[name] = trust_root(name, content)
+        except PolicyError as exc:
+            raise ConfigurationError(exc.code, f"trust root {name}: {path} {exc.message}") from exc
     return roots
 
 
@@ -171,7 +182,7 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
     """
     async with AsyncExitStack() as stack:
         made = _Certificates(settings.webhook) if Role.WEBHOOK in roles else None
-        holder = _snapshots(settings, roles, stack, made)
+        holder = await _snapshots(settings, roles, stack, made)
         store = _store(settings, roles, stack)
         https: Server | None = None
         http: Server | None = None
@@ -216,7 +227,7 @@ class _Certificates:
         return b"" if self.given else self._bundle
 
 
-def _snapshots(
+async def _snapshots(
     settings: Settings, roles: Collection[Role], stack: AsyncExitStack, made: _Certificates | None
 ) -> SnapshotHolder | None:
     if Role.WEBHOOK not in roles and Role.OPERATOR not in roles:
@@ -231,6 +242,7 @@ def _snapshots(
         trust_roots=read_trust_roots(settings.cluster.trusted_root),
         write_status=Role.OPERATOR in roles,
         limits=settings.policy,
+        check_address=AddressRules(settings.registry, denied=await _api_server(settings)).check,
         ca_bundle=made.bundle if made is not None and not made.given else None,
     )
     operator.start()

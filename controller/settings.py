@@ -192,6 +192,16 @@ class ClusterSettings:
         "assay", "The webhook configurations whose caBundle Assay fills in; empty: none."
     )
     snapshot_max_age: Seconds = _setting(Seconds(120), "Silence of a watch after which a replica is unready.")
+    tuf_directory: str = _setting(
+        "", "Where the last good copies of TUF repositories are kept; empty: a folder in the state directory."
+    )
+    tuf_ca_file: str = _setting("", "Own certificate authorities (PEM) of TUF repositories; empty: the system's.")
+    tuf_request_timeout: Seconds = _setting(Seconds(20), "Bound on one file of a TUF repository.")
+    tuf_max_bytes: int = _setting(5 * MiB, "Size of one file of a TUF repository.")
+
+    def tuf_folder(self) -> Path:
+        """Where the last good copies are kept."""
+        return Path(self.tuf_directory or _state_directory() / "tuf")
 
 
 @dataclass(frozen=True, slots=True)

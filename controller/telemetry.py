@@ -36,6 +36,25 @@ CACHE = Counter("assay_cache_total", "Look-ups in the caches.", ["cache", "resul
 RECORD_FAILURES = Counter("assay_record_failures_total", "Decisions that could not be made durable.", registry=METRICS)
 SNAPSHOT_AGE = Gauge("assay_snapshot_age_seconds", "Time since a watch last gave a sign.", registry=METRICS)
 
+TRUST_ROOT_REFRESHED = Gauge(
+    "assay_trust_root_refreshed_timestamp_seconds",
+    "When a TrustRoot's TUF repository was last read whole (Unix time).",
+    ["trust_root"],
+    registry=METRICS,
+)
+TRUST_ROOT_EXPIRES = Gauge(
+    "assay_trust_root_expires_timestamp_seconds",
+    "When the metadata of a TrustRoot's TUF repository expires (Unix time); maxStale later it is no longer believed.",
+    ["trust_root"],
+    registry=METRICS,
+)
+TRUST_ROOT_FAILURES = Counter(
+    "assay_trust_root_refresh_failures_total",
+    "Refreshes of a TrustRoot's TUF repository that failed; the last good copy stays.",
+    ["trust_root"],
+    registry=METRICS,
+)
+
 
 def exposition() -> bytes:
     """All metrics in Prometheus' text format."""

@@ -2,7 +2,7 @@
 
 Each is watched by its own name (`fieldSelector metadata.name=…`): Assay asks for no Secret that no policy names, and
 keeps only the keys that are named. The connections are of a client of their own, since each watch holds one; their
-number is bounded, Assay's own namespace first and each other one for itself, so that no tenant takes another's.
+number is bounded: Assay's own namespace first, then the others in turns, so that none takes what another needs.
 """
 
 from __future__ import annotations
@@ -130,14 +130,18 @@ class References:
 
 
 def within_bounds(wanted: Mapping[ObjectRef, frozenset[str]], *, namespace: str) -> Mapping[ObjectRef, frozenset[str]]:
-    """Of what is wanted as much as is watched: Assay's own namespace first, then a bounded number of each other."""
-    chosen: dict[ObjectRef, frozenset[str]] = {}
+    """Of what is wanted as much as is watched: all of Assay's own namespace, then the others in turns.
+
+    Each other namespace's first comes before anybody's second, so that who refers to much takes nothing from the rest.
+    """
+    turns: list[tuple[int, ObjectRef]] = []
     taken: Counter[str] = Counter()
-    for ref in sorted(wanted, key=lambda ref: (ref.namespace != namespace, ref)):
-        if len(chosen) < MAX_WATCHED and (ref.namespace == namespace or taken[ref.namespace] < MAX_WATCHED_OF_A_TENANT):
-            taken[ref.namespace] += 1
-            chosen[ref] = wanted[ref]
-    return chosen
+    for ref in sorted(wanted):
+        turns.append((0 if ref.namespace == namespace else taken[ref.namespace], ref))
+        taken[ref.namespace] += 1
+    turns.sort(key=lambda turn: (turn[1].namespace != namespace, *turn))
+    fitting = [ref for turn, ref in turns if turn < MAX_WATCHED_OF_A_TENANT]
+    return {ref: wanted[ref] for ref in fitting[:MAX_WATCHED]}
 
 
 def _decoded(obj: Mapping[str, Any]) -> dict[str, bytes]:

@@ -313,13 +313,23 @@ class TrustRoot:
     fault: Problem | None = None
     certificate_authorities: tuple[OwnAuthority, ...] = ()
     public_keys: tuple[OwnKey, ...] = ()
-
     document: bytes = b""
 
     @property
     def trusted_root(self) -> bytes:
         """The Sigstore TrustedRoot document; empty if there is none."""
         return self.document if self.certificate_authorities or self.public_keys else self.content
+
+
+@dataclass(frozen=True, slots=True)
+class TufRepository:
+    """A TUF repository that distributes a TrustedRoot document. `root`: the pinned root.json; times are in seconds."""
+
+    url: str
+    root: str
+    target: str = "trusted_root.json"
+    refresh: float = 86_400.0
+    max_stale: float = 14 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)

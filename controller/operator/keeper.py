@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
-from controller.model.policy import Authority, Need, Problem, TrustRoot
+from controller.model.policy import Authority, Need, Problem, TrustRoot, TufRepository
+from controller.operator.distribution import Refreshed
 from controller.operator.resources import (
     CLUSTER_POLICIES,
     EXCEPTIONS,
@@ -27,13 +29,13 @@ from controller.operator.status import Condition, object_conditions, policy_cond
 from controller.policy.index import PolicyIndex
 from controller.policy.references import NOTHING, Materials, ObjectRef, wanted
 from controller.policy.snapshot import build_policies
-from controller.policy.trust import faulty, parse_trust_root
+from controller.policy.trust import faulty, parse_trust_root, repository_of
 from controller.settings import PolicySettings
 
 logger = logging.getLogger(__name__)
 
 KubernetesObject = Mapping[str, Any]
-TRUST_ROOT_REFERENCES = frozenset({"spec.secretRef", "spec.configMapRef"})
+TRUST_ROOT_REFERENCES = frozenset({"spec.secretRef", "spec.configMapRef", "spec.tuf"})
 NOT_YET = Problem(
     code="NotSupportedYet",
     field="spec",
@@ -48,6 +50,7 @@ class Picture:
     policies: PolicyIndex
     trust_roots: Mapping[str, TrustRoot]
     trust_problems: Mapping[str, tuple[Problem, ...]]
+    refreshed: Mapping[str, Refreshed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,11 @@ class Keeper:
         given = [obj for obj in self.objects(TRUST_ROOTS) if obj["metadata"]["name"] not in self._given]
         return wanted([*self.objects(CLUSTER_POLICIES, POLICIES), *given], namespace=namespace)
 
+    def repositories(self) -> Mapping[str, TufRepository]:
+        """The TUF repositories that TrustRoots name, by the TrustRoot's name."""
+        named = {obj["metadata"]["name"]: repository_of(obj) for obj in self.objects(TRUST_ROOTS)}
+        return {name: found for name, found in named.items() if found is not None and name not in self._given}
+
     def given_trust_roots(self) -> Mapping[str, TrustRoot]:
         """The trust roots that come by setting."""
         return self._given
@@ -141,7 +149,13 @@ class Keeper:
                 continue
             ready = "Certificates and logs are checked against it."
             fields = {"hash": root.hash} if root is not None and not problems else {}
-            conditions = object_conditions(problems, ready=ready, accepted=_is_unresolved(problems))
+            refreshed, reason = picture.refreshed.get(name), "InForce"
+            if refreshed is not None and refreshed.at:
+                fields["refreshedAt"] = refreshed.at
+            if refreshed is not None and refreshed.trouble:
+                ready, reason = f"{ready} The last good copy serves: {refreshed.trouble}", "RefreshFailed"
+            accepted = _is_unresolved(problems)
+            conditions = object_conditions(problems, ready=ready, accepted=accepted, reason=reason)
             yield _write(key, TRUST_ROOTS, obj, conditions, now, **fields)
         for key, obj in self._objects[EXCEPTIONS.kind].items():
             yield _write(key, EXCEPTIONS, obj, object_conditions((NOT_YET,), ready=""), now)
@@ -155,6 +169,7 @@ def make_picture(
     previous: PolicyIndex | None,
     limits: PolicySettings | None = None,
     materials: Materials = NOTHING,
+    refreshed: Mapping[str, Refreshed] = MappingProxyType({}),
 ) -> Picture:
     """Parse and compile, only what changed. Pure and slow: for a thread that serves nobody."""
     roots = dict(given)
@@ -172,7 +187,7 @@ def make_picture(
         else:
             problems[name] = tuple(parsed)
             roots[name] = faulty(name, parsed[0])
-    return Picture(build_policies(policies, previous, limits=limits, materials=materials), roots, problems)
+    return Picture(build_policies(policies, previous, limits=limits, materials=materials), roots, problems, refreshed)
 
 
 def _needs_root(authority: Authority) -> bool:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +25,7 @@ from controller.cluster.webhooks import inject_ca_bundle
 from controller.errors import AssayError, ConfigurationError, Unavailable
 from controller.model.policy import TrustRoot
 from controller.operator.connection import connection_info
+from controller.operator.distribution import Distribution, Refreshed
 from controller.operator.events import EventThread
 from controller.operator.holder import SnapshotHolder
 from controller.operator.keeper import Keeper, Picture, make_picture
@@ -31,6 +33,7 @@ from controller.operator.resources import CLUSTER_POLICIES, POLICIES, RESOURCES,
 from controller.policy.references import Materials
 from controller.policy.snapshot import Snapshot
 from controller.settings import ClusterSettings, PolicySettings
+from controller.verification.tuf import CheckAddress
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +46,18 @@ BEING_DELETED = "DefinitionBeingDeleted"
 DIRECTORY = "namespaces, service accounts and pull secrets"
 
 
+def no_address(address: str, port: int) -> None:
+    """The default rule for TUF repositories: none may be reached until somebody says which."""
+    del port
+    raise OSError(f"{address} may not be reached")
+
+
 class Operator:
     """Keeps `snapshots` fresh from a cluster.
 
     `trust_roots` are those of the setting. `write_status` is the operator role's alone: webhook replicas write nothing.
     `ca_bundle` gives the PEM certificates for the webhook configurations; None leaves them alone. `limits`
-    bound what policies' expressions may cost.
+    bound what policies' expressions may cost. `check_address` judges where TUF repositories lead (guarantee 11).
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class Operator:
         write_status: bool = False,
         ca_bundle: Callable[[], bytes] | None = None,
         limits: PolicySettings | None = None,
+        check_address: CheckAddress = no_address,
     ) -> None:
         self.snapshots = SnapshotHolder(
             sources=(*(resource.plural for resource in RESOURCES), DIRECTORY), max_age=settings.snapshot_max_age
@@ -68,6 +78,7 @@ class Operator:
         self._write_status = write_status
         self._ca_bundle = ca_bundle
         self._limits = limits
+        self._check_address = check_address
         self._window = max(1.0, min(60.0, settings.snapshot_max_age / 2))
         self._relist = max(0.5, min(LONGEST_RELIST, settings.snapshot_max_age / 3))
         self._picture: Picture | None = None
@@ -124,13 +135,14 @@ class Operator:
             _connected(self._settings) as client,
             _connected(self._settings, connections=MAX_WATCHED + 1) as watching,
             _references(watching, self._settings, changed=self._demand, window=self._window) as references,
+            _distribution(self._settings, self._check_address, changed=self._demand) as distribution,
         ):
             directory = Directory(client, changed=self._dirty.set, window=self._window)
             work: list[Coroutine[Any, Any, None]] = [
                 directory.run(),
                 self._watch_age(directory),
-                self._watch_silence(references),
-                self._build(client, directory, references),
+                self._watch_silence(references, distribution),
+                self._build(client, directory, references, distribution),
                 *(self._list(client, resource) for resource in RESOURCES),
             ]
             if self._ca_bundle is not None and self._settings.webhook_configuration:
@@ -196,7 +208,9 @@ class Operator:
 
     # --- what it comes to: one snapshot, and the statuses
 
-    async def _build(self, client: ClusterClient, directory: Directory, references: References) -> None:
+    async def _build(
+        self, client: ClusterClient, directory: Directory, references: References, distribution: Distribution
+    ) -> None:
         await directory.synced()
         for listed in self._listed.values():
             await listed.wait()
@@ -211,7 +225,9 @@ class Operator:
                     loop = asyncio.get_running_loop()
                     wanted = self._keeper.references(namespace=self._settings.assay_namespace)
                     await references.want(wanted, timeout=REFERENCE_WAIT)
-                    making = self._make_picture(references.materials())
+                    await distribution.want(self._keeper.repositories(), timeout=REFERENCE_WAIT)
+                    materials = replace(references.materials(), distributed=distribution.documents())
+                    making = self._make_picture(materials, distribution.refreshed())
                     picture = self._picture = await loop.run_in_executor(self._compiler, making)
             except Exception:
                 # A bug, and no policy's author is to blame: the last whole snapshot stays in force, loudly.
@@ -226,13 +242,21 @@ class Operator:
             if self._write_status:
                 await self._write_statuses(client, picture)
 
-    def _make_picture(self, materials: Materials) -> Callable[[], Picture]:
+    def _make_picture(self, materials: Materials, refreshed: Mapping[str, Refreshed]) -> Callable[[], Picture]:
         policies = self._keeper.objects(CLUSTER_POLICIES, POLICIES)
         roots = self._keeper.objects(TRUST_ROOTS)
         previous = self._picture.policies if self._picture is not None else None
         given = self._keeper.given_trust_roots()
         limits = self._limits
-        return lambda: make_picture(policies, roots, given=given, previous=previous, limits=limits, materials=materials)
+        return lambda: make_picture(
+            policies,
+            roots,
+            given=given,
+            previous=previous,
+            limits=limits,
+            materials=materials,
+            refreshed=refreshed,
+        )
 
     async def _write_statuses(self, client: ClusterClient, picture: Picture) -> None:
         for write in self._keeper.status_writes(picture, now=datetime.now(UTC)):
@@ -252,14 +276,14 @@ class Operator:
                 self.snapshots.sign(DIRECTORY, time.monotonic() - age)
             await asyncio.sleep(min(1.0, self._window / 4))
 
-    async def _watch_silence(self, references: References) -> None:
-        """Ask for a picture anew when a reference falls silent for too long, or speaks again: nothing else tells."""
-        before = references.silent()
+    async def _watch_silence(self, references: References, distribution: Distribution) -> None:
+        """Ask for a picture anew when a reference falls silent or a TUF repository too old: nothing else tells."""
+        before = references.silent(), distribution.unusable()
         while True:
             await asyncio.sleep(min(1.0, self._window / 4))
-            silent = references.silent()
-            if silent != before:
-                before = silent
+            now = references.silent(), distribution.unusable()
+            if now != before:
+                before = now
                 self._demand()
 
     async def _inject(self, client: ClusterClient, bundle: Callable[[], bytes]) -> None:
@@ -280,6 +304,17 @@ async def _connected(settings: ClusterSettings, *, connections: int | None = Non
         yield client
     finally:
         await client.close()
+
+
+@contextlib.asynccontextmanager
+async def _distribution(
+    settings: ClusterSettings, check_address: CheckAddress, *, changed: Callable[[], None]
+) -> AsyncIterator[Distribution]:
+    distribution = Distribution(settings, check_address=check_address, changed=changed)
+    try:
+        yield distribution
+    finally:
+        await distribution.close()
 
 
 @contextlib.asynccontextmanager

@@ -64,7 +64,9 @@ def policy_conditions(
     return accepted, compiled, ready
 
 
-def object_conditions(problems: Sequence[Problem], *, ready: str, accepted: bool = False) -> tuple[Condition, ...]:
+def object_conditions(
+    problems: Sequence[Problem], *, ready: str, accepted: bool = False, reason: str = "InForce"
+) -> tuple[Condition, ...]:
     """The conditions of a TrustRoot or an exception, which have nothing to compile. `ready` completes *Ready*.
 
     `accepted` says that the problems are none of the object itself, but of what it refers to.
@@ -76,7 +78,7 @@ def object_conditions(problems: Sequence[Problem], *, ready: str, accepted: bool
             valid if accepted else Condition("Accepted", False, problems[0].code, message),
             Condition("Ready", False, problems[0].code, message),
         )
-    return valid, Condition("Ready", True, "InForce", ready)
+    return valid, Condition("Ready", True, reason, ready)
 
 
 def told(problems: Sequence[Problem]) -> str:

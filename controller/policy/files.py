@@ -67,6 +67,12 @@ def load_snapshot(
         root = parse_trust_root(obj.content, materials)
         if not isinstance(root, TrustRoot):
             problem = root[0]
+            if problem.code == "TufUnread":
+                option = f"--trusted-root {obj.content['metadata']['name']}=FILE"
+                message = (
+                    f"{obj.where}: only Assay in a cluster reads TUF repositories; give the document with {option}"
+                )
+                raise ConfigurationError("TufUnread", message)
             raise ConfigurationError(problem.code, f"{obj.where}: {problem.field} {problem.message}")
         roots[root.name] = root
     return Snapshot(policies=build_policies(policies, limits=limits, materials=materials), trust_roots=roots)

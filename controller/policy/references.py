@@ -14,12 +14,13 @@ from types import MappingProxyType
 from typing import Any
 
 from controller.errors import PolicyError
-from controller.model.policy import KeyIn
+from controller.model.policy import KeyIn, Problem, TufRepository
 from controller.policy.fields import MAX_TEXT, Fields
 from controller.policy.kinds import CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT
 
 SECRET, CONFIG_MAP = "Secret", "ConfigMap"
 MAX_VALUE = 8 * MAX_TEXT  # bytes of one value: the longest TrustedRoot document
+MAX_SHOWN = 200  # characters of an address in a message
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")  # RFC 1123, as Kubernetes names objects
 _KEY = re.compile(r"[-._A-Za-z0-9]{1,253}")
 _AUTHORITY_KINDS = ("key", "certificate")
@@ -28,8 +29,8 @@ _AUTHORITY_KINDS = ("key", "certificate")
 class Withheld(StrEnum):
     """Why a value's bytes are not here."""
 
-    PRIVATE = "ReferencePrivateKey"
-    TOO_LARGE = "ReferenceTooLarge"
+    PRIVATE = "private key"
+    TOO_LARGE = "too large"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,11 +60,22 @@ class Materials:
     """What references lead to at one moment. `namespace` is Assay's own.
 
     `objects` are those that there are; `unread` those of which it cannot be told, with the reason (a clause).
+    `distributed` is what TUF repositories distribute, or why that is not to be had.
     """
 
     namespace: str = ""
     objects: Mapping[ObjectRef, Mapping[str, Value]] = field(default_factory=dict, repr=False)
     unread: Mapping[ObjectRef, str] = field(default_factory=dict)
+    distributed: Mapping[TufRepository, bytes | Problem] = field(default_factory=dict, repr=False)
+
+    def distributed_by(self, repository: TufRepository, *, field: str) -> bytes:
+        """The document that the repository distributes. Raises `PolicyError` with `field` (`TufUnread`, `TufStale`)."""
+        found = self.distributed.get(repository)
+        if found is None:
+            raise PolicyError("TufUnread", f"nothing was read of {repository.url[:MAX_SHOWN]} yet", field)
+        if isinstance(found, Problem):
+            raise PolicyError(found.code, found.message, field)
+        return found
 
     def read(self, ref: ObjectRef, key: str, *, field: str) -> bytes:
         """The value. Its bytes are in no message.
@@ -82,9 +94,11 @@ class Materials:
                 raise PolicyError("ReferenceKeyMissing", f"{ref} has no key {key}; add it", field)
             case Withheld.PRIVATE:
                 message = f"{ref}, key {key} holds a private key, which Assay does not read; name the public one"
-                raise PolicyError(value, message, field)
+                raise PolicyError("ReferencePrivateKey", message, field)
             case Withheld.TOO_LARGE:
-                raise PolicyError(value, f"{ref}, key {key} has more than {MAX_VALUE} bytes (MAX_VALUE)", field)
+                raise PolicyError(
+                    "ReferenceTooLarge", f"{ref}, key {key} has more than {MAX_VALUE} bytes (MAX_VALUE)", field
+                )
         return value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import rfc8785
 
 from controller.errors import PolicyError
-from controller.model.policy import KeyIn, OwnAuthority, OwnKey, Problem, TrustRoot
+from controller.model.policy import KeyIn, OwnAuthority, OwnKey, Problem, TrustRoot, TufRepository
 from controller.model.reference import Digest
 from controller.policy.fields import MAX_TEXT, Fields
 from controller.policy.kinds import API_VERSION, TRUST_ROOT
@@ -19,13 +19,14 @@ from controller.policy.references import CONFIG_MAP, NOTHING, SECRET, Materials,
 from controller.policy.semantics import check_chain, check_key
 
 MAX_DOCUMENT = 8 * MAX_TEXT  # characters of one inline document, as in the CRD
-_LATER = {
-    "tuf": "a TUF repository",
-}
 DOCUMENTS = ("trustedRoot", "secretRef", "configMapRef", "tuf")
 NONE_OWN: tuple[tuple[OwnAuthority, ...], tuple[OwnKey, ...]] = ((), ())
 _REFERENCES = {"secretRef": SECRET, "configMapRef": CONFIG_MAP}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d")
+_URL = re.compile(r"https://[^/@?#\s]+(/[^?#\s@]*)?")
+_TARGET = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot"
 
 
@@ -44,10 +45,9 @@ def parse_trust_root(obj: Mapping[str, Any], materials: Materials = NOTHING) -> 
         raise PolicyError("NameMissing", "the trust root has no name", "metadata.name")
     problems: list[Problem] = []
     fields = Fields(obj.get("spec"), "spec", problems)
-    for name, what in _LATER.items():
-        fields.not_supported(name, what)
     given = [name for name in DOCUMENTS if fields.has(name)]
     references = {name: key_in(fields.node(name)) for name in _REFERENCES if fields.has(name)}
+    repository = _repository(fields.node("tuf")) if fields.has("tuf") else None
     own = _own_parts(fields)
     if not given and own == NONE_OWN and not problems:
         fields.problem("FieldMissing", "is required: the TrustedRoot document as a JSON string", "trustedRoot")
@@ -60,7 +60,10 @@ def parse_trust_root(obj: Mapping[str, Any], materials: Materials = NOTHING) -> 
         return tuple(problems)
     name = metadata["name"]
     try:
-        document = _document(given[0], fields, references, materials) if given else None
+        if repository is not None:
+            document: bytes | None = materials.distributed_by(repository, field="spec.tuf")
+        else:
+            document = _document(given[0], fields, references, materials) if given else None
         found = trust_root(name, document, field=f"spec.{given[0]}") if document is not None else None
     except PolicyError as exc:
         return (Problem(code=exc.code, field=exc.field, message=exc.message),)
@@ -141,6 +144,42 @@ def _time(fields: Fields, name: str) -> datetime | None:
         fields.problem("TimeMalformed", "must be a time with its zone (RFC 3339), such as 2026-01-31T00:00:00Z", name)
         return None
     return time.astimezone(UTC)
+
+
+def repository_of(obj: Mapping[str, Any]) -> TufRepository | None:
+    """The TUF repository that a TrustRoot names, if it names one and that is well-formed."""
+    problems: list[Problem] = []
+    fields = Fields(obj.get("spec"), "spec", problems)
+    repository = _repository(fields.node("tuf")) if fields.has("tuf") else None
+    return None if problems else repository
+
+
+def _repository(fields: Fields) -> TufRepository:
+    default = TufRepository("", "")
+    repository = TufRepository(
+        url=fields.text("url", required=True),
+        root=fields.text("root", required=True),
+        target=fields.text("target", default.target),
+        refresh=_seconds(fields, "refresh", default.refresh),
+        max_stale=_seconds(fields, "maxStale", default.max_stale),
+    )
+    if not _URL.fullmatch(repository.url) and repository.url:
+        fields.problem("UrlMalformed", "must be an https URL without user, query and fragment", "url")
+    if not _TARGET.fullmatch(repository.target) or ".." in repository.target:
+        fields.problem("NameMalformed", "must be a relative path of letters, digits, '.', '_', '-' and '/'", "target")
+    fields.close()
+    return repository
+
+
+def _seconds(fields: Fields, name: str, default: float) -> float:
+    text = fields.text(name)
+    if not text:
+        return default
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        fields.problem("DurationMalformed", f"is {text[:20]!r}; it must be a number of s, m, h or d, such as 24h", name)
+        return default
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def faulty(name: str, fault: Problem) -> TrustRoot:

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import tuf
 from tests.support.assay import Assay, serving
 from tests.support.cosign import Cosign, KeyPair
 from tests.support.kubernetes import ApiServer, User
 from tests.support.processes import free_port, wait_until
 from tests.support.registry import Registry, run_registry
 from tests.support.tools import tool
+from tests.support.tuf import Served
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "assay"
 DEVELOPER = User("developer", ("developers",))
@@ -45,6 +47,8 @@ class Rig:
     cosign: Cosign
     key: KeyPair
     assay: Assay
+    roots: Served
+    """A TUF repository that Assay can reach; nothing is published in it yet."""
 
     def signed(self, name: str, tag: str = "1") -> tuple[str, str]:
         """Push and sign `acme/NAME`; return its reference by tag, and its digest."""
@@ -126,6 +130,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with (
         ApiServer(folder / "cluster", users=[DEVELOPER, NODE, ASSAY], controllers=True) as cluster,
         run_registry(folder, referrers=True) as registry,
+        tuf.serving(tuf.Repository(), folder / "tuf") as roots,
     ):
         cluster.create_namespace("assay-system")
         apply_chart(cluster, port)
@@ -134,9 +139,10 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             webhook_port=port,
             kubeconfig=str(cluster.kubeconfig_for(ASSAY)),
             webhook_names="127.0.0.1",
+            tuf_ca_file=str(roots.ca_file),
         ) as assay:
             cosign = Cosign(folder / "cosign")
-            rig = Rig(cluster, registry, cosign, cosign.generate_key_pair("release"), assay)
+            rig = Rig(cluster, registry, cosign, cosign.generate_key_pair("release"), assay, roots)
             trusted(cluster)
             cluster.apply(rig.policy("acme-signed"))
             in_force(rig, "acme-signed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -138,7 +139,10 @@ def test_no_tenant_takes_the_watches_of_assays_own_namespace_or_of_another() -> 
     chosen = within_bounds({**tenants, **_refs(ASSAY, 50)}, namespace=ASSAY)
     assert len(chosen) == MAX_WATCHED
     assert len([ref for ref in chosen if ref.namespace == ASSAY]) == 50
-    assert len([ref for ref in chosen if ref.namespace == "a000"]) == MAX_WATCHED_OF_A_TENANT
+    of_each = Counter(ref.namespace for ref in chosen if ref.namespace != ASSAY)
+    assert len(of_each) == 100
+    assert set(of_each.values()) == {2, 3}  # 206 in turns among 100
+    assert len(within_bounds(_refs("shop", 100), namespace=ASSAY)) == MAX_WATCHED_OF_A_TENANT
 
 
 @pytest.mark.guarantee(10)

@@ -451,7 +451,7 @@ def test_a_trust_root_is_read_with_the_hash_of_its_bytes() -> None:
         ({"trustedRoot": "{"}, "TrustRootMalformed"),
         ({"trustedRoot": "{}"}, "TrustRootMalformed"),
         ({"trustedRoot": {}}, "WrongType"),
-        ({"trustedRoot": document, "tuf": {"url": "x"}}, "NotSupportedYet"),
+        ({"trustedRoot": document, "tuf": {"url": "https://x", "root": "{}"}}, "TrustRootMalformed"),
         ({"trustedRoot": document, "x": 1}, "FieldUnknown"),
     ):
         broken = parse_trust_root(obj | {"spec": spec_})

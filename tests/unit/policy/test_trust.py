@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.model.policy import OwnAuthority, OwnKey, TrustRoot
+from controller.model.policy import OwnAuthority, OwnKey, Problem, TrustRoot, TufRepository
 from controller.model.reference import Digest
-from controller.policy.trust import parse_trust_root
+from controller.policy.references import Materials
+from controller.policy.trust import parse_trust_root, repository_of
 from tests.support.authorities import new_ca
 from tests.unit.policy.make import pem
 
@@ -63,6 +64,27 @@ def test_a_time_that_yaml_reads_as_one_is_one() -> None:
     assert good(**written).public_keys[0].valid_from == datetime(2026, 1, 1, tzinfo=UTC)
 
 
+TUF = {"url": "https://tuf.acme.example/repo", "root": "{}"}
+
+
+def test_a_tuf_repository_gives_its_document_or_its_trouble() -> None:
+    repository = TufRepository(TUF["url"], "{}", "acme/root.json", refresh=3600.0, max_stale=7 * 86_400.0)
+    spec = {"tuf": TUF | {"target": "acme/root.json", "refresh": "1h", "maxStale": "7d"}}
+    obj = {"apiVersion": "assay.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": "acme"}, "spec": spec}
+    assert repository_of(obj) == repository
+    assert repository_of(obj | {"spec": {"trustedRoot": DOCUMENT}}) is None
+    assert repository_of(obj | {"spec": {"tuf": TUF | {"refresh": "daily"}}}) is None
+    found = parse_trust_root(obj, Materials(distributed={repository: DOCUMENT.encode()}))
+    assert isinstance(found, TrustRoot)
+    assert found.trusted_root == DOCUMENT.encode()
+    stale = Problem("TufStale", "spec.tuf", "too old")
+    assert parse_trust_root(obj, Materials(distributed={repository: stale})) == (stale,)
+    assert read(**spec) == [("TufUnread", "spec.tuf")]
+    junk = parse_trust_root(obj, Materials(distributed={repository: b"junk"}))
+    assert isinstance(junk, tuple)
+    assert [(problem.code, problem.field) for problem in junk] == [("TrustRootMalformed", "spec.tuf")]
+
+
 AUTHORITY, PUBLIC = "spec.certificateAuthorities[0]", "spec.publicKeys[0]"
 
 
@@ -103,6 +125,15 @@ AUTHORITY, PUBLIC = "spec.certificateAuthorities[0]", "spec.publicKeys[0]"
             ("TrustRootMalformed", "spec"),
         ),
         ({"trustedRoot": "no JSON", "publicKeys": [{"pem": KEY}]}, ("TrustRootMalformed", "spec.trustedRoot")),
+        ({"tuf": {"url": TUF["url"]}}, ("FieldMissing", "spec.tuf.root")),
+        ({"tuf": TUF | {"url": "http://tuf.acme.example"}}, ("UrlMalformed", "spec.tuf.url")),
+        ({"tuf": TUF | {"url": "https://me:secret@tuf.acme.example"}}, ("UrlMalformed", "spec.tuf.url")),
+        ({"tuf": TUF | {"url": "https://tuf.acme.example/?a=b"}}, ("UrlMalformed", "spec.tuf.url")),
+        ({"tuf": TUF | {"target": "../../etc/passwd"}}, ("NameMalformed", "spec.tuf.target")),
+        ({"tuf": TUF | {"target": "/etc/passwd"}}, ("NameMalformed", "spec.tuf.target")),
+        ({"tuf": TUF | {"refresh": "1w"}}, ("DurationMalformed", "spec.tuf.refresh")),
+        ({"tuf": TUF | {"maxStale": "-1d"}}, ("DurationMalformed", "spec.tuf.maxStale")),
+        ({"tuf": TUF | {"mirror": "x"}}, ("FieldUnknown", "spec.tuf.mirror")),
     ],
 )
 def test_each_mistake_is_named_with_its_field(spec: dict[str, Any], problem: tuple[str, str]) -> None:
