@@ -199,37 +199,44 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
         ],
         "evidenceSet": str(judged.evidence.hash) if judged.evidence else None,
         "evidenceFetchedAt": timestamp(judged.evidence.fetched_at) if judged.evidence else None,
-        "signatures": [_proof(signature.proof) for signature in evidence.signatures] if evidence else [],
+        "signatures": [proof_record(signature.proof) for signature in evidence.signatures] if evidence else [],
         "attestations": [
             {
                 "name": attestation.name,
                 "predicateType": attestation.predicate_type,
                 "statement": str(attestation.statement),
-                **_proof(attestation.proof),
+                **proof_record(attestation.proof),
             }
             for attestation in (evidence.attestations if evidence else ())
         ],
-        "layers": _layers(judged.evidence, evidence),
+        "artifacts": _artifacts(judged.evidence, evidence),
         "rejections": [_rejection(rejection) for rejection in rejections[:MAX_REJECTIONS]],
         "rejectionsOmitted": max(0, len(rejections) - MAX_REJECTIONS),
         "used": dict(assessment.used) if assessment else {},
     }
 
 
-def _layers(found: EvidenceSet | None, evidence: VerifiedEvidence | None) -> list[dict[str, Any]]:
-    """The annotations of what counted: layers of cosign's old formats are verified with them; a replay needs them."""
+def _artifacts(found: EvidenceSet | None, evidence: VerifiedEvidence | None) -> list[dict[str, Any]]:
+    """What counted, as it was found: with its bytes, all that a replay needs (layers are verified with annotations)."""
     if found is None or evidence is None:
         return []
     proofs = [s.proof for s in evidence.signatures] + [a.proof for a in evidence.attestations]
     counted = {(proof.artifact, proof.location) for proof in proofs}
     return [
-        {"artifact": str(a.digest), "location": a.location, "annotations": dict(a.annotations)}
+        {
+            "artifact": str(a.digest),
+            "location": a.location,
+            "kind": str(a.kind),
+            "mediaType": a.media_type,
+            "annotations": dict(a.annotations),
+        }
         for a in found.artifacts
-        if a.annotations and (a.digest, a.location) in counted
+        if (a.digest, a.location) in counted
     ]
 
 
-def _proof(proof: Proof) -> dict[str, Any]:
+def proof_record(proof: Proof) -> dict[str, Any]:
+    """One proof as it stands in a leaf."""
     entry = proof.log_entry
     return {
         "artifact": str(proof.artifact),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -352,10 +354,39 @@ def test_inventory_shows_a_decision_and_an_image(desk: Desk, served: Assay) -> N
     assert json.loads(inventory(desk, served, "show", digest, "-o", "json").stdout)["digest"] == digest
 
 
+def test_inventory_makes_a_proof_again_from_the_database_alone(desk: Desk, served: Assay) -> None:
+    denied, allowed = json.loads(inventory(desk, served, "decisions", "-o", "json").stdout)["items"]
+    digest = allowed["images"][0]["digest"]
+    for name in (allowed["id"], digest):
+        done = inventory(desk, served, "show", name, "--replay")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.search(r"(\d+) of \1 proofs hold, made again from the stored bytes alone", done.stdout)
+        assert re.search(r"^  holds  signature, for authority \S+ of ClusterEvidencePolicy/", done.stdout, re.MULTILINE)
+        assert re.search(r"^ +1\. The signature over ", done.stdout, re.MULTILINE)
+    shown = json.loads(inventory(desk, served, "show", digest, "--replay", "-o", "json").stdout)
+    assert shown["schema"] == "assay.dev/replay/v1alpha1"
+    assert {proof["holds"] for proof in shown["proofs"]} == {True}
+    nothing = inventory(desk, served, "show", denied["id"], "--replay")
+    assert (nothing.returncode, "nothing was proven then" in nothing.stdout) == (0, True)
+
+    # A copy of the database whose bytes were changed behind Assay's back.
+    copy = desk.folder / "altered.db"
+    with sqlite3.connect(served.environment["ASSAY_DATABASE_URL"].removeprefix("sqlite:///")) as source:
+        source.execute(f"VACUUM INTO '{copy}'")
+    with contextlib.closing(sqlite3.connect(copy)) as altered:
+        altered.executescript("UPDATE blob SET content = CAST(content || x'20' AS BLOB);")
+    done = desk.run("inventory", "show", digest, "--replay", "--database-url", f"sqlite:///{copy}")
+    assert done.returncode == 1
+    assert "0 of " in done.stdout
+    assert "BytesAltered" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
         (("show", "sha256:" + "0" * 64), "ImageUnknown"),
+        (("show", "sha256:" + "0" * 64, "--replay"), "ImageUnknown"),
+        (("show", "00000000-0000-0000-0000-000000000000", "--replay"), "DecisionUnknown"),
         (("show", "00000000-0000-0000-0000-000000000000"), "DecisionUnknown"),
         (("decisions", "--cursor", "nonsense"), "Cursor"),
         (("decisions", "--limit", "0"), ""),
