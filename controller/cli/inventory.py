@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -231,7 +231,14 @@ def _finding(finding: Finding) -> str:
     signer = detail["signer"]
     who = f"key {signer['key']}" if signer["key"] else f"{signer['subject']} ({signer['issuer']})"
     what = f"{detail['predicateType']} by " if finding.finding == "attestation" else ""
-    return f"{what}{who}, for authority {detail['authority']} of {finding.policy.kind}/{finding.policy.name}"
+    policy = f"{finding.policy.kind}/{finding.policy.name}"
+    return f"{what}{who}, for authority {detail['authority']} of {policy}{_of(detail)}"
+
+
+def _of(record: Mapping[str, Any]) -> str:
+    """Which manifest of the image is meant, where it is one of several."""
+    child = record.get("child")
+    return f" ({child['platform'] or 'no platform'}, {child['digest'][:19]}…)" if child else ""
 
 
 def _print_decision(leaf: Any) -> None:
@@ -244,7 +251,7 @@ def _print_decision(leaf: Any) -> None:
         click.echo(
             f"  {policy['kind']}/{policy['name']} ({policy['hash'][:19]}…): {render.coloured(evaluation['outcome'])}"
         )
-        click.echo(f"    image  {image['reference']}")
+        click.echo(f"    image  {image['reference']}{_of(evaluation)}")
         for proof in (*evaluation["signatures"], *evaluation["attestations"]):
             what = proof.get("predicateType") or "signature"
             click.echo(f"    proven {what}, for authority {proof['authority']}")

@@ -109,6 +109,8 @@ def _print(judged: Judged) -> None:
     click.echo(f"{render.coloured(str(evaluation.outcome))}  {evaluation.policy}")
     click.echo(f"  image   {evaluation.image.text}")
     click.echo(f"  digest  {evaluation.digest}")
+    if evaluation.child is not None:
+        click.echo(f"  of it   {evaluation.child}")
     evidence = judged.assessment.evidence if judged.assessment else None
     for signature in evidence.signatures if evidence else ():
         _print_proof("signature", signature.proof)

@@ -95,8 +95,6 @@ def _spec(fields: Fields) -> PolicySpec:
         variables=tuple(_expression(node, _IDENTIFIER) for node in fields.nodes("variables")),
         validations=tuple(_validation(node) for node in fields.nodes("validations")),
     )
-    if spec.platforms is not Platforms.INDEX:
-        fields.problem(NOT_SUPPORTED_YET, f"{spec.platforms} is not supported yet; only Index is", "platforms")
     fields.not_supported("auditAnnotations", "audit annotations of a policy's own")
     fields.not_supported("grace", "a grace period of the policy's own")
     fields.close()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from controller.errors import InputError, Unacceptable
-from controller.model.image import Platform, PlatformManifest, ResolvedImage
+from controller.model.image import INDEX_TYPES, Platform, PlatformManifest, ResolvedImage
 from controller.model.reference import Digest, Reference
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -24,7 +24,7 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _SCHEMA_ONE = "application/vnd.docker.distribution.manifest.v1"
 
-INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+INDEXES = INDEX_TYPES
 SINGLE = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 ACCEPT = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
 
@@ -78,7 +78,9 @@ class Manifest:
             digest=self.digest,
             media_type=self.media_type,
             size=self.size,
-            platforms=tuple(PlatformManifest(child.digest, child.platform) for child in self.children),
+            platforms=tuple(
+                PlatformManifest(child.digest, child.platform, child.media_type, child.size) for child in self.children
+            ),
         )
 
 

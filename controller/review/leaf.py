@@ -19,7 +19,7 @@ from typing import Any
 from controller import __version__
 from controller.model.decision import Decision, Evaluation
 from controller.model.evidence import EvidenceSet, Proof, Rejection, VerifiedEvidence
-from controller.model.image import ImageUse, ResolvedImage
+from controller.model.image import ImageUse, PlatformManifest, ResolvedImage
 from controller.model.policy import Namespace, Policy, TrustRoot
 from controller.model.reference import Digest
 from controller.model.workload import AdmissionRequest, Workload
@@ -73,7 +73,7 @@ def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, o
     metadata = request.object.get("metadata")
     uid = metadata.get("uid") if isinstance(metadata, dict) else None
     found = sorted(
-        f"{e.image.path} {e.digest} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind} {_codes(e)}"
+        f"{e.image.path} {_digests(e)} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind} {_codes(e)}"
         for e in evaluations
     )
     asked = _SORTED.encode({k: v for k, v in _request(request, request.name).items() if k != "uid"})
@@ -153,9 +153,14 @@ def _codes(evaluation: Evaluation) -> str:
     return " ".join(sorted(reason.code for reason in evaluation.reasons))
 
 
+def _digests(evaluation: Evaluation) -> str:
+    """What it is about: the image, and the manifest within it where that is meant."""
+    return f"{evaluation.digest} {evaluation.child.digest}" if evaluation.child else str(evaluation.digest)
+
+
 def _order(judged: Judged) -> tuple[str, ...]:
     policy = judged.evaluation.policy
-    return (judged.evaluation.image.path, policy.kind, policy.namespace, policy.name)
+    return (judged.evaluation.image.path, policy.kind, policy.namespace, policy.name, _digests(judged.evaluation))
 
 
 def _image(image: ImageUse, resolved: ResolvedImage | None) -> dict[str, Any]:
@@ -183,6 +188,7 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
             "name": policy.name,
             "hash": policy.hash,
         },
+        **({"child": _child(evaluation.child)} if evaluation.child is not None else {}),
         "actions": [str(action) for action in evaluation.actions],
         "outcome": str(evaluation.outcome),
         "errorKind": str(evaluation.error_kind) if evaluation.error_kind else None,
@@ -214,6 +220,10 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
         "rejectionsOmitted": max(0, len(rejections) - MAX_REJECTIONS),
         "used": dict(assessment.used) if assessment else {},
     }
+
+
+def _child(child: PlatformManifest) -> dict[str, Any]:
+    return {"digest": str(child.digest), "platform": str(child.platform) if child.platform is not None else None}
 
 
 def _artifacts(found: EvidenceSet | None, evidence: VerifiedEvidence | None) -> list[dict[str, Any]]:

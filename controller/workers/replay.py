@@ -61,17 +61,16 @@ def replay(leaf: Mapping[str, Any], blob: Blob, *, limits: DocumentSettings, dig
         if not recorded or (digest and image["digest"] != digest):
             continue
         policy = "/".join(filter(None, (evaluation["policy"][name] for name in ("kind", "namespace", "name"))))
+        about = evaluation.get("child", image)["digest"]
         try:
-            proven = list(_records(_again(evaluation, Digest.parse(image["digest"]), blob, decided, limits)))
+            proven = list(_records(_again(evaluation, Digest.parse(about), blob, decided, limits)))
         except AssayError as exc:
-            found.extend(
-                Replayed(policy, image["digest"], proof, f"{exc.code}: {exc.message}", ()) for proof in recorded
-            )
+            found.extend(Replayed(policy, about, proof, f"{exc.code}: {exc.message}", ()) for proof in recorded)
             continue
         for proof in recorded:
             same = next((made for made in proven if _same(made, proof)), None)
             trouble = "" if same else "the stored bytes no longer prove it"
-            found.append(Replayed(policy, image["digest"], proof, trouble, tuple(same["steps"]) if same else ()))
+            found.append(Replayed(policy, about, proof, trouble, tuple(same["steps"]) if same else ()))
     return found
 
 

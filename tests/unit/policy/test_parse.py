@@ -151,7 +151,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"failurePolicy": "Ignore"}, "IgnoreWithoutHost", "spec.failurePolicy"),
     ({"failurePolicy": "Ignore", "match": {"images": ["*.io/**"]}}, "IgnoreWithoutHost", "spec.match.images[0]"),
     ({"failurePolicy": "Ignore", "match": {"images": ["!ghcr.io/**"]}}, "IgnoreWithoutHost", "spec.failurePolicy"),
-    ({"platforms": "Each"}, "NotSupportedYet", "spec.platforms"),
+    ({"platforms": "Every"}, "ValueUnknown", "spec.platforms"),
     ({"auditAnnotations": [{"key": "a", "valueExpression": "'b'"}]}, "NotSupportedYet", "spec.auditAnnotations"),
     ({"grace": "1h"}, "NotSupportedYet", "spec.grace"),
     ({"cryptography": "Fips"}, "ValueUnknown", "spec.cryptography"),
