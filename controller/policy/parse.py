@@ -20,6 +20,7 @@ from controller.model.policy import (
     Cryptography,
     DigestMode,
     Distinct,
+    EvidenceSource,
     Expression,
     FailurePolicy,
     Identity,
@@ -153,7 +154,6 @@ def _authority(fields: Fields) -> Authority:
     for kind, what in (("kms", "KMS keys"), ("notation", "Notation")):
         if kind in kinds:
             fields.problem(NOT_SUPPORTED_YET, f"is not supported yet ({what}); use keyless, key or certificate", kind)
-    fields.not_supported("source", "evidence in another repository")
     if len(kinds) != 1:
         given = f"has {' and '.join(kinds)}" if kinds else "has none of them"
         fields.problem("AuthorityMalformed", f"must have exactly one of keyless, key and certificate; it {given}")
@@ -164,11 +164,23 @@ def _authority(fields: Fields) -> Authority:
         certificate=_certificate(fields.node("certificate")) if "certificate" in kinds else None,
         transparency_log=fields.choice("transparencyLog", Need.REQUIRED),
         timestamp=fields.choice("timestamp", Need.OPTIONAL),
+        source=_source(fields.node("source")) if fields.has("source") else None,
     )
     if authority.timestamp is Need.IGNORE:
         fields.problem("ValueUnknown", "must be one of Required, Optional", "timestamp")
     fields.close()
     return authority
+
+
+def _source(fields: Fields) -> EvidenceSource:
+    secret = fields.node("pullSecretRef")
+    source = EvidenceSource(
+        repository=fields.text("repository", required=True),
+        pull_secret=secret.text("name", required=fields.has("pullSecretRef")),
+    )
+    secret.close()
+    fields.close()
+    return source
 
 
 def _keyless(fields: Fields) -> KeylessAuthority:

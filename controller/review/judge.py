@@ -12,7 +12,6 @@ from datetime import datetime
 from functools import partial
 
 from controller.errors import AssayError, Unavailable
-from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.evidence import EvidenceSet
@@ -28,6 +27,7 @@ from controller.review.leaf import Judged
 from controller.review.platforms import demanded
 from controller.review.ports import Assessment
 from controller.review.scope import Covered, Scope
+from controller.review.sources import places, together
 from controller.review.threads import beside
 
 _NEXT = {
@@ -110,7 +110,7 @@ class Judge:
         assessment: Assessment | None = None
         roots = trust_roots(compiled, scope)
         try:
-            evidence = await self.evidence(compiled, image, access=scope.access, now=now, deadline=deadline)
+            evidence = await self.evidence(compiled, image, scope=scope, now=now, deadline=deadline)
             assessment = await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
             outcome, kind, reasons = await _with_request_rules(
                 assessment, compiled, covered=covered, scope=scope, now=now, image=image, deadline=deadline
@@ -132,7 +132,7 @@ class Judge:
             return
         resolved = await self._resolutions.get(reference, access=scope.access, deadline=deadline)
         for image, _ in _manifests(resolved, compiled, scope):
-            evidence = await self.evidence(compiled, image, access=scope.access, now=now, deadline=deadline)
+            evidence = await self.evidence(compiled, image, scope=scope, now=now, deadline=deadline)
             await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
 
     async def _assess(
@@ -160,7 +160,7 @@ class Judge:
         compiled: CompiledPolicy,
         resolved: ResolvedImage,
         *,
-        access: RegistryAccess,
+        scope: Scope,
         now: datetime,
         deadline: Deadline,
     ) -> EvidenceSet:
@@ -168,7 +168,13 @@ class Judge:
         spec = compiled.policy.spec
         if spec.signatures is None and not spec.attestations:
             return EvidenceSet(image=resolved.digest, repository=resolved.reference.name, artifacts=(), fetched_at=now)
-        return await self._evidences.get(resolved, access=access, deadline=deadline)
+        found = await asyncio.gather(
+            *(
+                self._evidences.get(image, access=access, deadline=deadline)
+                for image, access in places(resolved, spec, access=scope.access, snapshot=scope.snapshot)
+            )
+        )
+        return together(resolved, found)
 
     async def close(self) -> None:
         """End what is under way."""

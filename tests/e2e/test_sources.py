@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.support.cosign import Cosign, KeyPair
 from tests.support.pipeline import pod, policy, review_of
 from tests.support.registry import Registry, run_registry
 
+SIGNATURES = "security/signatures"
 LOG4J = "pkg:maven/org.apache.logging.log4j/log4j-core"
 
 
@@ -73,11 +75,17 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     )
     policies = folder / "policies"
     policies.mkdir()
-    (policies / "all.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [signed, listed]}))
-    with (
-        run_registry(folder / "registry", referrers=request.param) as registry,
-        serving(folder / "assay", policies=str(policies), missing_max_age="0s") as assay,
-    ):
+    with contextlib.ExitStack() as stack:
+        registry = stack.enter_context(run_registry(folder / "registry", referrers=request.param))
+        apart = policy(
+            "apart",
+            match={"images": ["*/apart/**"]},
+            authorities=[release | {"source": {"repository": f"{registry.host}/{SIGNATURES}"}}],
+            signatures={"authorities": ["release"]},
+        )
+        items = [signed, listed, apart]
+        (policies / "all.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        assay = stack.enter_context(serving(folder / "assay", policies=str(policies), missing_max_age="0s"))
         yield Rig(registry, cosign, key, stranger, assay)
 
 
@@ -175,3 +183,17 @@ def _sbom(version: str) -> dict[str, Any]:
             }
         ],
     }
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.parametrize("new_bundle_format", [True, False], ids=["bundle", "legacy"])
+def test_what_cosign_put_into_another_repository_counts_where_the_policy_says_so(
+    rig: Rig, new_bundle_format: bool
+) -> None:
+    into = f"{rig.registry.host}/{SIGNATURES}"
+    for by, allowed in ((rig.stranger, False), (rig.key, True)):
+        repository = f"apart/{'bundle' if new_bundle_format else 'legacy'}"
+        digest = rig.registry.push_image(repository, "1", files={"name": f"{repository} {allowed}".encode()})
+        named = rig.registry.reference(repository, digest=digest)
+        rig.cosign.sign(named, key=by, new_bundle_format=new_bundle_format, into=into)
+        assert rig.create(named)[0] is allowed
