@@ -13,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 WHO = "release@acme.example"
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
+YEARS = timedelta(days=3650)
 BEGAN, ENDS = NOW - timedelta(days=30), NOW + timedelta(days=30)
 
 
@@ -76,11 +77,18 @@ def _builder(
     )
 
 
-def new_ca(name: str = "Acme root", *, above: Ca | None = None, is_ca: bool = True, length: int | None = None) -> Ca:
-    """A CA, of itself or of another."""
+def new_ca(
+    name: str = "Acme root",
+    *,
+    above: Ca | None = None,
+    is_ca: bool = True,
+    length: int | None = None,
+    now: datetime = NOW,
+) -> Ca:
+    """A CA, of itself or of another, valid for years around `now`."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = above or Ca(name, key, None)  # type: ignore[arg-type]  # of itself: its certificate is not asked for
-    builder = _builder(issuer.name, name, key.public_key(), BEGAN - timedelta(days=1000), ENDS + timedelta(days=1000))
+    builder = _builder(issuer.name, name, key.public_key(), now - YEARS, now + YEARS)
     builder = (
         builder.add_extension(x509.BasicConstraints(ca=is_ca, path_length=length if is_ca else None), critical=True)
         .add_extension(_usage(signs=not is_ca, issues=is_ca), critical=True)
