@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from controller.errors import InputError, Unacceptable
+from controller.errors import InputError, LimitExceeded, Unacceptable
 from controller.model.image import INDEX_TYPES, Platform, PlatformManifest, ResolvedImage
 from controller.model.reference import Digest, Reference
 
@@ -37,6 +37,7 @@ _DESCRIPTOR_NAMES = frozenset(
 _PLATFORM_NAMES = frozenset({"os", "architecture", "variant"})
 
 MAX_TYPE_LENGTH = 255  # characters of a media type (RFC 6838, section 4.2: 127 on each side of the slash)
+MAX_VALUES = 200_000  # in one manifest: a value of two bytes costs sixty once it is read
 MAX_ANNOTATIONS = 256  # bounds one descriptor's annotations
 
 
@@ -124,6 +125,8 @@ def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
 
 
 def _json_object(content: bytes, what: str) -> Mapping[str, Any]:
+    if content.count(b",") + content.count(b"[") + content.count(b"{") > MAX_VALUES:  # those in strings too: no matter
+        raise LimitExceeded("MAX_VALUES", f"{what} has more than {MAX_VALUES} values")
     try:
         value = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:
