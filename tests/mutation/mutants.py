@@ -70,13 +70,15 @@ class Mutant:
 def mutants(path: Path) -> Iterator[Mutant]:
     """Every mutant of a module."""
     tree = ast.parse(path.read_text())
+    seen = {ast.unparse(tree)}
     for function, node, is_condition in _decisions(tree):
         for changed in _changes(node, is_condition=is_condition):
-            if ast.unparse(changed) == ast.unparse(node):
-                continue
             mutated = _Replace(node, changed).visit(copy.deepcopy(tree))
+            source = ast.unparse(ast.fix_missing_locations(mutated))
             was, now = (" ".join(ast.unparse(each).split()) for each in (node, changed))
-            yield Mutant(path.name, node.lineno, function, was, now, ast.unparse(ast.fix_missing_locations(mutated)))
+            if source not in seen:
+                seen.add(source)
+                yield Mutant(path.name, node.lineno, function, was, now, source)
 
 
 def _decisions(tree: ast.Module) -> Iterator[tuple[str, ast.expr, bool]]:
