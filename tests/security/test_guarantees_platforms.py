@@ -196,3 +196,50 @@ async def test_guarantee_13_the_record_says_what_was_proven_of_which_child(rig: 
     known = rig.store.queries.image(image.digest)
     assert known is not None
     assert {finding.detail["child"]["platform"] for finding in known.signatures} == {AMD, ARM}
+
+
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = {"digest": f"sha256:{'ab' * 32}", "size": 7}
+FOREIGN = {
+    "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    "urls": ["https://layers.example/x"],
+}
+FORMS: dict[str, dict[str, Any]] = {
+    "about another image": {"subject": {"mediaType": OCI_MANIFEST, **LAYER}},
+    "empty config": {"config": {"mediaType": "application/vnd.oci.empty.v1+json", **LAYER, "data": "e30="}},
+    "zstd layers": {"layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+zstd", **LAYER}]},
+    "foreign layers": {"layers": [FOREIGN | LAYER]},
+    "an artefact type": {"artifactType": "application/vnd.acme.model"},
+    "annotations that claim evidence": {"annotations": {"dev.cosignproject.cosign/signature": "AAAA"}},
+    "no layers": {"layers": []},
+}
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.parametrize("form", FORMS)
+async def test_guarantee_01_an_image_of_any_form_is_judged_by_what_is_signed_of_its_digest(rig: Rig, form: str) -> None:
+    image = Image(rig)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": CONFIG, **LAYER},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", **LAYER}],
+        **FORMS[form],
+    }
+    image.digest = rig.registry.put_manifest(APP, manifest)
+    assert not (await image.review("Each")).allowed
+    image.sign(index=True)
+    assert (await image.review("Each")).allowed
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["application/vnd.oci.artifact.manifest.v1+json", "application/vnd.docker.distribution.manifest.v1+prettyjws"],
+)
+async def test_guarantee_01_a_manifest_of_another_type_is_an_error(rig: Rig, media_type: str) -> None:
+    image = Image(rig)
+    image.digest = rig.registry.put_manifest(APP, {"schemaVersion": 2, "mediaType": media_type}, media_type=media_type)
+    image.sign(index=True)
+    answer = await image.review("Index")
+    assert not answer.allowed
+    assert rig.leaves()[0]["evaluations"][0]["outcome"] == "Error"
