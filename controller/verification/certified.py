@@ -65,7 +65,7 @@ def chain_of(own: OwnAuthority) -> Chain:
 def _certificates(pem: str) -> tuple[x509.Certificate, ...]:
     try:
         return tuple(x509.load_pem_x509_certificate(block.encode()) for block in blocks(pem, "CERTIFICATE"))
-    except ValueError as exc:
+    except (ValueError, x509.InvalidVersion) as exc:
         raise PolicyError("ChainMalformed", "the chain has a block that is no X.509 certificate") from exc
 
 
@@ -173,7 +173,7 @@ def _check_usage(certificate: x509.Certificate, wanted: CertificateAuthority) ->
         signing = certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
     except x509.ExtensionNotFound as exc:
         raise NotVerified("CertificateUsage", message) from exc
-    except (ValueError, x509.DuplicateExtension) as exc:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as exc:
         raise Unjudged("CertificateMalformed", "its certificate has extensions that cannot be read") from exc
     if not signing or not wanted.extended_key_usages or not set(wanted.extended_key_usages) <= has:
         raise NotVerified("CertificateUsage", message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -96,3 +97,20 @@ def new_ca(
         .add_extension(_issued_by(issuer.key), critical=False)
     )
     return Ca(name, key, builder.sign(issuer.key, hashes.SHA256()), above)
+
+
+def of_version(der: bytes, number: int) -> bytes:
+    """The certificate with another version in it: what no X.509 library reads, and anybody can write."""
+    version = bytes.fromhex("a003020102")
+    return der.replace(version, version[:-1] + bytes([number]), 1)
+
+
+def of_unknown_key(der: bytes) -> bytes:
+    """The certificate with a key of a kind that nobody knows (id-ecPublicKey made another number)."""
+    return der.replace(bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d0209"), 1)
+
+
+def pem_of(der: bytes) -> str:
+    """A certificate's PEM block, whatever is in it."""
+    body = base64.encodebytes(der).decode()
+    return f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from controller.model.policy import Namespace
 from controller.model.reference import Reference
 from controller.model.workload import Workload
 from controller.policy.snapshot import Snapshot, build_policies
+from tests.support.authorities import new_ca, of_unknown_key, of_version, pem_of
 from tests.unit.policy.make import resource
 
 
@@ -125,3 +127,14 @@ def test_a_snapshot_does_not_change_with_what_it_was_made_of() -> None:
     assert set(snapshot.namespaces) == {"a"}
     later = snapshot.with_policies(build_policies([resource("p")]))
     assert (len(snapshot.policies), len(later.policies), set(later.namespaces)) == (0, 1, {"a"})
+
+
+ROOT = new_ca().certificate.public_bytes(serialization.Encoding.DER)
+
+
+@pytest.mark.parametrize("der", [of_version(ROOT, 9), of_unknown_key(ROOT)], ids=["version", "key"])
+def test_a_chain_that_no_library_reads_spoils_its_own_policy_and_no_other(der: bytes) -> None:
+    ca = {"name": "release", "certificate": {"chain": pem_of(der), "identities": [{"subject": "me"}]}}
+    index = build_policies([resource("bad", namespace="tenant", authorities=[ca]), resource("good")])
+    found = {str(c.policy.identity): [p.code for p in c.policy.problems] for c in index}
+    assert found == {"EvidencePolicy/tenant/bad": ["ChainMalformed"], "ClusterEvidencePolicy/good": []}

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from controller.model.evidence import VerifiedEvidence
+from controller.model.evidence import Artifact, ArtifactKind, VerifiedEvidence
 from controller.model.policy import (
     Authority,
     CertificateAuthority,
@@ -23,11 +23,12 @@ from controller.model.policy import (
     OwnAuthority,
     TrustRoot,
 )
+from controller.model.reference import Digest
 from controller.policy.pems import CODE_SIGNING
 from controller.verification import certified
 from controller.verification.certified import Chain
 from controller.verification.failures import NotVerified
-from tests.support.authorities import WHO, new_ca
+from tests.support.authorities import WHO, new_ca, of_unknown_key, of_version, pem_of
 from tests.unit.verification.evidence import (
     NOW,
     OTHER_IMAGE,
@@ -40,6 +41,7 @@ from tests.unit.verification.evidence import (
     only_rejection,
     statement,
 )
+from tests.unit.verification.legacy import CERTIFICATE, SIGNATURE
 
 EMAIL, URI, DNS = x509.RFC822Name, x509.UniformResourceIdentifier, x509.DNSName
 
@@ -298,3 +300,23 @@ def test_no_refusal_shows_what_is_not_proven() -> None:
     leaf = OTHER.issue(PUBLIC, [EMAIL("secret@attacker.example")])
     (rejection,) = ask(leaf).rejections
     assert "attacker" not in json.dumps(rejection.message)
+
+
+UNREADABLE = [of_version(ROOT.issue(PUBLIC), 9), of_unknown_key(ROOT.issue(PUBLIC))]
+
+
+@pytest.mark.parametrize("der", UNREADABLE, ids=["version", "key"])
+def test_a_certificate_that_no_library_reads_spoils_nothing_but_itself(der: bytes) -> None:
+    found = judge([artifact(bundle(der), "bad"), artifact(bundle(ROOT.issue(PUBLIC)))], authority())
+    assert counted(found) == (1, 0)
+    assert [(rejection.code, rejection.unjudged) for rejection in found.rejections] == [("CertificateMalformed", True)]
+
+
+@pytest.mark.parametrize("der", UNREADABLE, ids=["version", "key"])
+def test_a_layer_with_a_certificate_that_no_library_reads_spoils_nothing_but_itself(der: bytes) -> None:
+    payload, annotations = b"{}", ((SIGNATURE, b64(b"x")), (CERTIFICATE, pem_of(der)))
+    kind, media_type = ArtifactKind.COSIGN_SIGNATURE, "application/vnd.dev.cosign.simplesigning.v1+json"
+    layer = Artifact(kind, media_type, payload, Digest.of(payload), "tag", annotations)
+    found = judge([layer, artifact(bundle(ROOT.issue(PUBLIC)))], authority())
+    assert counted(found) == (1, 0)
+    assert [rejection.unjudged for rejection in found.rejections] == [True]
