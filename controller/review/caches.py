@@ -231,10 +231,12 @@ class Verdicts:
     ) -> Assessment:
         """The assessment, remembered until a date that was read could change it. Raises what `Assessor` raises."""
         policy = compiled.policy
-        # The tag and the platforms are read by rules (`image.tag`), so the reference as written is part of the key.
+        # The tag and the platforms are read by rules (`image.tag`), so the reference as written is part of the key, and
+        # so are the platforms: of a manifest they are what the index says that it was found in.
         key = (
             image.digest,
             image.reference,
+            image.platforms,
             scope,
             policy.identity,
             resolved_pems(policy),

@@ -20,6 +20,18 @@ NO_PLATFORM = Platform("unknown", "unknown")
 """What BuildKit gives the manifests of its attestations (https://docs.docker.com/build/metadata/attestations/): none
 that a container runtime could choose."""
 
+_SPELLINGS = {
+    "i386": "386",
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+    "aarch64": "arm64",
+    "armhf": "arm",
+    "armel": "arm",
+}
+_RUNS_TOO = {"amd64": "386", "arm64": "arm"}
+"""What containerd takes for the same architecture, and what it takes where a node's own is not there
+(https://github.com/containerd/platforms: `normalizeArch`, `Only`)."""
+
 
 def demanded(
     image: ResolvedImage, platforms: Platforms, *, nodes: frozenset[Platform]
@@ -37,7 +49,8 @@ def demanded(
             "NodesUnknown", "no node of the cluster is known, and the policy asks of those that they run"
         )
     able = [child for child in image.platforms if platforms is Platforms.EACH or _could_run(child, nodes)]
-    children = {child.digest: child for child in able if child.platform != NO_PLATFORM}
+    # One manifest may be listed for two platforms: rules see which it is asked about.
+    children = {(c.digest, c.platform): c for c in able if c.platform != NO_PLATFORM}
     if not children:
         raise Unacceptable("PlatformsMissing", f"{image.reference.name} is an index of no manifest that could run here")
     if len(children) > MAX_PLATFORMS:
@@ -49,9 +62,17 @@ def demanded(
 
 
 def _could_run(child: PlatformManifest, nodes: frozenset[Platform]) -> bool:
-    """Whether a node could choose it. One that names no platform any could; variants are not told apart."""
+    """Whether a node could choose it: as generously as containerd, the most generous runtime, chooses.
+
+    It reads other spellings of a platform, and falls back to what a processor runs beside its own. One that names no
+    system or no architecture any could; variants are not told apart.
+    """
     platform = child.platform
-    return platform is None or any((n.os, n.architecture) == (platform.os, platform.architecture) for n in nodes)
+    if platform is None or not platform.os or not platform.architecture:
+        return True
+    system, architecture = platform.os.lower(), platform.architecture.lower()
+    architecture = _SPELLINGS.get(architecture, architecture)
+    return any(system == n.os and architecture in {n.architecture, _RUNS_TOO.get(n.architecture)} for n in nodes)
 
 
 def _as_image(image: ResolvedImage, child: PlatformManifest) -> ResolvedImage:

@@ -243,3 +243,40 @@ async def test_guarantee_01_a_manifest_of_another_type_is_an_error(rig: Rig, med
     answer = await image.review("Index")
     assert not answer.allowed
     assert rig.leaves()[0]["evaluations"][0]["outcome"] == "Error"
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.parametrize(
+    ("unsigned", "signed", "nodes"),
+    [
+        ("linux/x86_64", AMD, (AMD,)),
+        ("linux/x86-64", AMD, (AMD,)),
+        ("Linux/AMD64", AMD, (AMD,)),
+        ("linux/aarch64", ARM, (ARM,)),
+        ("/amd64", AMD, (AMD,)),
+        ("linux/386", ARM, (AMD, ARM)),
+        ("linux/i386", ARM, (AMD, ARM)),
+        ("linux/arm", AMD, (AMD, ARM)),
+        ("linux/armhf", AMD, (AMD, ARM)),
+        ("linux/armel", AMD, (AMD, ARM)),
+    ],
+)
+async def test_guarantee_01_what_a_node_runs_under_another_name_needs_evidence_too(
+    rig: Rig, unsigned: str, signed: str, nodes: tuple[str, ...]
+) -> None:
+    image = Image(rig, unsigned, signed)
+    image.sign(signed)
+    answer = await image.review("Nodes", nodes=nodes)
+    assert not answer.allowed
+    assert image.children[unsigned] in answer.message
+
+
+async def test_a_manifest_that_is_listed_for_two_platforms_is_judged_for_both(rig: Rig) -> None:
+    image = Image(rig, AMD)
+    child = {"mediaType": OCI_MANIFEST, "digest": image.children[AMD], "size": 1}
+    entries = [{**child, "platform": {"os": "linux", "architecture": a}} for a in ("arm64", "amd64")]
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+    image.digest = rig.registry.put_manifest(APP, index, media_type=OCI_INDEX, tag="1")
+    image.sign(AMD)
+    assert (await image.review("Each")).allowed
+    assert not (await image.review("Each", validations=[{"expression": f"image.platforms == ['{AMD}']"}])).allowed

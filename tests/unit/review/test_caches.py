@@ -34,7 +34,7 @@ from controller.model.evidence import (
     VerifiedAttestation,
     VerifiedEvidence,
 )
-from controller.model.image import ResolvedImage
+from controller.model.image import PlatformManifest, ResolvedImage
 from controller.model.policy import KeyAuthority, KeyIn, TrustRoot
 from controller.model.reference import Digest, Reference
 from controller.policy.compiled import CompiledPolicy, compile_policy
@@ -416,6 +416,7 @@ OTHER_MEDIA_TYPE = dataclasses.replace(
         {"image": ResolvedImage(APP, digest("other"), MANIFEST, 7)},
         {"image": ResolvedImage(Reference.parse("ghcr.io/acme/app:2"), digest("app"), MANIFEST, 7)},
         {"image": ResolvedImage(Reference.parse("ghcr.io/acme/web:1"), digest("app"), MANIFEST, 7)},
+        {"image": ResolvedImage(APP, digest("app"), MANIFEST, 7, (PlatformManifest(digest("app"), None),))},
         {"evidence": evidence(digest("app"), b"y")},
         {"evidence": evidence(digest("app"), b"x", b"y")},
         {"evidence": evidence(digest("app"))},
