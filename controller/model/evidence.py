@@ -148,9 +148,13 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedEvidence:
-    """The outcome of verification for one image and one policy. Only what is in the first two counts for anything."""
+    """The outcome of verification for one image and one policy. Only what is in the first two counts for anything.
+
+    `valid_until` is the first moment from which another date may change it; None if none can.
+    """
 
     image: Digest
     signatures: tuple[VerifiedSignature, ...] = ()
     attestations: tuple[VerifiedAttestation, ...] = ()
     rejections: tuple[Rejection, ...] = ()
+    valid_until: datetime | None = None

@@ -110,6 +110,12 @@ class ParsedRoot:
     def _inner(self) -> trustroot_v1.TrustedRoot:
         return self.root._inner  # noqa: SLF001 - version pinned
 
+    def log_ends(self) -> Iterator[datetime]:
+        """Both ends of the windows in which it believes its transparency logs' keys."""
+        windows = (log.public_key.valid_for for log in self._inner.tlogs)
+        for window in (window for window in windows if window is not None):
+            yield from (end for end in (window.start, window.end) if end is not None)
+
     def log_keys(self) -> Iterator[PublicKeyTypes]:
         """The keys of all its logs. Raises `ConfigurationError` (`TrustRootIncomplete`) for one that cannot be read."""
         for log in (*self._inner.tlogs, *self._inner.ctlogs):

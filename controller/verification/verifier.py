@@ -47,7 +47,7 @@ from controller.model.policy import (
 )
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings
-from controller.verification import fips, legacy
+from controller.verification import fips, legacy, validity
 from controller.verification.bundle import Bundle, Envelope, MessageSignature, SimpleSigning, parse_bundle
 from controller.verification.certificates import load_certificate
 from controller.verification.certified import chain_of, prove_by_certificate
@@ -87,6 +87,7 @@ def verify(
     signatures: list[VerifiedSignature] = []
     attestations: list[VerifiedAttestation] = []
     rejections: list[Rejection] = []
+    dates: set[datetime] = set()
     for artifact in dict.fromkeys(artifacts):
         try:
             case = _Case(
@@ -96,6 +97,7 @@ def verify(
             rejections.append(_rejection(artifact, "", failure))
             continue
         for authority in asked:
+            dates.update(case.ends(authority))
             try:
                 verified = case.prove(authority)
             except EvidenceFailure as failure:
@@ -105,7 +107,9 @@ def verify(
                 signatures.append(verified)
             else:
                 attestations.append(verified)
-    return VerifiedEvidence(image, tuple(signatures), tuple(attestations), tuple(rejections))
+    # An end belongs to its window: at that very moment the next one has to be judged anew already.
+    until = min((date for date in dates if date >= now), default=None)
+    return VerifiedEvidence(image, tuple(signatures), tuple(attestations), tuple(rejections), until)
 
 
 def _rejection(artifact: Artifact, authority: str, failure: EvidenceFailure) -> Rejection:
@@ -141,6 +145,10 @@ class _Case:
             if artifact.kind is ArtifactKind.BUNDLE
             else legacy.read(artifact, limits=limits)
         )
+
+    def ends(self, authority: Authority) -> Iterator[datetime]:
+        """The dates that may change what it proves."""
+        return validity.ends(authority, certificate=self._bundle.certificate, trust_roots=self._trust_roots)
 
     def prove(self, authority: Authority) -> VerifiedSignature | VerifiedAttestation:
         """What the artefact proves for this authority. Raises `EvidenceFailure`."""

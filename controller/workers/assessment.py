@@ -132,7 +132,8 @@ def _used(job: AssessmentJob) -> Mapping[str, Any]:
 
 
 def _valid_until(verified: VerifiedEvidence, now: datetime) -> datetime | None:
-    """Evidence from the future may count once its time has come; nothing else that was read here has a date."""
+    """From when a date may change the outcome: the end of a validity, or that what lies in the future has come."""
+    dates = [verified.valid_until] if verified.valid_until is not None else []
     if any(rejection.code == "SignedInFuture" for rejection in verified.rejections):
-        return now + CLOCK_SKEW
-    return None
+        dates.append(now + CLOCK_SKEW)
+    return min(dates, default=None)

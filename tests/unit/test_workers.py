@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,16 +24,20 @@ from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Outcome
 from controller.model.evidence import Artifact, EvidenceSet
 from controller.model.image import ResolvedImage
+from controller.model.policy import Authority, CertificateAuthority, CertificateIdentity, Need
 from controller.model.reference import Digest, Reference
 from controller.policy.parse import parse_policy
+from controller.policy.pems import CODE_SIGNING
 from controller.review.ports import AssessmentJob
 from controller.settings import DocumentSettings, PolicySettings, WorkerSettings
 from controller.verification.keys import load_public_key
 from controller.workers import WorkerPool, worker
 from controller.workers.assessment import assess
+from tests.support.authorities import ENDS, WHO, new_ca
 from tests.support.fixtures import recorded_bundle, recorded_key
 from tests.unit.verification.evidence import IMAGE, NOW, Signer, artifact, statement
 
+SECOND = timedelta(seconds=1)
 SOON = 60.0  # seconds; a bound on a stuck test, never what is tested
 
 
@@ -107,6 +113,23 @@ async def test_judgement_in_a_worker_is_the_judgement_in_this_process() -> None:
             found = await pool.assess(one, deadline=Deadline.after(SOON))
             assert found == assess(one, documents=DocumentSettings(), policy=PolicySettings())
             assert found.outcome is outcome
+
+
+@pytest.mark.guarantee(1)
+def test_an_assessment_is_remembered_no_longer_than_a_certificate_that_it_was_made_by() -> None:
+    ca, signer = new_ca(), Signer()
+    made = signer.envelope(statement())
+    der = base64.b64encode(ca.issue(signer.private.public_key())).decode()
+    found = artifact(made | {"verificationMaterial": {"certificate": {"rawBytes": der}}})
+    own = CertificateAuthority(ca.chain, (CertificateIdentity(WHO),), (CODE_SIGNING,))
+    one = job(found, key=signer.pem)
+    authority = Authority("release", certificate=own, transparency_log=Need.IGNORE)
+    spec = replace(one.policy.spec, authorities=(authority,))
+    one = replace(one, policy=replace(one.policy, spec=spec))
+    judged = assess(one, documents=DocumentSettings(), policy=PolicySettings())
+    assert (judged.outcome, judged.valid_until) == (Outcome.SATISFIED, ENDS)
+    late = assess(replace(one, now=ENDS + SECOND), documents=DocumentSettings(), policy=PolicySettings())
+    assert late.outcome is Outcome.VIOLATED
 
 
 @pytest.mark.guarantee(10)

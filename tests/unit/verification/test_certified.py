@@ -21,6 +21,7 @@ from controller.model.policy import (
     KeyIn,
     Need,
     OwnAuthority,
+    OwnKey,
     TrustRoot,
 )
 from controller.model.reference import Digest
@@ -28,7 +29,7 @@ from controller.policy.pems import CODE_SIGNING
 from controller.verification import certified
 from controller.verification.certified import Chain
 from controller.verification.failures import NotVerified
-from tests.support.authorities import WHO, new_ca, of_unknown_key, of_version, pem_of
+from tests.support.authorities import BEGAN, ENDS, WHO, new_ca, of_unknown_key, of_version, pem_of
 from tests.unit.verification.evidence import (
     NOW,
     OTHER_IMAGE,
@@ -320,3 +321,30 @@ def test_a_layer_with_a_certificate_that_no_library_reads_spoils_nothing_but_its
     found = judge([layer, artifact(bundle(ROOT.issue(PUBLIC)))], authority())
     assert counted(found) == (1, 0)
     assert [rejection.unjudged for rejection in found.rejections] == [True]
+
+
+@pytest.mark.guarantee(1)
+def test_what_is_judged_by_the_date_says_when_it_ends() -> None:
+    """A remembered verdict must not outlive the certificate, its CA's window or a key's window."""
+    leaf, hour = ROOT.issue(PUBLIC), timedelta(hours=1)
+    own, key = authority("", trust_root="own"), SIGNER.authority()
+    assert key.key is not None
+    kept = dataclasses.replace(key, key=dataclasses.replace(key.key, pem="", trust_root="keys"))
+
+    def until(wanted: Authority, now: datetime = NOW, **window: datetime) -> datetime | None:
+        keys = TrustRoot("keys", b"keys", "sha256:01", public_keys=(OwnKey(SIGNER.pem, **window),))
+        content = bundle(leaf) if wanted.certificate is not None else SIGNER.envelope(statement())
+        roots = {"own": own_root(**window), "keys": keys}
+        return judge(artifact(content), wanted, roots=roots, now=now).valid_until
+
+    assert until(authority()) == ENDS
+    assert until(authority(), now=ENDS) == ENDS
+    assert until(authority(), now=BEGAN - hour) == BEGAN
+    assert until(authority(), now=ENDS + hour) == ROOT.certificate.not_valid_after_utc
+    assert until(own, valid_until=NOW + hour) == NOW + hour
+    assert until(own, valid_until=NOW) == NOW
+    assert until(own, valid_from=NOW + hour) == NOW + hour
+    assert until(kept, valid_until=NOW + hour) == NOW + hour
+    assert until(kept, valid_from=NOW + hour) == NOW + hour
+    assert until(kept) is None
+    assert until(key) is None
