@@ -119,7 +119,8 @@ class Distribution:
         if document is None:
             why = followed.trouble or f"nothing was read of {repository.url[:200]} yet"
             return Problem("TufUnread", "spec.tuf", why)
-        if self._clock() > document.expires_at + timedelta(seconds=repository.max_stale):
+        # Compared so, since metadata that expires in the year 9999 has no date after it.
+        if self._clock() - document.expires_at > timedelta(seconds=repository.max_stale):
             expired = document.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
             why = f"the metadata of the last good copy expired at {expired}, which is longer ago than maxStale"
             return Problem("TufStale", "spec.tuf", f"{why}. {followed.trouble}".rstrip())

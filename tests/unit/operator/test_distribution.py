@@ -198,3 +198,19 @@ async def test_more_repositories_than_are_followed_are_errors_that_name_the_boun
 
 def test_settings_say_where_copies_are_kept(tmp_path: Path) -> None:
     assert ClusterSettings(tuf_directory=str(tmp_path)).tuf_folder() == tmp_path
+
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("expires", "max_stale"), [(NEVER, 14 * 86_400.0), (NOW + DAY, 999_999_999 * 86_400.0)], ids=["metadata", "stale"]
+)
+async def test_what_never_expires_is_believed_and_stops_nothing(
+    world: World, expires: datetime, max_stale: float
+) -> None:
+    world.answer = lambda _repository: Document(b"for ever", world.now, expires)
+    repository = TufRepository("https://tuf.acme.example", "{}", max_stale=max_stale)
+    async with following(world, repository) as followed:
+        assert followed.documents() == {repository: b"for ever"}
+        assert followed.unusable() == frozenset()
