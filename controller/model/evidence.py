@@ -62,11 +62,15 @@ class EvidenceSet:
         return Digest.of("\n".join(parts).encode())
 
 
+OWN_CA = "CA sha256:"
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
     """Who made a signature: a key (`key`: SHA-256 of its SubjectPublicKeyInfo) or a certificate identity.
 
-    Two signatures are by the same signer when these are equal, whatever authorities they satisfy (guarantee 4).
+    Two signatures are by the same signer when `who` is equal, whatever authorities they satisfy (guarantee 4).
+    `issuer` is who vouches for the subject: an OIDC issuer, or an own CA by its root's key (`OWN_CA` and its SHA-256).
     `claims` are Fulcio's certificate extensions under their names in the policy API, sorted.
     """
 
@@ -74,6 +78,14 @@ class Signer:
     issuer: str = ""
     subject: str = ""
     claims: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def who(self) -> tuple[str, str, str]:
+        """What makes two signatures one signer's: the claims of a certificate (which commit, which run) do not.
+
+        Nor does which own CA it was: one that is renewed leads to two roots by cross-certificates, with one signature.
+        """
+        return (self.key, "" if self.issuer.startswith(OWN_CA) else self.issuer, self.subject)
 
     @property
     def identity(self) -> str:

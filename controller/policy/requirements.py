@@ -13,7 +13,6 @@ from controller.model.decision import Reason
 from controller.model.evidence import (
     Proof,
     Rejection,
-    Signer,
     VerifiedAttestation,
     VerifiedEvidence,
     VerifiedSignature,
@@ -120,15 +119,10 @@ def _meeting(
 def _count(requirement: SignatureRequirement, proofs: Iterable[Proof]) -> int:
     signers: dict[str, set[tuple[str, str, str]]] = {}
     for proof in proofs:
-        signers.setdefault(proof.authority, set()).add(_who(proof.signer))
+        signers.setdefault(proof.authority, set()).add(proof.signer.who)
     if requirement.distinct is Distinct.SIGNER:
         return len(set().union(*signers.values()))
     return _pairs(signers)
-
-
-def _who(signer: Signer) -> tuple[str, str, str]:
-    """What makes two signatures one signer's: the claims of a certificate (which commit, which run) do not."""
-    return (signer.key, signer.issuer, signer.subject)
 
 
 def _pairs(signers: dict[str, set[tuple[str, str, str]]]) -> int:

@@ -19,7 +19,7 @@ from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store
 from cryptography.x509.verification import VerificationError as ChainError
 
 from controller.errors import PolicyError
-from controller.model.evidence import Signer
+from controller.model.evidence import OWN_CA, Signer
 from controller.model.policy import Authority, CertificateAuthority, CertificateIdentity, OwnAuthority
 from controller.model.reference import Digest
 from controller.policy.pems import blocks
@@ -53,7 +53,7 @@ class Chain:
             .public_key()
             .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
-        return f"CA sha256:{hashlib.sha256(encoded).hexdigest()}"
+        return f"{OWN_CA}{hashlib.sha256(encoded).hexdigest()}"
 
 
 def chain_of(own: OwnAuthority) -> Chain:

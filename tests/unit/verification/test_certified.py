@@ -9,22 +9,29 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+from controller.model.decision import Outcome
 from controller.model.evidence import Artifact, ArtifactKind, VerifiedEvidence
 from controller.model.policy import (
     Authority,
     CertificateAuthority,
     CertificateIdentity,
+    Distinct,
     KeyIn,
     Need,
     OwnAuthority,
     OwnKey,
+    Policy,
+    PolicyIdentity,
+    PolicySpec,
+    SignatureRequirement,
     TrustRoot,
 )
 from controller.model.reference import Digest
+from controller.policy import requirements
 from controller.policy.pems import CODE_SIGNING
 from controller.verification import certified
 from controller.verification.certified import Chain
@@ -348,3 +355,26 @@ def test_what_is_judged_by_the_date_says_when_it_ends() -> None:
     assert until(kept, valid_from=NOW + hour) == NOW + hour
     assert until(kept) is None
     assert until(key) is None
+
+
+@pytest.mark.guarantee(4)
+@pytest.mark.parametrize("distinct", Distinct)
+def test_one_signature_under_a_cross_signed_root_is_one_signer(distinct: Distinct) -> None:
+    """A root that is renewed is in two chains: alone, and issued by the new root."""
+    renewed = new_ca("New root")
+    key, name = ROOT.certificate.public_key(), [x509.NameAttribute(NameOID.COMMON_NAME, ROOT.name)]
+    builder = x509.CertificateBuilder(renewed.certificate.subject, x509.Name(name), key, 7, BEGAN, ENDS)
+    for extension in ROOT.certificate.extensions:
+        if not isinstance(extension.value, x509.AuthorityKeyIdentifier):
+            builder = builder.add_extension(extension.value, extension.critical)
+    issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(renewed.key.public_key())
+    crossed = builder.add_extension(issued_by, False).sign(renewed.key, hashes.SHA256())
+    chain = pem_of(crossed.public_bytes(serialization.Encoding.DER)) + renewed.chain
+    both = [dataclasses.replace(authority(), name="old"), dataclasses.replace(authority(chain), name="new")]
+    evidence = judge(artifact(bundle(ROOT.issue(PUBLIC))), both)
+    assert counted(evidence) == (2, 0)
+    wanted = SignatureRequirement(("old", "new"), minimum=2, distinct=distinct)
+    identity = PolicyIdentity("ClusterEvidencePolicy", "", "p", "sha256:00")
+    policy = Policy(identity, PolicySpec(authorities=tuple(both), signatures=wanted))
+    findings, _ = requirements.check(policy, evidence)
+    assert findings.outcome is Outcome.VIOLATED
