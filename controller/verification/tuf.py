@@ -186,12 +186,21 @@ class _Fetcher(FetcherInterface):
 
     def __init__(self, settings: ClusterSettings, check_address: CheckAddress) -> None:
         self._timeout = float(settings.tuf_request_timeout)
+        self._deadline = 0.0
         context = ssl.create_default_context(cafile=settings.tuf_ca_file or None)
 
         class Connection(HTTPSConnection):
-            def _new_conn(self) -> socket.socket:
-                return _connected(self._dns_host, self.port, timeout=self.timeout, check=check_address)
+            def _new_conn(connection) -> socket.socket:  # noqa: N805 - `self` is the fetcher here
+                return _connected(connection._dns_host, connection.port, left=self._left, check=check_address)
 
+        class Timed(ssl.SSLSocket):
+            """Waits for the next bytes no longer than the whole file may take: a server may send one at a time."""
+
+            def recv_into(sock, *args: Any, **more: Any) -> int:  # noqa: N805 - `self` is the fetcher here
+                sock.settimeout(self._left())
+                return super().recv_into(*args, **more)
+
+        context.sslsocket_class = Timed
         self._pools: dict[tuple[str, int], urllib3.HTTPSConnectionPool] = {}
         self._responses: list[Any] = []
         self._connection, self._context = Connection, context
@@ -207,7 +216,7 @@ class _Fetcher(FetcherInterface):
         parsed = urllib3.util.parse_url(url)
         if parsed.scheme != "https" or not parsed.host:
             raise DownloadError("only https is spoken")
-        deadline = time.monotonic() + self._timeout
+        self._deadline = time.monotonic() + self._timeout
         key = parsed.host, parsed.port or 443
         if key not in self._pools:
             pool = urllib3.HTTPSConnectionPool(key[0], key[1], ssl_context=self._context, maxsize=1)
@@ -226,18 +235,23 @@ class _Fetcher(FetcherInterface):
         self._responses.append(response)
         if response.status != 200:
             raise DownloadHTTPError(f"status {response.status}", response.status)
-        return _chunks(response, deadline)
+        return self._chunks(response)
+
+    def _chunks(self, response: Any) -> Iterator[bytes]:
+        while chunk := response.read1(_CHUNK):
+            self._left()
+            yield chunk
+
+    def _left(self) -> float:
+        """The seconds that the file may still take. Raises `TimeoutError` when there are none."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("it took longer than tuf_request_timeout")
+        return left
 
 
-def _chunks(response: Any, deadline: float) -> Iterator[bytes]:
-    while chunk := response.read1(_CHUNK):
-        if time.monotonic() > deadline:
-            raise DownloadError("it took longer than tuf_request_timeout")
-        yield chunk
-
-
-def _connected(host: str, port: int, *, timeout: Any, check: CheckAddress) -> socket.socket:
-    """A connection to the first permitted address that answers. Raises `OSError`."""
+def _connected(host: str, port: int, *, left: Callable[[], float], check: CheckAddress) -> socket.socket:
+    """A connection to the first permitted address that answers in the seconds that are left. Raises `OSError`."""
     last: OSError = OSError("the name has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
         try:
@@ -247,8 +261,7 @@ def _connected(host: str, port: int, *, timeout: Any, check: CheckAddress) -> so
             continue
         connection = socket.socket(family, kind, protocol)
         try:
-            if isinstance(timeout, int | float):
-                connection.settimeout(timeout)
+            connection.settimeout(left())
             connection.connect(address)
         except OSError as exc:
             connection.close()

@@ -13,12 +13,13 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from controller.errors import AssayError, Unacceptable, Unavailable
+from controller.model.policy import TufRepository
 from controller.registry.addresses import AddressRules
 from controller.settings import ClusterSettings, RegistrySettings, Seconds
 from controller.verification import tuf
 from controller.verification.tuf import Document
 from tests.support.fixtures import recorded_trusted_root
-from tests.support.tuf import TARGET, Repository, Served, serving
+from tests.support.tuf import TARGET, Repository, Served, dripping, serving
 
 DOCUMENT = recorded_trusted_root("trusted_root.json")
 NEXT = recorded_trusted_root("trusted_root.other.json")
@@ -184,6 +185,19 @@ def test_a_repository_that_never_answers_is_given_up(served: Served, settings: C
         assert refused(served, brief).code == "TufUnavailable"
     finally:
         released.set()
+
+
+@pytest.mark.guarantee(10)
+@pytest.mark.parametrize("part", ["handshake", "headers", "body"])
+def test_a_repository_that_drips_is_given_up(served: Served, settings: ClusterSettings, part: str) -> None:
+    """Each byte comes in time, and the file never ends: the bound is on the file, not on the wait for a byte."""
+    brief = ClusterSettings(
+        tuf_directory=settings.tuf_directory, tuf_ca_file=settings.tuf_ca_file, tuf_request_timeout=Seconds(0.5)
+    )
+    with dripping(served, part) as url:
+        repository = TufRepository(url, served.repository.pinned.decode())
+        with pytest.raises(Unavailable, match="TufUnavailable"):
+            tuf.refresh(repository, settings=brief, check_address=ALLOWED, now=NOW)
 
 
 def test_a_server_that_is_down_is_unavailable(tmp_path: Path) -> None:

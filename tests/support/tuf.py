@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,6 +99,7 @@ class Served:
     url: str
     ca_file: Path
     repository: Repository
+    authority: Authority
 
     def described(self, **more: Any) -> TufRepository:
         """The repository as a TrustRoot would name it."""
@@ -138,7 +140,49 @@ def serving(repository: Repository, folder: Path) -> Iterator[Served]:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
-            yield Served(f"https://127.0.0.1:{server.server_port}", authority.file, repository)
+            yield Served(f"https://127.0.0.1:{server.server_port}", authority.file, repository, authority)
         finally:
             server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def dripping(served: Served, part: str) -> Iterator[str]:
+    """A server in the same name that sends a byte at a time without end: in TLS, in its headers or in a body."""
+    context, done = served.authority.server_context("127.0.0.1"), threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        sent, byte = connection, b"x"
+        try:
+            if part == "handshake":
+                # A record of a handshake message that is as long as a record may be, and never whole.
+                byte = b"\x00"
+                sent.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")
+            else:
+                sent = context.wrap_socket(connection, server_side=True)
+                sent.sendall(b"HTTP/1.1 200 OK\r\nx: " + (b"" if part == "headers" else b"y\r\n\r\n"))
+            while not done.wait(0.05):
+                sent.sendall(byte)
+        except OSError:  # a client that heard enough
+            pass
+        finally:
+            sent.close()
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while not done.is_set():
+                    drip(server.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{port}"
+        finally:
+            done.set()
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()  # ends `accept`
             thread.join()
