@@ -24,7 +24,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from controller import __version__
-from controller.errors import ConfigurationError
+from controller.errors import AssayError, ConfigurationError
 from controller.model.evidence import (
     Artifact,
     ArtifactKind,
@@ -54,7 +54,7 @@ from controller.verification.certified import chain_of, prove_by_certificate
 from controller.verification.failures import EvidenceFailure, NotVerified, Unjudged
 from controller.verification.identities import meets
 from controller.verification.keyed import KeyInForce, prove_by_key
-from controller.verification.keyless import prove_keyless
+from controller.verification.keyless import prove_keyless, translated
 from controller.verification.keys import load_public_key, load_public_keys
 from controller.verification.proof import Proven, shown
 from controller.verification.simple_signing import check_payload
@@ -90,16 +90,18 @@ def verify(
     dates: set[datetime] = set()
     for artifact in dict.fromkeys(artifacts):
         try:
-            case = _Case(
-                artifact, image=image, trust_roots=trust_roots, now=now, limits=limits, cryptography=cryptography
-            )
+            with _foreign():
+                case = _Case(
+                    artifact, image=image, trust_roots=trust_roots, now=now, limits=limits, cryptography=cryptography
+                )
         except EvidenceFailure as failure:
             rejections.append(_rejection(artifact, "", failure))
             continue
         for authority in asked:
             dates.update(case.ends(authority))
             try:
-                verified = case.prove(authority)
+                with _foreign():
+                    verified = case.prove(authority)
             except EvidenceFailure as failure:
                 rejections.append(_rejection(artifact, authority.name, failure))
                 continue
@@ -110,6 +112,17 @@ def verify(
     # An end belongs to its window: at that very moment the next one has to be judged anew already.
     until = min((date for date in dates if date >= now), default=None)
     return VerifiedEvidence(image, tuple(signatures), tuple(attestations), tuple(rejections), until)
+
+
+@contextmanager
+def _foreign() -> Iterator[None]:
+    """Whatever foreign bytes make foreign libraries raise proves nothing, and takes nothing else with it."""
+    try:
+        yield
+    except (EvidenceFailure, AssayError, MemoryError):
+        raise
+    except Exception as exc:
+        raise translated(exc) from exc
 
 
 def _rejection(artifact: Artifact, authority: str, failure: EvidenceFailure) -> Rejection:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from controller.model.evidence import VerifiedEvidence
 from controller.model.policy import Authority, KeyAuthority, KeyIn, Need, OwnKey, TrustRoot
@@ -19,6 +21,7 @@ from controller.verification.failures import NotVerified
 from controller.verification.keyed import MAX_NAMED, KeyInForce, prove_by_key
 from controller.verification.keys import load_public_key
 from controller.verification.witnesses import Witnessed
+from tests.support.authorities import new_ca, of_version
 from tests.support.fixtures import recorded_bundle
 from tests.unit.verification.evidence import (
     IMAGE,
@@ -27,6 +30,7 @@ from tests.unit.verification.evidence import (
     Signer,
     artifact,
     authority_for,
+    b64,
     counted,
     judge,
     only_rejection,
@@ -176,3 +180,49 @@ def test_a_trust_root_without_readable_keys_is_no_verdict(roots: dict[str, Trust
 def test_a_key_that_was_referred_to_and_is_not_there_is_replaced_by_no_other() -> None:
     referring = Authority("release", key=KeyAuthority("", "own", KeyIn("s", "k")), transparency_log=Need.IGNORE)
     assert only_rejection(by(OLD, referring, roots=root_of(OwnKey(OLD.pem)))) == ("ReferenceMissing", True)
+
+
+def _parts(body: bytes) -> list[tuple[int, bytes]]:
+    """The elements of a DER sequence's content: tag and content."""
+    found = []
+    while body:
+        length, start = body[1], 2
+        if length >= 0x80:
+            start += length - 0x80
+            length = int.from_bytes(body[2:start])
+        found.append((body[0], body[start : start + length]))
+        body = body[start + length :]
+    return found
+
+
+def _whole(tag: int, *contents: bytes) -> bytes:
+    body = b"".join(contents)
+    octets = (len(body).bit_length() + 7) // 8
+    length = bytes([len(body)]) if len(body) < 0x80 else bytes([0x80 + octets]) + len(body).to_bytes(octets)
+    return bytes([tag]) + length + body
+
+
+def _carrying(timestamp: bytes, certificate: bytes) -> bytes:
+    """The same response, with a certificate among those that no signature is over (RFC 5652, section 5.1)."""
+    ((_, answer),) = _parts(timestamp)
+    (_, status), (_, token) = _parts(answer)
+    (_, kind), (_, wrapped) = _parts(token)
+    ((_, signed),) = _parts(wrapped)
+    held = [_whole(tag, certificate if tag == 0xA0 else content) for tag, content in _parts(signed)]
+    carrying = _whole(0x30, *held)
+    return _whole(0x30, _whole(0x30, status), _whole(0x30, _whole(6, kind), _whole(0xA0, carrying)))
+
+
+@pytest.mark.guarantee(6)
+def test_a_timestamp_with_a_certificate_that_no_library_reads_spoils_nothing_but_itself() -> None:
+    bundle = recorded_bundle("release.timestamp.signature")
+    content = json.loads(bundle.raw)
+    stamps = content["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    stamp = base64.b64decode(stamps[0]["signedTimestamp"])
+    issued = new_ca().certificate.public_bytes(serialization.Encoding.DER)
+    stamps[0]["signedTimestamp"] = b64(_carrying(stamp, of_version(issued, 9)))
+    found = judge(
+        [artifact(content, "bad"), artifact(bundle.raw)], authority_for(bundle), image=Digest.parse(bundle.digest)
+    )
+    assert counted(found) == (1, 0)
+    assert [(rejection.location, rejection.unjudged) for rejection in found.rejections] == [("bad", True)]
