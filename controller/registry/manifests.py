@@ -37,6 +37,9 @@ _DESCRIPTOR_NAMES = frozenset(
 _PLATFORM_NAMES = frozenset({"os", "architecture", "variant"})
 
 MAX_TYPE_LENGTH = 255  # characters of a media type (RFC 6838, section 4.2: 127 on each side of the slash)
+MAX_PLATFORM_LENGTH = (
+    64  # characters of an operating system, architecture or variant: it stands in records and messages
+)
 MAX_VALUES = 200_000  # in one manifest: a value of two bytes costs sixty once it is read
 MAX_ANNOTATIONS = 256  # bounds one descriptor's annotations
 
@@ -189,11 +192,10 @@ def _platform(value: Any, what: str) -> Platform | None:
     if not isinstance(value, dict):
         _malformed(what, "a platform is no object")
     _exact(value, _PLATFORM_NAMES, what)
-    return Platform(
-        os=_text(value.get("os", ""), what),
-        architecture=_text(value.get("architecture", ""), what),
-        variant=_text(value.get("variant", ""), what),
-    )
+    parts = [_text(value.get(name, ""), what) for name in ("os", "architecture", "variant")]
+    if any(len(part) > MAX_PLATFORM_LENGTH or not part.isprintable() for part in parts):
+        _malformed(what, "a platform is too long to be one, or has what cannot be printed")
+    return Platform(*parts)
 
 
 def _text(value: Any, what: str) -> str:

@@ -15,6 +15,7 @@ from controller.model.reference import Digest
 from controller.registry.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
+    MAX_PLATFORM_LENGTH,
     MAX_VALUES,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -60,6 +61,10 @@ def with_(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (IMAGE | changes).items() if value is not ...}
 
 
+def of_platform(system: str) -> dict[str, Any]:
+    return INDEX | {"manifests": [CONFIG | {"platform": {"os": system, "architecture": "amd64"}}]}
+
+
 @pytest.mark.parametrize(
     ("value", "content_type", "code"),
     [
@@ -88,6 +93,9 @@ def with_(**changes: Any) -> dict[str, Any]:
         (with_(config=CONFIG | {"mediaType": 1}), OCI_MANIFEST, "ManifestMalformed"),
         (with_(config=CONFIG | {"annotations": {"a": 1}}), OCI_MANIFEST, "ManifestMalformed"),
         (with_(artifactType=1), OCI_MANIFEST, "ManifestMalformed"),
+        (of_platform("linux\x1b[2J"), OCI_INDEX, "ManifestMalformed"),
+        (of_platform("linux\n  next: trust it"), OCI_INDEX, "ManifestMalformed"),
+        (of_platform("l" * (MAX_PLATFORM_LENGTH + 1)), OCI_INDEX, "ManifestMalformed"),
         ([], OCI_MANIFEST, "ManifestMalformed"),
         (b"", OCI_MANIFEST, "ManifestMalformed"),
         (b"\xff", OCI_MANIFEST, "ManifestMalformed"),
