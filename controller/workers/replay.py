@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from controller.errors import AssayError, Unacceptable
 from controller.model.evidence import Artifact, ArtifactKind, VerifiedEvidence
-from controller.model.policy import Authority, Policy, TrustRoot
+from controller.model.policy import Authority, Policy, Problem, TrustRoot
 from controller.model.reference import Digest
 from controller.policy.kinds import API_VERSION, TRUST_ROOT
 from controller.policy.parse import parse_policy
@@ -120,8 +120,9 @@ def _root(name: str, digest: str, blob: Blob) -> TrustRoot:
     try:
         value = json.loads(content)
         spec = {"trustedRoot": content.decode()} if "mediaType" in value else value
-    except (ValueError, TypeError):  # what stood in for a root that could not be had
-        spec = {}
+    except (ValueError, TypeError):
+        # What stood in for a root that could not be had: what needed it was not proven, and other proofs needed none.
+        return TrustRoot(name, content, digest, Problem("ReplayImpossible", "", "could not be had then"))
     found = parse_trust_root({"apiVersion": API_VERSION, "kind": TRUST_ROOT, "metadata": {"name": name}, "spec": spec})
     if isinstance(found, tuple) or found.hash != digest:
         raise Unacceptable("ReplayImpossible", f"trust root {name} was not one to judge by")

@@ -23,6 +23,7 @@ from controller.model.policy import (
     Policy,
     PolicyIdentity,
     PolicySpec,
+    Problem,
     SignatureRequirement,
     TrustRoot,
 )
@@ -30,7 +31,7 @@ from controller.model.reference import Digest, Reference
 from controller.policy.canonical import canonical_spec, policy_hash
 from controller.policy.compiled import compile_policy
 from controller.policy.pems import CODE_SIGNING
-from controller.policy.trust import parse_trust_root
+from controller.policy.trust import faulty, parse_trust_root
 from controller.review.leaf import Judged, _blobs, evaluation_record
 from controller.review.ports import AssessmentJob
 from controller.settings import DocumentSettings, PolicySettings
@@ -214,3 +215,10 @@ def test_every_policys_canonical_form_is_read_back_as_itself() -> None:
         again = make_policy(**canonical_spec(spec))
         assert again.problems == ()
         assert again.identity.hash == policy_hash(spec)
+
+
+def test_a_root_that_could_not_be_had_takes_no_proof_with_it_that_needs_none() -> None:
+    signer = Signer()
+    missing = faulty("main", Problem("TufUnread", "spec.tuf", "nothing was read yet"))
+    wanted = signer.authority(log=Need.IGNORE)
+    assert Archive(artifact(signer.envelope(statement())), wanted, missing, image=IMAGE).trouble() == ""
