@@ -114,8 +114,7 @@ class Identity:
 class KeylessAuthority:
     """A short-lived certificate of a Sigstore instance; any one of the identities suffices. `trust_root` is a name.
 
-    `certificate_log`: REQUIRED, or IGNORE for a certificate that may lack the proof of its own log (its SCT); one that
-    has it must have it right.
+    `certificate_log`: REQUIRED, or IGNORE: nothing is asked of the certificate's own log (its SCT).
     """
 
     identities: tuple[Identity, ...]

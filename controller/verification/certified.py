@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store
 from cryptography.x509.verification import VerificationError as ChainError
 
 from controller.errors import PolicyError
@@ -34,6 +35,7 @@ from controller.verification.signatures import described, is_signed_by
 from controller.verification.transparency import Verifier
 from controller.verification.witnesses import RootSource, believed, witnessed
 
+_ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE.dotted_string
 MAX_CHAINS = 64  # bounds the parsed chains that a process remembers
 
 
@@ -96,7 +98,7 @@ def prove_by_certificate(
     by = Verifier(key, bundle.certificate)
     seen = witnessed(bundle, by=by, authority=authority, root=root, now=now, limits=limits)
     # (3) At each time that is vouched for, or now if none is, the certificate was valid and one CA's to give.
-    chain = _issued(certificate, chains, times=seen.times, authority=authority)
+    chain = _issued(certificate, chains, times=seen.times, authority=authority, usages=wanted.extended_key_usages)
     # (4) It is for what the policy asks.
     _check_usage(certificate, wanted)
     # (5) Who it is, by the certificate's word, which now counts; and that is somebody wanted.
@@ -132,7 +134,12 @@ def _key_of(certificate: x509.Certificate) -> PublicKey:
 
 
 def _issued(
-    certificate: x509.Certificate, chains: Sequence[Chain], *, times: Sequence[datetime], authority: Authority
+    certificate: x509.Certificate,
+    chains: Sequence[Chain],
+    *,
+    times: Sequence[datetime],
+    authority: Authority,
+    usages: Sequence[str],
 ) -> Chain:
     """The one chain that the certificate leads to at all of these times."""
     for time in times:
@@ -140,20 +147,25 @@ def _issued(
             raise NotVerified("CertificateExpired", "its certificate was not valid when it signed")
     for chain in chains:
         if all(
-            believed(time, chain.valid_from, chain.valid_until) and _leads(certificate, chain, time) for time in times
+            believed(time, chain.valid_from, chain.valid_until) and _leads(certificate, chain, time, usages)
+            for time in times
         ):
             return chain
     raise NotVerified("CertificateUntrusted", f"its certificate is not of a CA that authority {authority.name} names")
 
 
-def _leads(certificate: x509.Certificate, chain: Chain, time: datetime) -> bool:
-    # Issuers must keep the web's rules (RFC 5280 and more); signers only what `_check_usage` and `_subject` ask, since
-    # own CAs leave out what web browsers need.
+def _leads(certificate: x509.Certificate, chain: Chain, time: datetime, usages: Sequence[str]) -> bool:
+    # Issuers must keep the web's rules (RFC 5280 and more), but for the extended key usage: servers and clients are
+    # what the web's rules know. Signers keep only what `_check_usage` and `_subject` ask, since own CAs leave out what
+    # web browsers need.
+    issuers = ExtensionPolicy.webpki_defaults_ca().may_be_present(
+        x509.ExtendedKeyUsage, Criticality.AGNOSTIC, partial(_check_issuer, usages)
+    )
     verifier = (
         PolicyBuilder()
         .store(Store([chain.certificates[-1]]))
         .time(time)
-        .extension_policies(ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=ExtensionPolicy.permit_all())
+        .extension_policies(ca_policy=issuers, ee_policy=ExtensionPolicy.permit_all())
         .build_client_verifier()
     )
     try:
@@ -161,6 +173,16 @@ def _leads(certificate: x509.Certificate, chain: Chain, time: datetime) -> bool:
     except (ChainError, x509.UnsupportedGeneralNameType, ValueError):
         return False
     return True
+
+
+def _check_issuer(
+    usages: Sequence[str], policy: Policy, issuer: x509.Certificate, purposes: x509.ExtendedKeyUsage | None
+) -> None:
+    """An issuer that is for some purposes alone gives certificates for no others. Raises `ValueError`."""
+    del policy, issuer
+    allowed = None if purposes is None else {purpose.dotted_string for purpose in purposes}
+    if allowed is not None and _ANY not in allowed and not set(usages) <= allowed:
+        raise ValueError("the issuer is for other purposes")
 
 
 def _check_usage(certificate: x509.Certificate, wanted: CertificateAuthority) -> None:

@@ -84,6 +84,7 @@ def new_ca(
     above: Ca | None = None,
     is_ca: bool = True,
     length: int | None = None,
+    usages: Sequence[ObjectIdentifier] = (),
     now: datetime = NOW,
 ) -> Ca:
     """A CA, of itself or of another, valid for years around `now`."""
@@ -96,6 +97,8 @@ def new_ca(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(_issued_by(issuer.key), critical=False)
     )
+    if usages:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     return Ca(name, key, builder.sign(issuer.key, hashes.SHA256()), above)
 
 

@@ -215,10 +215,16 @@ def test_a_ca_must_be_believed_at_every_time_that_is_vouched_for() -> None:
     leaf = x509.load_der_x509_certificate(ROOT.issue(PUBLIC))
     early, late = NOW - timedelta(days=2), NOW - timedelta(days=1)
     whole = Chain((ROOT.certificate,), early, late)
-    assert certified._issued(leaf, [whole], times=(early, late), authority=authority()) == whole
+    assert certified._issued(leaf, [whole], times=(early, late), authority=authority(), usages=(CODE_SIGNING,)) == whole
     for window in ((early + timedelta(seconds=1), None), (None, late - timedelta(seconds=1))):
         with pytest.raises(NotVerified, match="CertificateUntrusted"):
-            certified._issued(leaf, [Chain((ROOT.certificate,), *window)], times=(early, late), authority=authority())
+            certified._issued(
+                leaf,
+                [Chain((ROOT.certificate,), *window)],
+                times=(early, late),
+                authority=authority(),
+                usages=(CODE_SIGNING,),
+            )
 
 
 @pytest.mark.guarantee(1)
@@ -378,3 +384,33 @@ def test_one_signature_under_a_cross_signed_root_is_one_signer(distinct: Distinc
     policy = Policy(identity, PolicySpec(authorities=tuple(both), signatures=wanted))
     findings, _ = requirements.check(policy, evidence)
     assert findings.outcome is Outcome.VIOLATED
+
+
+CODE, CLIENT, ANY = (
+    ExtendedKeyUsageOID.CODE_SIGNING,
+    ExtendedKeyUsageOID.CLIENT_AUTH,
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+)
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.parametrize(
+    ("issuer", "good"),
+    [
+        ((), True),
+        ((CODE,), True),
+        ((CLIENT, CODE), True),
+        ((ANY,), True),
+        ((CLIENT,), False),
+        ((ExtendedKeyUsageOID.SERVER_AUTH, CLIENT), False),
+    ],
+)
+def test_an_issuer_gives_certificates_for_its_own_purposes_alone(
+    issuer: tuple[ObjectIdentifier, ...], good: bool
+) -> None:
+    intermediate = new_ca("Issuing", above=ROOT, usages=issuer)
+    found = ask(intermediate.issue(PUBLIC), authority(intermediate.chain))
+    if good:
+        assert counted(found) == (1, 0)
+    else:
+        assert only_rejection(found) == ("CertificateUntrusted", False)
