@@ -232,8 +232,9 @@ def _certificate(fields: Fields) -> CertificateAuthority:
     if secret is not None and fields.has("chain"):
         fields.problem("AuthorityMalformed", "must have exactly one of chain and secretRef; it has both")
     reference = fields.node("trustRootRef")
+    from_root = fields.has("trustRootRef") and not fields.has("chain")
     authority = CertificateAuthority(
-        chain=fields.text("chain", required=secret is None and not fields.has("trustRootRef")),
+        chain=fields.text("chain", required=secret is None and not from_root),
         identities=tuple(_certificate_identity(node) for node in fields.nodes("identities")),
         extended_key_usages=tuple(dict.fromkeys(map(usage_oid, fields.texts("extendedKeyUsages")))) or (CODE_SIGNING,),
         trust_root=reference.text("name", CertificateAuthority("", (), ()).trust_root),

@@ -243,6 +243,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
         "spec.authorities[0].key.secretRef.namespace",
     ),
     (certificate(chain=None), "FieldMissing", "spec.authorities[0].certificate.chain"),
+    (certificate(chain="", trustRootRef={"name": "acme"}), "FieldMissing", "spec.authorities[0].certificate.chain"),
     (certificate(chain="x"), "ChainMalformed", "spec.authorities[0].certificate.chain"),
     (certificate(chain=ROOT_PEM + UNROOTED), "ChainMalformed", "spec.authorities[0].certificate.chain"),
     (certificate(chain=UNROOTED), "ChainMalformed", "spec.authorities[0].certificate.chain"),
