@@ -11,6 +11,7 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from rfc3161_client import decode_timestamp_response
 
 from controller.errors import PolicyError
 from controller.verification.bundle import Envelope, MessageSignature, SimpleSigning
@@ -21,6 +22,7 @@ from controller.verification.trust import ParsedRoot
 
 CODE = "AlgorithmNotApproved"
 _SHA_2 = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_SHA_2_IDENTIFIERS = frozenset(f"2.16.840.1.101.3.4.2.{number}" for number in (1, 2, 3))
 
 
 def check_signer(key: PublicKey, content: Envelope | SimpleSigning | MessageSignature) -> str:
@@ -50,6 +52,17 @@ def check_certificate(certificate: x509.Certificate) -> None:
     hashed = certificate.signature_hash_algorithm  # None for Ed25519, which brings its own SHA-512
     if why or not (hashed is None or isinstance(hashed, _SHA_2)):
         raise NotVerified(CODE, "a certificate on the way to its issuer has an algorithm that is not approved")
+
+
+def check_timestamp(timestamp: bytes) -> None:
+    """Return if the timestamp, which was verified, was signed over SHA-2.
+
+    Its list of digests is signed by nobody, but what is not in it cannot be verified by (RFC 5652, section 5.1).
+    Raises `NotVerified` (`AlgorithmNotApproved`).
+    """
+    digests = {found.dotted_string for found in decode_timestamp_response(timestamp).signed_data.digest_algorithms}
+    if not digests <= _SHA_2_IDENTIFIERS:
+        raise NotVerified(CODE, "its timestamp was signed over a digest that is not approved")
 
 
 def check_root(root: ParsedRoot) -> None:

@@ -275,6 +275,8 @@ class _Case:
         said = fips.check_signer(proven.key, self._bundle.content)
         if self._bundle.certificate is not None:
             fips.check_certificate(load_certificate(self._bundle.certificate))
+        for timestamp in self._bundle.timestamps if proven.timestamped else ():
+            fips.check_timestamp(timestamp)
         witnessed = proven.log_entry is not None or proven.timestamped
         if authority.kind is not None and (witnessed or authority.keyless is not None):
             root = self._root(authority.kind.trust_root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 
@@ -20,6 +21,7 @@ from controller.verification.keys import checked_key
 from controller.verification.trust import parse_root
 from controller.verification.verifier import verify
 from tests.support.authorities import new_ca
+from tests.support.der import parts, whole
 from tests.support.fixtures import RecordedBundle, recorded_bundle, recorded_bundles
 from tests.unit.verification.evidence import (
     IMAGE,
@@ -147,3 +149,24 @@ def test_a_trust_root_with_another_algorithm_is_none_to_judge_by() -> None:
     with pytest.raises(Unjudged) as caught:
         fips.check_root(parse_root(root))
     assert caught.value.code == "AlgorithmNotApproved"
+
+
+@pytest.mark.guarantee(1)
+def test_a_timestamp_that_was_signed_over_sha_1_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # No authority of the recordings signs so: a digest is named in a good one in the place of its own.
+    bundle = recorded_bundle("release.timestamp.signature")
+    stamps = json.loads(bundle.raw)["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+    good = base64.b64decode(stamps[0]["signedTimestamp"])
+    fips.check_timestamp(good)
+    ((_, answer),) = parts(good)
+    status, (_, token) = parts(answer)
+    kind, (_, wrapped) = parts(token)
+    ((_, signed),) = parts(wrapped)
+    version, _, *others = parts(signed)
+    sha_1 = whole(0x31, whole(0x30, whole(6, bytes.fromhex("2b0e03021a"))))
+    old = whole(0x30, whole(*version), sha_1, *(whole(*other) for other in others))
+    with pytest.raises(NotVerified, match="not approved"):
+        fips.check_timestamp(whole(0x30, whole(*status), whole(0x30, whole(*kind), whole(0xA0, old))))
+    monkeypatch.setattr(fips, "_SHA_2_IDENTIFIERS", frozenset())
+    found = judged(bundle.raw, authority_for(bundle), Digest.parse(bundle.digest))
+    assert only_rejection(found) == ("AlgorithmNotApproved", False)

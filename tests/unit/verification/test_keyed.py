@@ -22,6 +22,7 @@ from controller.verification.keyed import MAX_NAMED, KeyInForce, prove_by_key
 from controller.verification.keys import load_public_key
 from controller.verification.witnesses import Witnessed
 from tests.support.authorities import new_ca, of_version
+from tests.support.der import parts, whole
 from tests.support.fixtures import recorded_bundle
 from tests.unit.verification.evidence import (
     IMAGE,
@@ -182,35 +183,15 @@ def test_a_key_that_was_referred_to_and_is_not_there_is_replaced_by_no_other() -
     assert only_rejection(by(OLD, referring, roots=root_of(OwnKey(OLD.pem)))) == ("ReferenceMissing", True)
 
 
-def _parts(body: bytes) -> list[tuple[int, bytes]]:
-    """The elements of a DER sequence's content: tag and content."""
-    found = []
-    while body:
-        length, start = body[1], 2
-        if length >= 0x80:
-            start += length - 0x80
-            length = int.from_bytes(body[2:start])
-        found.append((body[0], body[start : start + length]))
-        body = body[start + length :]
-    return found
-
-
-def _whole(tag: int, *contents: bytes) -> bytes:
-    body = b"".join(contents)
-    octets = (len(body).bit_length() + 7) // 8
-    length = bytes([len(body)]) if len(body) < 0x80 else bytes([0x80 + octets]) + len(body).to_bytes(octets)
-    return bytes([tag]) + length + body
-
-
 def _carrying(timestamp: bytes, certificate: bytes) -> bytes:
     """The same response, with a certificate among those that no signature is over (RFC 5652, section 5.1)."""
-    ((_, answer),) = _parts(timestamp)
-    (_, status), (_, token) = _parts(answer)
-    (_, kind), (_, wrapped) = _parts(token)
-    ((_, signed),) = _parts(wrapped)
-    held = [_whole(tag, certificate if tag == 0xA0 else content) for tag, content in _parts(signed)]
-    carrying = _whole(0x30, *held)
-    return _whole(0x30, _whole(0x30, status), _whole(0x30, _whole(6, kind), _whole(0xA0, carrying)))
+    ((_, answer),) = parts(timestamp)
+    (_, status), (_, token) = parts(answer)
+    (_, kind), (_, wrapped) = parts(token)
+    ((_, signed),) = parts(wrapped)
+    held = [whole(tag, certificate if tag == 0xA0 else content) for tag, content in parts(signed)]
+    carrying = whole(0x30, *held)
+    return whole(0x30, whole(0x30, status), whole(0x30, whole(6, kind), whole(0xA0, carrying)))
 
 
 @pytest.mark.guarantee(6)
