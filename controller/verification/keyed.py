@@ -46,12 +46,12 @@ def prove_by_key(
     Raises `NotVerified` and `Unjudged`.
     """
     # (1) The signature is the key's, over exactly this content.
-    used = _used(bundle, image=image, keys=keys, authority=authority)
-    key = used.key
+    key = _used(bundle, image=image, keys=keys, authority=authority)
     # (2) Those who must vouch for it do.
     seen = witnessed(bundle, by=Verifier(key), authority=authority, root=root, now=now, limits=limits)
-    # (3) At each time that is vouched for, or now if none is, the key was one to be believed.
-    if not all(believed(time, used.valid_from, used.valid_until) for time in seen.times):
+    # (3) At each time that is vouched for, or now if none is, the key was one to be believed: within one of its windows.
+    windows = [(one.valid_from, one.valid_until) for one in keys if one.key.fingerprint == key.fingerprint]
+    if not any(all(believed(time, *window) for time in seen.times) for window in windows):
         raise NotVerified(
             "KeyOutsideValidity",
             f"the key {key.fingerprint} is not believed for the time of its signature (authority {authority.name})",
@@ -70,7 +70,7 @@ def prove_by_key(
     )
 
 
-def _used(bundle: Bundle, *, image: Digest, keys: Sequence[KeyInForce], authority: Authority) -> KeyInForce:
+def _used(bundle: Bundle, *, image: Digest, keys: Sequence[KeyInForce], authority: Authority) -> PublicKey:
     """The key that made the signature. None of none made any."""
     if bundle.certificate is not None:
         raise NotVerified(
@@ -78,7 +78,7 @@ def _used(bundle: Bundle, *, image: Digest, keys: Sequence[KeyInForce], authorit
         )
     for candidate in keys:
         if is_signed_by(bundle.content, image=image, key=candidate.key):
-            return candidate
+            return candidate.key
     names = ", ".join(candidate.key.fingerprint for candidate in keys[:MAX_NAMED]) or "none"
     more = f" and {len(keys) - MAX_NAMED} more" if len(keys) > MAX_NAMED else ""
     which = "the key" if len(keys) == 1 else "a key"

@@ -132,6 +132,13 @@ def test_a_key_of_a_trust_root_counts_within_its_window_alone(
         assert only_rejection(found) == ("KeyOutsideValidity", False)
 
 
+def test_a_key_with_several_windows_counts_within_each_and_not_between_them() -> None:
+    windows = [OwnKey(OLD.pem, None, NOW - 2 * SECOND), OwnKey(OLD.pem, NOW, None)]
+    for now, counts in ((NOW - 2 * SECOND, True), (NOW - SECOND, False), (NOW, True)):
+        found = by(OLD, keyed("", "own"), roots=root_of(*windows), now=now)
+        assert bool(found.signatures) is counts
+
+
 @pytest.mark.guarantee(1)
 def test_a_key_counts_for_what_was_proven_to_be_signed_while_it_was_believed() -> None:
     bundle = recorded_bundle("release.timestamp.signature")
