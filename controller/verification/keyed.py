@@ -49,7 +49,7 @@ def prove_by_key(
     key = _used(bundle, image=image, keys=keys, authority=authority)
     # (2) Those who must vouch for it do.
     seen = witnessed(bundle, by=Verifier(key), authority=authority, root=root, now=now, limits=limits)
-    # (3) At each time that is vouched for, or now if none is, the key was one to be believed: within one of its windows.
+    # (3) At each time that is vouched for, or now if none is, the key was to be believed: within one of its windows.
     windows = [(one.valid_from, one.valid_until) for one in keys if one.key.fingerprint == key.fingerprint]
     if not any(all(believed(time, *window) for time in seen.times) for window in windows):
         raise NotVerified(
