@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from controller.errors import AssayError, Unavailable
+from controller.errors import AssayError, LimitExceeded, Unavailable
 from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.evidence import EvidenceSet
@@ -29,6 +29,8 @@ from controller.review.ports import Assessment
 from controller.review.scope import Covered, Scope
 from controller.review.sources import places, together
 from controller.review.threads import beside
+
+MAX_MANIFESTS = 512  # images of a request times manifests of one: each is judged and recorded by itself
 
 _NEXT = {
     "NotFound": "check the image's name and tag, and that it was pushed",
@@ -195,7 +197,13 @@ def trust_roots(compiled: CompiledPolicy, scope: Scope) -> tuple[TrustRoot, ...]
 def _manifests(
     resolved: ResolvedImage, compiled: CompiledPolicy, scope: Scope
 ) -> tuple[tuple[ResolvedImage, PlatformManifest | None], ...]:
-    return demanded(resolved, compiled.policy.spec.platforms, nodes=scope.snapshot.node_platforms)
+    found = demanded(resolved, compiled.policy.spec.platforms, nodes=scope.snapshot.node_platforms)
+    if len(found) > 1 and len(found) * len(scope.covered) > MAX_MANIFESTS:
+        message = (
+            f"{len(scope.covered)} images, and {len(found)} manifests of this one, are more than one review judges"
+        )
+        raise LimitExceeded("MAX_MANIFESTS", message)
+    return found
 
 
 async def _with_request_rules(

@@ -11,9 +11,10 @@ import pytest
 
 from controller.model.image import Platform
 from controller.model.reference import Digest
+from controller.review.judge import MAX_MANIFESTS
 from controller.review.platforms import MAX_PLATFORMS
 from tests.contract.registry_servers.scripted import OCI_INDEX, OCI_MANIFEST
-from tests.support.pipeline import APP, Answer, Rig, running
+from tests.support.pipeline import APP, Answer, Rig, pod, running
 from tests.unit.verification.evidence import Signer, statement
 
 AMD, ARM, NONE = "linux/amd64", "linux/arm64", ""
@@ -280,3 +281,17 @@ async def test_a_manifest_that_is_listed_for_two_platforms_is_judged_for_both(ri
     image.sign(AMD)
     assert (await image.review("Each")).allowed
     assert not (await image.review("Each", validations=[{"expression": f"image.platforms == ['{AMD}']"}])).allowed
+
+
+@pytest.mark.guarantee(10)
+async def test_guarantee_10_a_request_of_many_images_of_many_manifests_is_an_error(rig: Rig) -> None:
+    image = Image(rig, *(f"linux/a{number}" for number in range(MAX_PLATFORMS)))
+    rig.publish(rig.policy(platforms="Each", authorities=[{"name": "release", "key": {"pem": RELEASE.pem}}]))
+    crowded = pod(image.reference)
+    (container,) = crowded["spec"]["containers"]
+    number = MAX_MANIFESTS // MAX_PLATFORMS
+    crowded["spec"]["containers"] = [container | {"name": f"c{n}"} for n in range(number + 1)]
+    assert "MAX_MANIFESTS" in (await rig.review(crowded)).message
+    assert len(rig.leaves()[0]["evaluations"]) == number + 1
+    crowded["spec"]["containers"].pop()
+    assert "MAX_MANIFESTS" not in (await rig.review(crowded)).message
