@@ -155,7 +155,7 @@ def _codes(evaluation: Evaluation) -> str:
 
 def _digests(evaluation: Evaluation) -> str:
     """What it is about: the image, and the manifest within it where that is meant."""
-    return f"{evaluation.digest} {evaluation.child.digest}" if evaluation.child else str(evaluation.digest)
+    return f"{evaluation.digest} {evaluation.child}" if evaluation.child else str(evaluation.digest)
 
 
 def _order(judged: Judged) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from controller.model.evidence import (
     VerifiedEvidence,
     VerifiedSignature,
 )
+from controller.model.image import Platform, PlatformManifest
 from controller.model.policy import Namespace, TrustRoot
 from controller.model.reference import Digest
 from controller.policy.references import SECRET, Materials, ObjectRef
@@ -260,6 +261,22 @@ def test_an_allow_by_ignore_is_not_hidden_behind_an_earlier_denial() -> None:
     kinds = [evaluation(Outcome.ERROR, error_kind=kind) for kind in ErrorKind]
     first, second = (leaf.record_id(request, [e], object_hash="h", setup="") for e in kinds)
     assert first != second
+
+
+@pytest.mark.guarantee(13)
+def test_what_was_found_of_one_platform_is_not_hidden_behind_what_was_found_of_another() -> None:
+    """One manifest may be listed for two platforms, and a rule may hold of the one and not of the other."""
+    request = admission.parse_request(review(pod(APP))["request"])
+    listed = [PlatformManifest(digest(APP), Platform("linux", name)) for name in ("amd64", "arm64")]
+
+    def identifier(*outcomes: Outcome) -> str:
+        found = [
+            dataclasses.replace(evaluation(outcome), child=child)
+            for outcome, child in zip(outcomes, listed, strict=True)
+        ]
+        return leaf.record_id(request, found, object_hash="h", setup="")
+
+    assert identifier(Outcome.SATISFIED, Outcome.VIOLATED) != identifier(Outcome.VIOLATED, Outcome.SATISFIED)
 
 
 def test_the_order_of_evaluations_is_no_part_of_an_id() -> None:
