@@ -139,12 +139,12 @@ def _time(fields: Fields, name: str) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None or not _TIME.match(text):
-        fields.problem("TimeMalformed", "must be a time with its zone (RFC 3339), such as 2026-01-31T00:00:00Z", name)
-        return None
-    return time.astimezone(UTC)
+        if time.tzinfo is not None and _TIME.match(text):
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError):  # the last hours of the year 9999, west of Greenwich, are no time in UTC
+        pass
+    fields.problem("TimeMalformed", "must be a time with its zone (RFC 3339), such as 2026-01-31T00:00:00Z", name)
+    return None
 
 
 def repository_of(obj: Mapping[str, Any]) -> TufRepository | None:

@@ -107,6 +107,10 @@ AUTHORITY, PUBLIC = "spec.certificateAuthorities[0]", "spec.publicKeys[0]"
             ("TimeMalformed", f"{PUBLIC}.validity.from"),
         ),
         (
+            {"publicKeys": [{"pem": KEY, "validity": {"until": "9999-12-31T23:59:59-05:00"}}]},
+            ("TimeMalformed", f"{PUBLIC}.validity.until"),
+        ),
+        (
             {"publicKeys": [{"pem": KEY, "validity": {"until": "2026-01-01"}}]},
             ("TimeMalformed", f"{PUBLIC}.validity.until"),
         ),
