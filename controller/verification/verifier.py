@@ -98,9 +98,9 @@ def verify(
             rejections.append(_rejection(artifact, "", failure))
             continue
         for authority in asked:
-            dates.update(case.ends(authority))
             try:
                 with _foreign():
+                    dates.update(case.ends(authority))
                     verified = case.prove(authority)
             except EvidenceFailure as failure:
                 rejections.append(_rejection(artifact, authority.name, failure))

@@ -113,6 +113,11 @@ def of_unknown_key(der: bytes) -> bytes:
     return der.replace(bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d0209"), 1)
 
 
+def of_year_zero(der: bytes) -> bytes:
+    """The certificate valid from the year 0, which X.509 can write down and a calendar cannot."""
+    return der.replace(b"\x18\x0f2099", b"\x18\x0f0000", 1)
+
+
 def pem_of(der: bytes) -> str:
     """A certificate's PEM block, whatever is in it."""
     body = base64.encodebytes(der).decode()

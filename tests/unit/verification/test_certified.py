@@ -36,7 +36,7 @@ from controller.policy.pems import CODE_SIGNING
 from controller.verification import certified
 from controller.verification.certified import Chain
 from controller.verification.failures import NotVerified
-from tests.support.authorities import BEGAN, ENDS, WHO, new_ca, of_unknown_key, of_version, pem_of
+from tests.support.authorities import BEGAN, ENDS, WHO, new_ca, of_unknown_key, of_version, of_year_zero, pem_of
 from tests.unit.verification.evidence import (
     NOW,
     OTHER_IMAGE,
@@ -316,17 +316,21 @@ def test_no_refusal_shows_what_is_not_proven() -> None:
     assert "attacker" not in json.dumps(rejection.message)
 
 
-UNREADABLE = [of_version(ROOT.issue(PUBLIC), 9), of_unknown_key(ROOT.issue(PUBLIC))]
+UNREADABLE = {
+    "version": of_version(ROOT.issue(PUBLIC), 9),
+    "key": of_unknown_key(ROOT.issue(PUBLIC)),
+    "year": of_year_zero(ROOT.issue(PUBLIC)),
+}
 
 
-@pytest.mark.parametrize("der", UNREADABLE, ids=["version", "key"])
+@pytest.mark.parametrize("der", UNREADABLE.values(), ids=UNREADABLE)
 def test_a_certificate_that_no_library_reads_spoils_nothing_but_itself(der: bytes) -> None:
     found = judge([artifact(bundle(der), "bad"), artifact(bundle(ROOT.issue(PUBLIC)))], authority())
     assert counted(found) == (1, 0)
-    assert [(rejection.code, rejection.unjudged) for rejection in found.rejections] == [("CertificateMalformed", True)]
+    assert [(rejection.location, rejection.unjudged) for rejection in found.rejections] == [("bad", True)]
 
 
-@pytest.mark.parametrize("der", UNREADABLE, ids=["version", "key"])
+@pytest.mark.parametrize("der", UNREADABLE.values(), ids=UNREADABLE)
 def test_a_layer_with_a_certificate_that_no_library_reads_spoils_nothing_but_itself(der: bytes) -> None:
     payload, annotations = b"{}", ((SIGNATURE, b64(b"x")), (CERTIFICATE, pem_of(der)))
     kind, media_type = ArtifactKind.COSIGN_SIGNATURE, "application/vnd.dev.cosign.simplesigning.v1+json"
