@@ -16,7 +16,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from controller.errors import Unavailable
 from controller.model.access import MAX_CREDENTIALS, Credential, credential_prefix
@@ -128,8 +128,7 @@ async def _output(provider: Provider, request: bytes, environment: Mapping[str, 
     )
     whole = False
     try:
-        stdin = transport.get_pipe_transport(0)
-        assert isinstance(stdin, asyncio.WriteTransport)  # noqa: S101 - a pipe, as asked for
+        stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
         stdin.write(request)
         stdin.close()
         output = await run.output
@@ -174,6 +173,6 @@ def _credential(name: str, entry: Any, provider: Provider) -> Credential:
 def _failed(provider: Provider, reference: Reference, how: str) -> Unavailable:
     return Unavailable(
         "CredentialProviderFailed",
-        f"credential provider {provider.name} {how}, asked for {reference.name}; nothing was asked of the registry "
-        "without credentials instead",
+        f"credential provider {provider.name} {how} (asked for {reference.name}); its output is not shown, run it by "
+        "hand to see why",
     )

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from yarl import URL
 
-from controller.errors import LimitExceeded, Unacceptable
+from controller.errors import AccessDenied, LimitExceeded, Unacceptable
 from controller.model.deadline import Deadline
 from controller.model.image import ResolvedImage
 from controller.model.reference import Digest
@@ -86,7 +86,10 @@ class Repository:
             account=self.login.account,
             head=True,
         )
-        answer = await self._ask(request, deadline=deadline)
+        try:
+            answer = await self._ask(request, deadline=deadline)
+        except AccessDenied:
+            return None
         if answer.status == 404:
             self._require_success(answer, what)
         if answer.status != 200:
