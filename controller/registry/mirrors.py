@@ -79,7 +79,7 @@ def _split(text: str, entry: str) -> tuple[str, str]:
     """Registry and path of `host[:port][/path]`."""
     host, _, path = text.partition("/")
     try:
-        reference = Reference.parse(f"{host}/{path}/x/x" if path else f"{host}/x/x")
+        reference = Reference.parse(f"{text}/x/x")
     except InputError as exc:
         raise _invalid(entry) from exc
     if reference.registry != normal_host(host) or reference.digest is not None:

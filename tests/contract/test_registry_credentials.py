@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from controller import telemetry
 from controller.errors import AccessDenied, NotFound, Unavailable
 from controller.model.access import ANONYMOUS, Credential, RegistryAccess
+from controller.registry import providers
 from controller.settings import Seconds
 from tests.contract.registry_servers.clients import Monotonic, client, ref, soon
 from tests.contract.registry_servers.plugins import API, Plugin
@@ -63,25 +65,18 @@ async def test_a_plugin_is_asked_as_the_kubelet_asks_and_sees_nothing_else_of_as
     async with ScriptedRegistry(users=PRIVATE) as server:
         server.put_image(APP, "1.0")
         plugin = Plugin(
-            tmp_path, "127.*.0.1", args=["get-credentials", "--v=3"], env=[{"name": "AWS_PROFILE", "value": "own"}]
+            tmp_path, f"127.*.0.1:{server.port}", args=["--v=3", "get"], env=[{"name": "AWS_PROFILE", "value": "own"}]
         )
-        plugin.answer(None)
-        other = Plugin(
-            tmp_path,
-            f"127.*.0.1:{server.port}",
-            args=["get-credentials"],
-            env=[{"name": "AWS_PROFILE", "value": "own"}],
-        )
-        other.answer({"127.0.*.1:" + str(server.port): ("node", SECRET)})
-        async with client(environment=environment, **other.settings) as registry:
+        plugin.answer({f"127.0.*.1:{server.port}": ("node", SECRET)})
+        async with client(environment=environment, **plugin.settings) as registry:
             await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
-        (run,) = other.runs
+        (run,) = plugin.runs
         assert json.loads(run["request"]) == {
             "apiVersion": API,
             "kind": "CredentialProviderRequest",
             "image": f"{server.host}/{APP}",
         }
-        assert run["arguments"] == ["get-credentials"]
+        assert run["arguments"] == ["--v=3", "get"]
         assert run["folder"] == "/"
         run["environment"].pop("LC_CTYPE", None)  # which Python sets for itself
         assert run["environment"] == {
@@ -269,7 +264,6 @@ async def test_where_a_pull_secret_is_refused_and_the_plugin_fails_nothing_is_co
                     await registry.resolve(
                         ref(f"{server.host}/{APP}:{tag}"), access=pull_secret(server, password), deadline=soon()
                     )
-            plugin.answer(None)
 
 
 async def test_what_a_plugin_gave_and_the_registry_refuses_is_denied_by_the_plugins_name_alone(tmp_path: Path) -> None:
@@ -363,6 +357,39 @@ async def test_many_at_once_share_one_run(kind: str, most: int, tmp_path: Path) 
         assert len(set(images)) == len(images)
 
 
+async def test_no_more_processes_run_at_once_than_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "MAX_RUNS", 2)
+    async with ScriptedRegistry(users=PRIVATE) as server:
+        plugin = Plugin(tmp_path, server.host)
+        plugin.answer({server.host: ("node", SECRET)}, kind="Image")
+        (tmp_path / "running").mkdir()
+        names = [f"acme/app{number}" for number in range(12)]
+        for name in names:
+            server.put_image(name, "1.0")
+        async with client(**plugin.settings) as registry:
+            await registry.resolve(ref(f"{server.host}/{names[0]}:1.0"), access=ANONYMOUS, deadline=soon())
+            plugin.behave("""
+import time
+running = os.path.join(folder, "running", str(os.getpid()))
+open(running, "w").close()
+time.sleep(0.1)
+with open(os.path.join(folder, "most"), "a") as most:
+    most.write(f"{len(os.listdir(os.path.join(folder, 'running')))}\\n")
+os.unlink(running)
+with open(os.path.join(folder, "answer"), "rb") as answer:
+    sys.stdout.buffer.write(answer.read())
+""")
+            await asyncio.gather(
+                *(
+                    registry.resolve(ref(f"{server.host}/{name}:1.0"), access=ANONYMOUS, deadline=soon())
+                    for name in names
+                )
+            )
+        counted = list(map(int, (tmp_path / "most").read_text().split()))
+        assert len(counted) == 11
+        assert max(counted) <= 2
+
+
 async def test_what_one_plugin_gave_is_used_where_another_fails(tmp_path: Path) -> None:
     async with ScriptedRegistry(users=PRIVATE) as server:
         digest = server.put_image(APP, "1.0")
@@ -393,3 +420,24 @@ async def test_an_image_that_is_not_there_is_not_found_whoever_asks(tmp_path: Pa
         async with client(**plugin.settings) as registry:
             with pytest.raises(NotFound):
                 await registry.resolve(ref(f"{server.host}/{APP}:none"), access=ANONYMOUS, deadline=soon())
+
+
+def test_a_plugin_is_run_on_the_event_loop_that_the_webhook_has(tmp_path: Path) -> None:
+    """uvloop has transports of its own, and a process that hangs or writes too much ends there too."""
+
+    async def ask() -> None:
+        async with ScriptedRegistry(users=PRIVATE) as server:
+            digest = server.put_image(APP, "1.0")
+            plugin = Plugin(tmp_path, server.host)
+            plugin.answer({server.host: ("node", SECRET)}, cacheDuration="0s")
+            async with client(registry_credential_provider_timeout=Seconds(5), **plugin.settings) as registry:
+                reference = ref(f"{server.host}/{APP}:1.0")
+                image = await registry.resolve(reference, access=ANONYMOUS, deadline=soon())
+                assert str(image.digest) == digest
+                for behaviour in (BROKEN["too much without end"], "import time; time.sleep(600)"):
+                    plugin.behave(str(behaviour))
+                    with pytest.raises(Unavailable, match="CredentialProviderFailed"):
+                        await registry.resolve(reference, access=ANONYMOUS, deadline=soon())
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask())
