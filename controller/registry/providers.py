@@ -120,8 +120,7 @@ class CredentialProviders:
                 telemetry.CREDENTIAL_PROVIDER_FAILURES.labels(provider.name).inc()
                 raise
         self._kinds[provider.name] = answer.kind
-        if answer.seconds > 0:
-            self._answers.put((provider.name, answer.kind, answer.key), _Kept(answer, asked + answer.seconds))
+        self._answers.put((provider.name, answer.kind, answer.key), _Kept(answer, asked + answer.seconds))
         return answer
 
     def _kept(self, provider: Provider, reference: Reference) -> PluginAnswer | None:

@@ -95,7 +95,9 @@ async def test_a_pull_secret_comes_first_and_where_it_opens_no_plugin_is_run(tmp
             access = pull_secret(server, "pods")
             image = await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=access, deadline=soon())
             await registry.discover(image, access=access, deadline=soon())
-        assert str(image.digest) == digest
+            assert str(image.digest) == digest
+        async with client(**plugin.settings) as fresh:
+            await fresh.discover(image, access=access, deadline=soon())
         assert plugin.runs == []
 
 
@@ -118,17 +120,21 @@ async def test_a_pull_secret_that_does_not_open_is_followed_by_the_plugin_and_th
         assert [artifact.content for artifact in evidence.artifacts] == [b"bundle"]
 
 
-async def test_a_plugin_that_has_no_credentials_leaves_the_registry_to_be_asked_without(tmp_path: Path) -> None:
-    async with ScriptedRegistry() as server:
+@pytest.mark.parametrize("prefix", ["", "other.example", "{host}/beta", "{host}/acme/app/beta", "*.0.0.2:{port}"])
+async def test_where_a_plugin_has_nothing_for_the_image_the_registry_is_asked_without(
+    prefix: str, tmp_path: Path
+) -> None:
+    async with ScriptedRegistry(users=Users({"node": SECRET}, anonymous=True)) as server:
         digest = server.put_image(APP, "1.0")
         plugin = Plugin(tmp_path, server.host)
+        written = prefix.format(host=server.host, port=server.port)
+        plugin.answer({written: ("node", SECRET)} if written else None)
         async with client(**plugin.settings) as registry:
-            for auth in (None, {}, {"other.example": ("node", SECRET)}, {f"{server.host}/beta": ("node", SECRET)}):
-                plugin.answer(auth, cacheDuration="0s")
-                image = await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
-                assert str(image.digest) == digest
-        assert len(plugin.runs) == 4
-        assert set(authorizations(server)) == {None}
+            image = await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
+        assert str(image.digest) == digest
+        assert len(plugin.runs) == 1
+        assert server.seen("/token")
+        assert not any((header or "").startswith("Basic") for header in authorizations(server))
 
 
 @pytest.mark.parametrize("pattern", ["{host}/beta", "127.0.0.1", "*.0.1:{port}", "127.0.0.2:{port}"])
@@ -168,7 +174,7 @@ BROKEN: dict[str, bytes | str] = {
     "a password that is no text": response(auth={"127.0.0.1": {"username": "node", "password": [SECRET]}}),
     "a password without a user": response(auth={"127.0.0.1": {"password": SECRET}}),
     "a user with a colon": response(auth={"127.0.0.1": {"username": "no:de", "password": SECRET}}),
-    "a status": f"print({SECRET!r}); print({SECRET!r}, file=sys.stderr); sys.exit(3)",
+    "a status": f"print({response().decode()!r}); print({SECRET!r}, file=sys.stderr); sys.exit(3)",
     "a signal": "os.kill(os.getpid(), 9)",
     "too much": f"sys.stdout.write({SECRET!r} * 100_000)",
     "too much without end": f"while True: sys.stdout.write({SECRET!r} * 1000)",
@@ -194,12 +200,28 @@ async def test_a_plugin_that_fails_is_an_error_and_never_an_anonymous_pull(
                 await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
         assert server.requests == []
         assert len(plugin.runs) == 1
+        assert ("MAX_OUTPUT_BYTES" in caught.value.message) is what.startswith("too much")
         assert telemetry.CREDENTIAL_PROVIDER_FAILURES.labels(plugin.name)._value.get() == before + 1
     logging.getLogger("test").warning("told", exc_info=caught.value)
     trace = telemetry._TextFormatter().format(caplog.records[-1])
     assert "test-provider" in caught.value.message
     for shown in (str(caught.value), trace, caplog.text.partition("told")[0], *capfd.readouterr()):
         assert SECRET not in shown
+
+
+async def test_evidence_is_not_looked_for_anonymously_where_a_plugin_fails(tmp_path: Path) -> None:
+    """Without an image resolved before, as after a restart: a private place would look empty."""
+    async with ScriptedRegistry() as server:
+        server.put_image(APP, "1.0")
+        plugin = Plugin(tmp_path, server.host)
+        async with client() as unaided:
+            image = await unaided.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
+        asked = len(server.requests)
+        plugin.behave("sys.exit(1)")
+        async with client(**plugin.settings) as registry:
+            with pytest.raises(Unavailable, match="CredentialProviderFailed"):
+                await registry.discover(image, access=ANONYMOUS, deadline=soon())
+        assert len(server.requests) == asked
 
 
 async def test_a_plugin_that_is_gone_is_an_error_and_never_an_anonymous_pull(tmp_path: Path) -> None:
@@ -355,6 +377,28 @@ async def test_many_at_once_share_one_run(kind: str, most: int, tmp_path: Path) 
         images = [json.loads(run["request"])["image"] for run in plugin.runs]
         assert len(images) <= most
         assert len(set(images)) == len(images)
+
+
+async def test_nobody_is_served_by_the_answer_for_another_image(tmp_path: Path) -> None:
+    """Asked all at once, before it is known that each answer is for one image only."""
+    async with ScriptedRegistry(users=PRIVATE) as server:
+        plugin = Plugin(tmp_path, server.host)
+        plugin.behave(f"""
+entry = {{json.loads(request)["image"]: {{"username": "node", "password": {SECRET!r}}}}}
+kind = "CredentialProviderResponse"
+print(json.dumps({{"apiVersion": {API!r}, "kind": kind, "cacheKeyType": "Image", "auth": entry}}))
+""")
+        names = [f"acme/app{number}" for number in range(8)]
+        digests = [server.put_image(name, "1.0", mark=name) for name in names]
+        async with client(**plugin.settings) as registry:
+            images = await asyncio.gather(
+                *(
+                    registry.resolve(ref(f"{server.host}/{name}:1.0"), access=ANONYMOUS, deadline=soon())
+                    for name in names
+                )
+            )
+        assert [str(image.digest) for image in images] == digests
+        assert len(plugin.runs) == len(names)
 
 
 async def test_no_more_processes_run_at_once_than_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
