@@ -11,7 +11,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
 from typing import Self
@@ -26,7 +26,7 @@ from controller.registry.addresses import AddressRules
 from controller.registry.authentication import Authenticator, Login
 from controller.registry.discovery import Discovery
 from controller.registry.endpoints import Endpoints
-from controller.registry.logins import Logins, Opened, first
+from controller.registry.logins import Logins, Opened
 from controller.registry.mirrors import Mirrors, Place
 from controller.registry.providers import CredentialProviders
 from controller.registry.remembered import Remembered
@@ -134,7 +134,7 @@ class RegistryClient:
             except (AccessDenied, NotFound, Unavailable) as exc:
                 failures.append(exc)
                 place.failed()
-        raise first(failures)
+        raise _told(failures)
 
     async def _resolve_at(self, place: Place, access: RegistryAccess, room: Room, deadline: Deadline) -> ResolvedImage:
         reference = place.reference
@@ -177,7 +177,7 @@ class RegistryClient:
             finally:
                 if not taken:
                     room.close()
-        raise first(failures)
+        raise _told(failures)
 
     async def _discover_at(
         self, place: Place, image: ResolvedImage, access: RegistryAccess, room: Room, deadline: Deadline
@@ -216,3 +216,8 @@ class RegistryClient:
             room=room,
             settings=self._settings,
         )
+
+
+def _told(failures: Sequence[AssayError]) -> AssayError:
+    """The failure to tell of those of several places: one that asking again may mend, else that of the last word."""
+    return next((failure for failure in failures if isinstance(failure, Unavailable)), failures[-1])

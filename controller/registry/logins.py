@@ -7,7 +7,7 @@ or 404 alike, so both lead on to the next credential.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -75,7 +75,7 @@ class Logins:
                 failures.append(gave.failure)
         self._opened.forget(key)
         if failures:
-            raise first(failures)
+            raise _told(failures)
         answer = await ask(None)
         self._opened.put(key, Opened(None))
         return answer
@@ -107,7 +107,7 @@ class Logins:
         self._opened.forget((reference.name, access.scope(reference)))
 
 
-def first(failures: Iterable[AssayError]) -> AssayError:
+def _told(failures: Sequence[AssayError]) -> AssayError:
     """The failure to tell: one that asking again may mend, else a refusal, else the first."""
     order = (Unavailable, AccessDenied, AssayError)
     return min(failures, key=lambda failure: next(i for i, kind in enumerate(order) if isinstance(failure, kind)))

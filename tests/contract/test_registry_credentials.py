@@ -53,6 +53,7 @@ async def test_a_private_image_and_its_evidence_are_opened_by_what_the_plugin_gi
         assert len(plugin.runs) == 2
 
 
+@pytest.mark.guarantee(12)
 async def test_a_plugin_is_asked_as_the_kubelet_asks_and_sees_nothing_else_of_assays_environment(
     tmp_path: Path,
 ) -> None:
@@ -181,6 +182,9 @@ BROKEN: dict[str, bytes | str] = {
 }
 
 
+@pytest.mark.guarantee(6)
+@pytest.mark.guarantee(10)
+@pytest.mark.guarantee(12)
 @pytest.mark.parametrize("what", BROKEN)
 async def test_a_plugin_that_fails_is_an_error_and_never_an_anonymous_pull(
     what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
@@ -274,6 +278,7 @@ def alive(process: int) -> bool:
         return False
 
 
+@pytest.mark.guarantee(6)
 async def test_where_a_pull_secret_is_refused_and_the_plugin_fails_nothing_is_concluded(tmp_path: Path) -> None:
     """Neither *denied* nor *not there*: the node's own credentials might open it."""
     async with ScriptedRegistry(users=PRIVATE) as server:

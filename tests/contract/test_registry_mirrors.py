@@ -111,6 +111,7 @@ async def test_a_mirror_is_passed_over_again_only_while_it_is_in_trouble() -> No
         assert str(second.digest) == mirror.put_image(APP, mark="mirror")
 
 
+@pytest.mark.guarantee(3)
 async def test_what_a_mirror_sends_for_a_digest_is_hashed_and_refused() -> None:
     async with ScriptedRegistry() as mirror, ScriptedRegistry() as host:
         digest = host.put_image(APP, "1.0")
@@ -134,6 +135,7 @@ async def test_evidence_that_a_mirror_changed_is_never_evidence() -> None:
         assert evidence.problems == ()
 
 
+@pytest.mark.guarantee(11)
 @pytest.mark.parametrize("bearer", [False, True], ids=["Basic", "Bearer"])
 @pytest.mark.parametrize("prefix", ["{host}", "127.0.0.*:{port}", "{mirror}", "{mirror}/acme"])
 async def test_no_pull_secret_ever_goes_to_a_mirror(bearer: bool, prefix: str) -> None:
@@ -186,6 +188,31 @@ async def test_a_host_that_is_never_to_be_asked_is_not() -> None:
         assert len(two.requests) == 2
 
 
+@pytest.mark.parametrize("mirrored", [403, 404])
+@pytest.mark.parametrize(("status", "error"), [(404, NotFound), (403, AccessDenied)])
+async def test_where_every_place_refuses_the_host_has_the_last_word(
+    mirrored: int, status: int, error: type[AssayError]
+) -> None:
+    async with ScriptedRegistry() as mirror, ScriptedRegistry() as host:
+        always(mirrored)(mirror)
+        always(status)(host)
+        async with client(registry_mirrors=(f"{host.host}={mirror.host}",)) as registry:
+            with pytest.raises(error, match=host.host):
+                await registry.resolve(ref(f"{host.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
+
+
+@pytest.mark.guarantee(6)
+@pytest.mark.parametrize("status", [404, 403])
+async def test_where_a_mirror_is_away_that_the_host_refuses_is_no_answer(status: int) -> None:
+    async with ScriptedRegistry() as mirror, ScriptedRegistry() as host:
+        always(500)(mirror)
+        always(status)(host)
+        async with client(registry_mirrors=(f"{host.host}={mirror.host}",)) as registry:
+            with pytest.raises(Unavailable, match=mirror.host):
+                await registry.resolve(ref(f"{host.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
+
+
+@pytest.mark.guarantee(11)
 async def test_a_mirror_may_not_lead_to_an_address_that_no_registry_may() -> None:
     async with ScriptedRegistry() as mirror, ScriptedRegistry() as host:
         host.put_image(APP, "1.0")
@@ -253,6 +280,7 @@ async def test_where_a_mirror_lacks_evidence_the_host_says_what_there_is(trouble
         assert held[0] % FIRST_BYTES == 0  # room for what the host may answer, and none for what the mirror did
 
 
+@pytest.mark.guarantee(6)
 async def test_a_mirror_without_evidence_says_nothing_about_a_host_that_is_away() -> None:
     """*Cannot verify now*, and never *not verified*."""
     async with ScriptedRegistry() as mirror, ScriptedRegistry() as host:
