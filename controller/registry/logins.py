@@ -83,7 +83,7 @@ class Logins:
     async def known(self, reference: Reference, access: RegistryAccess, *, deadline: Deadline) -> Opened | None:
         """Who opens the repository, without asking it: as before, or with the only credential there is.
 
-        None when that must be tried. Raises `Unavailable` (`CredentialProviderFailed`) when it cannot be said.
+        None when that must be tried.
         """
         opened = self._opened.get((reference.name, access.scope(reference)))
         if opened is not None and not opened.by_provider:
@@ -96,10 +96,8 @@ class Logins:
         gave = await self._providers.credentials(reference, deadline=deadline)
         if opened is not None and opened.credential in gave.credentials:
             return opened
-        if secrets or len(gave.credentials) > 1:
+        if secrets or gave.failure is not None or len(gave.credentials) > 1:
             return None
-        if gave.failure is not None:
-            raise gave.failure
         return Opened(gave.credentials[0] if gave.credentials else None)
 
     def forget(self, reference: Reference, access: RegistryAccess) -> None:

@@ -442,6 +442,7 @@ with open(os.path.join(folder, "answer"), "rb") as answer:
 async def test_what_one_plugin_gave_is_used_where_another_fails(tmp_path: Path) -> None:
     async with ScriptedRegistry(users=PRIVATE) as server:
         digest = server.put_image(APP, "1.0")
+        server.put_referrer(APP, digest, b"bundle")
         failing = Plugin(tmp_path / "failing", server.host, name="failing")
         failing.behave("sys.exit(1)")
         giving = Plugin(tmp_path / "giving", server.host, name="giving")
@@ -453,6 +454,9 @@ async def test_what_one_plugin_gave_is_used_where_another_fails(tmp_path: Path) 
         async with client(**giving.settings) as registry:
             image = await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
             assert str(image.digest) == digest
+            async with client(**giving.settings) as fresh:
+                evidence = await fresh.discover(image, access=ANONYMOUS, deadline=soon())
+            assert [artifact.content for artifact in evidence.artifacts] == [b"bundle"]
             with pytest.raises(Unavailable, match="CredentialProviderFailed"):  # another's might have it
                 await registry.resolve(ref(f"{server.host}/{APP}:none"), access=ANONYMOUS, deadline=soon())
         async with client(**giving.settings) as registry:
