@@ -36,6 +36,9 @@ _DESCRIPTOR_NAMES = frozenset(
 )
 _PLATFORM_NAMES = frozenset({"os", "architecture", "variant"})
 
+# https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
+_REFERENCE_TYPE, _REFERENCE_DIGEST = "vnd.docker.reference.type", "vnd.docker.reference.digest"
+
 MAX_TYPE_LENGTH = 255  # characters of a media type (RFC 6838, section 4.2: 127 on each side of the slash)
 MAX_VALUES = 200_000  # in one manifest: a value of two bytes costs sixty once it is read
 MAX_ANNOTATIONS = 256  # bounds one descriptor's annotations
@@ -79,10 +82,14 @@ class Manifest:
             digest=self.digest,
             media_type=self.media_type,
             size=self.size,
-            platforms=tuple(
-                PlatformManifest(child.digest, child.platform, child.media_type, child.size) for child in self.children
-            ),
+            platforms=tuple(map(_child, self.children)),
         )
+
+
+def _child(entry: Descriptor) -> PlatformManifest:
+    marks = dict(entry.annotations)
+    attests = marks.get(_REFERENCE_DIGEST, "unknown") if marks.get(_REFERENCE_TYPE) == "attestation-manifest" else ""
+    return PlatformManifest(entry.digest, entry.platform, entry.media_type, entry.size, attests)
 
 
 def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
