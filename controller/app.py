@@ -33,7 +33,7 @@ from controller.registry.addresses import AddressRules
 from controller.registry.client import RegistryClient
 from controller.review.budget import Budget
 from controller.review.pipeline import Pipeline
-from controller.review.ports import Clock, Namespaces, Recorder, Snapshots
+from controller.review.ports import Clock, Namespaces, Recorder, Registry, Snapshots
 from controller.settings import Settings, WebhookSettings
 from controller.webhook import app as webhook
 from controller.webhook.server import Server
@@ -58,8 +58,9 @@ async def open_pipeline(
     recorder: Recorder,
     clock: Clock = now,
     denied_addresses: Iterable[str] = (),
+    through: Callable[[Registry], Registry] = lambda registry: registry,
 ) -> AsyncIterator[Pipeline]:
-    """A pipeline, warmed up, on the running event loop."""
+    """A pipeline, warmed up, on the running event loop. `through` may put another registry in the network's place."""
     budget = Budget(settings.review.review_max_bytes)
     async with (
         RegistryClient(settings.registry, clock=clock, budget=budget, denied_addresses=denied_addresses) as registry,
@@ -68,7 +69,7 @@ async def open_pipeline(
         await workers.warm()
         pipeline = Pipeline(
             settings.review,
-            registry=registry,
+            registry=through(registry),
             assessor=workers,
             recorder=recorder,
             snapshots=snapshots,

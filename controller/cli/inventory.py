@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +14,10 @@ from controller.inventory.records import DecisionFilter, DecisionImage, Decision
 from controller.inventory.store import Store
 from controller.reading import wire
 from controller.settings import Settings
+from controller.workers.replay import Replayed, replay
 
 SCHEMA = "assay.dev/inventory/v1alpha1"
+REPLAY_SCHEMA = "assay.dev/replay/v1alpha1"
 _TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 
 
@@ -76,10 +78,17 @@ def decisions(
 @inventory.command()
 @click.argument("name", metavar="DIGEST|RECORD")
 @click.option("--as-of", type=_TIMES, help="As the inventory stood at this time (UTC).")
+@click.option("--replay", "again", is_flag=True, help="Make each proof again, from the stored bytes alone.")
 @options.output
 @options.with_settings("database_url")
-def show(load: Callable[..., Settings], *, name: str, as_of: datetime | None, form: str) -> None:
-    """Show what is known of an image (sha256:…), or one decision whole (the id that a denial names)."""
+def show(load: Callable[..., Settings], *, name: str, as_of: datetime | None, again: bool, form: str) -> int:
+    """Show what is known of an image (sha256:…), or one decision whole (the id that a denial names).
+
+    With --replay the proofs are made again from what is stored: no registry, no cluster, as of the decision's time.
+    Exit status: 0, or with --replay 1 if a proof does not hold any more.
+    """
+    if again:
+        return _replay(load(), name, as_of=_utc(as_of), form=form)
     with Store.open_to_read(load().inventory) as store:
         if name.startswith("sha256:"):
             image = store.queries.image(name, as_of=_utc(as_of))
@@ -90,7 +99,7 @@ def show(load: Callable[..., Settings], *, name: str, as_of: datetime | None, fo
             else:
                 shown = wire.ImageRecord.model_validate(image).model_dump(mode="json", by_alias=True)
                 render.dump({"schema": SCHEMA, **shown}, form)
-            return
+            return 0
         decision = store.queries.decision(name, as_of=_utc(as_of))
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {name} is recorded")
@@ -98,6 +107,76 @@ def show(load: Callable[..., Settings], *, name: str, as_of: datetime | None, fo
             _print_decision(decision.leaf)
         else:
             render.dump(decision.leaf, form)
+    return 0
+
+
+def _replay(settings: Settings, name: str, *, as_of: datetime | None, form: str) -> int:
+    digest = name if name.startswith("sha256:") else ""
+    with Store.open_to_read(settings.inventory) as store:
+        leaves = list(_leaves(store, name, as_of=as_of))
+        done = [
+            (
+                leaf,
+                replay(
+                    leaf,
+                    lambda wanted: store.queries.blob(wanted, as_of=as_of),
+                    limits=settings.documents,
+                    digest=digest,
+                ),
+            )
+            for leaf in leaves
+        ]
+    if form != "table":
+        proofs = [{"record": leaf["id"], **_replayed(proof)} for leaf, found in done for proof in found]
+        render.dump({"schema": REPLAY_SCHEMA, "proofs": proofs}, form)
+    else:
+        for leaf, found in done:
+            _print_replay(leaf, found)
+    return 1 if any(proof.trouble for _, found in done for proof in found) else 0
+
+
+def _leaves(store: Store, name: str, *, as_of: datetime | None) -> Iterator[Any]:
+    """The decision of this id, or the newest ones about the image of this digest."""
+    ids = [name]
+    if name.startswith("sha256:"):
+        image = store.queries.image(name, as_of=as_of)
+        if image is None:
+            raise InputError("ImageUnknown", f"no decision about {name} is recorded")
+        ids = [item.id for item in image.decisions.items]
+    for identity in ids:
+        decision = store.queries.decision(identity, as_of=as_of)
+        if decision is None:
+            raise InputError("DecisionUnknown", f"no decision {identity} is recorded")
+        yield decision.leaf
+
+
+def _replayed(proof: Replayed) -> dict[str, Any]:
+    return {
+        "policy": proof.policy,
+        "image": proof.image,
+        "holds": not proof.trouble,
+        "trouble": proof.trouble,
+        "recorded": proof.recorded,
+        "steps": list(proof.steps),
+    }
+
+
+def _print_replay(leaf: Any, found: Sequence[Replayed]) -> None:
+    held = sum(not proof.trouble for proof in found)
+    click.echo(f"{leaf['verdict']}  record {leaf['id']}, decided {leaf['decidedAt']}")
+    if not found:
+        click.echo("  nothing was proven then, so there is nothing to prove again")
+        return
+    click.echo(f"  {held} of {len(found)} proofs hold, made again from the stored bytes alone")
+    for proof in found:
+        what = proof.recorded.get("predicateType") or "signature"
+        word = "FAILS" if proof.trouble else "holds"
+        click.echo(f"  {word}  {what}, for authority {proof.recorded['authority']} of {proof.policy}")
+        click.echo(f"    image  {proof.image}")
+        if proof.trouble:
+            click.echo(f"    {proof.trouble}")
+        for number, step in enumerate(proof.steps, 1):
+            click.echo(f"    {number:2}. {step}")
 
 
 def print_decisions(items: tuple[DecisionSummary, ...]) -> None:
@@ -152,7 +231,14 @@ def _finding(finding: Finding) -> str:
     signer = detail["signer"]
     who = f"key {signer['key']}" if signer["key"] else f"{signer['subject']} ({signer['issuer']})"
     what = f"{detail['predicateType']} by " if finding.finding == "attestation" else ""
-    return f"{what}{who}, for authority {detail['authority']} of {finding.policy.kind}/{finding.policy.name}"
+    policy = f"{finding.policy.kind}/{finding.policy.name}"
+    return f"{what}{who}, for authority {detail['authority']} of {policy}{_of(detail)}"
+
+
+def _of(record: Mapping[str, Any]) -> str:
+    """Which manifest of the image is meant, where it is one of several."""
+    child = record.get("child")
+    return f" ({child['platform'] or 'no platform'}, {child['digest'][:19]}…)" if child else ""
 
 
 def _print_decision(leaf: Any) -> None:
@@ -165,7 +251,7 @@ def _print_decision(leaf: Any) -> None:
         click.echo(
             f"  {policy['kind']}/{policy['name']} ({policy['hash'][:19]}…): {render.coloured(evaluation['outcome'])}"
         )
-        click.echo(f"    image  {image['reference']}")
+        click.echo(f"    image  {image['reference']}{_of(evaluation)}")
         for proof in (*evaluation["signatures"], *evaluation["attestations"]):
             what = proof.get("predicateType") or "signature"
             click.echo(f"    proven {what}, for authority {proof['authority']}")

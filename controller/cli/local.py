@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +12,10 @@ from controller import app
 from controller.errors import InputError
 from controller.model.decision import Evaluation, Outcome, Verdict
 from controller.model.policy import Action, Namespace
+from controller.registry.handed import HandedOver, read_bundles
+from controller.registry.layout import OciLayout
 from controller.review.pipeline import Pipeline
+from controller.review.ports import Registry
 from controller.settings import Settings
 
 EXIT_ALLOWED, EXIT_DENIED, EXIT_COULD_NOT_TELL = 0, 1, 2
@@ -29,13 +32,28 @@ VERDICT_SETTINGS = (
 
 @asynccontextmanager
 async def pipeline(
-    settings: Settings, directory: Path, *, namespace: Namespace | None, at: datetime | None
+    settings: Settings,
+    directory: Path,
+    *,
+    namespace: Namespace | None,
+    at: datetime | None,
+    layout: Path | None = None,
+    bundles: Sequence[Path] = (),
 ) -> AsyncIterator[Pipeline]:
-    """A pipeline that sees what lies in the directory. `at` is the time that the verdict is asked for."""
+    """A pipeline that sees what lies in the directory. `at` is the time that the verdict is asked for.
+
+    With `layout`, an OCI image layout, nothing goes to a network; with `bundles` these files are all the evidence.
+    """
     snapshot = app.read_snapshot(directory, settings=settings)
     if not len(snapshot.policies):
         raise InputError("NoPolicies", f"{directory} holds no ClusterEvidencePolicy and no EvidencePolicy")
     clock = app.now if at is None else _fixed(at)
+    handed = read_bundles(bundles, settings.registry)
+
+    def through(registry: Registry) -> Registry:
+        images = registry if layout is None else OciLayout(layout, settings.registry, clock=clock)
+        return HandedOver(images, handed, clock=clock) if bundles else images
+
     quick = replace(settings, workers=replace(settings.workers, worker_processes=1))
     async with app.open_pipeline(
         quick,
@@ -43,6 +61,7 @@ async def pipeline(
         namespaces=app.LocalNamespaces({namespace.name: namespace} if namespace else None),
         recorder=app.NoRecorder(),
         clock=clock,
+        through=through,
     ) as opened:
         yield opened
 

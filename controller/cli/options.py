@@ -23,6 +23,16 @@ def output(function: F) -> F:
     )(function)  # fmt: skip
 
 
+def offline(function: F) -> F:
+    """Add `--offline DIR`."""
+    return click.option(
+        "--offline",
+        "layout",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Find images and evidence in this OCI image layout, and use no network.",
+    )(function)
+
+
 def with_settings(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add a flag for each of these settings (all of them if none is named) and `--config`.
 

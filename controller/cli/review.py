@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from controller.model.deadline import Deadline
 from controller.model.decision import Decision, Verdict
 from controller.model.policy import Namespace
 from controller.model.workload import AdmissionRequest, User
+from controller.review.pipeline import Pipeline
 from controller.review.scope import untouched
 from controller.settings import Settings
 
@@ -35,6 +37,7 @@ MAX_INPUT = 16 * 1024 * 1024  # bytes of one file: more than an API server takes
 @click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of a manifest without one.")
 @click.option("--namespace-object", type=click.File("rb"), help="The Namespace object, for its labels.")
 @click.option("--now", "at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="Judge as of this time (RFC 3339).")
+@options.offline
 @click.option("--timeout", default=local.SECONDS, show_default=True, help="Seconds that the verdict may take.")
 @options.output
 @options.with_settings(*local.VERDICT_SETTINGS)
@@ -48,6 +51,7 @@ def review(
     namespace: str,
     namespace_object: Any,
     at: datetime | None,
+    layout: Path | None,
     timeout: float,
     form: str,
 ) -> int:
@@ -62,22 +66,16 @@ def review(
     ]
     labelled = _namespace(namespace_object) if namespace_object else None
     settings = load(registry_allow_loopback=True)
-    return asyncio.run(_review(settings, requests, policies, namespace=labelled, at=at, timeout=timeout, form=form))
+    opened = local.pipeline(settings, policies, namespace=labelled, at=at, layout=layout)
+    return asyncio.run(_review(opened, requests, timeout=timeout, form=form))
 
 
 async def _review(
-    settings: Settings,
-    requests: list[AdmissionRequest],
-    policies: Path,
-    *,
-    namespace: Namespace | None,
-    at: datetime | None,
-    timeout: float,
-    form: str,
+    opened: AbstractAsyncContextManager[Pipeline], requests: list[AdmissionRequest], *, timeout: float, form: str
 ) -> int:
     status = local.EXIT_ALLOWED
     answers = []
-    async with local.pipeline(settings, policies, namespace=namespace, at=at) as pipeline:
+    async with opened as pipeline:
         for request in requests:
             deadline = Deadline.after(timeout)
             patch = await pipeline.mutate(request, deadline=deadline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from controller.model.evidence import Proof
 from controller.model.reference import Reference
 from controller.model.workload import User
 from controller.review.leaf import Judged, evaluation_record
-from controller.review.pipeline import Reviewed
+from controller.review.pipeline import Pipeline, Reviewed
 from controller.settings import Settings
 
 SCHEMA = "assay.dev/verification/v1alpha1"
@@ -30,6 +31,14 @@ SCHEMA = "assay.dev/verification/v1alpha1"
 @click.option("--policies", required=True, type=click.Path(exists=True, path_type=Path), help="Directory of policies.")
 @click.option("-n", "--namespace", default="default", show_default=True, help="Namespace that the image would run in.")
 @click.option("--now", "at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="Judge as of this time (RFC 3339).")
+@options.offline
+@click.option(
+    "--bundle",
+    "bundles",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sigstore bundle (JSON, or one a line) to judge by, in the place of what lies beside the image.",
+)
 @click.option("--timeout", default=local.SECONDS, show_default=True, help="Seconds that the verdict may take.")
 @options.output
 @options.with_settings(*local.VERDICT_SETTINGS)
@@ -40,6 +49,8 @@ def verify(
     policies: Path,
     namespace: str,
     at: datetime | None,
+    layout: Path | None,
+    bundles: tuple[Path, ...],
     timeout: float,
     form: str,
 ) -> int:
@@ -49,7 +60,8 @@ def verify(
     Exit status: 0 satisfied, 1 violated, 2 could not tell (also when no policy is about the image).
     """
     settings = load(registry_allow_loopback=True)
-    reviewed = asyncio.run(_verify(settings, image, policies, namespace=namespace, at=at, timeout=timeout))
+    opened = local.pipeline(settings, policies, namespace=None, at=at, layout=layout, bundles=bundles)
+    reviewed = asyncio.run(_verify(opened, image, namespace=namespace, timeout=timeout))
     status = local.exit_status(reviewed.decision.verdict, reviewed.decision.evaluations)
     if not reviewed.judged:
         raise InputError("NoPolicyMatched", f"no policy in {policies} is about {Reference.parse(image).name}")
@@ -71,7 +83,7 @@ def verify(
 
 
 async def _verify(
-    settings: Settings, image: str, policies: Path, *, namespace: str, at: datetime | None, timeout: float
+    opened: AbstractAsyncContextManager[Pipeline], image: str, *, namespace: str, timeout: float
 ) -> Reviewed:
     Reference.parse(image)
     pod = {
@@ -82,7 +94,7 @@ async def _verify(
     }
     request = admission.request_for(pod, namespace=namespace, user=User(), uid=str(uuid.uuid4()))
     deadline = Deadline.after(timeout)
-    async with local.pipeline(settings, policies, namespace=None, at=at) as pipeline:
+    async with opened as pipeline:
         patch = await pipeline.mutate(request, deadline=deadline)
         pinned = replace(request, object=admission.apply_pins(request.object, patch))
         return await pipeline.review(pinned, images.extract(pinned), deadline=deadline)
@@ -97,6 +109,8 @@ def _print(judged: Judged) -> None:
     click.echo(f"{render.coloured(str(evaluation.outcome))}  {evaluation.policy}")
     click.echo(f"  image   {evaluation.image.text}")
     click.echo(f"  digest  {evaluation.digest}")
+    if evaluation.child is not None:
+        click.echo(f"  of it   {evaluation.child}")
     evidence = judged.assessment.evidence if judged.assessment else None
     for signature in evidence.signatures if evidence else ():
         _print_proof("signature", signature.proof)

@@ -1,4 +1,4 @@
-"""What a review needs of the cluster besides policies: namespaces, service accounts and pull secrets, watched.
+"""What a review needs of the cluster besides policies: namespaces, service accounts, pull secrets and nodes, watched.
 
 Watched and not asked for, so that a warm review makes no call to the API server. Secrets are the price: Assay holds the
 pull credentials of the cluster in memory, as the kubelets do. Only secrets of type kubernetes.io/dockerconfigjson are
@@ -20,6 +20,7 @@ from controller.cluster.watch import Mirror
 from controller.errors import AssayError, InputError, Unavailable
 from controller.model.access import Credential, parse_docker_config
 from controller.model.deadline import Deadline
+from controller.model.image import Platform
 from controller.model.policy import Namespace
 from controller.policy.snapshot import Snapshot
 from controller.settings import ClusterSettings
@@ -29,12 +30,13 @@ logger = logging.getLogger(__name__)
 NAMESPACES = "/api/v1/namespaces"
 SERVICE_ACCOUNTS = "/api/v1/serviceaccounts"
 SECRETS = "/api/v1/secrets"
+NODES = "/api/v1/nodes"
 PULL_SECRET_TYPE = "kubernetes.io/dockerconfigjson"  # noqa: S105 - a type
 PULL_SECRET_KEY = ".dockerconfigjson"  # noqa: S105 - a name
 
 
 class Directory:
-    """Three mirrors that fill in a snapshot's namespaces, service accounts and pull secrets."""
+    """Mirrors that fill in a snapshot's namespaces, service accounts, pull secrets and the platforms of nodes."""
 
     def __init__(self, client: ClusterClient, *, changed: Callable[[], None], window: float) -> None:
         self._namespaces = Mirror(client, NAMESPACES, project=namespace_of, changed=changed, window=window)
@@ -47,6 +49,7 @@ class Directory:
             query={"fieldSelector": f"type={PULL_SECRET_TYPE}"},
             window=window,
         )
+        self._nodes = Mirror(client, NODES, project=platform_of, changed=changed, window=window)
 
     async def run(self) -> None:
         """Mirror until cancelled."""
@@ -55,7 +58,7 @@ class Directory:
                 tasks.create_task(mirror.run(), name=f"mirror {mirror.path}")
 
     async def synced(self) -> None:
-        """Return once each of the three was listed whole."""
+        """Return once each of them was listed whole."""
         for mirror in self._mirrors:
             await mirror.synced.wait()
 
@@ -64,7 +67,7 @@ class Directory:
         return tuple(mirror.path for mirror in self._mirrors if not mirror.synced.is_set())
 
     def age(self) -> float:
-        """Seconds since the most silent of the three gave a sign; infinite before the first lists."""
+        """Seconds since the most silent of them gave a sign; infinite before the first lists."""
         signs = [mirror.last_sign for mirror in self._mirrors]
         return max(float("inf") if sign is None else time.monotonic() - sign for sign in signs)
 
@@ -74,11 +77,12 @@ class Directory:
             snapshot.with_namespaces({name: value for (_, name), value in self._namespaces.items.items()})
             .with_service_accounts(dict(self._accounts.items))
             .with_pull_secrets(dict(self._secrets.items))
+            .with_node_platforms(frozenset(self._nodes.items.values()))
         )
 
     @property
     def _mirrors(self) -> tuple[Mirror[Any], ...]:
-        return (self._namespaces, self._accounts, self._secrets)
+        return (self._namespaces, self._accounts, self._secrets, self._nodes)
 
 
 class ClusterNamespaces:
@@ -112,6 +116,13 @@ def namespace_of(obj: Mapping[str, Any]) -> Namespace:
     """What is kept of a Namespace object."""
     metadata = obj["metadata"]
     return Namespace(metadata["name"], metadata.get("labels") or {}, metadata.get("annotations") or {})
+
+
+def platform_of(obj: Mapping[str, Any]) -> Platform | None:
+    """The platform of a Node object, as its kubelet says it; None while that has said none."""
+    info = (obj.get("status") or {}).get("nodeInfo") or {}
+    system, architecture = info.get("operatingSystem"), info.get("architecture")
+    return Platform(system, architecture) if system and architecture else None
 
 
 def _pull_secrets_of(obj: Mapping[str, Any]) -> tuple[str, ...] | None:

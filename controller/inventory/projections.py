@@ -252,7 +252,7 @@ def _facts(item: Mapping[str, Any], digests: Sequence[str | None], write_json: W
     for field, finding in FINDINGS.items():
         for entry in item[field]:
             signer = entry.get("signer") or {}
-            detail = write_json(entry)
+            detail = write_json({**entry, "child": item["child"]} if "child" in item else entry)
             name = "\n".join((digest, finding, *policy.values())).encode() + b"\n" + detail
             yield {
                 "fact": sha256(name).hexdigest(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.model.image import ImageUse
+from controller.model.image import ImageUse, PlatformManifest
 from controller.model.policy import Action, DigestMode, FailurePolicy, PolicyIdentity
 from controller.model.reference import Digest
 
@@ -43,7 +43,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one policy says of one image. `error_kind` is set exactly when the outcome is ERROR."""
+    """What one policy says of one image. `error_kind` is set exactly when the outcome is ERROR.
+
+    `child` is the manifest within the image that this is about, where the policy asks of each (`platforms`).
+    """
 
     image: ImageUse
     digest: Digest | None
@@ -54,6 +57,7 @@ class Evaluation:
     outcome: Outcome
     reasons: tuple[Reason, ...] = ()
     error_kind: ErrorKind | None = None
+    child: PlatformManifest | None = None
 
 
 class Verdict(StrEnum):

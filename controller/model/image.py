@@ -7,6 +7,10 @@ from enum import StrEnum
 
 from controller.model.reference import Digest, Reference
 
+INDEX_TYPES = frozenset(
+    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
+)
+
 
 class ContainerKind(StrEnum):
     """Where in a pod an image stands (guarantee 8: every kind)."""
@@ -51,10 +55,24 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class PlatformManifest:
-    """One child of an index."""
+    """One child of an index: its entry there.
+
+    `attests`: the digest that the entry says it is an attestation of, as BuildKit marks its unsigned ones.
+    """
 
     digest: Digest
     platform: Platform | None
+    media_type: str = ""
+    size: int = 0
+    attests: str = ""
+
+    @property
+    def is_index(self) -> bool:
+        """Whether the entry says that the child lists others itself."""
+        return self.media_type in INDEX_TYPES
+
+    def __str__(self) -> str:
+        return f"{self.platform or 'no platform'}, {self.digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +84,8 @@ class ResolvedImage:
     media_type: str
     size: int
     platforms: tuple[PlatformManifest, ...] = ()
+
+    @property
+    def is_index(self) -> bool:
+        """Whether this lists manifests instead of being one."""
+        return self.media_type in INDEX_TYPES

@@ -170,6 +170,19 @@ class CertificateAuthority:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceSource:
+    """Another repository (`registry/repository`) in which an authority's evidence lies.
+
+    `pull_secret` names a kubernetes.io/dockerconfigjson Secret to read it with, in `namespace` (which is the policy's,
+    or Assay's own; empty until `controller.policy.resolving.resolve`). Without one, what the pod may use.
+    """
+
+    repository: str
+    pull_secret: str = ""
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Authority:
     """Somebody who may sign: exactly one of `keyless`, `key` and `certificate`."""
 
@@ -179,6 +192,7 @@ class Authority:
     certificate: CertificateAuthority | None = None
     transparency_log: Need = Need.REQUIRED
     timestamp: Need = Need.OPTIONAL
+    source: EvidenceSource | None = None
 
     @property
     def kind(self) -> KeylessAuthority | KeyAuthority | CertificateAuthority | None:

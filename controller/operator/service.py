@@ -43,7 +43,7 @@ LONGEST_RELIST = 30.0  # seconds between lists at most; a third of snapshot_max_
 CA_BUNDLE_INTERVAL = 30.0  # seconds between looks at the webhook configurations
 REFERENCE_WAIT = 2.0  # seconds that a new picture waits for Secrets and ConfigMaps that were not read before
 BEING_DELETED = "DefinitionBeingDeleted"
-DIRECTORY = "namespaces, service accounts and pull secrets"
+DIRECTORY = "namespaces, service accounts, pull secrets and nodes"
 
 
 def no_address(address: str, port: int) -> None:

@@ -99,6 +99,9 @@ def _authority(authority: Authority) -> dict[str, Any]:
         }
     if authority.certificate is not None:
         canonical["certificate"] = _certificate(authority.certificate)
+    if authority.source is not None:
+        secret = {"pullSecretRef": {"name": authority.source.pull_secret}} if authority.source.pull_secret else {}
+        canonical["source"] = {"repository": authority.source.repository, **secret}
     return canonical
 
 

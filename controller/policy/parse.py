@@ -20,6 +20,7 @@ from controller.model.policy import (
     Cryptography,
     DigestMode,
     Distinct,
+    EvidenceSource,
     Expression,
     FailurePolicy,
     Identity,
@@ -95,8 +96,6 @@ def _spec(fields: Fields) -> PolicySpec:
         variables=tuple(_expression(node, _IDENTIFIER) for node in fields.nodes("variables")),
         validations=tuple(_validation(node) for node in fields.nodes("validations")),
     )
-    if spec.platforms is not Platforms.INDEX:
-        fields.problem(NOT_SUPPORTED_YET, f"{spec.platforms} is not supported yet; only Index is", "platforms")
     fields.not_supported("auditAnnotations", "audit annotations of a policy's own")
     fields.not_supported("grace", "a grace period of the policy's own")
     fields.close()
@@ -155,7 +154,6 @@ def _authority(fields: Fields) -> Authority:
     for kind, what in (("kms", "KMS keys"), ("notation", "Notation")):
         if kind in kinds:
             fields.problem(NOT_SUPPORTED_YET, f"is not supported yet ({what}); use keyless, key or certificate", kind)
-    fields.not_supported("source", "evidence in another repository")
     if len(kinds) != 1:
         given = f"has {' and '.join(kinds)}" if kinds else "has none of them"
         fields.problem("AuthorityMalformed", f"must have exactly one of keyless, key and certificate; it {given}")
@@ -166,11 +164,23 @@ def _authority(fields: Fields) -> Authority:
         certificate=_certificate(fields.node("certificate")) if "certificate" in kinds else None,
         transparency_log=fields.choice("transparencyLog", Need.REQUIRED),
         timestamp=fields.choice("timestamp", Need.OPTIONAL),
+        source=_source(fields.node("source")) if fields.has("source") else None,
     )
     if authority.timestamp is Need.IGNORE:
         fields.problem("ValueUnknown", "must be one of Required, Optional", "timestamp")
     fields.close()
     return authority
+
+
+def _source(fields: Fields) -> EvidenceSource:
+    secret = fields.node("pullSecretRef")
+    source = EvidenceSource(
+        repository=fields.text("repository", required=True),
+        pull_secret=secret.text("name", required=fields.has("pullSecretRef")),
+    )
+    secret.close()
+    fields.close()
+    return source
 
 
 def _keyless(fields: Fields) -> KeylessAuthority:

@@ -31,6 +31,10 @@ def resolve(policy: Policy, materials: Materials) -> Policy:
     unresolved: list[Problem] = []
     for i, authority in enumerate(policy.spec.authorities):
         field = f"spec.authorities[{i}]"
+        if authority.source is not None:
+            authority = dataclasses.replace(  # noqa: PLW2901 - the same one, told where its secret lies
+                authority, source=dataclasses.replace(authority.source, namespace=namespace)
+            )
         try:
             authorities.append(_resolved(authority, namespace, materials, field))
         except _Unresolved as unresolved_:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
-from controller.errors import PolicyError
+from controller.errors import InputError, PolicyError
 from controller.model.policy import (
     Action,
     Authority,
@@ -29,11 +29,13 @@ from controller.model.policy import (
     PolicySpec,
     Problem,
 )
+from controller.model.reference import Reference
 from controller.policy.match import ImagePattern
 from controller.policy.pems import blocks, is_oid
 from controller.policy.predicates import NAMED_TYPES
 from controller.policy.regex import compile_pattern
 
+MAX_SOURCES = 4  # repositories beside the image's own in which one policy looks for evidence
 MIN_RSA_BITS = 2048  # NIST SP 800-57 part 1: less is no longer acceptable
 MAX_RSA_BITS = 16_384  # bounds the cost of one verification
 
@@ -67,6 +69,10 @@ def check_spec(spec: PolicySpec) -> Iterator[Problem]:
     yield from _unique("spec.authorities", (a.name for a in spec.authorities))
     yield from _unique("spec.attestations", (a.name for a in spec.attestations))
     yield from _unique("spec.variables", (v.name for v in spec.variables))
+    sources = {authority.source for authority in spec.authorities if authority.source is not None}
+    if len(sources) > MAX_SOURCES:
+        message = f"name {len(sources)} other repositories; at most {MAX_SOURCES} are asked for one image (MAX_SOURCES)"
+        yield Problem("TooMany", "spec.authorities", message)
     for i, authority in enumerate(spec.authorities):
         yield from _authority(authority, f"spec.authorities[{i}]")
     yield from _requirements(spec)
@@ -106,6 +112,8 @@ def _unique(field: str, names: Iterable[str]) -> Iterator[Problem]:
 
 
 def _authority(authority: Authority, field: str) -> Iterator[Problem]:
+    if authority.source is not None and authority.source.repository:
+        yield from _repository(authority.source.repository, f"{field}.source.repository")
     if authority.key is not None and authority.key.pem and authority.key.secret is None:
         yield from check_key(authority.key.pem, f"{field}.key.pem")
     if authority.certificate is not None:
@@ -121,6 +129,17 @@ def _authority(authority: Authority, field: str) -> Iterator[Problem]:
             yield Problem("IdentityMissing", f"{field}.keyless.identities", message)
         for i, identity in enumerate(authority.keyless.identities):
             yield from _identity(identity, f"{field}.keyless.identities[{i}]")
+
+
+def _repository(text: str, field: str) -> Iterator[Problem]:
+    try:
+        reference = Reference.parse(text)
+    except InputError as exc:
+        yield Problem(exc.code, field, exc.message)
+        return
+    if reference.name != text:
+        message = f"must be registry/repository alone, without tag or digest; is {reference.name!r} meant?"
+        yield Problem("ReferenceMalformed", field, message)
 
 
 def check_key(pem: str, field: str) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from controller.errors import LimitExceeded
 from controller.model.access import Credential, RegistryAccess
+from controller.model.image import Platform
 from controller.model.policy import Namespace, TrustRoot
 from controller.model.workload import Workload
 from controller.policy.compiled import CompiledPolicy, compile_policy
@@ -35,7 +36,8 @@ class Snapshot:
     """Everything that is known of the cluster at one moment.
 
     `service_accounts` maps (namespace, name) to the names of its imagePullSecrets; `pull_secrets` maps
-    (namespace, secret name) to the credentials in it. The `with_…` methods return a new snapshot.
+    (namespace, secret name) to the credentials in it; `node_platforms` are those of all nodes. The `with_…` methods
+    return a new snapshot.
     """
 
     policies: PolicyIndex = field(default_factory=PolicyIndex)
@@ -43,6 +45,7 @@ class Snapshot:
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     service_accounts: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     pull_secrets: Mapping[tuple[str, str], tuple[Credential, ...]] = field(default_factory=dict, repr=False)
+    node_platforms: frozenset[Platform] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("trust_roots", "namespaces", "service_accounts", "pull_secrets"):
@@ -84,6 +87,10 @@ class Snapshot:
     def with_pull_secrets(self, pull_secrets: Mapping[tuple[str, str], tuple[Credential, ...]]) -> Snapshot:
         """The same with other pull secrets."""
         return dataclasses.replace(self, pull_secrets=pull_secrets)
+
+    def with_node_platforms(self, node_platforms: frozenset[Platform]) -> Snapshot:
+        """The same with other platforms of nodes."""
+        return dataclasses.replace(self, node_platforms=node_platforms)
 
 
 def build_policies(

@@ -115,9 +115,10 @@ def _check_one_key(pem: str, field: str) -> Iterator[Problem]:
         yield Problem("KeyMalformed", field, "holds several keys; write an entry for each, with its own validity")
 
 
-def _canonical(name: str, pem: str, own: OwnAuthority | OwnKey) -> dict[str, str]:
+def _canonical(name: str, pem: str, own: OwnAuthority | OwnKey) -> dict[str, Any]:
     ends = {"from": own.valid_from, "until": own.valid_until}
-    return {name: pem, **{end: time.isoformat() for end, time in ends.items() if time is not None}}
+    window = {end: time.isoformat() for end, time in ends.items() if time is not None}
+    return {name: pem, **({"validity": window} if window else {})}
 
 
 def _window(fields: Fields) -> tuple[datetime | None, datetime | None]:

@@ -19,7 +19,7 @@ from typing import Self
 from controller.errors import AccessDenied, AssayError, NotFound, Unavailable
 from controller.model.access import Credential, RegistryAccess
 from controller.model.deadline import Deadline
-from controller.model.evidence import EvidenceSet
+from controller.model.evidence import UNSIGNED, EvidenceSet
 from controller.model.image import ResolvedImage
 from controller.model.reference import Reference
 from controller.registry.addresses import AddressRules
@@ -39,7 +39,8 @@ from controller.settings import RegistrySettings
 
 FLIGHT_REQUESTS = 3  # a flight is bounded to as many times the bound on one request; callers have their own deadlines
 MAX_TAGS = 1024  # bounds the tags of which is remembered what they named last
-MAX_TAG_PLATFORMS = 32  # and each of them
+MAX_TAG_BYTES = 16 * 1024  # and the index of each of them, as its bytes are: more is read anew
+_READ = frozenset({UNSIGNED, "UnsupportedArtifact"})  # problems of what was read whole, and counts for nothing anywhere
 
 
 class RegistryClient:
@@ -150,7 +151,7 @@ class RegistryClient:
             return manifest.resolved(reference)
 
         image = await self._logins.open(reference, place.access(access), ask, deadline=deadline)
-        if tag and len(image.platforms) <= MAX_TAG_PLATFORMS:
+        if tag and (not image.is_index or image.size <= MAX_TAG_BYTES):
             self._tags.put((reference.name, tag), image)
         return image
 
@@ -167,7 +168,7 @@ class RegistryClient:
             taken = False
             try:
                 found = await self._discover_at(place, image, access, room, deadline)
-                whole = bool(found.artifacts) and not found.problems
+                whole = bool(found.artifacts) and all(problem.code in _READ for problem in found.problems)
                 taken = whole or place.own or (place is places[-1] and (bool(found.artifacts) or not failures))
                 if taken:
                     return found

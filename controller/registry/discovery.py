@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from controller.errors import AccessDenied, AssayError, LimitExceeded, NotFound, Unacceptable, Unavailable
 from controller.model.deadline import Deadline
-from controller.model.evidence import Artifact, ArtifactKind
+from controller.model.evidence import UNSIGNED, Artifact, ArtifactKind
 from controller.model.reference import Digest
 from controller.registry.manifests import INDEXES, Descriptor, Manifest
 from controller.settings import RegistrySettings
@@ -33,10 +33,9 @@ _LEGACY_LAYERS = {
 }
 _LEGACY_TAGS = {ArtifactKind.COSIGN_SIGNATURE: "sig", ArtifactKind.COSIGN_ATTESTATION: "att"}
 # What else is found in the wild, in words of our own: the registry's are foreign, and messages are shown.
+_UNSIGNED = {"application/spdx+json": "an SPDX document", "application/vnd.cyclonedx+json": "a CycloneDX document"}
 _KNOWN_UNSUPPORTED = {
     "application/vnd.cncf.notary.signature": "a Notation signature",
-    "application/spdx+json": "an SPDX document without a signature",
-    "application/vnd.cyclonedx+json": "a CycloneDX document without a signature",
     "application/vnd.dev.cosign.artifact.sig.v1+json": "a cosign signature of the experimental OCI 1.1 mode",
 }
 
@@ -251,6 +250,9 @@ def _subject_mismatch(location: str) -> Unacceptable:
 
 
 def _unsupported(location: str, media_type: str) -> Unacceptable:
+    if media_type in _UNSIGNED:
+        message = f"{location} is {_UNSIGNED[media_type]} without a signature; nobody vouches for what is in it"
+        return Unacceptable(UNSIGNED, message)
     known = _KNOWN_UNSUPPORTED.get(media_type, "of a kind that Assay does not read")
     return Unacceptable("UnsupportedArtifact", f"{location} is {known}; it counts for nothing")
 

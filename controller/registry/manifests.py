@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from controller.errors import InputError, Unacceptable
-from controller.model.image import Platform, PlatformManifest, ResolvedImage
+from controller.errors import InputError, LimitExceeded, Unacceptable
+from controller.model.image import INDEX_TYPES, Platform, PlatformManifest, ResolvedImage
 from controller.model.reference import Digest, Reference
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -24,7 +24,7 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _SCHEMA_ONE = "application/vnd.docker.distribution.manifest.v1"
 
-INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+INDEXES = INDEX_TYPES
 SINGLE = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 ACCEPT = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
 
@@ -36,7 +36,11 @@ _DESCRIPTOR_NAMES = frozenset(
 )
 _PLATFORM_NAMES = frozenset({"os", "architecture", "variant"})
 
+# https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
+_REFERENCE_TYPE, _REFERENCE_DIGEST = "vnd.docker.reference.type", "vnd.docker.reference.digest"
+
 MAX_TYPE_LENGTH = 255  # characters of a media type (RFC 6838, section 4.2: 127 on each side of the slash)
+MAX_VALUES = 200_000  # in one manifest: a value of two bytes costs sixty once it is read
 MAX_ANNOTATIONS = 256  # bounds one descriptor's annotations
 
 
@@ -78,8 +82,14 @@ class Manifest:
             digest=self.digest,
             media_type=self.media_type,
             size=self.size,
-            platforms=tuple(PlatformManifest(child.digest, child.platform) for child in self.children),
+            platforms=tuple(map(_child, self.children)),
         )
+
+
+def _child(entry: Descriptor) -> PlatformManifest:
+    marks = dict(entry.annotations)
+    attests = marks.get(_REFERENCE_DIGEST, "unknown") if marks.get(_REFERENCE_TYPE) == "attestation-manifest" else ""
+    return PlatformManifest(entry.digest, entry.platform, entry.media_type, entry.size, attests)
 
 
 def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
@@ -122,6 +132,8 @@ def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
 
 
 def _json_object(content: bytes, what: str) -> Mapping[str, Any]:
+    if content.count(b",") + content.count(b"[") + content.count(b"{") > MAX_VALUES:  # those in strings too: no matter
+        raise LimitExceeded("MAX_VALUES", f"{what} has more than {MAX_VALUES} values")
     try:
         value = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:

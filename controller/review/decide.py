@@ -114,4 +114,4 @@ def _fails_open(evaluation: Evaluation) -> bool:
 
 def _order(evaluation: Evaluation) -> tuple[str, ...]:
     policy, image = evaluation.policy, evaluation.image
-    return (policy.kind, policy.namespace, policy.name, image.path, image.text)
+    return (policy.kind, policy.namespace, policy.name, image.path, image.text, str(evaluation.child or ""))

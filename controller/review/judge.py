@@ -7,15 +7,15 @@ is never hidden behind one.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 from controller.errors import AssayError, Unavailable
-from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.evidence import EvidenceSet
-from controller.model.image import ResolvedImage
+from controller.model.image import PlatformManifest, ResolvedImage
 from controller.model.policy import DigestMode, TrustRoot
 from controller.model.reference import Reference
 from controller.policy.compiled import CompiledPolicy
@@ -24,8 +24,10 @@ from controller.review.budget import BUDGET_FULL
 from controller.review.caches import Evidences, Resolutions, Verdicts
 from controller.review.flights import WORK_TIMEOUT
 from controller.review.leaf import Judged
+from controller.review.platforms import demanded, unsigned
 from controller.review.ports import Assessment
 from controller.review.scope import Covered, Scope
+from controller.review.sources import places, together
 from controller.review.threads import beside
 
 _NEXT = {
@@ -39,6 +41,9 @@ _NEXT = {
     "RedirectRefused": "use a registry that this cluster may reach, or ask Assay's operators to allow this one",
     "LimitExceeded": "ask Assay's operators whether the bound that is named may be raised",
     "ManifestUnsupported": "push the image anew with a current tool",
+    "PlatformsMissing": "push the image for a platform of the cluster's nodes",
+    "PlatformsNested": "push the image as one index of its platforms, or sign the index and ask for platforms: Index",
+    "NodesUnknown": "ask the policy's author for platforms: Each, which needs no nodes",
     "SchemaOneUnsupported": "push the image anew with a current tool",
     BUDGET_FULL: "try again; if that does not help, the pod's images have more evidence than fits in memory at once",
     "DeadlineExceeded": "try again: the work goes on and what is fetched by then is remembered",
@@ -60,39 +65,62 @@ class Judge:
 
     async def judge(
         self, covered: Covered, compiled: CompiledPolicy, *, scope: Scope, now: datetime, deadline: Deadline
-    ) -> Judged:
-        """What this policy says of this image."""
+    ) -> tuple[Judged, ...]:
+        """What this policy says of this image, or of each of its manifests that it asks about; never empty."""
         if compiled.policy.problems:
-            return Judged(_not_accepted(covered, compiled), compiled)
+            return (Judged(_not_accepted(covered, compiled), compiled),)
         if covered.malformed is not None or covered.reference is None:
             error = covered.malformed
             code, message = (error.code, error.message) if error else ("ReferenceMalformed", "no image is named")
             reason = Reason(code, "match", message, fix="write the image as registry/repository:tag or @sha256:…")
-            return Judged(_error(covered, compiled, (reason,), ErrorKind.UNACCEPTABLE), compiled)
+            return (Judged(_error(covered, compiled, (reason,), ErrorKind.UNACCEPTABLE), compiled),)
         mode = covered.digest_mode
         if scope.workload.is_pod and mode is DigestMode.REQUIRE and covered.reference.digest is None:
-            return Judged(_violated(covered, compiled, (_digest_required(covered.reference),)), compiled)
+            return (Judged(_violated(covered, compiled, (_digest_required(covered.reference),)), compiled),)
         resolved: ResolvedImage | None = None
+        try:
+            resolved = await self._resolutions.get(covered.reference, access=scope.access, deadline=deadline)
+            if scope.workload.is_pod and mode is DigestMode.PIN and covered.reference.digest is None:
+                evaluation = _violated(covered, compiled, (_not_pinned(covered.reference),), resolved)
+                return (Judged(evaluation, compiled, resolved),)
+            manifests = _manifests(resolved, compiled, scope)
+        except AssayError as exc:
+            evaluation = _error(covered, compiled, (_reason(exc, "image"),), _kind(exc), resolved)
+            return (Judged(evaluation, compiled, resolved, trust_roots=trust_roots(compiled, scope)),)
+        judging = (
+            self._judge_manifest(image, child, resolved, covered, compiled, scope=scope, now=now, deadline=deadline)
+            for image, child in manifests
+        )
+        return tuple(await asyncio.gather(*judging))
+
+    async def _judge_manifest(
+        self,
+        image: ResolvedImage,
+        child: PlatformManifest | None,
+        resolved: ResolvedImage,
+        covered: Covered,
+        compiled: CompiledPolicy,
+        *,
+        scope: Scope,
+        now: datetime,
+        deadline: Deadline,
+    ) -> Judged:
+        """What the policy says of one manifest of what was resolved."""
         evidence: EvidenceSet | None = None
         assessment: Assessment | None = None
         roots = trust_roots(compiled, scope)
         try:
-            resolved = await self._resolutions.get(covered.reference, access=scope.access, deadline=deadline)
-            if scope.workload.is_pod and mode is DigestMode.PIN and covered.reference.digest is None:
-                return Judged(
-                    _violated(covered, compiled, (_not_pinned(covered.reference),), resolved), compiled, resolved
-                )
-            evidence = await self.evidence(compiled, resolved, access=scope.access, now=now, deadline=deadline)
-            assessment = await self._assess(resolved, evidence, compiled, scope=scope, now=now, deadline=deadline)
+            evidence = await self.evidence(compiled, image, scope=scope, now=now, deadline=deadline)
+            evidence = replace(evidence, problems=(*evidence.problems, *unsigned(resolved, image)))
+            assessment = await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
             outcome, kind, reasons = await _with_request_rules(
-                assessment, compiled, covered=covered, scope=scope, now=now, image=resolved, deadline=deadline
+                assessment, compiled, covered=covered, scope=scope, now=now, image=image, deadline=deadline
             )
         except AssayError as exc:
-            reasons = (_reason(exc, "evidence" if resolved else "image"),)
-            evaluation = _error(covered, compiled, reasons, _kind(exc), resolved)
-            return Judged(evaluation, compiled, resolved, evidence, assessment, roots)
-        evaluation = _evaluation(covered, compiled, outcome=outcome, reasons=reasons, kind=kind, resolved=resolved)
-        return Judged(evaluation, compiled, resolved, evidence, assessment, roots)
+            evaluation = _error(covered, compiled, (_reason(exc, "evidence"),), _kind(exc), resolved)
+        else:
+            evaluation = _evaluation(covered, compiled, outcome=outcome, reasons=reasons, kind=kind, resolved=resolved)
+        return Judged(replace(evaluation, child=child), compiled, resolved, evidence, assessment, roots)
 
     async def prepare(
         self, reference: Reference, compiled: CompiledPolicy, *, scope: Scope, now: datetime, deadline: Deadline
@@ -104,8 +132,10 @@ class Judge:
         if compiled.policy.problems:
             return
         resolved = await self._resolutions.get(reference, access=scope.access, deadline=deadline)
-        evidence = await self.evidence(compiled, resolved, access=scope.access, now=now, deadline=deadline)
-        await self._assess(resolved, evidence, compiled, scope=scope, now=now, deadline=deadline)
+        for image, _ in _manifests(resolved, compiled, scope):
+            evidence = await self.evidence(compiled, image, scope=scope, now=now, deadline=deadline)
+            evidence = replace(evidence, problems=(*evidence.problems, *unsigned(resolved, image)))
+            await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
 
     async def _assess(
         self,
@@ -132,7 +162,7 @@ class Judge:
         compiled: CompiledPolicy,
         resolved: ResolvedImage,
         *,
-        access: RegistryAccess,
+        scope: Scope,
         now: datetime,
         deadline: Deadline,
     ) -> EvidenceSet:
@@ -140,7 +170,13 @@ class Judge:
         spec = compiled.policy.spec
         if spec.signatures is None and not spec.attestations:
             return EvidenceSet(image=resolved.digest, repository=resolved.reference.name, artifacts=(), fetched_at=now)
-        return await self._evidences.get(resolved, access=access, deadline=deadline)
+        found = await asyncio.gather(
+            *(
+                self._evidences.get(image, access=access, deadline=deadline)
+                for image, access in places(resolved, spec, access=scope.access, snapshot=scope.snapshot)
+            )
+        )
+        return together(resolved, found)
 
     async def close(self) -> None:
         """End what is under way."""
@@ -156,6 +192,12 @@ def trust_roots(compiled: CompiledPolicy, scope: Scope) -> tuple[TrustRoot, ...]
     """The trust roots that the policy's authorities name, as far as they are known; verification names the missing."""
     wanted = sorted({a.kind.trust_root for a in compiled.policy.spec.authorities if a.kind is not None})
     return tuple(scope.snapshot.trust_roots[name] for name in wanted if name in scope.snapshot.trust_roots)
+
+
+def _manifests(
+    resolved: ResolvedImage, compiled: CompiledPolicy, scope: Scope
+) -> tuple[tuple[ResolvedImage, PlatformManifest | None], ...]:
+    return demanded(resolved, compiled.policy.spec.platforms, nodes=scope.snapshot.node_platforms)
 
 
 async def _with_request_rules(

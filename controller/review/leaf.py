@@ -19,7 +19,7 @@ from typing import Any
 from controller import __version__
 from controller.model.decision import Decision, Evaluation
 from controller.model.evidence import EvidenceSet, Proof, Rejection, VerifiedEvidence
-from controller.model.image import ImageUse, ResolvedImage
+from controller.model.image import ImageUse, PlatformManifest, ResolvedImage
 from controller.model.policy import Namespace, Policy, TrustRoot
 from controller.model.reference import Digest
 from controller.model.workload import AdmissionRequest, Workload
@@ -73,7 +73,7 @@ def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, o
     metadata = request.object.get("metadata")
     uid = metadata.get("uid") if isinstance(metadata, dict) else None
     found = sorted(
-        f"{e.image.path} {e.digest} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind} {_codes(e)}"
+        f"{e.image.path} {_digests(e)} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind} {_codes(e)}"
         for e in evaluations
     )
     asked = _SORTED.encode({k: v for k, v in _request(request, request.name).items() if k != "uid"})
@@ -153,9 +153,14 @@ def _codes(evaluation: Evaluation) -> str:
     return " ".join(sorted(reason.code for reason in evaluation.reasons))
 
 
+def _digests(evaluation: Evaluation) -> str:
+    """What it is about: the image, and the manifest within it where that is meant."""
+    return f"{evaluation.digest} {evaluation.child.digest}" if evaluation.child else str(evaluation.digest)
+
+
 def _order(judged: Judged) -> tuple[str, ...]:
     policy = judged.evaluation.policy
-    return (judged.evaluation.image.path, policy.kind, policy.namespace, policy.name)
+    return (judged.evaluation.image.path, policy.kind, policy.namespace, policy.name, _digests(judged.evaluation))
 
 
 def _image(image: ImageUse, resolved: ResolvedImage | None) -> dict[str, Any]:
@@ -183,6 +188,7 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
             "name": policy.name,
             "hash": policy.hash,
         },
+        **({"child": _child(evaluation.child)} if evaluation.child is not None else {}),
         "actions": [str(action) for action in evaluation.actions],
         "outcome": str(evaluation.outcome),
         "errorKind": str(evaluation.error_kind) if evaluation.error_kind else None,
@@ -199,37 +205,48 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
         ],
         "evidenceSet": str(judged.evidence.hash) if judged.evidence else None,
         "evidenceFetchedAt": timestamp(judged.evidence.fetched_at) if judged.evidence else None,
-        "signatures": [_proof(signature.proof) for signature in evidence.signatures] if evidence else [],
+        "signatures": [proof_record(signature.proof) for signature in evidence.signatures] if evidence else [],
         "attestations": [
             {
                 "name": attestation.name,
                 "predicateType": attestation.predicate_type,
                 "statement": str(attestation.statement),
-                **_proof(attestation.proof),
+                **proof_record(attestation.proof),
             }
             for attestation in (evidence.attestations if evidence else ())
         ],
-        "layers": _layers(judged.evidence, evidence),
+        "artifacts": _artifacts(judged.evidence, evidence),
         "rejections": [_rejection(rejection) for rejection in rejections[:MAX_REJECTIONS]],
         "rejectionsOmitted": max(0, len(rejections) - MAX_REJECTIONS),
         "used": dict(assessment.used) if assessment else {},
     }
 
 
-def _layers(found: EvidenceSet | None, evidence: VerifiedEvidence | None) -> list[dict[str, Any]]:
-    """The annotations of what counted: layers of cosign's old formats are verified with them; a replay needs them."""
+def _child(child: PlatformManifest) -> dict[str, Any]:
+    return {"digest": str(child.digest), "platform": str(child.platform) if child.platform is not None else None}
+
+
+def _artifacts(found: EvidenceSet | None, evidence: VerifiedEvidence | None) -> list[dict[str, Any]]:
+    """What counted, as it was found: with its bytes, all that a replay needs (layers are verified with annotations)."""
     if found is None or evidence is None:
         return []
     proofs = [s.proof for s in evidence.signatures] + [a.proof for a in evidence.attestations]
     counted = {(proof.artifact, proof.location) for proof in proofs}
     return [
-        {"artifact": str(a.digest), "location": a.location, "annotations": dict(a.annotations)}
+        {
+            "artifact": str(a.digest),
+            "location": a.location,
+            "kind": str(a.kind),
+            "mediaType": a.media_type,
+            "annotations": dict(a.annotations),
+        }
         for a in found.artifacts
-        if a.annotations and (a.digest, a.location) in counted
+        if (a.digest, a.location) in counted
     ]
 
 
-def _proof(proof: Proof) -> dict[str, Any]:
+def proof_record(proof: Proof) -> dict[str, Any]:
+    """One proof as it stands in a leaf."""
     entry = proof.log_entry
     return {
         "artifact": str(proof.artifact),

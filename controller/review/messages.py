@@ -20,6 +20,7 @@ MAX_SENTENCE = 500  # characters of one message, expectation, finding or next st
 MAX_TITLE = 100  # characters of what is denied; with the next three, what stands before the first cause
 MAX_IMAGE = 160  # characters of a reference; its beginning and its end are kept
 MAX_POLICY = 100  # characters of a policy's kind and name
+MAX_CHILD = 120  # characters of a manifest's platform and digest
 MAX_RULE = 80  # characters of the part of a policy that a reason names
 MAX_WARNED_IMAGE = 90  # characters of a reference in a warning, and of the policy below: the cause needs its share
 MAX_WARNED_POLICY = 60
@@ -113,7 +114,7 @@ def _paragraph(image: ImageUse, evaluations: Sequence[Evaluation]) -> str:
     if digest is not None and str(digest) not in image.text:
         lines[0] += f" ({digest})"
     for evaluation in evaluations:
-        where = f"  {_policy(evaluation)}"
+        where = f"  {_policy(evaluation)}{_of(evaluation)}"
         if not evaluation.reasons:
             lines.append(f"{where}: {_state(evaluation)}{evaluation.outcome}")
         for reason in evaluation.reasons:
@@ -146,7 +147,13 @@ def _state(evaluation: Evaluation) -> str:
 
 def _first(evaluation: Evaluation) -> str:
     reason = evaluation.reasons[0] if evaluation.reasons else None
-    return f"{reason.code}: {reason.message}" if reason else str(evaluation.outcome)
+    of = f" ({evaluation.child.platform or evaluation.child.digest})" if evaluation.child is not None else ""
+    return f"{reason.code}{of}: {reason.message}" if reason else f"{evaluation.outcome}{of}"
+
+
+def _of(evaluation: Evaluation) -> str:
+    """Of which manifest of the image this speaks, where it is about one of several."""
+    return f" of {_line(str(evaluation.child), MAX_CHILD)}" if evaluation.child is not None else ""
 
 
 def _policy(evaluation: Evaluation) -> str:

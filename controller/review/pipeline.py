@@ -152,7 +152,7 @@ class Pipeline:
             )
         )
         unclear = (undecided(covered, *pair) for covered in reviewed.covered for pair in covered.undecided)
-        return (*judged, *unclear)
+        return (*(one for each in judged for one in each), *unclear)
 
     async def _pin(self, covered: Covered, reviewed: Scope, deadline: Deadline) -> tuple[Mapping[str, Any], ...]:
         """Two operations, so that the patch fails rather than pins another image than the one that was resolved."""

@@ -28,11 +28,11 @@ from controller.verification.bundle import Bundle
 from controller.verification.certificates import load_certificate
 from controller.verification.failures import NotVerified, Unjudged
 from controller.verification.identities import whole_match
-from controller.verification.keyed import RootSource, check_log, check_timestamps
 from controller.verification.keys import PublicKey, checked_key
-from controller.verification.proof import Proven, check_times, shown, shown_time, told
+from controller.verification.proof import Proven, shown, shown_time, told
 from controller.verification.signatures import described, is_signed_by
 from controller.verification.transparency import Verifier
+from controller.verification.witnesses import RootSource, believed, witnessed
 
 MAX_CHAINS = 64  # bounds the parsed chains that a process remembers
 
@@ -54,11 +54,6 @@ class Chain:
             .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
         return f"CA sha256:{hashlib.sha256(encoded).hexdigest()}"
-
-    def believed(self, time: datetime) -> bool:
-        """Whether the time lies in the window; both ends belong to it, and None is open."""
-        begun = self.valid_from is None or self.valid_from <= time
-        return begun and (self.valid_until is None or time <= self.valid_until)
 
 
 def chain_of(own: OwnAuthority) -> Chain:
@@ -97,18 +92,14 @@ def prove_by_certificate(
     # (1) The signature is the certificate's key's, over exactly this content.
     if not is_signed_by(bundle.content, image=image, key=key):
         raise NotVerified("SignatureInvalid", "its signature does not verify with its certificate")
-    # (2) Where timestamps and log entries count, each that is there holds, and is of this signature and certificate.
-    stamped = check_timestamps(bundle, authority=authority, root=root)
+    # (2) Those who must vouch for it do.
     by = Verifier(key, bundle.certificate)
-    entries = check_log(bundle, by=by, authority=authority, root=root, times=stamped or (now,), limits=limits)
-    promised = tuple(found.entry.integrated_at for found in entries if found.entry.integrated_at is not None)
-    # (3) Nobody vouches for a time that is yet to come.
-    signed_at = check_times((*stamped, *promised), now=now)
-    # (4) At each time that is vouched for, or now if none is, the certificate was valid and one CA's to give.
-    chain = _issued(certificate, chains, times=(*stamped, *promised) or (now,), authority=authority)
-    # (5) It is for what the policy asks.
+    seen = witnessed(bundle, by=by, authority=authority, root=root, now=now, limits=limits)
+    # (3) At each time that is vouched for, or now if none is, the certificate was valid and one CA's to give.
+    chain = _issued(certificate, chains, times=seen.times, authority=authority)
+    # (4) It is for what the policy asks.
     _check_usage(certificate, wanted)
-    # (6) Who it is, by the certificate's word, which now counts; and that is somebody wanted.
+    # (5) Who it is, by the certificate's word, which now counts; and that is somebody wanted.
     signer = Signer(issuer=chain.name, subject=_subject(certificate))
     if not _meets(signer.subject, wanted.identities):
         raise NotVerified(
@@ -120,13 +111,13 @@ def prove_by_certificate(
     return Proven(
         signer=signer,
         key=key,
-        log_entry=entries[0].entry if entries else None,
-        signed_at=signed_at,
-        timestamped=bool(stamped),
+        log_entry=seen.entries[0].entry if seen.entries else None,
+        signed_at=seen.signed_at,
+        timestamped=bool(seen.stamped),
         steps=(
             f"{chain.name} of authority {authority.name} issued the certificate of {shown(signer.subject)}, {valid}.",
             f"The signature over {described(bundle.content, image)} verifies with the certificate's key.",
-            *told(entries, stamped),
+            *told(seen.entries, seen.stamped),
         ),
     )
 
@@ -148,7 +139,9 @@ def _issued(
         if not certificate.not_valid_before_utc <= time <= certificate.not_valid_after_utc:
             raise NotVerified("CertificateExpired", "its certificate was not valid when it signed")
     for chain in chains:
-        if all(chain.believed(time) and _leads(certificate, chain, time) for time in times):
+        if all(
+            believed(time, chain.valid_from, chain.valid_until) and _leads(certificate, chain, time) for time in times
+        ):
             return chain
     raise NotVerified("CertificateUntrusted", f"its certificate is not of a CA that authority {authority.name} names")
 

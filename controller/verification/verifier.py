@@ -254,8 +254,7 @@ class _Case:
         said = fips.check_signer(proven.key, self._bundle.content)
         if self._bundle.certificate is not None:
             fips.check_certificate(load_certificate(self._bundle.certificate))
-        witnessed = proven.log_entry is not None or proven.timestamped
-        if authority.kind is not None and (witnessed or authority.keyless is not None):
+        if authority.kind is not None and (proven.log_entry is not None or proven.timestamped):  # so is what is keyless
             root = self._root(authority.kind.trust_root)
             self._once(("approved", root.name), lambda: fips.check_root(root))
         return dataclasses.replace(proven, steps=(*proven.steps, said))

@@ -226,10 +226,13 @@ async def test_a_mirror_may_not_lead_to_an_address_that_no_registry_may() -> Non
 # Evidence
 
 
-async def test_evidence_that_a_mirror_has_whole_is_not_asked_for_elsewhere() -> None:
+@pytest.mark.parametrize("beside", ["", "application/vnd.cncf.notary.signature", "application/spdx+json"])
+async def test_evidence_that_a_mirror_has_whole_is_not_asked_for_elsewhere(beside: str) -> None:
     async with ScriptedRegistry() as mirror, ScriptedRegistry() as host:
         put_signed(host)
-        put_signed(mirror)
+        digest = put_signed(mirror)
+        if beside:  # what counts for nothing here counts for nothing there
+            mirror.put_referrer(APP, digest, b"another", artifact_type=beside)
         async with client(registry_mirrors=(f"{host.host}={mirror.host}",)) as registry:
             image = await registry.resolve(ref(f"{host.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
             evidence = await registry.discover(image, access=ANONYMOUS, deadline=soon())

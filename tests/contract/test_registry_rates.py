@@ -10,7 +10,15 @@ from controller import telemetry
 from controller.errors import NotFound, Unavailable
 from controller.model.access import ANONYMOUS
 from tests.contract.registry_servers.clients import Monotonic, client, ref, soon
-from tests.contract.registry_servers.scripted import OCI_INDEX, Answer, Around, ScriptedRegistry, Users, digest_of
+from tests.contract.registry_servers.scripted import (
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Answer,
+    Around,
+    ScriptedRegistry,
+    Users,
+    digest_of,
+)
 
 APP = "acme/app"
 
@@ -58,6 +66,19 @@ async def test_a_tag_that_did_not_move_is_pulled_once() -> None:
         assert [str(image.digest) for image in images] == [digest] * 3
         assert images[0] == images[1] == images[2]
         assert methods(server) == ["GET", "GET", "HEAD", "HEAD"]  # the first GET was asked for a token
+
+
+async def test_an_index_too_large_to_remember_is_read_anew() -> None:
+    entry = {"mediaType": OCI_MANIFEST, "digest": digest_of(b""), "size": 1}
+    async with ScriptedRegistry() as server, client() as registry:
+        for count in (10, 400):
+            index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry] * count}
+            server.put_manifest(APP, index, media_type=OCI_INDEX, tag=f"of-{count}")
+            for _ in range(2):
+                reference = ref(f"{server.host}/{APP}:of-{count}")
+                image = await registry.resolve(reference, access=ANONYMOUS, deadline=soon())
+                assert len(image.platforms) == count
+        assert methods(server) == ["GET", "HEAD", "GET", "GET"]
 
 
 async def test_a_tag_that_moved_is_pulled_again_and_hashed() -> None:

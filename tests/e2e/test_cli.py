@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,6 +206,97 @@ def test_verify_says_what_it_cannot_answer(desk: Desk, image: str, code: str) ->
     assert f"assay: {code}" in done.stderr
 
 
+# without a network
+
+
+def _bundles(repository: str) -> list[bytes]:
+    """The bundles that the demo's layout holds of a repository's images."""
+    index = json.loads((DEMO_LAYOUT / "index.json").read_bytes())
+
+    def blob(digest: str) -> bytes:
+        return (DEMO_LAYOUT / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_bytes()
+
+    names = {e["digest"]: e["annotations"]["org.opencontainers.image.ref.name"] for e in index["manifests"]}
+    manifests = (json.loads(blob(digest)) for digest, name in names.items() if name.startswith(f"{repository}"))
+    layers = [layer for manifest in manifests for layer in manifest.get("layers", ())]
+    return [blob(layer["digest"]) for layer in layers if "sigstore.bundle" in layer["mediaType"]]
+
+
+@pytest.fixture(scope="module")
+def away(desk: Desk) -> Path:
+    """The policies, for images of a registry that does not answer."""
+    folder = desk.folder / "away"
+    shutil.copytree(desk.policies, folder)
+    for file in folder.glob("*.yaml"):
+        file.write_text(file.read_text().replace(desk.host, NOBODY))
+    return folder
+
+
+@pytest.mark.guarantee(17)
+@pytest.mark.parametrize(
+    ("image", "status"), [("acme/checkout:2.0", 0), ("acme/newsletter:0.9", 1), ("acme/gone:1", 2)]
+)
+def test_offline_gives_the_registrys_verdict_from_a_layout_and_asks_nobody(
+    desk: Desk, away: Path, image: str, status: int
+) -> None:
+    online = desk.run("verify", f"{desk.host}/{image}", "--policies", desk.policies, *ROOT, "-o", "json")
+    done = desk.run("verify", f"{NOBODY}/{image}", "--policies", away, *ROOT, "--offline", DEMO_LAYOUT, "-o", "json")
+    assert (done.returncode, online.returncode) == (status, status)
+    ours, theirs = json.loads(done.stdout), json.loads(online.stdout)
+    assert (ours["verdict"], ours["digest"]) == (theirs["verdict"], theirs["digest"])
+    proofs = [[s["steps"] for e in shown["evaluations"] for s in e["signatures"]] for shown in (ours, theirs)]
+    assert proofs[0] == proofs[1]
+    reviewed = desk.run(
+        "review", "-", "--policies", away, *ROOT, "--offline", DEMO_LAYOUT, stdin=json.dumps(pod(f"{NOBODY}/{image}"))
+    )
+    assert reviewed.returncode == status
+
+
+@pytest.mark.guarantee(1)
+def test_a_bundle_that_is_handed_over_counts_for_its_own_image_alone(desk: Desk, away: Path) -> None:
+    def verify(image: str, *files: Path) -> Any:
+        handed = [argument for file in files for argument in ("--bundle", file)]
+        options = ("--policies", away, *ROOT, "--offline", DEMO_LAYOUT, "-o", "json")
+        return desk.run("verify", f"{NOBODY}/{image}", *options, *handed)
+
+    own, others = desk.folder / "own.jsonl", desk.folder / "others.jsonl"
+    own.write_bytes(b"\n".join(_bundles("acme/checkout")) + b"\n")
+    others.write_bytes(b"\n".join(_bundles("acme/shop")))
+    assert verify("acme/checkout:2.0", own).returncode == 0
+    refused = verify("acme/checkout:2.0", others)
+    assert refused.returncode == 1
+    rejections = [r for e in json.loads(refused.stdout)["evaluations"] for r in e["rejections"]]
+    assert any(f"file {others}, line 1" in r["location"] for r in rejections)
+    assert verify("acme/checkout:2.0", own, others).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"", "BundleMissing"), (b"\n \n", "BundleMissing"), (None, "64"), (b"{" * 100_000_000, "LimitExceeded")],
+    ids=["empty", "blank", "absent", "huge"],
+)
+def test_a_bundle_file_that_is_none_is_said(desk: Desk, content: bytes | None, code: str) -> None:
+    file = desk.folder / "none.json"
+    file.unlink(missing_ok=True)
+    if content is not None:
+        file.write_bytes(content)
+    done = desk.run("verify", f"{desk.host}/acme/shop:1.4", "--policies", desk.policies, *ROOT, "--bundle", file)
+    assert done.stdout == ""
+    if content is None:
+        assert done.returncode == 64
+    else:
+        assert done.returncode == 2
+        assert f"assay: {code}: " in done.stderr
+    file.unlink(missing_ok=True)
+
+
+def test_an_offline_folder_that_is_no_layout_is_said(desk: Desk) -> None:
+    options = ("--policies", desk.policies, *ROOT, "--offline", desk.folder)
+    done = desk.run("verify", f"{desk.host}/acme/shop:1.4", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "assay: LayoutUnreadable: " in done.stderr
+
+
 # inventory
 
 
@@ -260,10 +354,39 @@ def test_inventory_shows_a_decision_and_an_image(desk: Desk, served: Assay) -> N
     assert json.loads(inventory(desk, served, "show", digest, "-o", "json").stdout)["digest"] == digest
 
 
+def test_inventory_makes_a_proof_again_from_the_database_alone(desk: Desk, served: Assay) -> None:
+    denied, allowed = json.loads(inventory(desk, served, "decisions", "-o", "json").stdout)["items"]
+    digest = allowed["images"][0]["digest"]
+    for name in (allowed["id"], digest):
+        done = inventory(desk, served, "show", name, "--replay")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.search(r"(\d+) of \1 proofs hold, made again from the stored bytes alone", done.stdout)
+        assert re.search(r"^  holds  signature, for authority \S+ of ClusterEvidencePolicy/", done.stdout, re.MULTILINE)
+        assert re.search(r"^ +1\. The signature over ", done.stdout, re.MULTILINE)
+    shown = json.loads(inventory(desk, served, "show", digest, "--replay", "-o", "json").stdout)
+    assert shown["schema"] == "assay.dev/replay/v1alpha1"
+    assert {proof["holds"] for proof in shown["proofs"]} == {True}
+    nothing = inventory(desk, served, "show", denied["id"], "--replay")
+    assert (nothing.returncode, "nothing was proven then" in nothing.stdout) == (0, True)
+
+    # A copy of the database whose bytes were changed behind Assay's back.
+    copy = desk.folder / "altered.db"
+    with sqlite3.connect(served.environment["ASSAY_DATABASE_URL"].removeprefix("sqlite:///")) as source:
+        source.execute(f"VACUUM INTO '{copy}'")
+    with contextlib.closing(sqlite3.connect(copy)) as altered:
+        altered.executescript("UPDATE blob SET content = CAST(content || x'20' AS BLOB);")
+    done = desk.run("inventory", "show", digest, "--replay", "--database-url", f"sqlite:///{copy}")
+    assert done.returncode == 1
+    assert "0 of " in done.stdout
+    assert "BytesAltered" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
         (("show", "sha256:" + "0" * 64), "ImageUnknown"),
+        (("show", "sha256:" + "0" * 64, "--replay"), "ImageUnknown"),
+        (("show", "00000000-0000-0000-0000-000000000000", "--replay"), "DecisionUnknown"),
         (("show", "00000000-0000-0000-0000-000000000000"), "DecisionUnknown"),
         (("decisions", "--cursor", "nonsense"), "Cursor"),
         (("decisions", "--limit", "0"), ""),

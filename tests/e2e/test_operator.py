@@ -108,15 +108,15 @@ def test_a_snapshot_that_a_review_holds_never_changes(cluster: ApiServer, operat
 def test_a_broken_policy_stays_in_force_and_its_condition_names_field_and_reason(
     cluster: ApiServer, operator: Operator
 ) -> None:
-    cluster.apply(_policy("broken", platforms="Each"))
+    cluster.apply(_policy("broken", grace="1h"))
     wait_until(lambda: "broken" in _names(operator.snapshots.current()), what="the broken policy binds", timeout=10)
     compiled = next(c for c in operator.snapshots.current().policies if c.policy.identity.name == "broken")
-    assert [problem.field for problem in compiled.policy.problems] == ["spec.platforms"]
+    assert [problem.field for problem in compiled.policy.problems] == ["spec.grace"]
     path = "clusterevidencepolicies/broken"
     wait_until(lambda: bool(_condition(cluster, path, "Accepted")), what="its condition", timeout=10)
     accepted = _condition(cluster, path, "Accepted")
     assert (accepted["status"], accepted["reason"], accepted["observedGeneration"]) == ("False", "NotSupportedYet", 1)
-    assert accepted["message"].startswith("spec.platforms: ")
+    assert accepted["message"].startswith("spec.grace: ")
     cluster.kubectl("delete", "clusterevidencepolicy", "broken")
 
 

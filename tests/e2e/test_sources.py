@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.assay import Assay, serving
+from tests.support.commands import assay
 from tests.support.cosign import Cosign, KeyPair
 from tests.support.pipeline import pod, policy, review_of
 from tests.support.registry import Registry, run_registry
 
+SIGNATURES = "security/signatures"
 LOG4J = "pkg:maven/org.apache.logging.log4j/log4j-core"
 
 
@@ -73,11 +77,17 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     )
     policies = folder / "policies"
     policies.mkdir()
-    (policies / "all.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [signed, listed]}))
-    with (
-        run_registry(folder / "registry", referrers=request.param) as registry,
-        serving(folder / "assay", policies=str(policies), missing_max_age="0s") as assay,
-    ):
+    with contextlib.ExitStack() as stack:
+        registry = stack.enter_context(run_registry(folder / "registry", referrers=request.param))
+        apart = policy(
+            "apart",
+            match={"images": ["*/apart/**"]},
+            authorities=[release | {"source": {"repository": f"{registry.host}/{SIGNATURES}"}}],
+            signatures={"authorities": ["release"]},
+        )
+        items = [signed, listed, apart]
+        (policies / "all.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        assay = stack.enter_context(serving(folder / "assay", policies=str(policies), missing_max_age="0s"))
         yield Rig(registry, cosign, key, stranger, assay)
 
 
@@ -175,3 +185,32 @@ def _sbom(version: str) -> dict[str, Any]:
             }
         ],
     }
+
+
+@pytest.mark.guarantee(1)
+@pytest.mark.parametrize("new_bundle_format", [True, False], ids=["bundle", "legacy"])
+def test_what_cosign_put_into_another_repository_counts_where_the_policy_says_so(
+    rig: Rig, new_bundle_format: bool
+) -> None:
+    into = f"{rig.registry.host}/{SIGNATURES}"
+    for by, allowed in ((rig.stranger, False), (rig.key, True)):
+        repository = f"apart/{'bundle' if new_bundle_format else 'legacy'}"
+        digest = rig.registry.push_image(repository, "1", files={"name": f"{repository} {allowed}".encode()})
+        named = rig.registry.reference(repository, digest=digest)
+        rig.cosign.sign(named, key=by, new_bundle_format=new_bundle_format, into=into)
+        assert rig.create(named)[0] is allowed
+
+
+@pytest.mark.guarantee(17)
+def test_what_cosign_saved_gives_the_same_verdict_without_a_network(rig: Rig, tmp_path: Path) -> None:
+    _, signed = rig.push("saved")
+    _, strange = rig.push("saved-by-a-stranger")
+    rig.cosign.sign(signed, key=rig.key, new_bundle_format=False)
+    rig.cosign.sign(strange, key=rig.stranger, new_bundle_format=False)
+    policies = rig.assay.environment["ASSAY_POLICIES"]
+    for image, status in ((signed, 0), (strange, 1)):
+        folder = tmp_path / f"layout-{status}"
+        rig.cosign.save(image, folder)
+        away = image.replace(rig.registry.host, "registry.example")
+        done = assay("verify", away, "--policies", policies, "--offline", folder, folder=tmp_path)
+        assert (done.returncode, done.stderr) == (status, ""), done.stdout

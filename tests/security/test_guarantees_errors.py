@@ -226,7 +226,7 @@ async def test_guarantee_07_only_a_cluster_policy_that_denies_covers_an_image(tm
         {"validations": [{"expression": "nobody.knows == 1"}]},
         {"authorities": [{"name": "release", "key": {"pem": "no key"}}]},
         {"grace": "1h"},
-        {"platforms": "Each"},
+        {"platforms": "Every"},
         {"failurePolicy": "Ignored"},
         {"match": {"images": ["["]}},
     ],

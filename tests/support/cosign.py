@@ -43,10 +43,14 @@ class Cosign:
         self._run("generate-key-pair", "--output-key-prefix", name)
         return KeyPair(private=self.folder / f"{name}.key", public=self.folder / f"{name}.pub")
 
-    def sign(self, image: str, *, key: KeyPair, new_bundle_format: bool = True) -> None:
-        """Sign an image; without the new bundle format in cosign 2's layout, the tag `sha256-<hex>.sig`."""
+    def sign(self, image: str, *, key: KeyPair, new_bundle_format: bool = True, into: str = "") -> None:
+        """Sign an image; without the new bundle format in cosign 2's layout, the tag `sha256-<hex>.sig`.
+
+        `into`: the repository that the signature is put into, if not the image's own (`COSIGN_REPOSITORY`).
+        """
         layout = f"--new-bundle-format={str(new_bundle_format).lower()}"
-        self._run("sign", "--key", key.private, layout, *OFFLINE, image)
+        elsewhere = {"COSIGN_REPOSITORY": into} if into else {}
+        self._run("sign", "--key", key.private, layout, *OFFLINE, image, **elsewhere)
 
     def attest(
         self, image: str, *, key: KeyPair, predicate_type: str, predicate: Any, new_bundle_format: bool = True
@@ -59,6 +63,10 @@ class Cosign:
             "attest", "--key", key.private, "--predicate", file, "--type", predicate_type, layout, *OFFLINE, image
         )
 
+    def save(self, image: str, folder: Path) -> None:
+        """Save an image with its `.sig` and `.att` tags as an OCI layout (cosign leaves bundles out)."""
+        self._run("save", "--allow-http-registry", "--dir", folder, image)
+
     def verify(self, image: str, *, key: KeyPair) -> None:
         """Let cosign itself verify an image's signature: the second opinion.
 
@@ -67,7 +75,7 @@ class Cosign:
         """
         self._run("verify", "--key", key.public, "--insecure-ignore-tlog=true", "--allow-http-registry", image)
 
-    def _run(self, *arguments: str | Path) -> str:
+    def _run(self, *arguments: str | Path, **variables: str) -> str:
         self.folder.mkdir(parents=True, exist_ok=True)
-        environment = hermetic_environment(self.folder / "home", COSIGN_PASSWORD="")
+        environment = hermetic_environment(self.folder / "home", COSIGN_PASSWORD="", **variables)
         return run_tool("cosign", *arguments, environment=environment, folder=self.folder)

@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 RECORDED = CHECKOUT / "tests" / "fixtures" / "recorded"
 RECORDED_LEGACY = RECORDED / "legacy"
 RECORDED_COSIGN2 = RECORDED / "cosign2"
+RECORDED_OWN_CA = RECORDED / "own-ca"
 DEMO_LAYOUT = CHECKOUT / "controller" / "demo" / "layout"
 
 

@@ -19,12 +19,14 @@ from controller.model.reference import Digest
 from controller.policy.parse import parse_policy
 from tests.support.fixtures import RECORDED_LEGACY, RecordedBundle, recorded_bundles, recorded_layers
 from tests.support.pipeline import policy
+from tests.unit.verification import own_ca
 from tests.unit.verification.evidence import ROOTS, artifact, authority_for, judge
 from tests.unit.verification.legacy import layer_artifact, layer_authority, root_of
 
 CONTENTS = {"dsse": "statement (DSSE)", "messageSignature": "message signature"}
 OLD = "application/vnd.dev.sigstore.bundle+json;version=0."
 SIGNERS = {"": "Fulcio certificate", "ed25519ph": "key, Ed25519ph", "ed25519": "key, Ed25519", "rsa-3072": "key, RSA"}
+OWN_CA = "own CA's certificate, expired since"
 WITNESSES = {
     "none": "none",
     "timestamp": "timestamp",
@@ -69,7 +71,7 @@ class Row:
 def rows() -> list[Row]:
     """Every row once, in the order of the page."""
     unique: dict[tuple[str, str, str], Row] = {}
-    for row in (*_bundles(), *_derived(), *_layers()):
+    for row in (*_bundles(), *_derived(), *_layers(), *_own_ca()):
         unique.setdefault(row.kind, row)
     return sorted(unique.values(), key=lambda row: row.kind)
 
@@ -123,6 +125,18 @@ def _layers() -> Iterator[Row]:
         signer = _signer(layer.key, layer.key_type)
         image, authority = Digest.parse(layer.digest), layer_authority(layer)
         yield Row(kind, signer, witness, layer_artifact(layer), image, authority, {"legacy": root_of(layer)})
+
+
+def _own_ca() -> Iterator[Row]:
+    """What is signed with a certificate of one's own CA, after that certificate has expired."""
+    for name in own_ca.ROWS:
+        form, _, log = name.partition(".")
+        formats = {"`.sig` layer (simple signing)": ""}
+        if form == "bundle":
+            formats = {f"bundle v0.3, {CONTENTS['dsse']}": "", f"bundle v0.2, {CONTENTS['dsse']}": f"{OLD}2"}
+        for kind, version in formats.items():
+            evidence, image = own_ca.found(name, version=version), Digest.parse(own_ca.ROWS[name]["digest"])
+            yield Row(kind, OWN_CA, WITNESSES[log], evidence, image, own_ca.authority(), {"main": own_ca.ROOT})
 
 
 def _row(bundle: RecordedBundle, parsed: dict[str, Any], version: str, witness: str) -> Row:

@@ -27,6 +27,7 @@ from controller.model.policy import (
 )
 from controller.policy.parse import parse_policy, parse_trust_root
 from controller.policy.pems import CODE_SIGNING
+from controller.policy.semantics import MAX_SOURCES
 from tests.support.authorities import new_ca
 from tests.unit.policy.make import authority, pem, policy, resource, spec, with_sbom
 
@@ -151,7 +152,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"failurePolicy": "Ignore"}, "IgnoreWithoutHost", "spec.failurePolicy"),
     ({"failurePolicy": "Ignore", "match": {"images": ["*.io/**"]}}, "IgnoreWithoutHost", "spec.match.images[0]"),
     ({"failurePolicy": "Ignore", "match": {"images": ["!ghcr.io/**"]}}, "IgnoreWithoutHost", "spec.failurePolicy"),
-    ({"platforms": "Each"}, "NotSupportedYet", "spec.platforms"),
+    ({"platforms": "Every"}, "ValueUnknown", "spec.platforms"),
     ({"auditAnnotations": [{"key": "a", "valueExpression": "'b'"}]}, "NotSupportedYet", "spec.auditAnnotations"),
     ({"grace": "1h"}, "NotSupportedYet", "spec.grace"),
     ({"cryptography": "Fips"}, "ValueUnknown", "spec.cryptography"),
@@ -276,9 +277,39 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"authorities": [{"name": "release", "kms": {"uri": "x"}}]}, "NotSupportedYet", "spec.authorities[0].kms"),
     ({"authorities": [{"name": "release", "notation": {}}]}, "NotSupportedYet", "spec.authorities[0].notation"),
     (
-        {"authorities": [authority("release") | {"source": {"repository": "x"}}]},
-        "NotSupportedYet",
-        "spec.authorities[0].source",
+        {"authorities": [authority("release") | {"source": {}}]},
+        "FieldMissing",
+        "spec.authorities[0].source.repository",
+    ),
+    (
+        {"authorities": [authority("release") | {"source": {"repository": "ghcr.io/acme/signatures:1"}}]},
+        "ReferenceMalformed",
+        "spec.authorities[0].source.repository",
+    ),
+    (
+        {"authorities": [authority("release") | {"source": {"repository": "ACME!"}}]},
+        "ReferenceMalformed",
+        "spec.authorities[0].source.repository",
+    ),
+    (
+        {
+            "authorities": [
+                authority("release")
+                | {"source": {"repository": "ghcr.io/acme/signatures", "pullSecretRef": {"name": ""}}}
+            ]
+        },
+        "FieldMissing",
+        "spec.authorities[0].source.pullSecretRef.name",
+    ),
+    (
+        {
+            "authorities": [
+                authority(f"a{number}") | {"source": {"repository": f"ghcr.io/acme/signatures-{number}"}}
+                for number in range(MAX_SOURCES + 1)
+            ]
+        },
+        "TooMany",
+        "spec.authorities",
     ),
     (
         {"authorities": [authority("release") | {"timestamp": "Ignore"}]},

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.errors import Unacceptable
+from controller.errors import LimitExceeded, Unacceptable
 from controller.model.image import Platform
 from controller.model.reference import Digest
 from controller.registry.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
+    MAX_VALUES,
     OCI_INDEX,
     OCI_MANIFEST,
     Manifest,
@@ -133,3 +134,11 @@ def test_any_json_is_a_manifest_or_refused(value: Any, content_type: str) -> Non
 def test_any_bytes_are_refused_or_read(content: bytes) -> None:
     with pytest.raises(Unacceptable):
         parse(content)
+
+
+@pytest.mark.guarantee(10)
+def test_values_are_bounded_before_they_are_made() -> None:
+    for filler in (b"{},", b"[],", b"0,"):
+        content = b'{"schemaVersion":2,"x":[' + filler * MAX_VALUES + b"0]}"
+        with pytest.raises(LimitExceeded, match="MAX_VALUES"):
+            parse(content)

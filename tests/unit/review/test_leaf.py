@@ -192,7 +192,7 @@ async def test_a_leaf_with_everything_in_it_is_canonical_json() -> None:
     ]
     assert record["rejectionsOmitted"] == 0
     policy_in_force = next(iter(World().current().policies))
-    assert record["layers"] == []
+    assert record["artifacts"] == []
     layer = Artifact(ArtifactKind.COSIGN_SIGNATURE, "x", b"a", Digest.of(b"a"), "referrer", (("name", "value"),))
     elsewhere = dataclasses.replace(layer, location="tag")
     layered = dataclasses.replace(evidence(digest("app")), artifacts=(layer, elsewhere))
@@ -204,8 +204,14 @@ async def test_a_leaf_with_everything_in_it_is_canonical_json() -> None:
             assessment=assessment(evidence=dataclasses.replace(verified, rejections=())),
         )
     )
-    assert replayed["layers"] == [
-        {"artifact": str(Digest.of(b"a")), "location": "referrer", "annotations": {"name": "value"}}
+    assert replayed["artifacts"] == [
+        {
+            "artifact": str(Digest.of(b"a")),
+            "location": "referrer",
+            "kind": "cosign-signature",
+            "mediaType": "x",
+            "annotations": {"name": "value"},
+        }
     ]
     crowded = leaf.evaluation_record(
         leaf.Judged(evaluation(Outcome.ERROR), policy_in_force, assessment=assessment(evidence=many))

@@ -24,6 +24,9 @@ from controller.model.policy import (
     TrustRoot,
 )
 from controller.policy.pems import CODE_SIGNING
+from controller.verification import certified
+from controller.verification.certified import Chain
+from controller.verification.failures import NotVerified
 from tests.support.authorities import WHO, new_ca
 from tests.unit.verification.evidence import (
     NOW,
@@ -190,6 +193,22 @@ def test_a_certificate_that_may_not_sign_is_refused() -> None:
 )
 def test_no_other_certificate_counts(leaf: bytes, code: str) -> None:
     assert only_rejection(ask(leaf)) == (code, False)
+
+
+def test_a_certificate_counts_from_its_first_moment_to_its_last() -> None:
+    assert counted(ask(ROOT.issue(PUBLIC, began=NOW))) == (1, 0)
+    assert counted(ask(ROOT.issue(PUBLIC, ends=NOW))) == (1, 0)
+
+
+@pytest.mark.guarantee(1)
+def test_a_ca_must_be_believed_at_every_time_that_is_vouched_for() -> None:
+    leaf = x509.load_der_x509_certificate(ROOT.issue(PUBLIC))
+    early, late = NOW - timedelta(days=2), NOW - timedelta(days=1)
+    whole = Chain((ROOT.certificate,), early, late)
+    assert certified._issued(leaf, [whole], times=(early, late), authority=authority()) == whole
+    for window in ((early + timedelta(seconds=1), None), (None, late - timedelta(seconds=1))):
+        with pytest.raises(NotVerified, match="CertificateUntrusted"):
+            certified._issued(leaf, [Chain((ROOT.certificate,), *window)], times=(early, late), authority=authority())
 
 
 @pytest.mark.guarantee(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,8 +12,16 @@ import pytest
 from controller.model.evidence import VerifiedEvidence
 from controller.model.policy import Authority, KeyAuthority, KeyIn, Need, OwnKey, TrustRoot
 from controller.model.reference import Digest
+from controller.settings import DocumentSettings
+from controller.verification import keyed as keyed_module
+from controller.verification.bundle import parse_bundle
+from controller.verification.failures import NotVerified
+from controller.verification.keyed import MAX_NAMED, KeyInForce, prove_by_key
+from controller.verification.keys import load_public_key
+from controller.verification.witnesses import Witnessed
 from tests.support.fixtures import recorded_bundle
 from tests.unit.verification.evidence import (
+    IMAGE,
     NOW,
     ROOTS,
     Signer,
@@ -49,6 +59,38 @@ def test_a_refusal_names_the_keys_but_not_dozens() -> None:
     (rejection,) = by(STRANGER, many).rejections
     assert rejection.message.count("sha256:") == 3
     assert "9 more" in rejection.message
+
+
+def test_a_refusal_counts_the_keys_that_it_does_not_name() -> None:
+    (rejection,) = by(STRANGER, keyed("".join(Signer().pem for _ in range(MAX_NAMED)))).rejections
+    assert rejection.message.count("sha256:") == MAX_NAMED
+    assert "more" not in rejection.message
+
+
+@pytest.mark.guarantee(1)
+def test_a_key_must_be_believed_at_every_time_that_is_vouched_for() -> None:
+    early, late = NOW - 20 * SECOND, NOW - 10 * SECOND
+    for begins, ends, counts in ((early, late, True), (early + SECOND, None, False), (None, late - SECOND, False)):
+        seen = Witnessed(entries=(), stamped=(early, late), times=(early, late), signed_at=early)
+        key = KeyInForce(load_public_key(OLD.pem), begins, ends)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(keyed_module, "witnessed", lambda *_args, seen=seen, **_more: seen)
+            bundle = parse_bundle(json.dumps(OLD.envelope(statement())).encode(), limits=DocumentSettings())
+            proving = functools.partial(
+                prove_by_key,
+                bundle,
+                image=IMAGE,
+                keys=[key],
+                authority=keyed(OLD.pem),
+                root=lambda: pytest.fail("nothing is asked of a root"),
+                now=NOW,
+                limits=DocumentSettings(),
+            )
+            if counts:
+                assert proving().signed_at == early
+            else:
+                with pytest.raises(NotVerified, match="KeyOutsideValidity"):
+                    proving()
 
 
 @pytest.mark.guarantee(6)

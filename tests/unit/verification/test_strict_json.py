@@ -79,3 +79,19 @@ def test_measuring_the_depth_takes_steps_in_proportion_to_the_bytes() -> None:
     for unclosed in (b'"' + b'\\"' * 40_000, b'"\\' * 40_000):
         with pytest.raises(Unjudged):
             parse(unclosed)
+
+
+@pytest.mark.guarantee(10)
+@pytest.mark.parametrize(
+    "content", [b"[" + b"0," * 9 + b"0]", b"[" + b"[]," * 4 + b"[]]", b'{"a":{},"b":{},"c":[1,2,3,4],"d":0}']
+)
+def test_values_are_bounded_before_they_are_made_and_those_in_strings_are_none(content: bytes) -> None:
+    def within(most: int | None, given: bytes = content) -> object:
+        return strict_json.parse(given, what="it", max_bytes=100_000, max_depth=50, max_values=most)
+
+    assert within(10) is not None
+    with pytest.raises(Unjudged, match="MAX_VALUES"):
+        within(9 if content.startswith(b"[0") else 5)
+    assert within(None) is not None
+    text = json.dumps(["[,,,,,,,,,,,,{{{{"]).encode()
+    assert within(1, text) == ["[,,,,,,,,,,,,{{{{"]
