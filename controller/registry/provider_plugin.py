@@ -91,9 +91,8 @@ class _Run(asyncio.SubprocessProtocol):
     """What a process writes: `output` is set when nobody can write more, `ended` when it has ended."""
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = loop.create_future()
-        self.output: asyncio.Future[bytes] = loop.create_future()
+        self.ended = asyncio.Event()
+        self.output: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._parts = bytearray()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
@@ -111,7 +110,7 @@ class _Run(asyncio.SubprocessProtocol):
             self.output.set_result(bytes(self._parts))
 
     def process_exited(self) -> None:
-        self.ended.set_result(None)
+        self.ended.set()
 
 
 async def _output(provider: Provider, request: bytes, environment: Mapping[str, str]) -> bytes:
@@ -132,13 +131,13 @@ async def _output(provider: Provider, request: bytes, environment: Mapping[str, 
         stdin.write(request)
         stdin.close()
         output = await run.output
-        await run.ended
+        await run.ended.wait()
         whole = True
     finally:
         if not whole:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(transport.get_pid(), signal.SIGKILL)
-            await run.ended
+            await run.ended.wait()
         transport.close()  # whoever else may still hold the pipe's other end
     status = transport.get_returncode()
     if status != 0:

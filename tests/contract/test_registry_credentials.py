@@ -270,6 +270,29 @@ time.sleep(600)
             assert not alive(child)
 
 
+async def test_a_plugin_that_has_answered_and_does_not_end_is_ended_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ScriptedRegistry() as server:
+        server.put_image(APP, "1.0")
+        plugin = Plugin(tmp_path, server.host)
+        plugin.behave(f"""
+import time
+with open(os.path.join(folder, "process"), "w") as file:
+    file.write(str(os.getpid()))
+print({response().decode()!r}, flush=True)
+os.close(1)
+time.sleep(600)
+""")
+        async with client(registry_credential_provider_timeout=Seconds(2), **plugin.settings) as registry:
+            with pytest.raises(Unavailable, match="registry_credential_provider_timeout"):
+                await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
+        assert server.requests == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "process").read_text()), 0)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 def alive(process: int) -> bool:
     """Whether a process runs: one that was killed and that nobody has waited for does not."""
     try:
