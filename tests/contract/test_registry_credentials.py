@@ -257,7 +257,7 @@ if child:
         file.write(f"{{os.getpid()}} {{child}}")
 time.sleep(600)
 """)
-        async with client(registry_credential_provider_timeout=Seconds(2), **plugin.settings) as registry:
+        async with client(registry_credential_provider_timeout=Seconds(5), **plugin.settings) as registry:
             with pytest.raises(Unavailable, match="registry_credential_provider_timeout"):
                 await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
         assert server.requests == []
@@ -284,7 +284,7 @@ print({response().decode()!r}, flush=True)
 os.close(1)
 time.sleep(600)
 """)
-        async with client(registry_credential_provider_timeout=Seconds(2), **plugin.settings) as registry:
+        async with client(registry_credential_provider_timeout=Seconds(5), **plugin.settings) as registry:
             with pytest.raises(Unavailable, match="registry_credential_provider_timeout"):
                 await registry.resolve(ref(f"{server.host}/{APP}:1.0"), access=ANONYMOUS, deadline=soon())
         assert server.requests == []
