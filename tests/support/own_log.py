@@ -85,6 +85,16 @@ def hashedrekord(signed: bytes, signature: bytes, pem: str) -> dict[str, Any]:
     }
 
 
+def hashedrekord_2(signed: bytes, signature: bytes, pem: str) -> dict[str, Any]:
+    """The body of an entry of Rekor v2 over bytes that were signed."""
+    verifier = {"keyDetails": "PKIX_ECDSA_P256_SHA_256", "publicKey": {"rawBytes": "".join(pem.splitlines()[1:-1])}}
+    record = {
+        "data": {"algorithm": "SHA2_256", "digest": b64(hashlib.sha256(signed).digest())},
+        "signature": {"content": b64(signature), "verifier": verifier},
+    }
+    return {"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": {"hashedRekordV002": record}}
+
+
 def dsse(payload: bytes, signature: bytes, pem: str) -> dict[str, Any]:
     """The body of an entry of Rekor v1 over an envelope."""
     return {
