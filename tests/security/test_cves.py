@@ -163,6 +163,9 @@ async def test_cve_2022_47633_a_digest_is_never_answered_with_another_manifest()
         other = server.put_image(APP, mark="other")
         first = await registry.resolve(ref(f"{server.host}/{APP}:1"), access=ANONYMOUS, deadline=soon())
         assert str(first.digest) == digest
+        server.manifests[APP, "1"] = server.manifests[APP, other]
+        pinned = ref(f"{server.host}/{APP}:1@{digest}")
+        assert (await registry.resolve(pinned, access=ANONYMOUS, deadline=soon())).digest == first.digest
         server.manifests[APP, digest] = server.manifests[APP, other]
         with pytest.raises(Unacceptable) as raised:
             await registry.resolve(ref(f"{server.host}/{APP}@{digest}"), access=ANONYMOUS, deadline=soon())
