@@ -49,10 +49,10 @@ class OwnLog:
         content = json.dumps({**document, "tlogs": [own]}).encode()
         return TrustRoot("main", content, str(Digest.of(content)))
 
-    def annotation(self, body: Mapping[str, Any]) -> str:
-        """An entry with its promise as cosign annotates a layer with it (`RekorBundle`)."""
+    def annotation(self, body: Mapping[str, Any] | bytes) -> str:
+        """An entry with its promise as cosign annotates a layer with it (`RekorBundle`); bytes as they are."""
         payload = {
-            "body": b64(json.dumps(body).encode()),
+            "body": b64(body if isinstance(body, bytes) else json.dumps(body).encode()),
             "integratedTime": PROMISED,
             "logID": hashlib.sha256(self._key).hexdigest(),
             "logIndex": 7,
@@ -60,13 +60,14 @@ class OwnLog:
         promise = self.private.sign(rfc8785.dumps(payload), ec.ECDSA(hashes.SHA256()))
         return json.dumps({"SignedEntryTimestamp": b64(promise), "Payload": payload})
 
-    def entry(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """An entry with its promise as it stands in a bundle of version 0.1."""
+    def entry(self, body: Mapping[str, Any] | bytes, *, kind: str = "") -> dict[str, Any]:
+        """An entry with its promise as it stands in a bundle of version 0.1; `kind/version` is the body's own."""
+        name, version = kind.split("/") if isinstance(body, bytes) else (body["kind"], body["apiVersion"])
         record = json.loads(self.annotation(body))
         return {
             "logIndex": "7",
             "logId": {"keyId": b64(hashlib.sha256(self._key).digest())},
-            "kindVersion": {"kind": body["kind"], "version": body["apiVersion"]},
+            "kindVersion": {"kind": name, "version": version},
             "integratedTime": str(PROMISED),
             "inclusionPromise": {"signedEntryTimestamp": record["SignedEntryTimestamp"]},
             "canonicalizedBody": record["Payload"]["body"],
