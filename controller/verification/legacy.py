@@ -91,7 +91,7 @@ def _certificate(pem: str | None) -> bytes | None:
         raise malformed("its certificate is too long")
     try:
         (certificate,) = x509.load_pem_x509_certificates(pem.encode())
-    except ValueError as exc:
+    except (ValueError, x509.InvalidVersion) as exc:
         raise malformed("its certificate annotation does not hold exactly one certificate") from exc
     return certificate.public_bytes(serialization.Encoding.DER)
 

@@ -12,8 +12,11 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from pathlib import Path
 from types import FrameType
+
+from cryptography.utils import CryptographyDeprecationWarning
 
 from tests.fuzz.run import Failure, fuzz, replay
 from tests.fuzz.targets import TARGETS, target
@@ -31,6 +34,7 @@ def main() -> int:
     parser.add_argument("--replay", type=Path, metavar="FILE", help="try a kept input again")
     arguments = parser.parse_args()
     signal.signal(signal.SIGALRM, _hangs)
+    warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # serial numbers, which nothing reads
     if arguments.replay:
         signal.alarm(HANGS)
         failure = replay(arguments.replay)

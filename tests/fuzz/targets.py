@@ -11,16 +11,22 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import ipaddress
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controller import documents
 from controller.errors import InputError, Unacceptable
 from controller.model.access import parse_docker_config
 from controller.model.evidence import Artifact, ArtifactKind, VerifiedEvidence
-from controller.model.policy import Authority, Cryptography, Need, TrustRoot
+from controller.model.policy import Authority, CertificateAuthority, CertificateIdentity, Cryptography, Need, TrustRoot
 from controller.model.reference import Digest
 from controller.registry.challenges import parse_challenges
 from controller.registry.manifests import OCI_INDEX, OCI_MANIFEST, parse_manifest
@@ -29,6 +35,7 @@ from controller.verification import legacy, strict_json
 from controller.verification.bundle import Bundle, Content, Envelope, MessageSignature, parse_bundle, parse_envelope
 from controller.verification.certificates import load_certificate
 from controller.verification.failures import EvidenceFailure
+from controller.verification.fulcio import signer_of
 from controller.verification.keys import checked_key, load_public_key
 from controller.verification.signatures import signed_bytes
 from controller.verification.simple_signing import check_payload
@@ -37,6 +44,7 @@ from controller.verification.transparency import Verifier, verify_entries
 from controller.verification.trust import parse_root
 from controller.verification.verifier import verify
 from tests.contract.registry_servers.scripted import descriptor, encoded
+from tests.support.authorities import WHO, Ca, new_ca
 from tests.support.fixtures import (
     CHECKOUT,
     RecordedLayer,
@@ -47,7 +55,7 @@ from tests.support.fixtures import (
     recorded_manifest,
 )
 from tests.support.own_log import OwnLog
-from tests.unit.verification.evidence import NOW, ROOTS, artifact, authority_for
+from tests.unit.verification.evidence import IMAGE, NOW, ROOTS, Signer, artifact, authority_for, b64, statement
 from tests.unit.verification.legacy import LEGACY_ROOT, layer_artifact, layer_authority
 
 LIMITS = DocumentSettings(document_max_bytes=4 * 1024 * 1024)
@@ -149,16 +157,29 @@ def _envelopes() -> Iterator[Input]:
 
 @functools.cache
 def _authorities() -> tuple[Authority, ...]:
-    """Every recorded signer, once, in three tempers: what is required of logs and timestamps."""
+    """Every recorded signer and a CA, once, in three tempers: what is required of logs and timestamps."""
     asked: dict[tuple[object, ...], Authority] = {}
     for need, stamp in ((Need.OPTIONAL, Need.OPTIONAL), (Need.REQUIRED, Need.OPTIONAL), (Need.IGNORE, Need.REQUIRED)):
         every = [authority_for(bundle, log=need, timestamp=stamp) for bundle in recorded_bundles()]
         every += [
             layer_authority(layer, log=need, timestamp=stamp, root=_root_of(layer)) for layer in recorded_layers()
         ]
+        every.append(_own_authority(need, stamp))
         for authority in every:
-            asked.setdefault((authority.key, authority.keyless, need), authority)
+            asked.setdefault((authority.kind, need), authority)
     return tuple(asked.values())
+
+
+@functools.cache
+def _own_ca() -> Ca:
+    """A CA of one's own, with the same key in every run: what was found in one counts in another."""
+    return new_ca(key=ec.derive_private_key(20260101, ec.SECP256R1()))
+
+
+def _own_authority(need: Need, stamp: Need) -> Authority:
+    usages = (ExtendedKeyUsageOID.CODE_SIGNING.dotted_string,)
+    wanted = CertificateAuthority(_own_ca().chain, (CertificateIdentity(subject=WHO),), usages, "main")
+    return Authority("ca", certificate=wanted, transparency_log=need, timestamp=stamp)
 
 
 def _root_of(layer: RecordedLayer) -> str:
@@ -239,6 +260,11 @@ def _hold(given: Input, read: Callable[[Input], tuple[Artifact, Bundle]], found:
 def _bundles() -> Iterator[Input]:
     for bundle in recorded_bundles():
         yield Input(bundle.digest, bundle.raw)
+    signer = Signer()
+    certified = signer.envelope(statement())
+    certificate = _own_ca().issue(signer.private.public_key())
+    certified["verificationMaterial"] = {"certificate": {"rawBytes": b64(certificate)}}
+    yield Input(str(IMAGE), json.dumps(certified).encode())
 
 
 def _layer_of(given: Input) -> tuple[Artifact, Bundle]:
@@ -277,6 +303,40 @@ def _layers() -> Iterator[Input]:
             "annotations": dict(found.annotations),
         }
         yield Input(layer.digest, json.dumps(held).encode())
+
+
+# Certificates
+
+
+@functools.cache
+def _certified() -> tuple[Signer, bytes]:
+    """A signer whose key is the same in every run, and what it signed."""
+    signer = Signer(ec.derive_private_key(20260102, ec.SECP256R1()))
+    return signer, json.dumps(signer.envelope(statement())).encode()
+
+
+def _certificate(given: Input) -> None:
+    _, signed = _certified()
+    with contextlib.suppress(EvidenceFailure):
+        signer_of(load_certificate(given.content))
+    bundle = json.loads(signed)
+    bundle["verificationMaterial"] = {"certificate": {"rawBytes": b64(given.content)}}
+    asked = [_own_authority(Need.OPTIONAL, Need.OPTIONAL)]
+    evidence = verify(IMAGE, [artifact(bundle)], authorities=asked, trust_roots=ALL_ROOTS, now=NOW, limits=LIMITS)
+    if evidence.signatures:
+        x509.load_der_x509_certificate(given.content).verify_directly_issued_by(_own_ca().certificate)
+
+
+def _certificates() -> Iterator[Input]:
+    public = _certified()[0].private.public_key()
+    yield Input("", _own_ca().issue(public))
+    yield Input("", _own_ca().issue(public, [x509.DNSName("a.example"), x509.UniformResourceIdentifier("https://b")]))
+    yield Input("", _own_ca().issue(public, [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))], usages=()))
+    for bundle in recorded_bundles():
+        if bundle.authority == "keyless":
+            certificate = parse_bundle(bundle.raw, limits=LIMITS).certificate
+            assert certificate is not None
+            yield Input("", certificate)
 
 
 # Log entries
@@ -353,6 +413,9 @@ def _digests(content: Content) -> Iterator[bytes]:
             yield from (hashlib.new(name, signed).digest() for name in ("sha256", "sha384", "sha512"))
 
 
+_PEM = re.compile(rb"-----BEGIN [A-Z ]+-----(.+?)-----END", re.DOTALL)
+
+
 def _readings(value: Any) -> Iterator[bytes]:
     """Every string in there, in each way in which it could be read as bytes."""
     if isinstance(value, str):
@@ -363,12 +426,11 @@ def _readings(value: Any) -> Iterator[bytes]:
                 yield text
                 with contextlib.suppress(ValueError):
                     yield bytes.fromhex(text.decode())
-                lines = text.strip().split(b"\n")
                 with contextlib.suppress(ValueError):
                     deeper.append(base64.b64decode(text, validate=True))
-                if lines[0].startswith(b"-----BEGIN"):
+                for block in _PEM.findall(text):
                     with contextlib.suppress(ValueError):
-                        deeper.append(base64.b64decode(b"".join(lines[1:-1])))
+                        deeper.append(base64.b64decode(block))
             waiting = deeper
     elif isinstance(value, dict | list):
         for child in value.values() if isinstance(value, dict) else value:
@@ -479,6 +541,7 @@ _DOCUMENTS = {
 TARGETS = (
     Target("bundle", _bundle, _bundles),
     Target("layer", _layer, _layers),
+    Target("certificate", _certificate, _certificates),
     Target("log-entry", _entry, _entries),
     Target("log-body", _body, _bodies),
     Target("statement", _statement, _statements),
