@@ -172,6 +172,48 @@ async def test_cve_2022_47633_a_digest_is_never_answered_with_another_manifest()
         assert raised.value.code == "DigestMismatch"
 
 
+@pytest.mark.parametrize("remembered", [0, 3600])
+async def test_cve_2026_122321_what_was_verified_of_a_tag_is_not_believed_of_what_it_names_later(
+    tmp_path: Path, remembered: int
+) -> None:
+    """Kyverno remembered verdicts by tag: once a signed image had been admitted, the tag could be moved to another.
+
+    https://www.cve.org/CVERecord?id=CVE-2026-122321
+    """
+    async with running(tmp_path, tag_max_age=remembered) as rig:
+        rig.publish(rig.policy())
+        image = rig.image(SIGNED)
+        assert (await rig.review(image)).allowed
+        hostile = rig.registry.put_image(APP, "1", mark="hostile")
+        answer = await rig.review(image)
+        assert answer.images == [f"{image}@{RECORDED_IMAGE if remembered else hostile}"]
+        assert answer.allowed is bool(remembered)
+        assert not (await rig.review(f"{image}@{hostile}")).allowed
+
+
+@pytest.mark.parametrize("by_tag", [True, False])
+async def test_cve_2023_47630_a_digest_is_that_of_the_bytes_and_not_what_a_registry_says(
+    rig: Rig, by_tag: bool
+) -> None:
+    """Kyverno took an image's digest from what the registry said, and so ran whatever that named.
+
+    https://github.com/kyverno/kyverno/security/advisories/GHSA-3hfq-cx9j-923w
+    """
+    rig.publish(rig.policy())
+    image = rig.image(SIGNED)
+    rig.registry.put_image(APP, "hostile", mark="hostile")
+
+    async def lying(_: web.BaseRequest) -> web.Response:
+        content, media_type = rig.registry.manifests[APP, "hostile"]
+        headers = {"Content-Type": media_type, "Docker-Content-Digest": str(RECORDED_IMAGE)}
+        return web.Response(body=content, headers=headers)
+
+    rig.registry.answer(f"/v2/{APP}/manifests/{'1' if by_tag else RECORDED_IMAGE}", lying)
+    answer = await rig.review(image if by_tag else f"{image}@{RECORDED_IMAGE}")
+    assert not answer.allowed
+    assert "DigestMismatch" in answer.message
+
+
 @pytest.mark.parametrize(
     ("change", "media_type"),
     [
