@@ -370,7 +370,8 @@ def _judged(bundle: RecordedBundle, parsed: Any) -> VerifiedEvidence:
     return judge(artifact(parsed), asked, image=Digest.parse(bundle.digest), now=NOW)
 
 
-# More than can be read
+# More than can be read. Of CVE-2023-42813 to 42816 the advisories say only that a registry's answer stopped Kyverno;
+# the fix (https://github.com/kyverno/kyverno/pull/8428) bounds how many referrers are read, and how large each may be.
 
 MOST = RegistrySettings().registry_max_referrers
 SOCKETS = 64 * 1024 * 1024  # bytes that may be on their way on loopback without anybody having read them
@@ -408,7 +409,7 @@ class _Endless:
 
 
 async def test_cve_2023_42813_more_attestations_than_can_be_read_end_at_a_bound() -> None:
-    """Kyverno's Notary verifier read all attestations that a registry listed; its fix counts them (PR 8428).
+    """A registry's answer, asked for attestations, stopped Kyverno's Notary verifier: here, more than can be read.
 
     https://github.com/kyverno/kyverno/security/advisories/GHSA-wc3x-5rfv-hh5v
     """
@@ -424,7 +425,7 @@ async def test_cve_2023_42813_more_attestations_than_can_be_read_end_at_a_bound(
 
 @pytest.mark.parametrize("announced", [True, False])
 async def test_cve_2023_42814_an_attestation_without_end_ends_at_a_bound(announced: bool) -> None:
-    """Kyverno's Notary verifier read an attestation of any size into memory; its fix measures them (PR 8428).
+    """A registry's answer, asked for attestations, stopped Kyverno's Notary verifier: here, one without end.
 
     https://github.com/kyverno/kyverno/security/advisories/GHSA-9g37-h7p2-2c6r
     """
@@ -443,7 +444,7 @@ async def test_cve_2023_42814_an_attestation_without_end_ends_at_a_bound(announc
 
 
 async def test_cve_2023_42815_signatures_on_pages_without_end_end_at_a_bound() -> None:
-    """Kyverno's Notary verifier took every signature that a registry listed, however many pages there were.
+    """A registry's answer, asked for signatures, stopped Kyverno's Notary verifier: here, pages without end.
 
     https://github.com/kyverno/kyverno/security/advisories/GHSA-hjpv-68f4-2262
     """
@@ -465,7 +466,7 @@ async def test_cve_2023_42815_signatures_on_pages_without_end_end_at_a_bound() -
 
 @pytest.mark.parametrize("place", ["image", "referrers", "signature tag", "attestation tag", "fallback tag"])
 async def test_cve_2023_42816_a_manifest_without_end_ends_at_a_bound(place: str) -> None:
-    """Kyverno's Notary verifier read whatever a registry sent for a signature's manifest, without end.
+    """A registry's answer, asked for signatures, stopped Kyverno's Notary verifier: here, a manifest without end.
 
     https://github.com/kyverno/kyverno/security/advisories/GHSA-4mp4-46gq-hv3r
     """
