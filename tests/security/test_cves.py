@@ -666,11 +666,11 @@ async def test_forged_annotation_of_an_index_entry_neither_makes_nor_hides_evide
         digest = server.put_image(APP, "1")
         content = server.put_blob(recorded_bundle(SIGNED).raw)
         _referrer(server, digest, [descriptor(content, BUNDLE)], listed=listed)
-        document = server.put_blob(b'{"spdxVersion": "SPDX-2.3"}')
-        spdx = "application/spdx+json"
-        _referrer(server, digest, [descriptor(document, spdx)], artifactType=spdx)  # listed as a bundle
-        _referrer(server, digest, [descriptor(content, BUNDLE)], artifactType=spdx)  # the same, with one inside
-        _referrer(server, digest, [descriptor(document, spdx)])  # calls itself one, and holds none
+        document = server.put_blob(b"a signature of another kind")
+        notary = "application/vnd.cncf.notary.signature"
+        _referrer(server, digest, [descriptor(document, notary)], artifactType=notary)  # listed as a bundle
+        _referrer(server, digest, [descriptor(content, BUNDLE)], artifactType=notary)  # the same, with one inside
+        _referrer(server, digest, [descriptor(document, notary)])  # calls itself one, and holds none
         elsewhere = {"mediaType": OCI_MANIFEST, "digest": digest_of(b"another image"), "size": 1}
         _referrer(server, digest, [descriptor(content, BUNDLE)], subject=elsewhere)  # about another image
         found = await _discovered(server, registry)
