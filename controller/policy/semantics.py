@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, S
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 
 from controller.errors import InputError, PolicyError
 from controller.model.policy import (
@@ -167,7 +167,7 @@ def check_chain(pem: str, field: str) -> Iterator[Problem]:
     except PolicyError as exc:
         yield Problem("ChainMalformed", field, exc.message)
         return
-    except ValueError:
+    except (ValueError, InvalidVersion):
         yield Problem("ChainMalformed", field, "has a block that is no X.509 certificate")
         return
     for number, (certificate, issuer) in enumerate(

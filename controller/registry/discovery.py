@@ -129,6 +129,7 @@ class Discovery:
         elif manifest.subject not in {None, self._image}:
             self._problem(f"tag {tag}", _subject_mismatch(f"tag {tag}"))
         else:
+            self._take(len(manifest.layers))
             await _together(
                 self._layer(kind, layer, f"tag {tag}, layer {number}") for number, layer in enumerate(manifest.layers)
             )
@@ -138,7 +139,7 @@ class Discovery:
 
     async def _referrer(self, entry: Descriptor) -> None:
         location = f"referrer {entry.digest}"
-        self._take_one()
+        self._take()
         try:
             async with self._places:
                 manifest = await self._repository.manifest(entry.digest, deadline=self._deadline)
@@ -154,14 +155,13 @@ class Discovery:
             self._problem(location, Unacceptable("ArtifactMalformed", f"{location} holds no bundle"))
         else:
             many = len(manifest.layers) > 1
+            self._take(len(manifest.layers) - 1)  # the first is what was taken above
             await _together(
                 self._layer(ArtifactKind.BUNDLE, layer, f"{location}, layer {number}" if many else location)
                 for number, layer in enumerate(manifest.layers)
             )
 
     async def _layer(self, kind: ArtifactKind, layer: Descriptor, location: str) -> None:
-        if kind is not ArtifactKind.BUNDLE:
-            self._take_one()
         expected = layer.media_type == _LEGACY_LAYERS.get(kind) or (
             kind is ArtifactKind.BUNDLE and _BUNDLE.fullmatch(layer.media_type) is not None
         )
@@ -217,8 +217,8 @@ class Discovery:
             self._too_many()
         return unseen
 
-    def _take_one(self) -> None:
-        self._count += 1
+    def _take(self, count: int = 1) -> None:
+        self._count += count
         if self._count > self._settings.registry_max_referrers:
             self._too_many()
 

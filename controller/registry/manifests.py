@@ -10,6 +10,7 @@ Specification: https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -38,6 +39,7 @@ _PLATFORM_NAMES = frozenset({"os", "architecture", "variant"})
 
 # https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
 _REFERENCE_TYPE, _REFERENCE_DIGEST = "vnd.docker.reference.type", "vnd.docker.reference.digest"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 MAX_TYPE_LENGTH = 255  # characters of a media type (RFC 6838, section 4.2: 127 on each side of the slash)
 MAX_VALUES = 200_000  # in one manifest: a value of two bytes costs sixty once it is read
@@ -136,6 +138,8 @@ def _json_object(content: bytes, what: str) -> Mapping[str, Any]:
         raise LimitExceeded("MAX_VALUES", f"{what} has more than {MAX_VALUES} values")
     try:
         value = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        if _SURROGATE.search(content):  # half of a pair is no text: some readers replace it, some refuse
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as exc:
         raise Unacceptable("ManifestMalformed", f"{what} is no JSON that can be read in one way only") from exc
     if not isinstance(value, dict):

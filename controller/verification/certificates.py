@@ -27,7 +27,7 @@ def load_certificate(der: bytes) -> x509.Certificate:
     """The certificate. Raises `Unjudged` (`CertificateMalformed`)."""
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as exc:
+    except (ValueError, x509.InvalidVersion) as exc:
         raise Unjudged("CertificateMalformed", "its certificate cannot be read") from exc
 
 

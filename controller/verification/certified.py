@@ -65,7 +65,7 @@ def chain_of(own: OwnAuthority) -> Chain:
 def _certificates(pem: str) -> tuple[x509.Certificate, ...]:
     try:
         return tuple(x509.load_pem_x509_certificate(block.encode()) for block in blocks(pem, "CERTIFICATE"))
-    except ValueError as exc:
+    except (ValueError, x509.InvalidVersion) as exc:
         raise PolicyError("ChainMalformed", "the chain has a block that is no X.509 certificate") from exc
 
 

@@ -86,6 +86,8 @@ def with_(**changes: Any) -> dict[str, Any]:
         (with_(config=CONFIG | {"size": True}), OCI_MANIFEST, "ManifestMalformed"),
         (with_(config=CONFIG | {"size": "2"}), OCI_MANIFEST, "ManifestMalformed"),
         (with_(config=CONFIG | {"mediaType": 1}), OCI_MANIFEST, "ManifestMalformed"),
+        (with_(config=CONFIG | {"annotations": {"a": "\ud800"}}), OCI_MANIFEST, "ManifestMalformed"),
+        (with_(config=CONFIG | {"annotations": {"\udfff": "a"}}), OCI_MANIFEST, "ManifestMalformed"),
         (with_(config=CONFIG | {"annotations": {"a": 1}}), OCI_MANIFEST, "ManifestMalformed"),
         (with_(artifactType=1), OCI_MANIFEST, "ManifestMalformed"),
         ([], OCI_MANIFEST, "ManifestMalformed"),
