@@ -90,7 +90,11 @@ class Manifest:
 
 def _child(entry: Descriptor) -> PlatformManifest:
     marks = dict(entry.annotations)
-    attests = marks.get(_REFERENCE_DIGEST, "unknown") if marks.get(_REFERENCE_TYPE) == "attestation-manifest" else ""
+    attests = (
+        marks.get(_REFERENCE_DIGEST, "unknown")[:MAX_TYPE_LENGTH]
+        if marks.get(_REFERENCE_TYPE) == "attestation-manifest"
+        else ""
+    )
     return PlatformManifest(entry.digest, entry.platform, entry.media_type, entry.size, attests)
 
 
