@@ -9,7 +9,7 @@ INSTALL = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra postgresql --group build pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-live mutants check bench fmt lock tools tools-fixtures fixtures docs clean
+.PHONY: help setup demo test test-live mutants fuzz check bench fmt lock tools tools-fixtures fixtures docs clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ test-live: tools tools-fixtures ## Run a whole Sigstore and both cosigns live, a
 
 mutants: $(VENV)/.development ## Change one decision of the verification at a time: each must make a test fail (hours)
 	@$(BIN)/python -m tests.mutation.mutants $(MODULES)
+
+fuzz: $(VENV)/.development ## Fuzz the readers of strangers' bytes, for SECONDS=60
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 bench: $(VENV)/.development ## Measure speed and size; prints a table and writes JSON
 	@$(BIN)/python -m tests.bench

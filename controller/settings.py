@@ -79,6 +79,18 @@ class RegistrySettings:
         5, "Connection failures or time-outs in a row that open a host's circuit."
     )
     registry_circuit_pause: Seconds = _setting(Seconds(10), "How long an open circuit answers Unavailable at once.")
+    registry_mirrors: tuple[str, ...] = _setting(
+        (), "Mirrors, as HOST=MIRROR[:PORT][/PATH], asked in order before the host; HOST=! never asks the host itself."
+    )
+    registry_credential_providers_config: str = _setting(
+        "", "The kubelet's CredentialProviderConfig file: plugins that give credentials for registries. Empty: none."
+    )
+    registry_credential_providers_directory: str = _setting(
+        "", "Where the plugins' executables lie, each by its provider's name."
+    )
+    registry_credential_provider_timeout: Seconds = _setting(
+        Seconds(20), "Bound on one run of a credential provider's plugin."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,30 @@ UNMATCHED = Counter(
 )
 CACHE = Counter("assay_cache_total", "Look-ups in the caches.", ["cache", "result"], registry=METRICS)
 RECORD_FAILURES = Counter("assay_record_failures_total", "Decisions that could not be made durable.", registry=METRICS)
+CREDENTIAL_PROVIDER_FAILURES = Counter(
+    "assay_credential_provider_failures_total",
+    "Runs of a credential provider's plugin that gave no answer that can be used.",
+    ["provider"],
+    registry=METRICS,
+)
+MIRROR_FAILURES = Counter(
+    "assay_registry_mirror_failures_total",
+    "Questions that a mirror did not answer with content, so that the next place was asked.",
+    ["mirror"],
+    registry=METRICS,
+)
+RATELIMIT_LIMIT = Gauge(
+    "assay_registry_ratelimit_limit",
+    "Pulls that a registry said it allows in its window (Docker Hub's ratelimit-limit), as last heard.",
+    ["host"],
+    registry=METRICS,
+)
+RATELIMIT_REMAINING = Gauge(
+    "assay_registry_ratelimit_remaining",
+    "Pulls that a registry said are left in its window (Docker Hub's ratelimit-remaining), as last heard.",
+    ["host"],
+    registry=METRICS,
+)
 SNAPSHOT_AGE = Gauge("assay_snapshot_age_seconds", "Time since a watch last gave a sign.", registry=METRICS)
 
 TRUST_ROOT_REFRESHED = Gauge(

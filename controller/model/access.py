@@ -20,19 +20,26 @@ MAX_CREDENTIALS = 256  # bounds those of one pull secret; each is compared with 
 class Credential:
     """A user name and password (or identity token) for the images below `prefix` (`host[:port][/path]`).
 
-    A host may have `*` for a part of a label, as the kubelet reads pull secrets: `*.example.com`.
+    A host may have `*` for a part of a label, as the kubelet reads pull secrets: `*.example.com`. `provider` is the
+    credential provider that gave it, empty for a pull secret's.
     """
 
     prefix: str
     username: str = field(repr=False)
     password: str = field(repr=False)
     identity_token: str = field(default="", repr=False)
+    provider: str = ""
+
+    @property
+    def words(self) -> str:
+        """What people call it. Of what a provider gave only the provider is named: the rest is its output."""
+        return f"the credentials of provider {self.provider}" if self.provider else f"the credentials for {self.prefix}"
 
     def covers(self, reference: Reference) -> bool:
         """Whether the credential is for this image: same host, and a path prefix at component borders."""
         host, _, path = self.prefix.partition("/")
         below = not path or f"{reference.repository}/".startswith(f"{path}/")
-        return below and (host == reference.registry or ("*" in host and _globs(host, reference.registry)))
+        return below and matches_host(host, reference.registry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +81,21 @@ def parse_docker_config(content: bytes) -> tuple[Credential, ...]:
         raise InputError("PullSecretMalformed", "a pull secret is not a docker config with an `auths` object") from exc
 
 
-def _entry(host: str, entry: Mapping[str, Any]) -> Credential | None:
-    host_part, _, path = host.removeprefix("https://").removeprefix("http://").rstrip("/").partition("/")
+def credential_prefix(written: str) -> str:
+    """What the name of an entry in a docker config stands for, in normal form: `host[:port][/path]`."""
+    host, _, path = written.removeprefix("https://").removeprefix("http://").rstrip("/").partition("/")
     for version in ("v1", "v2"):  # `https://index.docker.io/v1/` and its like name the API, not a repository
         if path == version or path.startswith(f"{version}/"):
             path = path[len(version) + 1 :]
+    return normal_host(host) + (f"/{path}" if path else "")
+
+
+def matches_host(pattern: str, host: str) -> bool:
+    """Whether this is the host (`host[:port]`, both in normal form), `*` standing for any part of one label."""
+    return pattern == host or ("*" in pattern and _globs(pattern, host))
+
+
+def _entry(host: str, entry: Mapping[str, Any]) -> Credential | None:
     username, password = entry.get("username", ""), entry.get("password", "")
     if entry.get("auth"):
         username, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
@@ -87,8 +104,7 @@ def _entry(host: str, entry: Mapping[str, Any]) -> Credential | None:
         raise TypeError("credentials are text")
     if not (username or token):
         return None
-    prefix = normal_host(host_part) + (f"/{path}" if path else "")
-    return Credential(prefix=prefix, username=username, password=password, identity_token=token)
+    return Credential(prefix=credential_prefix(host), username=username, password=password, identity_token=token)
 
 
 def _globs(pattern: str, host: str) -> bool:

@@ -39,6 +39,10 @@ class Artifact:
     annotations: tuple[tuple[str, str], ...] = ()
 
 
+UNSIGNED = "Unsigned"
+"""The code of what lies beside an image and carries no signature at all: it counts for nothing, and that is certain."""
+
+
 @dataclass(frozen=True, slots=True)
 class EvidenceSet:
     """All evidence found for one digest in one repository at one time.

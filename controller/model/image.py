@@ -55,12 +55,16 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class PlatformManifest:
-    """One child of an index: its entry there."""
+    """One child of an index: its entry there.
+
+    `attests`: the digest that the entry says it is an attestation of, as BuildKit marks its unsigned ones.
+    """
 
     digest: Digest
     platform: Platform | None
     media_type: str = ""
     size: int = 0
+    attests: str = ""
 
     @property
     def is_index(self) -> bool:

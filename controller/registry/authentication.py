@@ -54,8 +54,8 @@ class Login:
     def words(self) -> str:
         """With what the registry is asked, as a sentence ends that a developer reads."""
         if self.credential is None:
-            return "without credentials (no pull secret covers the image)"
-        return f"with the credentials for {self.credential.prefix}"
+            return "without credentials (no pull secret or credential provider has any for the image)"
+        return f"with {self.credential.words}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +175,7 @@ def _basic(credential: Credential) -> str:
     try:
         return aiohttp.encode_basic_auth(credential.username, credential.password)
     except ValueError as exc:
-        raise Unacceptable(
-            "CredentialUnusable", f"the user name of the credentials for {credential.prefix} has a colon"
-        ) from exc
+        raise Unacceptable("CredentialUnusable", f"the user name of {credential.words} has a colon") from exc
 
 
 def _token(body: bytes, *, host: str, now: float) -> _Token:

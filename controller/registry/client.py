@@ -11,21 +11,24 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-from controller.errors import AccessDenied, NotFound
+from controller.errors import AccessDenied, AssayError, NotFound, Unavailable
 from controller.model.access import Credential, RegistryAccess
 from controller.model.deadline import Deadline
-from controller.model.evidence import EvidenceSet
+from controller.model.evidence import UNSIGNED, EvidenceSet
 from controller.model.image import ResolvedImage
 from controller.model.reference import Reference
 from controller.registry.addresses import AddressRules
 from controller.registry.authentication import Authenticator, Login
 from controller.registry.discovery import Discovery
 from controller.registry.endpoints import Endpoints
+from controller.registry.logins import Logins, Opened
+from controller.registry.mirrors import Mirrors, Place
+from controller.registry.providers import CredentialProviders
 from controller.registry.remembered import Remembered
 from controller.registry.repository import Repository
 from controller.registry.transport import Transport
@@ -34,25 +37,18 @@ from controller.review.flights import Flights
 from controller.review.ports import Clock
 from controller.settings import RegistrySettings
 
-T = TypeVar("T")
-
 FLIGHT_REQUESTS = 3  # a flight is bounded to as many times the bound on one request; callers have their own deadlines
-MAX_LOGINS = 10_000  # bounds what is remembered of which credential opened which repository
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Seen:
-    """Which credential opened a repository (None: nobody's); a value, so that *unknown* is something else."""
-
-    credential: Credential | None
+MAX_TAGS = 1024  # bounds the tags of which is remembered what they named last
+MAX_TAG_BYTES = 16 * 1024  # and the index of each of them, as its bytes are: more is read anew
+_READ = frozenset({UNSIGNED, "UnsupportedArtifact"})  # problems of what was read whole, and counts for nothing anywhere
 
 
 class RegistryClient:
     """Implements `review.ports.Registry` over HTTP. An asynchronous context manager that belongs to one event loop.
 
     What is fetched is taken from `budget` (default: no bound). `denied_addresses` are never connected to, beside those
-    of the settings: the API server's own. `environment` has the proxy variables. Raises `ConfigurationError` for
-    settings that cannot be used.
+    of the settings: the API server's own. `environment` has the proxy variables, and what credential providers may
+    see of it. Raises `ConfigurationError` for settings that cannot be used.
     """
 
     def __init__(
@@ -65,6 +61,7 @@ class RegistryClient:
         environment: Mapping[str, str] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        environment = os.environ if environment is None else environment
         self._settings = settings
         self._clock = clock
         self._budget = budget or Budget(sys.maxsize)
@@ -73,11 +70,14 @@ class RegistryClient:
             settings,
             endpoints=self._endpoints,
             rules=AddressRules(settings, denied=denied_addresses),
-            environment=os.environ if environment is None else environment,
+            environment=environment,
             monotonic=monotonic,
         )
         self._authenticator = Authenticator(self._transport, settings, monotonic=monotonic)
-        self._logins: Remembered[tuple[str, str], _Seen] = Remembered(MAX_LOGINS)
+        self._mirrors = Mirrors(settings.registry_mirrors)
+        self._providers = CredentialProviders(settings, environment=environment, monotonic=monotonic)
+        self._logins = Logins(self._providers)
+        self._tags: Remembered[tuple[str, str], ResolvedImage] = Remembered(MAX_TAGS)
         bound, most = FLIGHT_REQUESTS * float(settings.registry_request_timeout), settings.registry_flights
         self._resolving: Flights[Hashable, ResolvedImage] = Flights(bound=bound, most=most, setting="registry_flights")
         self._discovering: Flights[Hashable, EvidenceSet] = Flights(bound=bound, most=most, setting="registry_flights")
@@ -90,11 +90,14 @@ class RegistryClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await asyncio.gather(self._resolving.close(), self._discovering.close())
+        await self._providers.close()
         await self._authenticator.close()
         await self._transport.close()
 
     async def resolve(self, reference: Reference, *, access: RegistryAccess, deadline: Deadline) -> ResolvedImage:
         """What the reference names now: its manifest is fetched and hashed, by digest if it has one, else by tag.
+
+        A tag that was asked for before is asked for by HEAD, and its manifest not fetched again while it is the same.
 
         Raises `Unavailable`, `NotFound`, `AccessDenied`, or another `Unacceptable` (`DigestMismatch`,
         `ManifestAmbiguous`, `ManifestMalformed`, `ManifestUnsupported`, `SchemaOneUnsupported`, `AddressForbidden`,
@@ -123,73 +126,88 @@ class RegistryClient:
         )
 
     async def _resolve(self, reference: Reference, access: RegistryAccess, deadline: Deadline) -> ResolvedImage:
-        name = reference.digest or reference.tag or "latest"
-        with closing(self._budget.open()) as room:
-            manifest = await self._with_login(
-                reference, access, lambda repository: repository.manifest(name, deadline=deadline), room=room
-            )
+        """What the first place says that has it, as for a container runtime."""
+        failures: list[AssayError] = []
+        for place in self._mirrors.places(reference):
+            try:
+                with closing(self._budget.open()) as room:
+                    return await self._resolve_at(place, access, room, deadline)
+            except (AccessDenied, NotFound, Unavailable) as exc:
+                failures.append(exc)
+                place.failed()
+        raise _told(failures)
+
+    async def _resolve_at(self, place: Place, access: RegistryAccess, room: Room, deadline: Deadline) -> ResolvedImage:
+        reference = place.reference
+        tag = None if reference.digest else reference.tag or "latest"
+        known = self._tags.get((reference.name, tag)) if tag else None
+
+        async def ask(credential: Credential | None) -> ResolvedImage:
+            repository = self._repository(reference, credential, room)
+            if tag and known is not None:
+                manifest = await repository.manifest_unless(known, tag, deadline=deadline)
+                return known if manifest is None else manifest.resolved(reference)
+            manifest = await repository.manifest(reference.digest or tag or "latest", deadline=deadline)
             return manifest.resolved(reference)
 
-    async def _discover(self, image: ResolvedImage, access: RegistryAccess, deadline: Deadline) -> EvidenceSet:
-        room = self._budget.open()
-        try:
-            return await self._discover_within(room, image, access, deadline)
-        except BaseException:
-            room.close()
-            raise
+        image = await self._logins.open(reference, place.access(access), ask, deadline=deadline)
+        if tag and (not image.is_index or image.size <= MAX_TAG_BYTES):
+            self._tags.put((reference.name, tag), image)
+        return image
 
-    async def _discover_within(
-        self, room: Room, image: ResolvedImage, access: RegistryAccess, deadline: Deadline
+    async def _discover(self, image: ResolvedImage, access: RegistryAccess, deadline: Deadline) -> EvidenceSet:
+        """The evidence at the first place that has some, all of which can be read.
+
+        A mirror that holds images need not hold what lies beside them: only the host itself may say that there is
+        nothing, or the last mirror where the host is never asked and every mirror answered.
+        """
+        places = self._mirrors.places(image.reference)
+        failures: list[AssayError] = []
+        for place in places:
+            room = self._budget.open()
+            taken = False
+            try:
+                found = await self._discover_at(place, image, access, room, deadline)
+                whole = bool(found.artifacts) and all(problem.code in _READ for problem in found.problems)
+                taken = whole or place.own or (place is places[-1] and (bool(found.artifacts) or not failures))
+                if taken:
+                    return found
+            except (AccessDenied, NotFound, Unavailable) as exc:
+                failures.append(exc)
+                place.failed()
+            finally:
+                if not taken:
+                    room.close()
+        raise _told(failures)
+
+    async def _discover_at(
+        self, place: Place, image: ResolvedImage, access: RegistryAccess, room: Room, deadline: Deadline
     ) -> EvidenceSet:
-        reference = image.reference
-        candidates = access.for_reference(reference)
-        key = (reference.name, access.scope(reference))
-        if self._logins.get(key) is None and len(candidates) > 1:
-            # Which of them opens the repository is not known: a place that one may not see would look empty.
-            await self._with_login(
-                reference, access, lambda repository: repository.manifest(image.digest, deadline=deadline), room=room
-            )
-        seen = self._logins.get(key) or _Seen(candidates[0] if candidates else None)
-        discovery = Discovery(
-            self._repository(reference, seen.credential, room), image.digest, settings=self._settings, deadline=deadline
-        )
+        reference, access = place.reference, place.access(access)
+
+        async def probe(credential: Credential | None) -> Opened:
+            await self._repository(reference, credential, room).manifest(image.digest, deadline=deadline)
+            return Opened(credential)
+
+        # Which credential opens the repository must be known: a place that one may not see would look empty.
+        opened = await self._logins.known(reference, access, deadline=deadline)
+        if opened is None:
+            opened = await self._logins.open(reference, access, probe, deadline=deadline)
+        repository = self._repository(reference, opened.credential, room)
+        discovery = Discovery(repository, image.digest, settings=self._settings, deadline=deadline)
         try:
             await discovery.run()
         except AccessDenied:
-            self._logins.forget(key)
+            self._logins.forget(reference, access)
             raise
         return EvidenceSet(
             image=image.digest,
-            repository=reference.name,
+            repository=image.reference.name,
             artifacts=discovery.artifacts,
             fetched_at=self._clock(),
             problems=discovery.problems,
             held=room,
         )
-
-    async def _with_login(
-        self, reference: Reference, access: RegistryAccess, ask: Callable[[Repository], Awaitable[T]], *, room: Room
-    ) -> T:
-        """Ask with each credential that covers the image, in their order, until one is answered; else with none.
-
-        A registry hides what one may not see behind 403 or 404 alike, so both lead on to the next credential.
-        """
-        key = (reference.name, access.scope(reference))
-        candidates: tuple[Credential | None, ...] = access.for_reference(reference) or (None,)
-        seen = self._logins.get(key)
-        if seen is not None and seen.credential in candidates:
-            candidates = (seen.credential, *(other for other in candidates if other != seen.credential))
-        refusals: list[AccessDenied | NotFound] = []
-        for credential in candidates:
-            try:
-                answer = await ask(self._repository(reference, credential, room))
-            except (AccessDenied, NotFound) as exc:
-                refusals.append(exc)
-                continue
-            self._logins.put(key, _Seen(credential))
-            return answer
-        self._logins.forget(key)
-        raise next((refusal for refusal in refusals if isinstance(refusal, AccessDenied)), refusals[0])
 
     def _repository(self, reference: Reference, credential: Credential | None, room: Room) -> Repository:
         return Repository(
@@ -199,3 +217,8 @@ class RegistryClient:
             room=room,
             settings=self._settings,
         )
+
+
+def _told(failures: Sequence[AssayError]) -> AssayError:
+    """The failure to tell of those of several places: one that asking again may mend, else that of the last word."""
+    return next((failure for failure in failures if isinstance(failure, Unavailable)), failures[-1])

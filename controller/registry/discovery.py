@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from controller.errors import AccessDenied, AssayError, LimitExceeded, NotFound, Unacceptable, Unavailable
 from controller.model.deadline import Deadline
-from controller.model.evidence import Artifact, ArtifactKind
+from controller.model.evidence import UNSIGNED, Artifact, ArtifactKind
 from controller.model.reference import Digest
 from controller.registry.manifests import INDEXES, Descriptor, Manifest
 from controller.settings import RegistrySettings
@@ -33,10 +33,9 @@ _LEGACY_LAYERS = {
 }
 _LEGACY_TAGS = {ArtifactKind.COSIGN_SIGNATURE: "sig", ArtifactKind.COSIGN_ATTESTATION: "att"}
 # What else is found in the wild, in words of our own: the registry's are foreign, and messages are shown.
+_UNSIGNED = {"application/spdx+json": "an SPDX document", "application/vnd.cyclonedx+json": "a CycloneDX document"}
 _KNOWN_UNSUPPORTED = {
     "application/vnd.cncf.notary.signature": "a Notation signature",
-    "application/spdx+json": "an SPDX document without a signature",
-    "application/vnd.cyclonedx+json": "a CycloneDX document without a signature",
     "application/vnd.dev.cosign.artifact.sig.v1+json": "a cosign signature of the experimental OCI 1.1 mode",
 }
 
@@ -130,6 +129,7 @@ class Discovery:
         elif manifest.subject not in {None, self._image}:
             self._problem(f"tag {tag}", _subject_mismatch(f"tag {tag}"))
         else:
+            self._take(len(manifest.layers))
             await _together(
                 self._layer(kind, layer, f"tag {tag}, layer {number}") for number, layer in enumerate(manifest.layers)
             )
@@ -139,7 +139,7 @@ class Discovery:
 
     async def _referrer(self, entry: Descriptor) -> None:
         location = f"referrer {entry.digest}"
-        self._take_one()
+        self._take()
         try:
             async with self._places:
                 manifest = await self._repository.manifest(entry.digest, deadline=self._deadline)
@@ -155,14 +155,13 @@ class Discovery:
             self._problem(location, Unacceptable("ArtifactMalformed", f"{location} holds no bundle"))
         else:
             many = len(manifest.layers) > 1
+            self._take(len(manifest.layers) - 1)  # the first is what was taken above
             await _together(
                 self._layer(ArtifactKind.BUNDLE, layer, f"{location}, layer {number}" if many else location)
                 for number, layer in enumerate(manifest.layers)
             )
 
     async def _layer(self, kind: ArtifactKind, layer: Descriptor, location: str) -> None:
-        if kind is not ArtifactKind.BUNDLE:
-            self._take_one()
         expected = layer.media_type == _LEGACY_LAYERS.get(kind) or (
             kind is ArtifactKind.BUNDLE and _BUNDLE.fullmatch(layer.media_type) is not None
         )
@@ -218,8 +217,8 @@ class Discovery:
             self._too_many()
         return unseen
 
-    def _take_one(self) -> None:
-        self._count += 1
+    def _take(self, count: int = 1) -> None:
+        self._count += count
         if self._count > self._settings.registry_max_referrers:
             self._too_many()
 
@@ -251,6 +250,9 @@ def _subject_mismatch(location: str) -> Unacceptable:
 
 
 def _unsupported(location: str, media_type: str) -> Unacceptable:
+    if media_type in _UNSIGNED:
+        message = f"{location} is {_UNSIGNED[media_type]} without a signature; nobody vouches for what is in it"
+        return Unacceptable(UNSIGNED, message)
     known = _KNOWN_UNSUPPORTED.get(media_type, "of a kind that Assay does not read")
     return Unacceptable("UnsupportedArtifact", f"{location} is {known}; it counts for nothing")
 

@@ -25,6 +25,8 @@ from controller.registry.manifests import OCI_INDEX, OCI_MANIFEST, Descriptor, M
 from controller.review.ports import Clock
 from controller.settings import RegistrySettings
 
+# `cosign save` names nothing by its tag: it says of the one image's `.sig` and `.att` manifests what they are.
+_COSIGN_KINDS = {".sig": "dev.cosignproject.cosign/sigs", ".att": "dev.cosignproject.cosign/atts"}
 _REF_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -120,6 +122,12 @@ class _LayoutRepository:
             for entry in self._entries:
                 if dict(entry.annotations).get(_REF_NAME) == f"{name}:{tag}":
                     return entry.digest
+        saved = [e.digest for e in self._entries if dict(e.annotations).get("kind", "") == _COSIGN_KINDS.get(tag[-4:])]
+        if len(saved) == 1:
+            return saved[0]
+        if saved:
+            message = f"{self._path} has the evidence of several images; let cosign save each into a folder of its own"
+            raise Unacceptable("LayoutAmbiguous", message)
         raise NotFound("NotFound", f"{self._path} does not have {self._names[0]}:{tag}")
 
     async def _content(self, digest: Digest, limit: int, setting: str) -> bytes:

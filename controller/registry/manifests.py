@@ -10,6 +10,7 @@ Specification: https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -35,6 +36,10 @@ _DESCRIPTOR_NAMES = frozenset(
     {"mediaType", "digest", "size", "annotations", "platform", "artifactType", "urls", "data"}
 )
 _PLATFORM_NAMES = frozenset({"os", "architecture", "variant"})
+
+# https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md
+_REFERENCE_TYPE, _REFERENCE_DIGEST = "vnd.docker.reference.type", "vnd.docker.reference.digest"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 MAX_TYPE_LENGTH = 255  # characters of a media type (RFC 6838, section 4.2: 127 on each side of the slash)
 MAX_PLATFORM_LENGTH = (
@@ -82,10 +87,18 @@ class Manifest:
             digest=self.digest,
             media_type=self.media_type,
             size=self.size,
-            platforms=tuple(
-                PlatformManifest(child.digest, child.platform, child.media_type, child.size) for child in self.children
-            ),
+            platforms=tuple(map(_child, self.children)),
         )
+
+
+def _child(entry: Descriptor) -> PlatformManifest:
+    marks = dict(entry.annotations)
+    attests = (
+        marks.get(_REFERENCE_DIGEST, "unknown")[:MAX_TYPE_LENGTH]
+        if marks.get(_REFERENCE_TYPE) == "attestation-manifest"
+        else ""
+    )
+    return PlatformManifest(entry.digest, entry.platform, entry.media_type, entry.size, attests)
 
 
 def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
@@ -132,6 +145,8 @@ def _json_object(content: bytes, what: str) -> Mapping[str, Any]:
         raise LimitExceeded("MAX_VALUES", f"{what} has more than {MAX_VALUES} values")
     try:
         value = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        if _SURROGATE.search(content):  # half of a pair is no text: some readers replace it, some refuse
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as exc:
         raise Unacceptable("ManifestMalformed", f"{what} is no JSON that can be read in one way only") from exc
     if not isinstance(value, dict):

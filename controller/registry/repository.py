@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 
 from yarl import URL
 
-from controller.errors import LimitExceeded, Unacceptable
+from controller.errors import AccessDenied, LimitExceeded, Unacceptable
 from controller.model.deadline import Deadline
+from controller.model.image import ResolvedImage
 from controller.model.reference import Digest
 from controller.registry.authentication import Authenticator, Login
-from controller.registry.endpoints import same_origin
+from controller.registry.endpoints import host_of, same_origin
 from controller.registry.failures import raise_for_status
 from controller.registry.manifests import ACCEPT, OCI_INDEX, Descriptor, Manifest, parse_manifest
 from controller.registry.transport import Answer, Request, Transport
@@ -53,8 +54,50 @@ class Repository:
     async def manifest(self, name: Digest | str, *, deadline: Deadline) -> Manifest:
         """The manifest of this digest or tag.
 
-        Raises `Unacceptable` (`DigestMismatch`, or as `parse_manifest`), `NotFound`, `AccessDenied`, `Unavailable`.
+        A registry that counts pulls is asked by HEAD first whether the tag is there, as most that evidence may lie
+        under are not. Raises `Unacceptable` (`DigestMismatch`, or as `parse_manifest`), `NotFound`, `AccessDenied`,
+        `Unavailable`.
         """
+        if not isinstance(name, Digest) and self._transport.allowances.counts(host_of(self._base)):
+            await self._head(name, deadline=deadline)
+        return await self._manifest(name, deadline=deadline)
+
+    async def manifest_unless(self, known: ResolvedImage, tag: str, *, deadline: Deadline) -> Manifest | None:
+        """The manifest of this tag, or None when a HEAD says that it still names what is `known`: that is no pull.
+
+        Raises as `manifest` does.
+        """
+        if await self._head(tag, deadline=deadline) == (str(known.digest), known.media_type):
+            return None
+        return await self._manifest(tag, deadline=deadline)
+
+    async def _head(self, tag: str, *, deadline: Deadline) -> tuple[str, str] | None:
+        """Digest and media type that the registry says a tag has, unchecked; None when it says nothing of use.
+
+        Raises `NotFound`, and `Unavailable` as the transport does; whatever else is wrong, the GET will say.
+        """
+        what = self._what(tag)
+        request = Request(
+            url=self._base.join(URL(f"manifests/{tag}")),
+            what=what,
+            max_bytes=0,
+            setting="registry_max_manifest_bytes",
+            accept=ACCEPT,
+            account=self.login.account,
+            head=True,
+        )
+        try:
+            answer = await self._ask(request, deadline=deadline)
+        except AccessDenied:
+            return None
+        if answer.status == 404:
+            self._require_success(answer, what)
+        if answer.status != 200:
+            return None
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return answer.headers.get("Docker-Content-Digest", "").strip(), media_type
+
+    async def _manifest(self, name: Digest | str, *, deadline: Deadline) -> Manifest:
         what = self._what(name)
         answer = await self._get(
             f"manifests/{name}",

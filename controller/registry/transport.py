@@ -20,6 +20,7 @@ from controller import __version__
 from controller.errors import DeadlineExceeded, LimitExceeded, Unacceptable, Unavailable
 from controller.model.deadline import Deadline
 from controller.registry.addresses import AddressRefused, AddressRules, GuardedResolver, forbidden, refused
+from controller.registry.allowances import Allowances
 from controller.registry.endpoints import Endpoints, host_of, same_origin
 from controller.registry.failures import TRANSLATED, says_unreachable, translated
 from controller.registry.health import Health
@@ -45,7 +46,7 @@ class Request:
     """What is asked: `what` names it to people; `max_bytes` bounds the answer and `setting` names that bound.
 
     `authorization` goes to the URL's own origin only; `account` names whose it is, for the pauses that a registry asks
-    for, and is safe to keep. A `form` makes it a POST, which is never redirected.
+    for, and is safe to keep. A `form` makes it a POST, which is never redirected; `head` asks for no content.
     """
 
     url: URL
@@ -56,7 +57,13 @@ class Request:
     authorization: str | None = field(default=None, repr=False)
     account: str = ""
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    head: bool = False
     follow_redirects: bool = True
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return "HEAD" if self.head else "GET" if self.form is None else "POST"
 
     def with_authorization(self, header: str | None) -> Request:
         """The same request with this `Authorization` header."""
@@ -65,7 +72,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. `body` is empty unless `status` is 200; `url` is where it came from in the end."""
+    """A whole answer. `body` is empty unless `status` is 200 and it was asked for; `url` is where it came from."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -97,6 +104,7 @@ class Transport:
         self._proxies = ProxyRules(environment)
         self._monotonic = monotonic
         self._health = Health(settings, monotonic=monotonic)
+        self.allowances = Allowances()
         self._proxied: Remembered[str, float] = Remembered(MAX_PROXIED_NAMES)
         self._open: _Open | None = None
 
@@ -173,7 +181,7 @@ class Transport:
             to_proxy = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
             tunnelled = url.scheme == "https"  # then only the CONNECT request is the proxy's to read
             async with opened.session.request(
-                "GET" if request.form is None else "POST",
+                request.method,
                 url,
                 headers=headers if tunnelled else headers | to_proxy,
                 data=request.form,
@@ -184,8 +192,10 @@ class Transport:
             ) as response:
                 heard = True
                 self._health.answered(host)
+                if same_origin(url, request.url):
+                    self.allowances.heard(host, response.headers)
                 self._obey(response, host=host, request=request)
-                if response.status == 200:
+                if response.status == 200 and not request.head:
                     body = await _body(response, request, host=origin)
                 else:
                     await _discard(response)

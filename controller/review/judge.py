@@ -24,7 +24,7 @@ from controller.review.budget import BUDGET_FULL
 from controller.review.caches import Evidences, Resolutions, Verdicts
 from controller.review.flights import WORK_TIMEOUT
 from controller.review.leaf import Judged
-from controller.review.platforms import demanded
+from controller.review.platforms import demanded, unsigned
 from controller.review.ports import Assessment
 from controller.review.scope import Covered, Scope
 from controller.review.sources import places, together
@@ -113,6 +113,7 @@ class Judge:
         roots = trust_roots(compiled, scope)
         try:
             evidence = await self.evidence(compiled, image, scope=scope, now=now, deadline=deadline)
+            evidence = replace(evidence, problems=(*evidence.problems, *unsigned(resolved, image)))
             assessment = await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
             outcome, kind, reasons = await _with_request_rules(
                 assessment, compiled, covered=covered, scope=scope, now=now, image=image, deadline=deadline
@@ -135,6 +136,7 @@ class Judge:
         resolved = await self._resolutions.get(reference, access=scope.access, deadline=deadline)
         for image, _ in _manifests(resolved, compiled, scope):
             evidence = await self.evidence(compiled, image, scope=scope, now=now, deadline=deadline)
+            evidence = replace(evidence, problems=(*evidence.problems, *unsigned(resolved, image)))
             await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
 
     async def _assess(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controller.errors import LimitExceeded, Unacceptable
+from controller.model.evidence import UNSIGNED
 from controller.model.image import Platform, PlatformManifest, ResolvedImage
 from controller.model.policy import Platforms
 
@@ -59,6 +60,20 @@ def demanded(
     if nested:
         raise Unacceptable("PlatformsNested", f"{image.reference.name} is an index that has another index in it")
     return tuple((_as_image(image, child), child) for child in children.values())
+
+
+def unsigned(image: ResolvedImage, manifest: ResolvedImage) -> tuple[Unacceptable, ...]:
+    """What BuildKit attested of the manifest within the index and nobody signed: people take it for evidence."""
+    of_index = manifest.digest == image.digest
+    about = [c for c in image.platforms if c.attests and (of_index or c.attests == str(manifest.digest))]
+    if not about:
+        return ()
+    what = (
+        "an attestation manifest (BuildKit's)"
+        if len(about) == 1
+        else f"{len(about)} attestation manifests (BuildKit's)"
+    )
+    return (Unacceptable(UNSIGNED, f"the index holds {what}, unsigned; nobody vouches for what is in it"),)
 
 
 def _could_run(child: PlatformManifest, nodes: frozenset[Platform]) -> bool:

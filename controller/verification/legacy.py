@@ -98,7 +98,7 @@ def _certificate(pem: str | None) -> bytes | None:
 
 def _entry(annotation: str, *, limits: DocumentSettings) -> Mapping[str, Any]:
     """cosign's record of a log entry (`RekorBundle`) as the log entry of a v0.1 bundle."""
-    record = mapping(_json(annotation.encode(), "the log entry's annotation", limits=limits), "it")
+    record = mapping(_json(_encoded(annotation), "the log entry's annotation", limits=limits), "it")
     payload = mapping(record.get("Payload"), "Payload")
     body = text(payload.get("body"), "body")
     stated = mapping(_json(decoded(body, "body"), "the log entry's body", limits=limits), "body")
@@ -117,8 +117,15 @@ def _entry(annotation: str, *, limits: DocumentSettings) -> Mapping[str, Any]:
 
 
 def _timestamp(annotation: str, *, limits: DocumentSettings) -> bytes:
-    record = mapping(_json(annotation.encode(), "the timestamp's annotation", limits=limits), "it")
+    record = mapping(_json(_encoded(annotation), "the timestamp's annotation", limits=limits), "it")
     return decoded(record.get("SignedRFC3161Timestamp"), "SignedRFC3161Timestamp")
+
+
+def _encoded(annotation: str) -> bytes:
+    try:
+        return annotation.encode()
+    except UnicodeEncodeError as exc:  # half a surrogate pair, which JSON can write and UTF-8 cannot
+        raise malformed("an annotation is no text") from exc
 
 
 def _json(content: bytes, what: str, *, limits: DocumentSettings) -> Any:

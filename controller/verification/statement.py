@@ -15,7 +15,7 @@ from controller.settings import DocumentSettings
 from controller.verification import strict_json
 from controller.verification.failures import NotVerified, Unjudged
 
-STATEMENT_TYPES = frozenset({"https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"})
+STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 SIGNING_PREDICATES = frozenset({"https://sigstore.dev/cosign/sign/v1"})
 """Predicates that say nothing but *I sign this image*: the only statements that are signatures."""
 
@@ -52,7 +52,7 @@ def read_statement(payload: bytes, *, image: Digest, limits: DocumentSettings) -
     )
     if not isinstance(value, dict):
         raise _malformed("it is no object")
-    if value.get("_type") not in STATEMENT_TYPES:
+    if value.get("_type") not in STATEMENT_TYPES:  # a tuple: what stands there may have no hash
         raise Unjudged("StatementTypeUnsupported", "the signed payload is no in-toto statement that Assay knows")
     predicate_type = value.get("predicateType")
     if not isinstance(predicate_type, str) or not 0 < len(predicate_type) <= MAX_TYPE_LENGTH:

@@ -1,13 +1,15 @@
 """JSON from strangers, read in one way only.
 
 Two readers that disagree about one document are how a signature over one meaning is shown with another: so duplicate
-keys, `NaN`, lone surrogates, trailing bytes and deep nesting are refused instead of interpreted (RFC 8259, RFC 7493).
+keys, `NaN`, numbers that become infinite, lone surrogates, trailing bytes and deep nesting are refused instead of
+interpreted (RFC 8259, RFC 7493).
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from typing import Any, Never
 
@@ -38,7 +40,10 @@ def parse(content: bytes, *, what: str, max_bytes: int, max_depth: int, max_valu
     del bare
     try:
         value = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+            content.decode("utf-8"),
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
         )
         if _SURROGATE.search(content):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -62,3 +67,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Never:
     raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # 1e999: one reader's infinity is another's largest number, and nobody's JSON
+        raise ValueError("a number out of range")
+    return value

@@ -83,7 +83,7 @@ def _verify(
     try:
         stated = f"{body['kind']}/{body['apiVersion']}"
         same = stated == included.kind and matches(body["spec"], bundle.content, by)
-    except (KeyError, TypeError, ValueError, AttributeError, UnsupportedAlgorithm) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, UnsupportedAlgorithm, x509.InvalidVersion) as exc:
         raise Unjudged("LogEntryMalformed", "its log entry's body is not of the form that its kind has") from exc
     if not same:
         raise NotVerified("LogEntryMismatch", "its log entry is that of another signature, key or content")

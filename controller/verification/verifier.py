@@ -277,8 +277,7 @@ class _Case:
             fips.check_certificate(load_certificate(self._bundle.certificate))
         for timestamp in self._bundle.timestamps if proven.timestamped else ():
             fips.check_timestamp(timestamp)
-        witnessed = proven.log_entry is not None or proven.timestamped
-        if authority.kind is not None and (witnessed or authority.keyless is not None):
+        if authority.kind is not None and (proven.log_entry is not None or proven.timestamped):  # so is what is keyless
             root = self._root(authority.kind.trust_root)
             self._once(("approved", root.name), lambda: fips.check_root(root))
         return dataclasses.replace(proven, steps=(*proven.steps, said))

@@ -17,7 +17,7 @@ from controller.documents.types import is_sbom
 from controller.errors import PolicyError, Unacceptable
 from controller.model.decision import Reason
 from controller.model.documents import Document
-from controller.model.evidence import EvidenceSet, Rejection, VerifiedAttestation, VerifiedEvidence
+from controller.model.evidence import UNSIGNED, EvidenceSet, Rejection, VerifiedAttestation, VerifiedEvidence
 from controller.model.policy import Policy
 from controller.model.reference import Digest
 from controller.policy import evaluation, requirements
@@ -75,7 +75,7 @@ def _compiled(policy: Policy, settings: PolicySettings) -> CompiledPolicy:
 def _unread(evidence: EvidenceSet) -> tuple[Rejection, ...]:
     """What lay beside the image and could not be fetched whole: it never counts, and it never vanishes."""
     return tuple(
-        Rejection(evidence.image, "registry", "", problem.code, problem.message, unjudged=True)
+        Rejection(evidence.image, "registry", "", problem.code, problem.message, unjudged=problem.code != UNSIGNED)
         for problem in evidence.problems
     )
 

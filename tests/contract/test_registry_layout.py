@@ -68,6 +68,25 @@ async def test_a_layout_gives_the_same_evidence_as_a_registry(tmp_path: Path) ->
     assert (await layout.discover(other, access=ANONYMOUS, deadline=soon())).artifacts == ()
 
 
+async def test_what_cosign_saved_of_one_image_is_found_and_of_several_is_refused(tmp_path: Path) -> None:
+    folder, digest, _ = await signed(tmp_path / "layout")
+    index = json.loads((folder / "index.json").read_bytes())
+    tag = f"{APP}:{digest.replace(':', '-')}.sig"
+    for entry in index["manifests"]:
+        if entry.get("annotations", {}).pop("org.opencontainers.image.ref.name", None) == tag:
+            entry["annotations"] = {"kind": "dev.cosignproject.cosign/sigs"}
+            saved = entry
+    (folder / "index.json").write_text(json.dumps(index))
+    image = await opened(folder).resolve(ref(f"ghcr.io/{APP}@{digest}"), access=ANONYMOUS, deadline=soon())
+    found = await opened(folder).discover(image, access=ANONYMOUS, deadline=soon())
+    assert ArtifactKind.COSIGN_SIGNATURE in {artifact.kind for artifact in found.artifacts}
+    index["manifests"].append(saved)
+    (folder / "index.json").write_text(json.dumps(index))
+    several = await opened(folder).discover(image, access=ANONYMOUS, deadline=soon())
+    assert ArtifactKind.COSIGN_SIGNATURE not in {artifact.kind for artifact in several.artifacts}
+    assert "LayoutAmbiguous" in {problem.code for problem in several.problems}
+
+
 async def test_a_referrer_is_found_by_its_subject_alone(tmp_path: Path) -> None:
     folder, digest, _ = await signed(tmp_path / "layout")
     index = json.loads((folder / "index.json").read_bytes())

@@ -229,7 +229,7 @@ async def test_the_manifest_says_what_an_artefact_is_and_not_the_index_entry() -
         assert [(artifact.kind, artifact.content) for artifact in evidence.artifacts] == [
             (ArtifactKind.BUNDLE, b"bundle")
         ]
-        assert [problem.code for problem in evidence.problems] == ["UnsupportedArtifact"]
+        assert [problem.code for problem in evidence.problems] == ["Unsigned"]
         assert "an SPDX document without a signature" in evidence.problems[0].message
 
 

@@ -129,3 +129,30 @@ async def test_many_at_once_get_the_same_answer(held: Held) -> None:
         sets = await asyncio.gather(*(registry.discover(image, access=ANONYMOUS, deadline=soon()) for image in images))
     assert {str(image.digest) for image in images} == {held.digests[SIGNED]}
     assert len({evidence.hash for evidence in sets}) == 1
+
+
+async def test_a_tag_that_is_asked_for_again_is_the_same_and_one_that_moved_is_not(held: Held) -> None:
+    """The second time by HEAD, which each registry answers in its own way."""
+    async with client() as registry:
+        reference = ref(held.registry.reference("acme/moving", tag="1.0"))
+        first = held.registry.push_image("acme/moving", "1.0")
+        images = [await registry.resolve(reference, access=ANONYMOUS, deadline=soon()) for _ in range(2)]
+        assert [str(image.digest) for image in images] == [first, first]
+        second = held.registry.push_image("acme/moving", "1.0", files={"moved": b"moved"})
+        image = await registry.resolve(reference, access=ANONYMOUS, deadline=soon())
+        assert str(image.digest) == second != first
+
+
+async def test_a_mirror_brings_the_image_and_all_that_cosign_wrote_beside_it(held: Held) -> None:
+    mirrors = (f"registry.example={held.registry.host}", "registry.example=!")
+    async with client(registry_mirrors=mirrors) as registry:
+        direct = await registry.resolve(
+            ref(held.registry.reference(SIGNED, tag="1.0")), access=ANONYMOUS, deadline=soon()
+        )
+        image = await registry.resolve(ref(f"registry.example/{SIGNED}:1.0"), access=ANONYMOUS, deadline=soon())
+        expected = await registry.discover(direct, access=ANONYMOUS, deadline=soon())
+        evidence = await registry.discover(image, access=ANONYMOUS, deadline=soon())
+    assert image.digest == direct.digest
+    assert evidence.artifacts == expected.artifacts
+    assert len(evidence.artifacts) > 0
+    assert evidence.repository == f"registry.example/{SIGNED}"

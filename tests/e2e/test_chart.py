@@ -52,8 +52,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
             "networkPolicy.enabled=true",
             "networkPolicy.ingressCIDRs={10.0.0.0/24,fd00::/64}",
         ),
+        (
+            "serviceAccountAnnotations.eks\\.amazonaws\\.com/role-arn=arn:aws:iam::123456789012:role/assay",
+            "extraInitContainers[0].name=plugin",
+            "extraInitContainers[0].image=registry.example/plugin:1",
+            "extraInitContainers[0].volumeMounts[0].name=plugins",
+            "extraInitContainers[0].volumeMounts[0].mountPath=/plugins",
+            "extraVolumes[0].name=plugins",
+            "extraVolumes[0].emptyDir.sizeLimit=64Mi",
+            "extraVolumeMounts[0].name=plugins",
+            "extraVolumeMounts[0].mountPath=/etc/assay/plugins",
+        ),
     ],
-    ids=["defaults", "by url", "replicas", "others", "callers"],
+    ids=["defaults", "by url", "replicas", "others", "callers", "plugins"],
 )
 def test_everything_applies_with_no_field_unknown(cluster: ApiServer, values: tuple[str, ...]) -> None:
     status = cluster.kubectl(

@@ -8,11 +8,13 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.assay import Assay, serving
+from tests.support.commands import assay
 from tests.support.cosign import Cosign, KeyPair
 from tests.support.pipeline import pod, policy, review_of
 from tests.support.registry import Registry, run_registry
@@ -197,3 +199,18 @@ def test_what_cosign_put_into_another_repository_counts_where_the_policy_says_so
         named = rig.registry.reference(repository, digest=digest)
         rig.cosign.sign(named, key=by, new_bundle_format=new_bundle_format, into=into)
         assert rig.create(named)[0] is allowed
+
+
+@pytest.mark.guarantee(17)
+def test_what_cosign_saved_gives_the_same_verdict_without_a_network(rig: Rig, tmp_path: Path) -> None:
+    _, signed = rig.push("saved")
+    _, strange = rig.push("saved-by-a-stranger")
+    rig.cosign.sign(signed, key=rig.key, new_bundle_format=False)
+    rig.cosign.sign(strange, key=rig.stranger, new_bundle_format=False)
+    policies = rig.assay.environment["ASSAY_POLICIES"]
+    for image, status in ((signed, 0), (strange, 1)):
+        folder = tmp_path / f"layout-{status}"
+        rig.cosign.save(image, folder)
+        away = image.replace(rig.registry.host, "registry.example")
+        done = assay("verify", away, "--policies", policies, "--offline", folder, folder=tmp_path)
+        assert (done.returncode, done.stderr) == (status, ""), done.stdout

@@ -23,7 +23,8 @@ from controller.model.access import ANONYMOUS, MAX_CREDENTIALS, Credential, Regi
 from controller.model.documents import Component
 from controller.settings import DocumentSettings, Seconds
 from tests.contract.registry_servers.clients import client, ref, soon
-from tests.contract.registry_servers.scripted import ScriptedRegistry, Users
+from tests.contract.registry_servers.scripted import ScriptedRegistry, Users, digest_of
+from tests.support.fixtures import recorded_layer, recorded_manifest
 from tests.support.pipeline import APP, Rig, pod, review_of, running
 
 LOG4J = Query.parse("pkg:maven/org.apache.logging.log4j/log4j-core", "<2.17.1")
@@ -209,6 +210,18 @@ async def test_a_registry_cannot_have_another_one_left_alone_by_redirecting_to_i
                 await registry.resolve(ref(f"{hostile.host}/{name}:1"), access=ANONYMOUS, deadline=soon())
         found = await registry.resolve(ref(f"{victim.host}/acme/app:1"), access=ANONYMOUS, deadline=soon())
         assert str(found.digest) == image
+
+
+@pytest.mark.parametrize("name", ["bundle", "rfc3161timestamp", "certificate"])
+async def test_an_annotation_that_is_no_text_keeps_no_signed_image_out(rig: Rig, name: str) -> None:
+    """Half of a surrogate pair, which JSON can write, once ended the verification of all that lay beside the image."""
+    rig.publish(rig.policy())
+    image = rig.image("release.none.signature")
+    layer = recorded_layer("release.none.signature")
+    annotations = {**dict(layer.annotations), f"dev.sigstore.cosign/{name}": "\ud800"}
+    rig.registry.put_signature(APP, digest_of(recorded_manifest()), layer.content, annotations)
+    answer = await rig.review(image)
+    assert answer.allowed, answer.message
 
 
 async def test_one_images_artefacts_do_not_take_all_connections_to_its_registry() -> None:

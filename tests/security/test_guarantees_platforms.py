@@ -42,6 +42,11 @@ class Image:
             if platform:
                 system, architecture = platform.split("/")
                 entry["platform"] = {"os": system, "architecture": architecture}
+            if platform == ATTESTATION:
+                entry["annotations"] = {
+                    "vnd.docker.reference.type": "attestation-manifest",
+                    "vnd.docker.reference.digest": self.children.get(AMD, "unknown"),
+                }
             entries.append(entry)
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
         self.digest = rig.registry.put_manifest(APP, index, media_type=OCI_INDEX, tag="1")
@@ -114,6 +119,26 @@ async def test_attestation_manifests_of_buildkit_need_no_evidence_and_others_wit
     assert not (await unnamed.review("Each")).allowed
     unnamed.sign(NONE)
     assert (await unnamed.review("Each")).allowed
+
+
+@pytest.mark.guarantee(5)
+@pytest.mark.parametrize("platforms", ["Index", "Each"])
+async def test_guarantee_05_what_buildkit_attested_is_shown_as_unsigned_and_satisfies_nothing(
+    rig: Rig, platforms: str
+) -> None:
+    image = Image(rig, AMD, ARM, ATTESTATION)
+    answer = await image.review(platforms)
+    assert not answer.allowed
+    assert "unsigned; nobody vouches for what is in it" in answer.message
+    evaluations = rig.leaves()[0]["evaluations"]
+    assert {e["outcome"] for e in evaluations} == {"Violated"}  # that it counts for nothing is certain: no Error
+    told = [
+        e.get("child", {}).get("platform") for e in evaluations if [r["code"] for r in e["rejections"]] == ["Unsigned"]
+    ]
+    assert told == [None if platforms == "Index" else AMD]
+    image.sign(AMD, ARM)
+    image.sign(index=True)
+    assert (await image.review(platforms)).allowed
 
 
 async def test_a_single_image_is_its_own_only_manifest(rig: Rig) -> None:

@@ -461,3 +461,9 @@ def test_certificate_of_another_sigstores_root_is_not_this_ones_by_a_shared_log(
     document["ctlogs"] = other["ctlogs"]
     evidence = judge_layer(layer, root=dataclasses.replace(root_of(layer), content=json.dumps(document).encode()))
     assert only_rejection(evidence) == ("CertificateNotLogged", False)
+
+
+@pytest.mark.parametrize("name", ["signature", "certificate", "bundle", "timestamp"])
+def test_an_annotation_that_is_no_text_is_a_malformed_layer_and_no_more(name: str) -> None:
+    layer = recorded_layer("workflow.rekor1+timestamp.signature")
+    assert only_rejection(judge_layer(with_annotations(layer, **{name: "\ud800"}))) == ("LayerMalformed", True)

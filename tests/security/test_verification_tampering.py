@@ -285,7 +285,8 @@ def test_entry_that_nobody_dates_does_not_count_when_its_logs_key_is_retired() -
     assert datetime.fromisoformat(retired["end"]) < NOW
     undated = _with_log_window(recorded_bundle("release.rekor2.signature"), retired)
     assert only_rejection(undated) == ("LogOutsideValidity", False)
-    for name in ("release.rekor2+timestamp.signature", "release.rekor1.signature", "workflow.rekor1.signature"):
+    dated = ("rekor2+timestamp.signature", "rekor1.signature")
+    for name in (f"{who}.{witness}" for who in ("release", "workflow") for witness in dated):
         assert counted(_with_log_window(recorded_bundle(name), retired)) == (1, 0)
 
 

@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 WHO = "release@acme.example"
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
 YEARS = timedelta(days=3650)
@@ -23,7 +25,7 @@ class Ca:
     """A certificate authority of one's own, a root or an intermediate."""
 
     name: str
-    key: ec.EllipticCurvePrivateKey
+    key: PrivateKey
     certificate: x509.Certificate
     above: Ca | None = None
 
@@ -59,13 +61,11 @@ def _usage(*, signs: bool, issues: bool) -> x509.KeyUsage:
     return x509.KeyUsage(signs, False, False, False, False, issues, issues, False, False)
 
 
-def _issued_by(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+def _issued_by(key: PrivateKey) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
 
 
-def _builder(
-    issuer: str, subject: str, public: ec.EllipticCurvePublicKey, began: datetime, ends: datetime
-) -> x509.CertificateBuilder:
+def _builder(issuer: str, subject: str, public: PublicKey, began: datetime, ends: datetime) -> x509.CertificateBuilder:
     names = [x509.NameAttribute(NameOID.COMMON_NAME, subject)] if subject else []
     return (
         x509.CertificateBuilder()
@@ -86,9 +86,10 @@ def new_ca(
     length: int | None = None,
     usages: Sequence[ObjectIdentifier] = (),
     now: datetime = NOW,
+    key: PrivateKey | None = None,
 ) -> Ca:
-    """A CA, of itself or of another, valid for years around `now`."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    """A CA, of itself or of another, valid for years around `now`; with a new P-256 key unless one is given."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     issuer = above or Ca(name, key, None)  # type: ignore[arg-type]  # of itself: its certificate is not asked for
     builder = _builder(issuer.name, name, key.public_key(), now - YEARS, now + YEARS)
     builder = (

@@ -63,6 +63,10 @@ class Cosign:
             "attest", "--key", key.private, "--predicate", file, "--type", predicate_type, layout, *OFFLINE, image
         )
 
+    def save(self, image: str, folder: Path) -> None:
+        """Save an image with its `.sig` and `.att` tags as an OCI layout (cosign leaves bundles out)."""
+        self._run("save", "--allow-http-registry", "--dir", folder, image)
+
     def verify(self, image: str, *, key: KeyPair) -> None:
         """Let cosign itself verify an image's signature: the second opinion.
 

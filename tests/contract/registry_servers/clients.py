@@ -10,6 +10,7 @@ from typing import Any
 from controller.model.deadline import Deadline
 from controller.model.reference import Reference
 from controller.registry.client import RegistryClient
+from controller.review.budget import Budget
 from controller.settings import RegistrySettings, Seconds
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -30,6 +31,7 @@ def client(
     denied: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
     monotonic: Monotonic | None = None,
+    budget: Budget | None = None,
     **settings: Any,
 ) -> RegistryClient:
     """A client that may speak to loopback by plain HTTP, with settings by name."""
@@ -37,6 +39,7 @@ def client(
     return RegistryClient(
         RegistrySettings(**chosen),
         clock=lambda: NOW,
+        budget=budget,
         denied_addresses=denied,
         environment=environment or {},
         monotonic=monotonic or Monotonic(),

@@ -91,6 +91,8 @@ def of_platform(system: str) -> dict[str, Any]:
         (with_(config=CONFIG | {"size": True}), OCI_MANIFEST, "ManifestMalformed"),
         (with_(config=CONFIG | {"size": "2"}), OCI_MANIFEST, "ManifestMalformed"),
         (with_(config=CONFIG | {"mediaType": 1}), OCI_MANIFEST, "ManifestMalformed"),
+        (with_(config=CONFIG | {"annotations": {"a": "\ud800"}}), OCI_MANIFEST, "ManifestMalformed"),
+        (with_(config=CONFIG | {"annotations": {"\udfff": "a"}}), OCI_MANIFEST, "ManifestMalformed"),
         (with_(config=CONFIG | {"annotations": {"a": 1}}), OCI_MANIFEST, "ManifestMalformed"),
         (with_(artifactType=1), OCI_MANIFEST, "ManifestMalformed"),
         (of_platform("linux\x1b[2J"), OCI_INDEX, "ManifestMalformed"),

@@ -33,6 +33,7 @@ from controller.model.policy import (
 from controller.model.reference import Digest
 from controller.policy import requirements
 from controller.policy.pems import CODE_SIGNING
+from controller.policy.semantics import check_chain
 from controller.verification import certified
 from controller.verification.certified import Chain
 from controller.verification.failures import NotVerified
@@ -97,6 +98,23 @@ def test_a_certificate_of_an_own_ca_counts_and_says_who_signed() -> None:
     assert signature.proof.signer.subject == WHO
     assert signature.proof.signer.issuer.startswith("CA sha256:")
     assert any(WHO in step and CODE_SIGNING in step for step in signature.proof.steps)
+
+
+VERSION = bytes.fromhex("a003020102")  # X.509 version 3, at the beginning of every certificate that is signed
+
+
+def test_a_certificate_of_a_version_that_does_not_exist_is_malformed_and_no_more() -> None:
+    leaf = ROOT.issue(PUBLIC)
+    assert leaf.count(VERSION) == 1
+    unknown = leaf.replace(VERSION, VERSION[:-1] + b"\x0a")
+    assert only_rejection(ask(unknown)) == ("CertificateMalformed", True)
+
+
+def test_a_chain_of_a_version_that_does_not_exist_is_a_problem_of_its_policy() -> None:
+    root = ROOT.certificate.public_bytes(serialization.Encoding.DER).replace(VERSION, VERSION[:-1] + b"\x0a")
+    chain = f"-----BEGIN CERTIFICATE-----\n{b64(root)}\n-----END CERTIFICATE-----\n"
+    assert [problem.code for problem in check_chain(chain, "chain")] == ["ChainMalformed"]
+    assert only_rejection(ask(ROOT.issue(PUBLIC), authority(chain))) == ("ChainMalformed", True)
 
 
 def test_a_certificate_of_an_intermediate_counts_by_the_chain_that_the_policy_has() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+from collections.abc import Mapping
 
 import pytest
 from cryptography import x509
@@ -12,15 +13,24 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from controller.model.evidence import VerifiedEvidence
-from controller.model.policy import Authority, Cryptography, KeyAuthority, Need
+from controller.model.policy import (
+    Authority,
+    CertificateAuthority,
+    CertificateIdentity,
+    Cryptography,
+    KeyAuthority,
+    Need,
+    TrustRoot,
+)
 from controller.model.reference import Digest
+from controller.policy.pems import CODE_SIGNING
 from controller.settings import DocumentSettings
 from controller.verification import fips
 from controller.verification.failures import NotVerified, Unjudged
 from controller.verification.keys import checked_key
 from controller.verification.trust import parse_root
 from controller.verification.verifier import verify
-from tests.support.authorities import new_ca
+from tests.support.authorities import WHO, new_ca
 from tests.support.der import parts, whole
 from tests.support.fixtures import RecordedBundle, recorded_bundle, recorded_bundles
 from tests.unit.verification.evidence import (
@@ -31,6 +41,7 @@ from tests.unit.verification.evidence import (
     artifact,
     authority_for,
     b64,
+    judge,
     only_rejection,
     pae,
     statement,
@@ -40,12 +51,14 @@ from tests.unit.verification.evidence import (
 APPROVED = [bundle for bundle in recorded_bundles() if bundle.purpose != "blob" and bundle.log != "none"]
 
 
-def judged(content: bytes, wanted: Authority, image: Digest) -> VerifiedEvidence:
+def judged(
+    content: bytes, wanted: Authority, image: Digest, *, roots: Mapping[str, TrustRoot] = ROOTS
+) -> VerifiedEvidence:
     return verify(
         image,
         [artifact(content)],
         authorities=[wanted],
-        trust_roots=ROOTS,
+        trust_roots=roots,
         now=NOW,
         limits=DocumentSettings(),
         cryptography=Cryptography.FIPS,
@@ -170,3 +183,51 @@ def test_a_timestamp_that_was_signed_over_sha_1_is_refused(monkeypatch: pytest.M
     monkeypatch.setattr(fips, "_SHA_2_IDENTIFIERS", frozenset())
     found = judged(bundle.raw, authority_for(bundle), Digest.parse(bundle.digest))
     assert only_rejection(found) == ("AlgorithmNotApproved", False)
+
+
+def weak_root() -> dict[str, TrustRoot]:
+    """The recorded trust root with one more certificate log, whose key is not approved; nothing recorded is of it."""
+    document = json.loads(trust_root("main").content)
+    key = rsa.generate_private_key(public_exponent=3, key_size=2048).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    other = json.loads(json.dumps(document["ctlogs"][0]))
+    other["publicKey"]["rawBytes"], other["logId"] = b64(der), {"keyId": b64(b"another log")}
+    document["ctlogs"].append(other)
+    return {"main": dataclasses.replace(trust_root("main"), content=json.dumps(document).encode())}
+
+
+@pytest.mark.guarantee(6)
+@pytest.mark.parametrize(
+    "name", ["release.rekor1.signature", "release.timestamp.signature", "workflow.rekor2+timestamp.signature"]
+)
+def test_whoever_vouches_for_a_signature_must_be_approved_whole(name: str) -> None:
+    bundle = recorded_bundle(name)
+    image, roots = Digest.parse(bundle.digest), weak_root()
+    found = judged(bundle.raw, authority_for(bundle), image, roots=roots)
+    assert only_rejection(found) == ("AlgorithmNotApproved", True)
+    assert judged(bundle.raw, authority_for(bundle), image).signatures
+
+
+def test_a_signature_for_which_nobody_vouches_asks_nothing_of_a_trust_root() -> None:
+    bundle = recorded_bundle("release.none.signature")
+    found = judged(bundle.raw, authority_for(bundle), Digest.parse(bundle.digest), roots=weak_root())
+    assert found.signatures
+
+
+@pytest.mark.guarantee(1)
+def test_an_own_ca_must_be_approved_up_to_its_root() -> None:
+    signer, weak = Signer(), rsa.generate_private_key(public_exponent=3, key_size=2048)
+    ca = new_ca("weak", key=weak)
+    certificate = {"rawBytes": b64(ca.issue(signer.private.public_key()))}
+    made = signer.envelope(statement()) | {"verificationMaterial": {"certificate": certificate}}
+    wanted = Authority(
+        "acme",
+        certificate=CertificateAuthority(ca.chain, (CertificateIdentity(WHO),), (CODE_SIGNING,)),
+        transparency_log=Need.IGNORE,
+    )
+    assert judge(artifact(made), wanted).signatures
+    assert only_rejection(judged(json.dumps(made).encode(), wanted, IMAGE)) == ("AlgorithmNotApproved", False)
+    strong = new_ca("strong")
+    certificate["rawBytes"] = b64(strong.issue(signer.private.public_key()))
+    approved = dataclasses.replace(wanted, certificate=dataclasses.replace(wanted.certificate, chain=strong.chain))
+    assert judged(json.dumps(made).encode(), approved, IMAGE).signatures

@@ -46,6 +46,8 @@ def changed(**fields: Any) -> dict[str, Any]:
         (changed(predicateType="x" * 513), "StatementMalformed", True),
         (changed(_type="https://in-toto.io/Statement/v2"), "StatementTypeUnsupported", True),
         (changed(_type=None), "StatementTypeUnsupported", True),
+        (changed(_type={}), "StatementTypeUnsupported", True),
+        (changed(_type=["https://in-toto.io/Statement/v1"]), "StatementTypeUnsupported", True),
         (b"[]", "StatementMalformed", True),
         (b"not json", "JsonMalformed", True),
         (json.dumps(changed()).encode() + b" {}", "JsonMalformed", True),

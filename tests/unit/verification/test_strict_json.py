@@ -44,6 +44,8 @@ def test_any_bytes_are_a_value_or_a_named_failure(content: bytes) -> None:
         b"{}\x00",
         b'{"a": NaN}',
         b"[Infinity]",
+        b"[1e999]",
+        b'{"a": -1e999}',
         b'["\\ud800"]',
         b'"\xed\xa0\x80"',
         b"\xef\xbb\xbf{}",
