@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from controller.settings import DocumentSettings
+from controller.verification.statement import MAX_SUBJECTS
 from tests.unit.verification.evidence import (
     IMAGE,
     OTHER_IMAGE,
@@ -24,6 +25,12 @@ PREDICATE = "https://example.test/predicate/v1"
 
 def changed(**fields: Any) -> dict[str, Any]:
     return statement(predicate_type=PREDICATE) | fields
+
+
+def test_a_predicate_type_as_long_as_may_be_counts() -> None:
+    signer = Signer()
+    longest = signer.envelope(changed(predicateType="x" * 512))
+    assert counted(judge(artifact(longest), signer.authority())) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -99,3 +106,20 @@ def test_statement_past_a_bound_is_an_error_with_its_name() -> None:
         assert only_rejection(judge(found, signer.authority(), limits=small)) == ("LimitExceeded", True)
     many = changed(subject=[{"digest": {"sha256": IMAGE.hex}}] * 4097)
     assert only_rejection(judge(artifact(signer.envelope(many)), signer.authority())) == ("LimitExceeded", True)
+
+
+def test_as_many_subjects_as_may_be_count_and_one_more_does_not() -> None:
+    signer = Signer()
+    others = [{"digest": {"sha256": f"{number:064x}"}} for number in range(MAX_SUBJECTS - 1)]
+    own = {"digest": {"sha256": IMAGE.hex}}
+    most = changed(subject=[*others, own])
+    assert counted(judge(artifact(signer.envelope(most)), signer.authority())) == (0, 1)
+    more = changed(subject=[*others, own, own])
+    assert only_rejection(judge(artifact(signer.envelope(more)), signer.authority()))[1]
+
+
+def test_another_algorithm_beside_a_sha256_of_something_else_is_another_subject() -> None:
+    signer = Signer()
+    subjects = [{"digest": {"sha512": "0" * 128}}, {"digest": {"sha256": OTHER_IMAGE.hex}}]
+    found = judge(artifact(signer.envelope(changed(subject=subjects))), signer.authority())
+    assert only_rejection(found) == ("SubjectMismatch", False)
