@@ -254,6 +254,25 @@ def test_timestamp_counts_only_in_the_time_in_which_its_authority_is_believed(
     assert only_rejection(evidence) == ("TimestampInvalid", False)
 
 
+def test_both_ends_of_a_timestamp_authoritys_window_belong_to_it() -> None:
+    bundle = recorded_bundle("release.timestamp.signature")
+    image, wanted = Digest.parse(bundle.digest), authority_for(bundle)
+    (signature,) = judge(artifact(bundle.raw), wanted, image=image).signatures
+    signed = signature.proof.signed_at
+    assert signed is not None
+    second = timedelta(seconds=1)
+    for start, end, counts in (
+        (signed, signed, True),
+        (signed + second, signed + 2 * second, False),
+        (signed - 2 * second, signed - second, False),
+    ):
+        document = json.loads(ROOTS["main"].content)
+        for authority in document["timestampAuthorities"]:
+            authority["validFor"] = {"start": start.isoformat(), "end": end.isoformat()}
+        roots = {"main": type(ROOTS["main"])("main", json.dumps(document).encode(), "")}
+        assert bool(judge(artifact(bundle.raw), wanted, image=image, roots=roots).signatures) is counts
+
+
 def _with_log_window(bundle: RecordedBundle, window: dict[str, str]) -> VerifiedEvidence:
     document = json.loads(ROOTS["main"].content)
     for log in document["tlogs"]:

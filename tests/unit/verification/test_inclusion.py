@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from controller.model.policy import TrustRoot
 from controller.verification.failures import EvidenceFailure
-from controller.verification.inclusion import MAX_NUMBER, Inclusion, verify_inclusion
+from controller.verification.inclusion import MAX_NUMBER, Inclusion, _number, verify_inclusion
 from controller.verification.trust import ParsedRoot, parse_root
 from tests.unit.verification.evidence import b64, trust_root
 
@@ -197,3 +197,11 @@ def test_base64_of_a_body_is_read_in_one_way() -> None:
     raw = entry(1, seconds=NOON)
     assert proven(raw | {"canonicalizedBody": raw["canonicalizedBody"] + "\n"}, by_promise=True) == "BundleMalformed"
     assert base64.b64decode(raw["canonicalizedBody"]) == BODIES[1]
+
+
+def test_numbers_are_exact_to_the_last_that_json_has() -> None:
+    for good in (0, 1, MAX_NUMBER, "0", str(MAX_NUMBER)):
+        assert _number(good, "it") == int(good)
+    for bad in (-1, MAX_NUMBER + 1, str(MAX_NUMBER + 1), "-1", "", "1" * 17, "\u0661", 1.0, True, None, [1]):
+        with pytest.raises(EvidenceFailure, match="BundleMalformed"):
+            _number(bad, "it")
