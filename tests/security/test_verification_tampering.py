@@ -309,6 +309,15 @@ def test_entry_that_nobody_dates_does_not_count_when_its_logs_key_is_retired() -
         assert counted(_with_log_window(recorded_bundle(name), retired)) == (1, 0)
 
 
+@pytest.mark.guarantee(1)
+def test_what_hangs_on_todays_belief_in_a_log_says_when_that_ends() -> None:
+    end = "2150-01-01T00:00:00Z"
+    window = {"start": "2001-01-01T00:00:00Z", "end": end}
+    found = _with_log_window(recorded_bundle("release.rekor2.signature"), window)
+    assert counted(found) == (1, 0)
+    assert found.valid_until == datetime.fromisoformat(end)
+
+
 @pytest.mark.parametrize("name", ["workflow.rekor1.signature", "release.rekor1.signature"])
 def test_one_log_entry_twice_is_no_second_one(name: str) -> None:
     bundle = recorded_bundle(name)
