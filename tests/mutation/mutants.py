@@ -42,7 +42,6 @@ FIRST = {
     "simple_signing.py": "legacy",
     "ed25519ph.py": "keys",
     "signatures.py": "verifier",
-    "proof.py": "verifier",
     "timestamps.py": "verifier",
 }
 ELSEWHERE = {"tuf.py": ("tests/contract/test_tuf.py",)}
