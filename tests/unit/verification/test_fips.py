@@ -171,6 +171,9 @@ def test_a_timestamp_that_was_signed_over_sha_1_is_refused(monkeypatch: pytest.M
     stamps = json.loads(bundle.raw)["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
     good = base64.b64decode(stamps[0]["signedTimestamp"])
     fips.check_timestamp(good)
+    with pytest.MonkeyPatch.context() as its_own_alone:
+        its_own_alone.setattr(fips, "_SHA_2_IDENTIFIERS", frozenset({"2.16.840.1.101.3.4.2.1"}))
+        fips.check_timestamp(good)
     ((_, answer),) = parts(good)
     status, (_, token) = parts(answer)
     kind, (_, wrapped) = parts(token)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.errors import PolicyError
 from controller.verification import ed25519ph
-from controller.verification.keys import load_public_key
+from controller.verification.keys import MAX_RSA_BITS, MIN_RSA_BITS, checked_key, load_public_key
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 P256, P384, P521 = (ec.generate_private_key(curve) for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()))
@@ -130,3 +130,19 @@ def test_pure_ed25519_signature_is_no_prehashed_one() -> None:
     raw = ED25519.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     prehash = hashlib.sha512(MESSAGE).digest()
     assert not ed25519ph.verify(raw, ED25519.sign(prehash), prehash)
+
+
+def test_rsa_keys_count_from_their_least_to_their_most_bits() -> None:
+    for bits, counts in (
+        (MIN_RSA_BITS - 8, False),
+        (MIN_RSA_BITS, True),
+        (MAX_RSA_BITS, True),
+        (MAX_RSA_BITS + 8, False),
+    ):
+        # A modulus of that length is enough: nothing is signed.
+        key = rsa.RSAPublicNumbers(65537, 2 ** (bits - 1) + 1).public_key()
+        if counts:
+            assert checked_key(key).key.key_size == bits
+        else:
+            with pytest.raises(PolicyError, match="KeyTooWeak"):
+                checked_key(key)

@@ -12,6 +12,7 @@ from controller.model.policy import Authority, Identity, KeyAuthority, KeylessAu
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings
 from controller.verification.failures import EvidenceFailure
+from controller.verification.legacy import MAX_CERTIFICATE_BYTES, MAX_PAYLOAD_BYTES
 from controller.verification.simple_signing import check_payload
 from tests.support.fixtures import RecordedLayer, recorded_layer, recorded_layers
 from tests.unit.verification.evidence import (
@@ -33,6 +34,7 @@ from tests.unit.verification.legacy import (
     judge_layer,
     layer_artifact,
     layer_authority,
+    root_of,
     with_annotations,
 )
 
@@ -238,3 +240,23 @@ def test_layer_of_another_media_type_than_its_tag_has_is_not_read(kind: Artifact
     good = signed_layer(signer, payload())
     layer = dataclasses.replace(good, kind=kind, media_type=media_type)
     assert only_rejection(judge(layer, signer.authority())) == ("MediaTypeUnsupported", True)
+
+
+def test_a_payload_and_a_certificate_may_be_as_long_as_their_bounds_and_no_longer() -> None:
+    layer = recorded_layer("workflow.rekor1.signature")
+    image = Digest.parse(layer.digest)
+
+    def refused(changed: RecordedLayer) -> str:
+        found = judge(layer_artifact(changed), layer_authority(changed), image=image, roots={"legacy": root_of(layer)})
+        return only_rejection(found)[0]
+
+    for size, code in ((MAX_PAYLOAD_BYTES, "SignatureInvalid"), (MAX_PAYLOAD_BYTES + 1, "LimitExceeded")):
+        longer = dataclasses.replace(layer, content=layer.content.ljust(size))
+        assert refused(longer) == code
+    pem = dict(layer.annotations)[CERTIFICATE]
+    whole = pem + "\n" * (MAX_CERTIFICATE_BYTES - len(pem))
+    good = with_annotations(layer, certificate=whole)
+    assert counted(
+        judge(layer_artifact(good), layer_authority(good), image=image, roots={"legacy": root_of(layer)})
+    ) == (1, 0)
+    assert refused(with_annotations(layer, certificate=whole + "\n")) == "LayerMalformed"
