@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-from tests.unit.verification.evidence import Signer, artifact, b64, counted, judge, only_rejection, statement
+from controller.model.reference import Digest
+from controller.verification.bundle import MAX_CERTIFICATE_BYTES
+from tests.support.fixtures import recorded_bundle
+from tests.unit.verification.evidence import (
+    Signer,
+    artifact,
+    authority_for,
+    b64,
+    counted,
+    judge,
+    only_rejection,
+    statement,
+)
 
 SIGNER = Signer()
 GOOD = SIGNER.envelope(statement())
@@ -99,3 +111,18 @@ def test_payload_type_is_part_of_what_is_signed() -> None:
     bundle = SIGNER.envelope(statement(), kind="application/vnd.in-toto+xml")
     bundle["dsseEnvelope"]["payloadType"] = "application/vnd.in-toto+json"
     assert only_rejection(judge(artifact(bundle), SIGNER.authority())) == ("SignatureInvalid", False)
+
+
+@pytest.mark.guarantee(10)
+def test_a_certificate_may_be_as_long_as_its_bound_and_no_longer() -> None:
+    bundle = recorded_bundle("workflow.rekor1.signature")
+    for size, code in ((1, "CertificateMalformed"), (MAX_CERTIFICATE_BYTES, "CertificateMalformed")):
+        parsed = bundle.parsed()
+        parsed["verificationMaterial"]["certificate"]["rawBytes"] = b64(b"\x00" * size)
+        found = judge(artifact(parsed), authority_for(bundle), image=Digest.parse(bundle.digest))
+        assert only_rejection(found) == (code, True)
+    for size in (0, MAX_CERTIFICATE_BYTES + 1):
+        parsed = bundle.parsed()
+        parsed["verificationMaterial"]["certificate"]["rawBytes"] = b64(b"\x00" * size)
+        found = judge(artifact(parsed), authority_for(bundle), image=Digest.parse(bundle.digest))
+        assert only_rejection(found) == ("BundleMalformed", True)
