@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from controller.model.reference import Digest
+from controller.settings import DocumentSettings
 from controller.verification.bundle import MAX_CERTIFICATE_BYTES
 from tests.support.fixtures import recorded_bundle
 from tests.unit.verification.evidence import (
@@ -126,3 +127,13 @@ def test_a_certificate_may_be_as_long_as_its_bound_and_no_longer() -> None:
         parsed["verificationMaterial"]["certificate"]["rawBytes"] = b64(b"\x00" * size)
         found = judge(artifact(parsed), authority_for(bundle), image=Digest.parse(bundle.digest))
         assert only_rejection(found) == ("BundleMalformed", True)
+
+
+@pytest.mark.guarantee(10)
+def test_a_payload_may_be_as_long_as_its_bound_and_no_longer() -> None:
+    content = statement()
+    size = len(json.dumps(content).encode())
+    bundle = artifact(SIGNER.envelope(content))
+    assert counted(judge(bundle, SIGNER.authority(), limits=DocumentSettings(document_max_bytes=size))) == (1, 0)
+    shorter = judge(bundle, SIGNER.authority(), limits=DocumentSettings(document_max_bytes=size - 1))
+    assert only_rejection(shorter) == ("LimitExceeded", True)
