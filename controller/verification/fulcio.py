@@ -6,7 +6,6 @@ https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md. To be believed on
 from __future__ import annotations
 
 from cryptography import x509
-from cryptography.x509.oid import ExtensionOID
 
 from controller.model.evidence import Signer
 from controller.verification.failures import NotVerified, Unjudged
@@ -62,8 +61,7 @@ def signer_of(certificate: x509.Certificate) -> Signer:
         names = [
             name
             for extension in extensions
-            if extension.oid == ExtensionOID.SUBJECT_ALTERNATIVE_NAME
-            and isinstance(extension.value, x509.SubjectAlternativeName)
+            if isinstance(extension.value, x509.SubjectAlternativeName)
             for name in extension.value
         ]
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as exc:

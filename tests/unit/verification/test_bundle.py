@@ -11,7 +11,8 @@ import pytest
 
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings
-from controller.verification.bundle import MAX_CERTIFICATE_BYTES
+from controller.verification.bundle import MAX_CERTIFICATE_BYTES, MAX_SIGNATURE_BYTES, items, signature_of
+from controller.verification.failures import Unjudged
 from tests.support.fixtures import recorded_bundle
 from tests.unit.verification.evidence import (
     Signer,
@@ -137,3 +138,15 @@ def test_a_payload_may_be_as_long_as_its_bound_and_no_longer() -> None:
     assert counted(judge(bundle, SIGNER.authority(), limits=DocumentSettings(document_max_bytes=size))) == (1, 0)
     shorter = judge(bundle, SIGNER.authority(), limits=DocumentSettings(document_max_bytes=size - 1))
     assert only_rejection(shorter) == ("LimitExceeded", True)
+
+
+@pytest.mark.guarantee(10)
+def test_signatures_and_lists_may_be_as_long_as_their_bounds_and_no_longer() -> None:
+    for size in (1, MAX_SIGNATURE_BYTES):
+        assert signature_of(b64(b"x" * size)) == b"x" * size
+    for size in (0, MAX_SIGNATURE_BYTES + 1):
+        with pytest.raises(Unjudged, match="BundleMalformed"):
+            signature_of(b64(b"x" * size))
+    assert items([1, 2, 3], "it", most=3) == [1, 2, 3]
+    with pytest.raises(Unjudged, match="LimitExceeded"):
+        items([1, 2, 3, 4], "it", most=3)

@@ -16,7 +16,7 @@ from sigstore import errors as sigstore_errors
 from controller.model.evidence import Signer
 from controller.model.policy import Identity
 from controller.verification.failures import EvidenceFailure, NotVerified, Unjudged
-from controller.verification.fulcio import signer_of
+from controller.verification.fulcio import MAX_CLAIM_BYTES, signer_of
 from controller.verification.identities import meets
 from controller.verification.keyless import LIBRARY_ERRORS, translated
 
@@ -198,3 +198,11 @@ def test_unexpected_error_is_no_verdict_and_is_not_quoted(error: Exception) -> N
 def test_librarys_text_is_never_shown() -> None:
     failure = translated(sigstore_errors.VerificationError("invalid log entry: SECRET BYTES"))
     assert (failure.code, "SECRET" in failure.message) == ("LogEntryInvalid", False)
+
+
+@pytest.mark.guarantee(10)
+def test_a_claim_may_be_as_long_as_its_bound_and_no_longer() -> None:
+    longest = certificate(URI, _8=der(ISSUER), _2=b"x" * MAX_CLAIM_BYTES)
+    assert dict(signer_of(longest).claims).popitem()[1] == "x" * MAX_CLAIM_BYTES
+    with pytest.raises(Unjudged, match="MAX_CLAIM_BYTES"):
+        signer_of(certificate(URI, _8=der(ISSUER), _2=b"x" * (MAX_CLAIM_BYTES + 1)))

@@ -97,3 +97,10 @@ def test_values_are_bounded_before_they_are_made_and_those_in_strings_are_none(c
     assert within(None) is not None
     text = json.dumps(["[,,,,,,,,,,,,{{{{"]).encode()
     assert within(1, text) == ["[,,,,,,,,,,,,{{{{"]
+
+
+@pytest.mark.guarantee(10)
+def test_content_may_be_as_long_as_its_bound_and_no_longer() -> None:
+    assert parse(b"[1]", size=3) == [1]
+    with pytest.raises(Unjudged, match="document_max_bytes"):
+        parse(b"[1] ", size=3)
