@@ -206,3 +206,8 @@ def test_a_claim_may_be_as_long_as_its_bound_and_no_longer() -> None:
     assert dict(signer_of(longest).claims).popitem()[1] == "x" * MAX_CLAIM_BYTES
     with pytest.raises(Unjudged, match="MAX_CLAIM_BYTES"):
         signer_of(certificate(URI, _8=der(ISSUER), _2=b"x" * (MAX_CLAIM_BYTES + 1)))
+
+
+def test_an_issuer_of_indefinite_length_is_no_text() -> None:
+    with pytest.raises(Unjudged, match="CertificateMalformed"):
+        signer_of(certificate(URI, _8=b"\x0c\x80" + b"x" * 128))
