@@ -108,7 +108,6 @@ def _utf8_string(der: bytes) -> str:
             return _text(der[2:])
         count = der[1] & 0x7F
         length = int.from_bytes(der[2 : 2 + count], "big")
-        shortest = length >= 0x80 and (count == 1 or length >= 1 << 8 * (count - 1))
-        if der[1] > 0x80 and shortest and len(der) == 2 + count + length:
+        if der[1] > 0x80 and length >= max(0x80, 1 << 8 * (count - 1)) and len(der) == 2 + count + length:
             return _text(der[2 + count :])
     raise Unjudged("CertificateMalformed", "its certificate has a claim that is no DER UTF8String")

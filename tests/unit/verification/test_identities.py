@@ -211,3 +211,17 @@ def test_a_claim_may_be_as_long_as_its_bound_and_no_longer() -> None:
 def test_an_issuer_of_indefinite_length_is_no_text() -> None:
     with pytest.raises(Unjudged, match="CertificateMalformed"):
         signer_of(certificate(URI, _8=b"\x0c\x80" + b"x" * 128))
+
+
+@pytest.mark.parametrize("length", [0x7F, 0x80, 0xFF, 0x100])
+def test_a_claim_has_the_shortest_length_that_der_knows_and_no_other(length: int) -> None:
+    text = "x" * length
+    assert dict(signer_of(certificate(URI, _8=der(ISSUER), _9=der(text))).claims).popitem()[1] == text
+    longer = {
+        0x7F: b"\x0c\x81\x7f",
+        0x80: b"\x0c\x82\x00\x80",
+        0xFF: b"\x0c\x82\x00\xff",
+        0x100: b"\x0c\x83\x00\x01\x00",
+    }
+    with pytest.raises(Unjudged, match="CertificateMalformed"):
+        signer_of(certificate(URI, _8=der(ISSUER), _9=longer[length] + text.encode()))
