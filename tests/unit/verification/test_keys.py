@@ -146,3 +146,11 @@ def test_rsa_keys_count_from_their_least_to_their_most_bits() -> None:
         else:
             with pytest.raises(PolicyError, match="KeyTooWeak"):
                 checked_key(key)
+
+
+def test_points_are_equal_only_in_both_coordinates() -> None:
+    x, y, z, t = ed25519ph._BASE
+    other_x, other_y = (-x, y, z, -t), (x, -y, z, -t)
+    assert ed25519ph._equal((x, y, z, t), (2 * x, 2 * y, 2 * z, 2 * t))
+    assert not ed25519ph._equal((x, y, z, t), other_x)
+    assert not ed25519ph._equal((x, y, z, t), other_y)
