@@ -154,3 +154,9 @@ def test_points_are_equal_only_in_both_coordinates() -> None:
     assert ed25519ph._equal((x, y, z, t), (2 * x, 2 * y, 2 * z, 2 * t))
     assert not ed25519ph._equal((x, y, z, t), other_x)
     assert not ed25519ph._equal((x, y, z, t), other_y)
+
+
+def test_a_coordinate_has_one_encoding() -> None:
+    zero, again = bytes(32), ed25519ph._P.to_bytes(32, "little")
+    assert ed25519ph._decode(zero) is not None
+    assert ed25519ph._decode(again) is None

@@ -42,6 +42,7 @@ def test_a_predicate_type_as_long_as_may_be_counts() -> None:
         (changed(subject=[{"name": str(IMAGE)}]), "StatementMalformed", True),
         (changed(subject=[{"digest": {}}]), "StatementMalformed", True),
         (changed(subject=[{"digest": {"sha256": [IMAGE.hex]}}]), "StatementMalformed", True),
+        (changed(subject=[{"digest": {"sha256": IMAGE.hex, "sha512": 7}}]), "StatementMalformed", True),
         (changed(subject=[{"digest": {"sha256": OTHER_IMAGE.hex}}]), "SubjectMismatch", False),
         (changed(subject=[{"digest": {"sha256": IMAGE.hex.upper()}}]), "SubjectMismatch", False),
         (changed(subject=[{"digest": {"sha256": IMAGE.hex[:-1]}}]), "SubjectMismatch", False),
