@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import DownloadError
 
 from controller.errors import AssayError, Unacceptable, Unavailable
 from controller.model.policy import TufRepository
@@ -54,7 +56,8 @@ def test_the_document_comes_with_its_times_and_is_kept(served: Served, settings:
     assert tuf.remembered(served.described(), settings=settings) is None
     found = refresh(served, settings)
     assert found.content == DOCUMENT
-    assert found.expires_at - found.refreshed_at > timedelta(days=6)
+    # The first of its metadata to expire, and not the root's, which is good for a year.
+    assert timedelta(days=6) < found.expires_at - found.refreshed_at <= timedelta(days=7)
     assert tuf.remembered(served.described(), settings=settings) == found
 
 
@@ -205,7 +208,8 @@ def test_a_server_that_is_down_is_unavailable(tmp_path: Path) -> None:
     with serving(repository, tmp_path / "tls") as gone:
         pass
     settings = ClusterSettings(tuf_directory=str(tmp_path / "tuf"), tuf_ca_file=str(gone.ca_file))
-    assert refused(gone, settings).code == "TufUnavailable"
+    failure = refused(gone, settings)
+    assert (failure.code, "ProtocolError" in failure.message) == ("TufUnavailable", True)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b'{"content": 1}'])
@@ -234,3 +238,34 @@ def test_another_pinned_root_shares_nothing(served: Served, settings: ClusterSet
     assert tuf.remembered(swapped, settings=settings) is None
     with pytest.raises(Unacceptable, match="TufRefused"):
         tuf.refresh(swapped, settings=settings, check_address=ALLOWED, now=NOW)
+
+
+@pytest.mark.guarantee(10)
+def test_a_target_may_be_as_long_as_its_bound_and_no_longer(served: Served, settings: ClusterSettings) -> None:
+    for most, counts in ((len(DOCUMENT), True), (len(DOCUMENT) - 1, False)):
+        bounded = dataclasses.replace(settings, tuf_max_bytes=most)
+        if counts:
+            assert refresh(served, bounded).content == DOCUMENT
+        else:
+            assert refused(served, bounded).code == "TufRefused"
+
+
+def test_a_refusal_says_what_is_wrong_with_the_document(served: Served, settings: ClusterSettings) -> None:
+    for content, said in (
+        (b'{"mediaType": "application/json"}', "has no mediaType"),
+        (
+            b'{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1", "tlogs": 7}',
+            "that Assay can read",
+        ),
+    ):
+        served.repository.publish(content)
+        assert said in refused(served, settings).message
+
+
+@pytest.mark.guarantee(11)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/timestamp.json", "https:///timestamp.json", "file:///etc/passwd"])
+def test_nothing_but_https_is_spoken(settings: ClusterSettings, url: str) -> None:
+    fetcher = tuf._Fetcher(settings, ALLOWED)
+    with pytest.raises(DownloadError, match="only https is spoken"):
+        fetcher._fetch(url)
+    fetcher.close()
