@@ -25,6 +25,7 @@ from controller.model.policy import (
     FailurePolicy,
     Identity,
     KeyAuthority,
+    KeyIn,
     KeylessAuthority,
     LabelRequirement,
     LabelSelector,
@@ -212,35 +213,33 @@ def _identity(fields: Fields) -> Identity:
 
 def _key(fields: Fields) -> KeyAuthority:
     fields.not_supported("kms", "KMS keys")
-    secret = key_in(fields.node("secretRef")) if fields.has("secretRef") else None
-    if secret is not None and fields.has("pem"):
-        fields.problem("AuthorityMalformed", "must have exactly one of pem and secretRef; it has both")
-    reference = fields.node("trustRootRef")
-    from_root = fields.has("trustRootRef") and not fields.has("pem")
-    authority = KeyAuthority(
-        pem=fields.text("pem", required=secret is None and not from_root),
-        trust_root=reference.text("name", KeyAuthority("").trust_root),
-        secret=secret,
-    )
-    reference.close()
+    pem, secret, trust_root = _own_or_root(fields, "pem")
     fields.close()
-    return authority
+    return KeyAuthority(pem, trust_root, secret)
+
+
+def _own_or_root(fields: Fields, name: str) -> tuple[str, KeyIn | None, str]:
+    """What is trusted, as it stands in the field or in a Secret, and the trust root, whose it is without either."""
+    secret = key_in(fields.node("secretRef")) if fields.has("secretRef") else None
+    if secret is not None and fields.has(name):
+        fields.problem("AuthorityMalformed", f"must have exactly one of {name} and secretRef; it has both")
+    reference = fields.node("trustRootRef")
+    from_root = fields.has("trustRootRef") and not fields.has(name)
+    text = fields.text(name, required=secret is None and not from_root)
+    trust_root = reference.text("name", KeyAuthority("").trust_root)
+    reference.close()
+    return text, secret, trust_root
 
 
 def _certificate(fields: Fields) -> CertificateAuthority:
-    secret = key_in(fields.node("secretRef")) if fields.has("secretRef") else None
-    if secret is not None and fields.has("chain"):
-        fields.problem("AuthorityMalformed", "must have exactly one of chain and secretRef; it has both")
-    reference = fields.node("trustRootRef")
-    from_root = fields.has("trustRootRef") and not fields.has("chain")
+    chain, secret, trust_root = _own_or_root(fields, "chain")
     authority = CertificateAuthority(
-        chain=fields.text("chain", required=secret is None and not from_root),
+        chain=chain,
         identities=tuple(_certificate_identity(node) for node in fields.nodes("identities")),
         extended_key_usages=tuple(dict.fromkeys(map(usage_oid, fields.texts("extendedKeyUsages")))) or (CODE_SIGNING,),
-        trust_root=reference.text("name", CertificateAuthority("", (), ()).trust_root),
+        trust_root=trust_root,
         secret=secret,
     )
-    reference.close()
     fields.close()
     return authority
 

@@ -112,8 +112,7 @@ class Judge:
         assessment: Assessment | None = None
         roots = trust_roots(compiled, scope)
         try:
-            evidence = await self.evidence(compiled, image, scope=scope, now=now, deadline=deadline)
-            evidence = replace(evidence, problems=(*evidence.problems, *unsigned(resolved, image)))
+            evidence = await self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline)
             assessment = await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
             outcome, kind, reasons = await _with_request_rules(
                 assessment, compiled, covered=covered, scope=scope, now=now, image=image, deadline=deadline
@@ -135,8 +134,7 @@ class Judge:
             return
         resolved = await self._resolutions.get(reference, access=scope.access, deadline=deadline)
         for image, _ in _manifests(resolved, compiled, scope):
-            evidence = await self.evidence(compiled, image, scope=scope, now=now, deadline=deadline)
-            evidence = replace(evidence, problems=(*evidence.problems, *unsigned(resolved, image)))
+            evidence = await self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline)
             await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
 
     async def _assess(
@@ -159,26 +157,32 @@ class Judge:
             deadline=deadline,
         )
 
-    async def evidence(
+    async def _evidence(
         self,
         compiled: CompiledPolicy,
+        image: ResolvedImage,
         resolved: ResolvedImage,
         *,
         scope: Scope,
         now: datetime,
         deadline: Deadline,
     ) -> EvidenceSet:
-        """The evidence that the policy asks for; nothing is fetched for one that asks for none."""
+        """The evidence about `image`, of what was resolved, that the policy asks for.
+
+        Nothing is fetched for a policy that asks for none.
+        """
         spec = compiled.policy.spec
         if spec.signatures is None and not spec.attestations:
-            return EvidenceSet(image=resolved.digest, repository=resolved.reference.name, artifacts=(), fetched_at=now)
-        found = await asyncio.gather(
-            *(
-                self._evidences.get(image, access=access, deadline=deadline)
-                for image, access in places(resolved, spec, access=scope.access, snapshot=scope.snapshot)
+            found = [EvidenceSet(image.digest, image.reference.name, artifacts=(), fetched_at=now)]
+        else:
+            found = await asyncio.gather(
+                *(
+                    self._evidences.get(place, access=access, deadline=deadline)
+                    for place, access in places(image, spec, access=scope.access, snapshot=scope.snapshot)
+                )
             )
-        )
-        return together(resolved, found)
+        evidence = together(image, found)
+        return replace(evidence, problems=(*evidence.problems, *unsigned(resolved, image)))
 
     async def close(self) -> None:
         """End what is under way."""

@@ -33,7 +33,8 @@ from controller.verification.keys import PublicKey, checked_key
 from controller.verification.proof import Proven, shown, shown_time, told
 from controller.verification.signatures import described, is_signed_by
 from controller.verification.transparency import Verifier
-from controller.verification.witnesses import RootSource, believed, witnessed
+from controller.verification.trust import believed
+from controller.verification.witnesses import RootSource, witnessed
 
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE.dotted_string
 MAX_CHAINS = 64  # bounds the parsed chains that a process remembers

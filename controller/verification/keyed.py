@@ -16,7 +16,8 @@ from controller.verification.keys import PublicKey
 from controller.verification.proof import Proven, told
 from controller.verification.signatures import described, is_signed_by
 from controller.verification.transparency import Verifier
-from controller.verification.witnesses import RootSource, believed, witnessed
+from controller.verification.trust import believed
+from controller.verification.witnesses import RootSource, witnessed
 
 MAX_NAMED = 3  # keys that a message names; the rest is counted
 

@@ -143,7 +143,12 @@ class ParsedRoot:
 
 def _within(window: TimeRange | None, time: datetime) -> bool:
     """Whether the time lies in the window; a part without one is believed for all times."""
-    return window is None or (window.start <= time and (window.end is None or time <= window.end))
+    return window is None or believed(time, window.start, window.end)
+
+
+def believed(time: datetime, valid_from: datetime | None, valid_until: datetime | None) -> bool:
+    """Whether the time lies in the window; both ends belong to it, and None is open."""
+    return (valid_from is None or valid_from <= time) and (valid_until is None or time <= valid_until)
 
 
 def check_root(trust_root: TrustRoot) -> None:

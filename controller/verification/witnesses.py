@@ -54,11 +54,6 @@ def witnessed(
     return Witnessed(entries, stamped, times=(*stamped, *promised) or (now,), signed_at=signed_at)
 
 
-def believed(time: datetime, valid_from: datetime | None, valid_until: datetime | None) -> bool:
-    """Whether the time lies in the window; both ends belong to it, and None is open."""
-    return (valid_from is None or valid_from <= time) and (valid_until is None or time <= valid_until)
-
-
 def _log(
     bundle: Bundle,
     *,
