@@ -12,7 +12,7 @@ import sys
 import click
 
 from controller import __version__
-from controller.cli.commands import GROUPS
+from controller.cli.commands import COMMANDS, Lazy
 from controller.errors import AssayError
 
 EXIT_DENIED = 1
@@ -21,7 +21,9 @@ EXIT_USAGE = 64  # sysexits.h EX_USAGE
 EXIT_INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, cls=GROUPS)
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, cls=Lazy, places=COMMANDS
+)
 @click.version_option(__version__, prog_name="assay")
 def root() -> None:
     """No image runs without evidence, and for every image that ever ran the evidence can be shown."""
