@@ -610,12 +610,13 @@ EXCEPTION_SPEC = record(
             most=64,
         ),
         "images": listing(
-            "Image patterns, as in a policy's match.images.",
+            "Image patterns, as in a policy's match.images: these images, whatever their evidence. At least one is "
+            "without !.",
             {"type": "string", "minLength": 1, "maxLength": MAX_PATTERN},
             most=MAX_IMAGES,
         ),
         "digests": listing(
-            "Exact images.",
+            "Exact images, by the digest that will run. An image is meant if one of images or one of digests names it.",
             {"type": "string", "maxLength": 71, "pattern": "^sha256:[0-9a-f]{64}$"},
             most=MAX_IMAGES,
             kind="set",
@@ -630,14 +631,21 @@ EXCEPTION_SPEC = record(
         "approver": text(
             "Who approved it. Stamped from the request's own user; any other value is refused.", longest=1024
         ),
+        "approvedAt": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When it was approved. Stamped with approver, and the time from which its end is measured.",
+        },
         "expires": {
             "type": "string",
             "format": "date-time",
-            "description": "When it ends, RFC 3339: at most the configured maximum, or four hours for break-glass.",
+            "description": "When it ends, RFC 3339: at most the configured maximum after its approval, or four hours "
+            "for break-glass. Later than that it excepts nothing.",
         },
         "breakGlass": {
             "type": "boolean",
-            "description": "An emergency: recorded loudly; needs the verb break-glass, namespaces and digests.",
+            "description": "An emergency: recorded loudly; needs the verb break-glass, namespaces and digests, and "
+            "names no images.",
             "default": False,
         },
     },
@@ -648,9 +656,13 @@ EXCEPTION_SPEC = record(
             "name what is excepted: images or digests",
         ),
         rule(
+            "!has(self.images) || size(self.images) == 0 || self.images.exists(image, !image.startsWith('!'))",
+            "images must name what is meant: at least one pattern without !",
+        ),
+        rule(
             "!self.breakGlass || (has(self.namespaces) && size(self.namespaces) > 0 && has(self.digests) && "
-            "size(self.digests) > 0)",
-            "breakGlass needs namespaces and digests",
+            "size(self.digests) > 0 && !(has(self.images) && size(self.images) > 0))",
+            "breakGlass needs namespaces and digests, and no images",
         ),
     ),
 )
@@ -853,6 +865,7 @@ def definitions() -> dict[str, Schema]:
             columns=[
                 column("Approver", "string", ".spec.approver"),
                 column("Expires", "string", ".spec.expires"),
+                column("Break-Glass", "boolean", ".spec.breakGlass", priority=1),
                 READY,
                 WHY,
                 AGE,

@@ -207,5 +207,6 @@ def _named(error: AssayError, rule: str) -> AssayError:
 
 
 def _shortened(text: str) -> str:
-    text = " ".join(text.split())
+    """One line of bounded length, without halves of surrogate pairs: they could not be recorded."""
+    text = " ".join(text.split()).encode(errors="replace").decode()
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"

@@ -225,8 +225,10 @@ def test_defaults_are_filled_in(cluster: ApiServer) -> None:
     [
         ({}, ""),
         ({"policies": [{"kind": "EvidencePolicy", "namespace": "shop", "name": "p"}]}, ""),
-        ({"breakGlass": True, "namespaces": ["shop"], "digests": [DIGEST]}, ""),
-        ({"breakGlass": True}, "breakGlass needs namespaces and digests"),
+        ({"breakGlass": True, "namespaces": ["shop"], "digests": [DIGEST], "images": []}, ""),
+        ({"breakGlass": True, "images": []}, "breakGlass needs namespaces and digests, and no images"),
+        ({"breakGlass": True, "namespaces": ["shop"], "digests": [DIGEST]}, "breakGlass needs namespaces and digests"),
+        ({"images": ["!ghcr.io/acme/x"]}, "images must name what is meant: at least one pattern without !"),
         ({"images": []}, "name what is excepted: images or digests"),
         ({"policies": [{"kind": "EvidencePolicy", "name": "p"}]}, "namespace must be given for an EvidencePolicy"),
         ({"policies": [{"namespace": "shop", "name": "p"}]}, "namespace must be given for an EvidencePolicy"),
