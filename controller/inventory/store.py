@@ -84,6 +84,11 @@ class Store:
         return cls(writer=None, reading=reading, lock=None)
 
     @property
+    def is_ours(self) -> bool:
+        """Whether this process may write: an SQLite file belongs to one, a PostgreSQL database to all."""
+        return self._lock is not None or self._reading.dialect.name != "sqlite"
+
+    @property
     def writer(self) -> Writer:
         """The recorder. Raises `ConfigurationError` (`DatabaseReadOnly`) when this store was opened to read."""
         if self._writer is None:
