@@ -12,10 +12,10 @@ import yaml
 from controller.errors import ConfigurationError, InputError
 from controller.policy.cases import Case, is_policy_test, parse_cases
 from controller.policy.files import read_yaml, yaml_files
-from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, NAMESPACED_POLICY, POLICY_TEST, TRUST_ROOT
+from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, EXCEPTION, NAMESPACED_POLICY, POLICY_TEST, TRUST_ROOT
 
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
-_OTHERS = frozenset({CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT, "EvidenceException"})
+_OTHERS = frozenset({CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT, EXCEPTION})
 
 
 class CaseLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

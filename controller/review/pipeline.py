@@ -125,7 +125,8 @@ class Pipeline:
         evaluations = tuple(one.evaluation for one in judged)
         why = softened(request, workload, self._templates)
         object_hash = leaf.hash_of(request.object)
-        record = leaf.record_id(request, evaluations, object_hash=object_hash, setup=f"{self._no_match} {why}")
+        setup = f"{self._no_match} {why} {leaf.material(judged)}"
+        record = leaf.record_id(request, evaluations, object_hash=object_hash, setup=setup)
         subject = Subject(f"{workload.kind} {workload.namespace}/{workload.name}", record=record, softened=why)
         decision = decide(evaluations, images=workload.changed, no_match=self._no_match, subject=subject)
         return Reviewed(decision, judged, around, record, object_hash)

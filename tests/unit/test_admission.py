@@ -265,8 +265,10 @@ def test_pins_are_applied_to_a_copy() -> None:
 
 
 def test_a_pinned_request_shows_rules_the_object_that_would_be_stored() -> None:
-    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"image": "a:1"}]}}
-    request = admission.request_for(manifest, namespace="shop", user=User(), uid="u-1")
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"image": "a:1"}]}}
+    request = admission.request_for(
+        {"apiVersion": "v1", "kind": "Pod", **pod}, namespace="shop", user=User(), uid="u-1"
+    )
     patch = [
         {"op": "test", "path": "/spec/containers/0/image", "value": "a:1"},
         {"op": "replace", "path": "/spec/containers/0/image", "value": "a:1@sha256:0"},
