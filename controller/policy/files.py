@@ -28,6 +28,7 @@ ASSAY_NAMESPACE = ClusterSettings().assay_namespace
 _MATERIAL = frozenset({SECRET, CONFIG_MAP})
 _NAMESPACED = _MATERIAL | {NAMESPACED_POLICY}
 _SUFFIXES = (".yaml", ".yml", ".json")
+_LAYOUT = "oci-layout"  # the file that makes a folder an OCI image layout
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -57,7 +58,7 @@ def load_snapshot(
     policies: list[Mapping[str, Any]] = []
     roots: dict[str, TrustRoot] = {}
     objects = read_objects(directory)
-    materials = Materials(namespace, {_ref(obj): _values(obj) for obj in objects if obj.content["kind"] in _MATERIAL})
+    materials = Materials(namespace, {_ref(obj): values_of(obj) for obj in objects if obj.content["kind"] in _MATERIAL})
     for obj in objects:
         if obj.content["kind"] in _MATERIAL:
             continue
@@ -91,8 +92,8 @@ def read_objects(directory: Path) -> list[FileObject]:
     document.
     """
     found: dict[tuple[str, str, str], FileObject] = {}
-    for path in _files(directory):
-        for number, content in enumerate(_documents(path), start=1):
+    for path in yaml_files(directory):
+        for number, content in enumerate(read_yaml(path), start=1):
             for obj in _objects(path, number, content) if content is not None else ():
                 name = _name(obj)
                 if name in found:
@@ -114,8 +115,11 @@ def _ref(obj: FileObject) -> ObjectRef:
     return ObjectRef(*_name(obj))
 
 
-def _values(obj: FileObject) -> Mapping[str, Value]:
-    """The data of a Secret or ConfigMap, private keys withheld. No message quotes a value."""
+def values_of(obj: FileObject) -> Mapping[str, Value]:
+    """The data of a Secret or ConfigMap, private keys withheld. No message quotes a value.
+
+    Raises `ConfigurationError` (`ReferenceMalformed`).
+    """
     values: dict[str, Value] = {}
     for name in ("data", "stringData"):
         given = obj.content.get(name) or {}
@@ -132,25 +136,38 @@ def _values(obj: FileObject) -> Mapping[str, Value]:
     return values
 
 
-def _files(directory: Path) -> list[Path]:
+def yaml_files(directory: Path) -> list[Path]:
+    """The YAML and JSON files below a directory, sorted; of a file, itself.
+
+    An OCI image layout among its folders holds images, and its JSON files are left out.
+    Raises `ConfigurationError` (`PolicyFileUnreadable`).
+    """
     if directory.is_file():
         return [directory]
     if not directory.is_dir():
         raise ConfigurationError("PolicyFileUnreadable", f"{directory} is no directory")
-    files = sorted(path for path in directory.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
+    layouts = {path.parent for path in directory.rglob(_LAYOUT)}
+    files = sorted(
+        path
+        for path in directory.rglob("*")
+        if path.suffix in _SUFFIXES and path.is_file() and layouts.isdisjoint(path.parents)
+    )
     if len(files) > MAX_FILES:
         raise ConfigurationError("PolicyFileUnreadable", f"{directory} has more than {MAX_FILES} policy files")
     return files
 
 
-def _documents(path: Path) -> list[Any]:
-    """JSON is read as YAML, of which it is a part."""
+def read_yaml(path: Path, loader: Any = _LOADER) -> list[Any]:
+    """The documents of a file, within bounds. JSON is read as YAML, of which it is a part.
+
+    Raises `ConfigurationError` (`PolicyFileUnreadable`) naming the place.
+    """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigurationError("PolicyFileUnreadable", f"{path} has more than {MAX_FILE_BYTES} bytes")
         content = path.read_bytes()
         _check_depth(content)
-        documents = list(yaml.load_all(content, _LOADER))
+        documents = list(yaml.load_all(content, loader))
         _check_size(documents)
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
