@@ -145,8 +145,8 @@ def decision_response(uid: str, decision: Decision) -> dict[str, Any]:
         response["status"] = _failure(403, "Forbidden", decision.message)
     if decision.warnings:
         response["warnings"] = _bounded(decision.warnings)
-    if decision.audit:
-        response["auditAnnotations"] = dict(decision.audit)
+    if decision.audit or decision.annotations:
+        response["auditAnnotations"] = dict((*decision.audit, *decision.annotations))
     return _review(response)
 
 

@@ -124,6 +124,18 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ExceptionSettings:
+    """What an EvidenceException may grant."""
+
+    exception_max_duration: Seconds = _setting(
+        Seconds(30 * 86_400), "Longest time from an exception's approval to its end (break-glass: at most four hours)."
+    )
+    exception_expires_soon: Seconds = _setting(
+        Seconds(72 * 3600), "How long before its end an exception is told of (break-glass: 30 minutes)."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewSettings:
     """How a review decides and what it remembers."""
 
@@ -246,6 +258,7 @@ class Settings:
     workers: WorkerSettings = WorkerSettings()
     documents: DocumentSettings = DocumentSettings()
     policy: PolicySettings = PolicySettings()
+    exceptions: ExceptionSettings = ExceptionSettings()
     review: ReviewSettings = ReviewSettings()
     webhook: WebhookSettings = WebhookSettings()
     cluster: ClusterSettings = ClusterSettings()

@@ -7,3 +7,4 @@ CLUSTER_POLICY = "ClusterEvidencePolicy"
 NAMESPACED_POLICY = "EvidencePolicy"
 POLICY_KINDS = (CLUSTER_POLICY, NAMESPACED_POLICY)
 TRUST_ROOT = "TrustRoot"
+EXCEPTION = "EvidenceException"

@@ -14,6 +14,7 @@ from controller.errors import PolicyError
 from controller.model.policy import (
     Action,
     AttestationRequirement,
+    AuditAnnotation,
     Authority,
     CertificateAuthority,
     CertificateIdentity,
@@ -39,6 +40,7 @@ from controller.model.policy import (
     SignatureRequirement,
     Validation,
 )
+from controller.policy.audit import check_annotations
 from controller.policy.canonical import policy_hash
 from controller.policy.fields import NOT_SUPPORTED_YET, Fields
 from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY, POLICY_KINDS
@@ -77,8 +79,14 @@ def parse_policy(obj: Mapping[str, Any]) -> Policy:
     if not isinstance(namespace, str) or (kind == NAMESPACED_POLICY and not namespace):
         raise PolicyError("NameMissing", f"{kind} {metadata['name']} has no namespace", "metadata.namespace")
     spec = _spec(Fields(obj.get("spec"), "spec", problems))
+<<<<<<< HEAD
     unread = [problem.field for problem in problems]
     problems.extend(problem for problem in check_spec(spec) if not _follows(problem, unread))
+=======
+    if not problems:
+        problems.extend(check_spec(spec))
+        problems.extend(check_annotations(kind, metadata["name"], spec.audit_annotations))
+>>>>>>> main
     generation = metadata.get("generation", 0)
     return Policy(
         identity=PolicyIdentity(
@@ -119,8 +127,8 @@ def _spec(fields: Fields) -> PolicySpec:
         attestations=tuple(_attestation(node) for node in fields.nodes("attestations")),
         variables=tuple(_expression(node, _IDENTIFIER) for node in fields.nodes("variables")),
         validations=tuple(_validation(node) for node in fields.nodes("validations")),
+        audit_annotations=tuple(_audit_annotation(node) for node in fields.nodes("auditAnnotations")),
     )
-    fields.not_supported("auditAnnotations", "audit annotations of a policy's own")
     fields.not_supported("grace", "a grace period of the policy's own")
     fields.close()
     return spec
@@ -165,11 +173,11 @@ def _expression(fields: Fields, grammar: re.Pattern[str]) -> Expression:
     return expression
 
 
-def _named(fields: Fields, grammar: re.Pattern[str] = _NAME) -> str:
-    name = fields.text("name", required=True)
+def _named(fields: Fields, grammar: re.Pattern[str] = _NAME, *, field: str = "name") -> str:
+    name = fields.text(field, required=True)
     if name and not grammar.fullmatch(name):
         what = "a CEL identifier" if grammar is _IDENTIFIER else "letters, digits, '-', '_' and '.'"
-        fields.problem("NameMalformed", f"is {name[:100]!r}; it must be {what}, at most 63 characters", "name")
+        fields.problem("NameMalformed", f"is {name[:100]!r}; it must be {what}, at most 63 characters", field)
     return name
 
 
@@ -294,6 +302,14 @@ def _attestation(fields: Fields) -> AttestationRequirement:
     )
     fields.close()
     return requirement
+
+
+def _audit_annotation(fields: Fields) -> AuditAnnotation:
+    annotation = AuditAnnotation(
+        key=_named(fields, field="key"), value_expression=fields.text("valueExpression", required=True)
+    )
+    fields.close()
+    return annotation
 
 
 def _validation(fields: Fields) -> Validation:
