@@ -174,6 +174,7 @@ def _unused_authorities(spec: PolicySpec) -> Iterator[Problem]:
 def _unused_variables(compiled: CompiledPolicy) -> Iterator[Problem]:
     programs = [rule.program for rule in compiled.rules]
     programs += [rule.message for rule in compiled.rules if rule.message is not None]
+    programs += [annotation.program for annotation in compiled.annotations]
     programs += [program for _, program in compiled.variables]
     reads = frozenset[str]().union(*(program.reads for program in programs))
     if "variables" in reads:

@@ -79,14 +79,9 @@ def parse_policy(obj: Mapping[str, Any]) -> Policy:
     if not isinstance(namespace, str) or (kind == NAMESPACED_POLICY and not namespace):
         raise PolicyError("NameMissing", f"{kind} {metadata['name']} has no namespace", "metadata.namespace")
     spec = _spec(Fields(obj.get("spec"), "spec", problems))
-<<<<<<< HEAD
     unread = [problem.field for problem in problems]
-    problems.extend(problem for problem in check_spec(spec) if not _follows(problem, unread))
-=======
-    if not problems:
-        problems.extend(check_spec(spec))
-        problems.extend(check_annotations(kind, metadata["name"], spec.audit_annotations))
->>>>>>> main
+    checked = [*check_spec(spec), *check_annotations(kind, metadata["name"], spec.audit_annotations)]
+    problems.extend(problem for problem in checked if not _follows(problem, unread))
     generation = metadata.get("generation", 0)
     return Policy(
         identity=PolicyIdentity(

@@ -76,6 +76,20 @@ def test_a_denial_that_rests_on_the_object_s_metadata_is_told_and_a_warning_or_a
     assert told(policy("p", match=match, validationActions=["Warn", "Audit"])) == []
 
 
+@pytest.mark.parametrize(
+    "reader",
+    [
+        {"validations": [{"expression": "size(variables.v) > 0"}]},
+        {"validations": [{"expression": "size(image.repository) > 0", "messageExpression": "variables.v"}]},
+        {"auditAnnotations": [{"key": "k", "valueExpression": "variables.v"}]},
+        {"validations": [{"expression": "variables['v' + ''] == 'x'"}]},
+    ],
+)
+def test_a_variable_counts_as_read_wherever_it_is_read(reader: dict[str, Any]) -> None:
+    variables = [{"name": "v", "expression": "image.repository"}]
+    assert told(policy("p", variables=variables, **reader)) == []
+
+
 def test_a_policy_in_a_namespace_that_is_never_asked_about_is_told_so() -> None:
     for namespace, fields in (
         ("kube-system", {}),
