@@ -59,7 +59,7 @@ def load_snapshot(
     policies: list[Mapping[str, Any]] = []
     roots: dict[str, TrustRoot] = {}
     objects = read_objects(*directories)
-    materials = Materials(namespace, {_ref(obj): _values(obj) for obj in objects if obj.content["kind"] in _MATERIAL})
+    materials = Materials(namespace, {_ref(obj): values_of(obj) for obj in objects if obj.content["kind"] in _MATERIAL})
     for obj in objects:
         if obj.content["kind"] in _MATERIAL:
             continue
@@ -119,8 +119,11 @@ def _ref(obj: FileObject) -> ObjectRef:
     return ObjectRef(*_name(obj))
 
 
-def _values(obj: FileObject) -> Mapping[str, Value]:
-    """The data of a Secret or ConfigMap, private keys withheld. No message quotes a value."""
+def values_of(obj: FileObject) -> Mapping[str, Value]:
+    """The data of a Secret or ConfigMap, private keys withheld. No message quotes a value.
+
+    Raises `ConfigurationError` (`ReferenceMalformed`).
+    """
     values: dict[str, Value] = {}
     for name in ("data", "stringData"):
         given = obj.content.get(name) or {}

@@ -7,10 +7,11 @@ import click
 from controller.cli.commands import Lazy
 
 COMMANDS = {
+    "lint": "controller.cli.policy.lint:lint",
     "test": "controller.cli.policy.test:test",
 }
 
 
 @click.group(cls=Lazy, places=COMMANDS)
 def policy() -> None:
-    """Write policies: test them on recorded evidence, and see why they say what they say."""
+    """Write policies: check them before they bite, and test them on recorded evidence."""
