@@ -15,7 +15,7 @@ import yaml
 
 from controller.errors import ConfigurationError
 from controller.policy.files import DEFAULT_NAMESPACE, FileObject, read_yaml, values_of, yaml_files
-from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY
+from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY, POLICY_TEST
 from controller.policy.lint import Finding, Severity, Subject, Surroundings, lint_all, subject_of
 from controller.policy.places import Place, duplicate_keys, place_of
 from controller.policy.references import CONFIG_MAP, SECRET, Materials, ObjectRef, Value
