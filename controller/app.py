@@ -198,7 +198,7 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
         made = _Certificates(settings.webhook) if Role.WEBHOOK in roles else None
         holder = await _snapshots(settings, roles, stack, made)
         store = _store(settings, roles, stack)
-        if Role.OPERATOR in roles and store.is_ours:
+        if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
             _keep_ledger(settings, store, stack)
         https: Server | None = None
         http: Server | None = None
@@ -274,6 +274,9 @@ def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitStack) -
 
 def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> None:
     inventory = settings.inventory
+    if store.is_shared and not inventory.ledger_key_file:
+        log.warning("no ledger is kept: processes that share a database need one key (ledger_key_file)")
+        return
     directory = inventory.ledger_folder()
     origin = inventory.ledger_origin or f"assay/{settings.review.cluster_name}"
     signer = open_signer(origin, key_file=inventory.ledger_key_file, directory=directory)

@@ -48,7 +48,6 @@ GUARANTEES = {
     20: "An auditor cannot write; an unauthorised person cannot read.",
 }
 NOT_YET = {
-    14: "the ledger's Merkle tree and `assay ledger verify` are not built yet",
     16: "EvidenceException is refused (`NotSupportedYet`) for now, so nothing is ever excepted",
     20: "reading is bound to loopback until it asks who reads; that nobody can write through it is tested",
 }

@@ -85,8 +85,13 @@ class Store:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process may write: an SQLite file belongs to one, a PostgreSQL database to all."""
-        return self._lock is not None or self._reading.dialect.name != "sqlite"
+        """Whether this process alone writes to it: an SQLite file that was opened for recording."""
+        return self._lock is not None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may write to it."""
+        return self._reading.dialect.name != "sqlite"
 
     @property
     def writer(self) -> Writer:
