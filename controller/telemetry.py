@@ -29,6 +29,12 @@ REVIEWS_UNDER_WAY = Gauge("assay_reviews_under_way", "Admission reviews being wo
 EVALUATIONS = Counter(
     "assay_evaluations_total", "Images judged under a policy.", ["policy", "outcome"], registry=METRICS
 )
+EXCEPTION_USES = Counter(
+    "assay_exception_uses_total",
+    "Images that an EvidenceException exempted.",
+    ["exception", "break_glass"],
+    registry=METRICS,
+)
 UNMATCHED = Counter(
     "assay_images_unmatched_total", "Images that no ClusterEvidencePolicy with Deny matched.", registry=METRICS
 )

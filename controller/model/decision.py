@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from controller.model.exception import EvidenceException
 from controller.model.image import ImageUse, PlatformManifest
 from controller.model.policy import Action, DigestMode, FailurePolicy, PolicyIdentity
 from controller.model.reference import Digest
@@ -43,9 +44,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one policy says of one image. `error_kind` is set exactly when the outcome is ERROR.
+    """What one policy says of one image. `error_kind` is set exactly when the outcome is (or else would be) ERROR.
 
     `child` is the manifest within the image that this is about, where the policy asks of each (`platforms`).
+    `exceptions` are set exactly when the outcome is EXEMPT, and so is `otherwise`, what it would be without them.
     """
 
     image: ImageUse
@@ -58,6 +60,8 @@ class Evaluation:
     reasons: tuple[Reason, ...] = ()
     error_kind: ErrorKind | None = None
     child: PlatformManifest | None = None
+    otherwise: Outcome | None = None
+    exceptions: tuple[EvidenceException, ...] = ()
 
 
 class Verdict(StrEnum):
@@ -79,8 +83,9 @@ class NoMatch(StrEnum):
 class Decision:
     """The answer for one object. `flags` are the inventory's words beside allow and deny.
 
-    (`warn`, `audit`, `exempt`, `fail-open`, `stale`, `error`, `no-match`.) `message` is the denial for the person at
-    the keyboard, empty on allow; `warnings` have at most 256 characters each; `audit` are audit annotations.
+    (`warn`, `audit`, `exempt`, `break-glass`, `fail-open`, `stale`, `error`, `no-match`.) `message` is the denial for
+    the person at the keyboard, empty on allow; `warnings` have at most 256 characters each; `audit` are audit
+    annotations.
     """
 
     verdict: Verdict

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import rfc8785
@@ -19,15 +19,17 @@ from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.evidence import Artifact, ArtifactKind, EvidenceSet, VerifiedEvidence
+from controller.model.exception import EvidenceException
 from controller.model.image import ContainerKind, ImageUse, ResolvedImage
 from controller.model.policy import Action, DigestMode, FailurePolicy, Namespace, PolicyIdentity
 from controller.model.reference import Digest, Reference
+from controller.policy.exceptions import parse_exception
 from controller.policy.snapshot import Snapshot, build_policies
 from controller.review.pipeline import Pipeline
 from controller.review.ports import Assessment, AssessmentJob
 from controller.settings import ReviewSettings
+from tests.support.exceptions import NOW, exception
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -122,7 +124,16 @@ def evaluation(
         outcome=outcome,
         reasons=why if reasons is None else reasons,
         error_kind=error_kind,
+        otherwise=Outcome.VIOLATED if outcome is Outcome.EXEMPT else None,
+        exceptions=(granted(),) if outcome is Outcome.EXEMPT else (),
     )
+
+
+def granted(name: str = "hotfix", *, claimed: bool = False, **spec: Any) -> EvidenceException:
+    """An exception as it was parsed."""
+    found = parse_exception(exception(name, **spec), claimed=claimed)
+    assert isinstance(found, EvidenceException), found
+    return found
 
 
 def evidence(image: Digest, *contents: bytes, repository: str = "ghcr.io/acme/app") -> EvidenceSet:
