@@ -35,6 +35,13 @@ EXCEPTION_USES = Counter(
     ["exception", "break_glass"],
     registry=METRICS,
 )
+EXCEPTIONS = Gauge("assay_exceptions", "EvidenceExceptions by what time makes of them.", ["state"], registry=METRICS)
+EXCEPTION_EXPIRES = Gauge(
+    "assay_exception_expires_timestamp_seconds",
+    "When an EvidenceException that is in force ends (Unix time).",
+    ["exception", "break_glass"],
+    registry=METRICS,
+)
 UNMATCHED = Counter(
     "assay_images_unmatched_total", "Images that no ClusterEvidencePolicy with Deny matched.", registry=METRICS
 )

@@ -95,6 +95,14 @@ class ExceptionIndex:
         for end in range(len(components) + 1):
             yield from self._by_prefix.get((policy, "/".join(components[:end])), ())
 
+    def idle(self, *, now: datetime) -> Iterator[tuple[str, tuple[Problem, ...]]]:
+        """Every exception that excepts nothing at this time, by name, and why."""
+        yield from self.problems.items()
+        for exception in self:
+            found = fault(exception, now=now, settings=self.settings)
+            if found is not None:
+                yield exception.name, (found,)
+
     def by_name(self, name: str) -> EvidenceException | None:
         """The exception of this name."""
         compiled = self._by_name.get(name)

@@ -23,6 +23,7 @@ from controller.model.exception import EvidenceException
 from controller.model.image import ContainerKind, ImageUse, ResolvedImage
 from controller.model.policy import Action, DigestMode, FailurePolicy, Namespace, PolicyIdentity
 from controller.model.reference import Digest, Reference
+from controller.policy.exception_index import build_exceptions
 from controller.policy.exceptions import parse_exception
 from controller.policy.snapshot import Snapshot, build_policies
 from controller.review.pipeline import Pipeline
@@ -166,6 +167,7 @@ class World:
     """
 
     policies: list[dict[str, Any]] = field(default_factory=lambda: [policy()])
+    exceptions: list[dict[str, Any]] = field(default_factory=list)
     namespaces: dict[str, Namespace] = field(default_factory=lambda: {"shop": Namespace("shop", {"team": "shop"})})
     fail: dict[str, Callable[[], Any]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -212,7 +214,11 @@ class World:
         self.calls.append("current")
         if "current" in self.fail:
             self.fail["current"]()
-        return Snapshot(policies=build_policies(self.policies), namespaces=self.namespaces)
+        return Snapshot(
+            policies=build_policies(self.policies),
+            exceptions=build_exceptions(self.exceptions),
+            namespaces=self.namespaces,
+        )
 
     async def fetch(self, name: str, *, deadline: Deadline) -> Namespace:
         del deadline
