@@ -212,6 +212,9 @@ class ClusterSettings:
     trusted_root: tuple[str, ...] = _setting((), "Sigstore TrustedRoot files, as NAME=FILE.")
     kubeconfig: str = _setting("", "Kubeconfig file; empty: the service account, else the user's default.")
     assay_namespace: str = _setting("assay-system", "The namespace that Assay runs in.")
+    assay_image: str = _setting(
+        "", "The image that Assay runs as: a policy with Deny that matches it is told of. Empty: not known."
+    )
     webhook_configuration: str = _setting(
         "assay", "The webhook configurations whose caBundle Assay fills in; empty: none."
     )

@@ -49,7 +49,7 @@ async def pipeline(
     snapshot = app.read_snapshot(directory, settings=settings)
     if not len(snapshot.policies):
         raise InputError("NoPolicies", f"{directory} holds no ClusterEvidencePolicy and no EvidencePolicy")
-    clock = app.now if at is None else _fixed(at)
+    clock = app.now if at is None else fixed_clock(at)
     for line in app.idle_exceptions(snapshot, clock()):
         click.echo(f"note: {line}", err=True)
     handed = read_bundles(bundles, settings.registry)
@@ -80,5 +80,6 @@ def exit_status(verdict: Verdict, evaluations: tuple[Evaluation, ...]) -> int:
     return EXIT_DENIED if verdict is Verdict.DENY else EXIT_ALLOWED
 
 
-def _fixed(at: datetime) -> Callable[[], datetime]:
+def fixed_clock(at: datetime) -> Callable[[], datetime]:
+    """A clock that has stopped."""
     return lambda: at

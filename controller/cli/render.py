@@ -12,6 +12,8 @@ import click
 import yaml
 
 _STYLES = {
+    "error": "red",
+    "warning": "yellow",
     "Allow": "green",
     "Deny": "red",
     "Satisfied": "green",

@@ -48,6 +48,7 @@ class Evaluation:
 
     `child` is the manifest within the image that this is about, where the policy asks of each (`platforms`).
     `exceptions` are set exactly when the outcome is EXEMPT, and so is `otherwise`, what it would be without them.
+    `annotations` are what the policy's own `auditAnnotations` gave: no part of the outcome.
     """
 
     image: ImageUse
@@ -62,6 +63,7 @@ class Evaluation:
     child: PlatformManifest | None = None
     otherwise: Outcome | None = None
     exceptions: tuple[EvidenceException, ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
 
 
 class Verdict(StrEnum):
@@ -79,13 +81,21 @@ class NoMatch(StrEnum):
     ALLOW = "Allow"
 
 
+class Templates(StrEnum):
+    """What a denial of a workload template comes to; the pods made from it are always judged themselves."""
+
+    WARN = "Warn"
+    DENY = "Deny"
+    IGNORE = "Ignore"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The answer for one object. `flags` are the inventory's words beside allow and deny.
 
     (`warn`, `audit`, `exempt`, `break-glass`, `fail-open`, `stale`, `error`, `no-match`.) `message` is the denial for
-    the person at the keyboard, empty on allow; `warnings` have at most 256 characters each; `audit` are audit
-    annotations.
+    the person at the keyboard, empty on allow; `warnings` have at most 256 characters each; `audit` are Assay's audit
+    annotations, `annotations` those of policies.
     """
 
     verdict: Verdict
@@ -94,3 +104,4 @@ class Decision:
     audit: tuple[tuple[str, str], ...]
     flags: tuple[str, ...]
     evaluations: tuple[Evaluation, ...]
+    annotations: tuple[tuple[str, str], ...] = ()

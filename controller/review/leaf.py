@@ -113,6 +113,7 @@ def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tup
         "flags": sorted(decision.flags),
         "message": decision.message,
         "warnings": list(decision.warnings),
+        **({"auditAnnotations": dict(decision.annotations)} if decision.annotations else {}),
         "latencyUs": context.latency_us,
         "request": _request(request, workload.name),
         "object": {

@@ -61,6 +61,16 @@ class Program:
             raise Unacceptable("ExpressionNotString", f"the expression is no string but {_type_name(value)}")
         return str(value)
 
+    def as_text_or_null(self, bindings: Mapping[str, Any], meter: Meter) -> str | None:
+        """The expression's string, None for null. Raises as `holds` does (`ExpressionNotString`)."""
+        value = self._value(bindings, meter)
+        if value is None:
+            return None
+        if not isinstance(value, celtypes.StringType):
+            message = f"the expression is neither a string nor null but {_type_name(value)}"
+            raise Unacceptable("ExpressionNotString", message)
+        return str(value)
+
     def _value(self, bindings: Mapping[str, Any], meter: Meter) -> Any:
         if sys.getrecursionlimit() < STACK:
             sys.setrecursionlimit(STACK)
