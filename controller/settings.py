@@ -124,6 +124,18 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ExceptionSettings:
+    """What an EvidenceException may grant."""
+
+    exception_max_duration: Seconds = _setting(
+        Seconds(30 * 86_400), "Longest time from an exception's approval to its end (break-glass: at most four hours)."
+    )
+    exception_expires_soon: Seconds = _setting(
+        Seconds(72 * 3600), "How long before its end an exception is told of (break-glass: 30 minutes)."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewSettings:
     """How a review decides and what it remembers."""
 
@@ -200,6 +212,9 @@ class ClusterSettings:
     trusted_root: tuple[str, ...] = _setting((), "Sigstore TrustedRoot files, as NAME=FILE.")
     kubeconfig: str = _setting("", "Kubeconfig file; empty: the service account, else the user's default.")
     assay_namespace: str = _setting("assay-system", "The namespace that Assay runs in.")
+    assay_image: str = _setting(
+        "", "The image that Assay runs as: a policy with Deny that matches it is told of. Empty: not known."
+    )
     webhook_configuration: str = _setting(
         "assay", "The webhook configurations whose caBundle Assay fills in; empty: none."
     )
@@ -243,6 +258,7 @@ class Settings:
     workers: WorkerSettings = WorkerSettings()
     documents: DocumentSettings = DocumentSettings()
     policy: PolicySettings = PolicySettings()
+    exceptions: ExceptionSettings = ExceptionSettings()
     review: ReviewSettings = ReviewSettings()
     webhook: WebhookSettings = WebhookSettings()
     cluster: ClusterSettings = ClusterSettings()

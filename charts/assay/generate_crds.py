@@ -481,13 +481,17 @@ POLICY_SPEC = record(
         ),
         "validations": listing("Rules over verified evidence; all must be true.", VALIDATION, most=MAX_RULES),
         "auditAnnotations": listing(
-            "Annotations for the API server's audit log.",
+            "Annotations for the API server's audit log, whatever the verdict. In it a key has the webhook's name, a "
+            "slash, and the policy's name with one underscore (of an EvidencePolicy two) before it.",
             record(
                 "One annotation.",
                 {
-                    "key": name("The annotation's key.", longest=MAX_LABEL),
+                    "key": name("The annotation's key; with the policy's name at most 63.", longest=MAX_LABEL),
                     "valueExpression": text(
-                        "CEL expression that gives a string, or null for none.", shortest=1, longest=MAX_EXPRESSION
+                        "CEL expression that gives a string, or null for none. Of several images the distinct values "
+                        "are joined. One that fails makes the policy an Error.",
+                        shortest=1,
+                        longest=MAX_EXPRESSION,
                     ),
                 },
                 required=("key", "valueExpression"),
@@ -498,9 +502,9 @@ POLICY_SPEC = record(
     },
     rules=(
         rule(
-            "!('Deny' in self.validationActions || 'Warn' in self.validationActions) || has(self.signatures) || "
-            "(has(self.attestations) && size(self.attestations) > 0) || "
-            "(has(self.validations) && size(self.validations) > 0)",
+            "has(self.signatures) || (has(self.attestations) && size(self.attestations) > 0) || "
+            "(has(self.validations) && size(self.validations) > 0) || "
+            "(self.validationActions == ['Audit'] && has(self.auditAnnotations) && size(self.auditAnnotations) > 0)",
             "nothing is demanded: give signatures, attestations or validations",
         ),
         rule(
@@ -606,12 +610,13 @@ EXCEPTION_SPEC = record(
             most=64,
         ),
         "images": listing(
-            "Image patterns, as in a policy's match.images.",
+            "Image patterns, as in a policy's match.images: these images, whatever their evidence. At least one is "
+            "without !.",
             {"type": "string", "minLength": 1, "maxLength": MAX_PATTERN},
             most=MAX_IMAGES,
         ),
         "digests": listing(
-            "Exact images.",
+            "Exact images, by the digest that will run. An image is meant if one of images or one of digests names it.",
             {"type": "string", "maxLength": 71, "pattern": "^sha256:[0-9a-f]{64}$"},
             most=MAX_IMAGES,
             kind="set",
@@ -626,14 +631,21 @@ EXCEPTION_SPEC = record(
         "approver": text(
             "Who approved it. Stamped from the request's own user; any other value is refused.", longest=1024
         ),
+        "approvedAt": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When it was approved. Stamped with approver, and the time from which its end is measured.",
+        },
         "expires": {
             "type": "string",
             "format": "date-time",
-            "description": "When it ends, RFC 3339: at most the configured maximum, or four hours for break-glass.",
+            "description": "When it ends, RFC 3339: at most the configured maximum after its approval, or four hours "
+            "for break-glass. Later than that it excepts nothing.",
         },
         "breakGlass": {
             "type": "boolean",
-            "description": "An emergency: recorded loudly; needs the verb break-glass, namespaces and digests.",
+            "description": "An emergency: recorded loudly; needs the verb break-glass, namespaces and digests, and "
+            "names no images.",
             "default": False,
         },
     },
@@ -644,9 +656,13 @@ EXCEPTION_SPEC = record(
             "name what is excepted: images or digests",
         ),
         rule(
+            "!has(self.images) || size(self.images) == 0 || self.images.exists(image, !image.startsWith('!'))",
+            "images must name what is meant: at least one pattern without !",
+        ),
+        rule(
             "!self.breakGlass || (has(self.namespaces) && size(self.namespaces) > 0 && has(self.digests) && "
-            "size(self.digests) > 0)",
-            "breakGlass needs namespaces and digests",
+            "size(self.digests) > 0 && !(has(self.images) && size(self.images) > 0))",
+            "breakGlass needs namespaces and digests, and no images",
         ),
     ),
 )
@@ -741,6 +757,18 @@ def column(title: str, kind: str, path: str, **more: Any) -> Schema:
 READY = column("Ready", "string", ".status.conditions[?(@.type=='Ready')].status")
 WHY = column("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason", priority=1)
 AGE = column("Age", "date", ".metadata.creationTimestamp")
+
+
+def key_rule(separator: str) -> Schema:
+    """That the API server takes each audit annotation's key: see `controller.policy.audit`."""
+    return rule(
+        "!has(self.spec.auditAnnotations) || self.spec.auditAnnotations.all(a, "
+        f"size(self.metadata.name) + size(a.key) <= {MAX_LABEL - len(separator)})",
+        "the policy's name and the key of an audit annotation are too long together for the API server: "
+        f"at most {MAX_LABEL - len(separator)} characters",
+    )
+
+
 ACTIONS = column("Actions", "string", ".spec.validationActions")
 DIGEST = column("Digest", "string", ".spec.digest", priority=1)
 
@@ -755,6 +783,7 @@ def definition(
     spec: Schema,
     state: Schema,
     columns: list[Schema],
+    rules: tuple[Schema, ...] = (),
 ) -> Schema:
     """A CustomResourceDefinition."""
     return {
@@ -791,6 +820,7 @@ def definition(
                                 "spec": spec,
                                 "status": state,
                             },
+                            **({"x-kubernetes-validations": list(rules)} if rules else {}),
                         }
                     },
                 }
@@ -811,6 +841,7 @@ def definitions() -> dict[str, Schema]:
             spec=POLICY_SPEC,
             state=POLICY_STATUS,
             columns=[ACTIONS, DIGEST, READY, WHY, AGE],
+            rules=(key_rule("_"),),
         ),
         "evidencepolicies.yaml": definition(
             kind="EvidencePolicy",
@@ -821,6 +852,7 @@ def definitions() -> dict[str, Schema]:
             spec=POLICY_SPEC,
             state=POLICY_STATUS,
             columns=[ACTIONS, DIGEST, READY, WHY, AGE],
+            rules=(key_rule("__"),),
         ),
         "evidenceexceptions.yaml": definition(
             kind="EvidenceException",
@@ -833,6 +865,7 @@ def definitions() -> dict[str, Schema]:
             columns=[
                 column("Approver", "string", ".spec.approver"),
                 column("Expires", "string", ".spec.expires"),
+                column("Break-Glass", "boolean", ".spec.breakGlass", priority=1),
                 READY,
                 WHY,
                 AGE,
@@ -864,13 +897,21 @@ def render(crd: Schema) -> str:
     return f"# Written by charts/assay/generate_crds.py: change it there.\n{body}"
 
 
-def main() -> int:
-    """Write all files beside this script."""
+def main(arguments: list[str]) -> int:
+    """Write all files beside this script; with `--check` write nothing, and fail when one is stale."""
+    check = arguments == ["--check"]
     folder = Path(__file__).resolve().parent / "crds"
+    stale = []
     for file, crd in definitions().items():
-        (folder / file).write_text(render(crd))
+        path, content = folder / file, render(crd)
+        if not path.exists() or path.read_text() != content:
+            stale.append(file)
+            if not check:
+                path.write_text(content)
+    if check and stale:
+        sys.exit(f"stale: charts/assay/crds/{{{','.join(stale)}}}; run charts/assay/generate_crds.py")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

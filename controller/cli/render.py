@@ -11,7 +11,15 @@ from typing import Any
 import click
 import yaml
 
-_STYLES = {"Allow": "green", "Deny": "red", "Satisfied": "green", "Violated": "red", "Error": "yellow"}
+_STYLES = {
+    "error": "red",
+    "warning": "yellow",
+    "Allow": "green",
+    "Deny": "red",
+    "Satisfied": "green",
+    "Violated": "red",
+    "Error": "yellow",
+}
 
 
 def coloured(word: str) -> str:

@@ -46,6 +46,7 @@ class Evaluation:
     """What one policy says of one image. `error_kind` is set exactly when the outcome is ERROR.
 
     `child` is the manifest within the image that this is about, where the policy asks of each (`platforms`).
+    `annotations` are what the policy's own `auditAnnotations` gave: no part of the outcome.
     """
 
     image: ImageUse
@@ -58,6 +59,7 @@ class Evaluation:
     reasons: tuple[Reason, ...] = ()
     error_kind: ErrorKind | None = None
     child: PlatformManifest | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
 
 
 class Verdict(StrEnum):
@@ -75,12 +77,21 @@ class NoMatch(StrEnum):
     ALLOW = "Allow"
 
 
+class Templates(StrEnum):
+    """What a denial of a workload template comes to; the pods made from it are always judged themselves."""
+
+    WARN = "Warn"
+    DENY = "Deny"
+    IGNORE = "Ignore"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The answer for one object. `flags` are the inventory's words beside allow and deny.
 
     (`warn`, `audit`, `exempt`, `fail-open`, `stale`, `error`, `no-match`.) `message` is the denial for the person at
-    the keyboard, empty on allow; `warnings` have at most 256 characters each; `audit` are audit annotations.
+    the keyboard, empty on allow; `warnings` have at most 256 characters each; `audit` are Assay's audit annotations,
+    `annotations` those of policies.
     """
 
     verdict: Verdict
@@ -89,3 +100,4 @@ class Decision:
     audit: tuple[tuple[str, str], ...]
     flags: tuple[str, ...]
     evaluations: tuple[Evaluation, ...]
+    annotations: tuple[tuple[str, str], ...] = ()

@@ -232,6 +232,14 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditAnnotation:
+    """A value for the API server's audit log: CEL that gives a string, or null for none."""
+
+    key: str
+    value_expression: str
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySpec:
     """The shared spec of ClusterEvidencePolicy and EvidencePolicy, defaults filled in."""
 
@@ -246,6 +254,7 @@ class PolicySpec:
     attestations: tuple[AttestationRequirement, ...] = ()
     variables: tuple[Expression, ...] = ()
     validations: tuple[Validation, ...] = ()
+    audit_annotations: tuple[AuditAnnotation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from controller import telemetry
 from controller.errors import AssayError
@@ -63,6 +65,8 @@ class Distribution:
         self._clock = clock
         self._followed: dict[str, _Followed] = {}
         self._beyond: Mapping[TufRepository, Problem] = {}
+        # Threads of its own: in the loop's, slow repositories would keep names from being resolved.
+        self._threads = ThreadPoolExecutor(MAX_REPOSITORIES, thread_name_prefix="assay-tuf")
 
     async def want(self, repositories: Mapping[str, TufRepository], *, timeout: float) -> None:
         """Follow exactly these, by the TrustRoot's name, and wait a little for those that are new."""
@@ -113,6 +117,7 @@ class Distribution:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _believed(self, followed: _Followed) -> bytes | Problem:
         repository, document = followed.repository, followed.document
@@ -128,20 +133,23 @@ class Distribution:
 
     async def _follow(self, name: str, followed: _Followed) -> None:
         repository = followed.repository
-        followed.document = await asyncio.to_thread(tuf.remembered, repository, settings=self._settings)
+        loop = asyncio.get_running_loop()
+        remembering = partial(tuf.remembered, repository, settings=self._settings)
+        followed.document = await loop.run_in_executor(self._threads, remembering)
         if followed.document is not None:
             followed.tried.set()
             self._measure(name, followed.document)
         failures = 0
         while True:
             try:
-                followed.document = await asyncio.to_thread(
+                refreshing = partial(
                     tuf.refresh,
                     repository,
                     settings=self._settings,
                     check_address=self._check_address,
                     now=self._clock(),
                 )
+                followed.document = await loop.run_in_executor(self._threads, refreshing)
                 failures, followed.trouble = 0, ""
                 self._measure(name, followed.document)
             except AssayError as exc:

@@ -13,7 +13,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from controller.model.policy import Authority, Need, Problem, TrustRoot, TufRepository
+from controller.model.policy import Problem, TrustRoot, TufRepository
 from controller.operator.distribution import Refreshed
 from controller.operator.resources import (
     CLUSTER_POLICIES,
@@ -28,14 +28,14 @@ from controller.operator.resources import (
 from controller.operator.status import Condition, object_conditions, policy_conditions, status_patch
 from controller.policy.index import PolicyIndex
 from controller.policy.references import NOTHING, Materials, ObjectRef, wanted
+from controller.policy.resolving import needs_root
 from controller.policy.snapshot import build_policies
-from controller.policy.trust import faulty, parse_trust_root, repository_of
+from controller.policy.trust import faulty, is_reference, parse_trust_root, repository_of
 from controller.settings import PolicySettings
 
 logger = logging.getLogger(__name__)
 
 KubernetesObject = Mapping[str, Any]
-TRUST_ROOT_REFERENCES = frozenset({"spec.secretRef", "spec.configMapRef", "spec.tuf"})
 NOT_YET = Problem(
     code="NotSupportedYet",
     field="spec",
@@ -129,7 +129,7 @@ class Keeper:
                 if compiled is None or compiled.policy.generation != obj["metadata"].get("generation", 0):
                     continue
                 source = compiled.source
-                needed = {a.kind.trust_root for a in source.spec.authorities if a.kind is not None and _needs_root(a)}
+                needed = {a.kind.trust_root for a in source.spec.authorities if a.kind is not None and needs_root(a)}
                 usable = {name for name, root in picture.trust_roots.items() if root.fault is None}
                 known = (*source.problems, *source.unresolved)
                 conditions = policy_conditions(
@@ -154,7 +154,7 @@ class Keeper:
                 fields["refreshedAt"] = refreshed.at
             if refreshed is not None and refreshed.trouble:
                 ready, reason = f"{ready} The last good copy serves: {refreshed.trouble}", "RefreshFailed"
-            accepted = _is_unresolved(problems)
+            accepted = bool(problems) and all(map(is_reference, problems))
             conditions = object_conditions(problems, ready=ready, accepted=accepted, reason=reason)
             yield _write(key, TRUST_ROOTS, obj, conditions, now, **fields)
         for key, obj in self._objects[EXCEPTIONS.kind].items():
@@ -188,19 +188,6 @@ def make_picture(
             problems[name] = tuple(parsed)
             roots[name] = faulty(name, parsed[0])
     return Picture(build_policies(policies, previous, limits=limits, materials=materials), roots, problems, refreshed)
-
-
-def _needs_root(authority: Authority) -> bool:
-    """Whether nothing at all can count for the authority while its trust root is missing."""
-    has_own = (authority.key is not None and (authority.key.pem or authority.key.secret is not None)) or (
-        authority.certificate is not None and (authority.certificate.chain or authority.certificate.secret is not None)
-    )
-    return not has_own or Need.REQUIRED in {authority.transparency_log, authority.timestamp}
-
-
-def _is_unresolved(problems: tuple[Problem, ...]) -> bool:
-    """Whether the object itself is well-formed, and only what it refers to is not there."""
-    return bool(problems) and all(problem.field in TRUST_ROOT_REFERENCES for problem in problems)
 
 
 def _write(

@@ -55,6 +55,11 @@ def canonical_spec(spec: PolicySpec) -> dict[str, Any]:
         "variables": [_expression(variable) for variable in spec.variables],
         "validations": [_validation(validation) for validation in spec.validations],
     }
+    if spec.audit_annotations:
+        canonical["auditAnnotations"] = [
+            {"key": annotation.key, "valueExpression": annotation.value_expression}
+            for annotation in spec.audit_annotations
+        ]
     if spec.cryptography is not Cryptography.DEFAULT:
         canonical["cryptography"] = str(spec.cryptography)
     if spec.signatures is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from controller.errors import PolicyError
-from controller.model.policy import Policy, PolicySpec, Problem, Validation
+from controller.model.policy import AuditAnnotation, Policy, PolicySpec, Problem, Validation
 from controller.policy.cel import Environment, Program, compile_expression
 from controller.policy.cel import schema as cel
 from controller.policy.cel.schema import Type
@@ -63,6 +63,25 @@ class CompiledRule:
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledAnnotation:
+    """One of `auditAnnotations`. `reads` includes what its variables read."""
+
+    annotation: AuditAnnotation
+    program: Program
+    reads: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """The annotation's name in reasons."""
+        return f"auditAnnotations[{self.annotation.key}]"
+
+    @property
+    def evidence_only(self) -> bool:
+        """Whether it reads nothing but evidence, and may be remembered."""
+        return self.reads <= EVIDENCE_ONLY
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledPolicy:
     """One policy with everything compiled that its evaluation needs.
 
@@ -77,6 +96,7 @@ class CompiledPolicy:
     conditions: tuple[CompiledCondition, ...] = ()
     variables: tuple[tuple[str, Program], ...] = ()
     rules: tuple[CompiledRule, ...] = ()
+    annotations: tuple[CompiledAnnotation, ...] = ()
 
     @property
     def name(self) -> tuple[str, str, str]:
@@ -85,8 +105,9 @@ class CompiledPolicy:
 
     @property
     def has_request_rules(self) -> bool:
-        """Whether any rule has to be judged at each request."""
-        return any(not rule.evidence_only for rule in self.rules)
+        """Whether any rule or annotation has to be evaluated at each request."""
+        judged = all(rule.evidence_only for rule in self.rules)
+        return not (judged and all(annotation.evidence_only for annotation in self.annotations))
 
 
 def compile_policy(policy: Policy, limits: PolicySettings | None = None) -> CompiledPolicy:
@@ -100,6 +121,7 @@ def compile_policy(policy: Policy, limits: PolicySettings | None = None) -> Comp
     conditions = tuple(compiler.conditions())
     variables = tuple(compiler.variables())
     rules = tuple(compiler.rules())
+    annotations = tuple(compiler.annotations())
     problems = (*policy.problems, *policy.unresolved, *compiler.problems)
     return CompiledPolicy(
         policy=dataclasses.replace(policy, problems=problems),
@@ -109,6 +131,7 @@ def compile_policy(policy: Policy, limits: PolicySettings | None = None) -> Comp
         conditions=conditions,
         variables=variables,
         rules=rules,
+        annotations=annotations,
     )
 
 
@@ -150,6 +173,14 @@ class _Compiler:
             if program is not None:
                 reads = self._all_reads(program) | (self._all_reads(message) if message is not None else frozenset())
                 yield CompiledRule(index=i, validation=validation, program=program, message=message, reads=reads)
+
+    def annotations(self) -> Iterator[CompiledAnnotation]:
+        environment = self._environment()
+        for i, annotation in enumerate(self._spec.audit_annotations):
+            field = f"spec.auditAnnotations[{i}].valueExpression"
+            program = self._compile(annotation.value_expression, environment, field)
+            if program is not None:
+                yield CompiledAnnotation(annotation=annotation, program=program, reads=self._all_reads(program))
 
     def _environment(self) -> Environment:
         names = _REQUEST | {"image": cel.IMAGE, "now": cel.TIMESTAMP}

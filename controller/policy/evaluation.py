@@ -18,13 +18,15 @@ from controller.model.policy import Namespace
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest
 from controller.policy import bindings
+from controller.policy.audit import shortened
 from controller.policy.cel.meter import Abort, Meter
 from controller.policy.cel.program import Program
 from controller.policy.cel.values import Computed
-from controller.policy.compiled import CompiledPolicy, CompiledRule
+from controller.policy.compiled import CompiledAnnotation, CompiledPolicy, CompiledRule
 from controller.policy.findings import Findings
 
 MAX_MESSAGE = 500  # characters of a rule's message; longer ones are cut
+MAX_MESSAGE_EXPRESSION = 5 * 1024  # bytes that a messageExpression may give; Kubernetes takes no more either
 
 
 def conditions_hold(
@@ -60,9 +62,8 @@ def conditions_hold(
 
 
 def evaluate_evidence_rules(compiled: CompiledPolicy, *, evidence: VerifiedEvidence, image: ResolvedImage) -> Findings:
-    """Judge the validations that read nothing but evidence. `evidence` is what `requirements.check` selected."""
-    rules = [rule for rule in compiled.rules if rule.evidence_only]
-    return _judge(compiled, rules, lambda: _evidence_values(compiled, evidence, image))
+    """Judge the validations and annotations that read nothing but evidence: what `requirements.check` selected."""
+    return _judge(compiled, lambda: _evidence_values(compiled, evidence, image), evidence_only=True)
 
 
 def evaluate_request_rules(
@@ -75,31 +76,31 @@ def evaluate_request_rules(
     namespace: Namespace | None,
     now: datetime,
 ) -> Findings:
-    """Judge the validations that read the request, the object, the tag or the clock, beside evidence."""
-    rules = [rule for rule in compiled.rules if not rule.evidence_only]
+    """Judge the validations and annotations that read the request, object, tag or clock, beside evidence."""
 
     def values() -> dict[str, Any]:
         of_request = bindings.of_request(request=request, namespace=namespace, use=use, now=now)
         return _evidence_values(compiled, evidence, image) | of_request
 
-    return _judge(compiled, rules, values)
+    return _judge(compiled, values, evidence_only=False)
 
 
 def _evidence_values(compiled: CompiledPolicy, evidence: VerifiedEvidence, image: ResolvedImage) -> dict[str, Any]:
     return bindings.of_evidence(compiled.policy.spec, evidence) | {"image": bindings.of_image(image)}
 
 
-def _judge(
-    compiled: CompiledPolicy, rules: Iterable[CompiledRule], make_values: Callable[[], dict[str, Any]]
-) -> Findings:
-    rules = list(rules)
-    if not rules:
+def _judge(compiled: CompiledPolicy, make_values: Callable[[], dict[str, Any]], *, evidence_only: bool) -> Findings:
+    rules = [rule for rule in compiled.rules if rule.evidence_only is evidence_only]
+    notes = [annotation for annotation in compiled.annotations if annotation.evidence_only is evidence_only]
+    if not rules and not notes:
         return Findings()
     try:
         values = make_values()
     except Abort as exc:
-        return Findings.of(_failed(rule, exc.error) for rule in rules)
-    return Findings.of(_judge_rule(compiled, rule, values) for rule in rules)
+        failed: list[CompiledRule | CompiledAnnotation] = [*rules, *notes]
+        return Findings.of(_failed(part, exc.error) for part in failed)
+    judged = [_judge_rule(compiled, rule, values) for rule in rules]
+    return Findings.of([*judged, *(_annotate(compiled, annotation, values) for annotation in notes)])
 
 
 def _judge_rule(compiled: CompiledPolicy, rule: CompiledRule, values: Mapping[str, Any]) -> Findings:
@@ -112,6 +113,22 @@ def _judge_rule(compiled: CompiledPolicy, rule: CompiledRule, values: Mapping[st
     except AssayError as exc:
         return _failed(rule, exc)
     return Findings(violations=(_violated(compiled, rule, scope),))
+
+
+def _annotate(compiled: CompiledPolicy, annotation: CompiledAnnotation, values: Mapping[str, Any]) -> Findings:
+    """The annotation's value; none for null and for nothing but white space, as in Kubernetes.
+
+    One that cannot be evaluated is an Error of the policy, as it is there with `failurePolicy: Fail`: whoever reads the
+    audit log must be able to tell *nothing to say* from *could not say*. Nothing here can make an outcome milder.
+    """
+    meter = Meter(compiled.limits)
+    try:
+        _check_present(annotation.reads, values)
+        text = annotation.program.as_text_or_null(_with_variables(compiled, values, meter), meter)
+    except AssayError as exc:
+        return _failed(annotation, exc)
+    value = shortened((text or "").strip())
+    return Findings(annotations=((annotation.annotation.key, value),)) if value else Findings()
 
 
 def _with_variables(compiled: CompiledPolicy, values: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
@@ -142,25 +159,43 @@ def _violated(compiled: CompiledPolicy, rule: CompiledRule, scope: Mapping[str, 
 
 
 def _message(compiled: CompiledPolicy, rule: CompiledRule, scope: Mapping[str, Any]) -> str:
-    """`messageExpression` if it gives a text, else `message`, else a sentence of our own."""
-    text = ""
-    if rule.message is not None:
-        try:
-            text = rule.message.as_text(scope, Meter(compiled.limits))
-        except AssayError:
-            text = ""  # the rule is violated all the same; Kubernetes falls back to `message` too
-    text = " ".join((text or rule.validation.message).split())
-    return _shortened(text) if text else f"the rule is not met: {_shortened(rule.validation.expression)}"
+    """`messageExpression` if it gives a message, else `message`, else a sentence of our own."""
+    text = _computed_message(compiled, rule.message, scope) if rule.message is not None else ""
+    text = _shortened(text or rule.validation.message)
+    return text or f"the rule is not met: {_shortened(rule.validation.expression)}"
 
 
-def _failed(rule: CompiledRule, error: AssayError) -> Findings:
-    reason = Reason(
-        code=error.code,
-        rule=rule.name,
-        message=f"the rule could not be judged: {error.message}",
-        expected=f"{_shortened(rule.validation.expression)} is true",
-        fix="correct the rule, or give it what it reads; an image is not admitted on a rule that cannot be judged",
-    )
+def _computed_message(compiled: CompiledPolicy, message: Program, scope: Mapping[str, Any]) -> str:
+    """What a `messageExpression` gives; nothing where Kubernetes does not take it as a message either.
+
+    That is: it fails, is no string, is white space, has a line break, or is longer than `MAX_MESSAGE_EXPRESSION`. The
+    rule is violated all the same.
+    """
+    try:
+        text = message.as_text(scope, Meter(compiled.limits)).strip()
+    except AssayError:
+        return ""
+    return "" if "\n" in text or len(text.encode(errors="replace")) > MAX_MESSAGE_EXPRESSION else text
+
+
+def _failed(part: CompiledRule | CompiledAnnotation, error: AssayError) -> Findings:
+    fix = "or give it what it reads; an image is not admitted on"
+    if isinstance(part, CompiledRule):
+        reason = Reason(
+            code=error.code,
+            rule=part.name,
+            message=f"the rule could not be judged: {error.message}",
+            expected=f"{_shortened(part.validation.expression)} is true",
+            fix=f"correct the rule, {fix} a rule that cannot be judged",
+        )
+    else:
+        reason = Reason(
+            code=error.code,
+            rule=part.name,
+            message=f"the annotation could not be evaluated: {error.message}",
+            expected=f"{_shortened(part.annotation.value_expression)} is a string or null",
+            fix=f"correct the annotation, {fix} a policy of which a part cannot be evaluated",
+        )
     if isinstance(error, Unavailable):
         return Findings(unavailable=(reason,))
     return Findings(unacceptable=(reason,))
@@ -172,5 +207,6 @@ def _named(error: AssayError, rule: str) -> AssayError:
 
 
 def _shortened(text: str) -> str:
-    text = " ".join(text.split())
+    """One line of bounded length, without halves of surrogate pairs: they could not be recorded."""
+    text = " ".join(text.split()).encode(errors="replace").decode()
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"

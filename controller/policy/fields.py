@@ -7,7 +7,9 @@ So nothing here raises; each mistake becomes a `Problem` with the field's path, 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -16,6 +18,8 @@ from controller.model.policy import Problem
 MAX_TEXT = 65_536  # characters of one text field; bounds what is compiled, hashed and shown
 MAX_ITEMS = 256  # entries of one list or map of a policy
 NOT_SUPPORTED_YET = "NotSupportedYet"
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d")
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -120,6 +124,33 @@ class Fields:
             hint = _nearest(value, [str(word) for word in kind])
             self.problem("ValueUnknown", f"is {shown}; it must be one of {_words(kind)}{hint}", name)
             return None
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        """true or false; the default where it is absent or wrong."""
+        value = self.raw(name)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        self.problem("WrongType", f"must be true or false, not {_kind(value)}", name)
+        return default
+
+    def time(self, name: str, *, required: bool = False) -> datetime | None:
+        """A moment with its zone (RFC 3339), in UTC; None where it is absent or wrong."""
+        value = self.raw(name)
+        if value is None:
+            if required:
+                self.problem("FieldMissing", "is required", name)
+            return None
+        if isinstance(value, datetime):  # YAML reads an unquoted one as such
+            value = value.isoformat()
+        text = value if isinstance(value, str) else ""
+        try:
+            time = datetime.fromisoformat(text)
+            if time.tzinfo is not None and _TIME.match(text):
+                return time.astimezone(UTC)
+        except (ValueError, OverflowError):  # the last hours of the year 9999, west of Greenwich, are no time in UTC
+            pass
+        self.problem("TimeMalformed", "must be a time with its zone (RFC 3339), such as 2026-01-31T00:00:00Z", name)
+        return None
 
     def node(self, name: str) -> Fields:
         """The object in this field; an empty one where it is absent."""

@@ -15,11 +15,14 @@ class Findings:
     A policy is a conjunction: one part that is *violated* is violated whatever the parts that could not be judged would
     have said, so violations decide first. Otherwise `failurePolicy: Ignore` would admit, because one source is away, an
     image that is known to break a rule. After them decides what is unacceptable, then what is unavailable.
+
+    `annotations` are keys and values for the audit log: no part of the outcome.
     """
 
     violations: tuple[Reason, ...] = ()
     unacceptable: tuple[Reason, ...] = ()
     unavailable: tuple[Reason, ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -45,6 +48,7 @@ class Findings:
             violations=self.violations + other.violations,
             unacceptable=self.unacceptable + other.unacceptable,
             unavailable=self.unavailable + other.unavailable,
+            annotations=self.annotations + other.annotations,
         )
 
     @classmethod

@@ -7,13 +7,14 @@ its strictest wherever it cannot be read (guarantee 7).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from controller.errors import PolicyError
 from controller.model.policy import (
     Action,
     AttestationRequirement,
+    AuditAnnotation,
     Authority,
     CertificateAuthority,
     CertificateIdentity,
@@ -39,6 +40,7 @@ from controller.model.policy import (
     SignatureRequirement,
     Validation,
 )
+from controller.policy.audit import check_annotations
 from controller.policy.canonical import policy_hash
 from controller.policy.fields import NOT_SUPPORTED_YET, Fields
 from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY, POLICY_KINDS
@@ -52,6 +54,14 @@ __all__ = ["parse_policy", "parse_trust_root"]
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
+
+# What some problems rest on, beside the fields at, above and below their own.
+_RESTS_ON = {
+    "IgnoreWithoutHost": re.compile(r"spec\.match.*"),
+    "AuthorityUnknown": re.compile(r"spec\.authorities(\[\d+\])?(\.name)?"),
+    "MinimumUnreachable": re.compile(r"spec\.(authorities|signatures).*"),
+    "ResolveWithDeny": re.compile(r"spec\.validationActions.*"),
+}
 
 
 def parse_policy(obj: Mapping[str, Any]) -> Policy:
@@ -69,8 +79,9 @@ def parse_policy(obj: Mapping[str, Any]) -> Policy:
     if not isinstance(namespace, str) or (kind == NAMESPACED_POLICY and not namespace):
         raise PolicyError("NameMissing", f"{kind} {metadata['name']} has no namespace", "metadata.namespace")
     spec = _spec(Fields(obj.get("spec"), "spec", problems))
-    if not problems:
-        problems.extend(check_spec(spec))
+    unread = [problem.field for problem in problems]
+    checked = [*check_spec(spec), *check_annotations(kind, metadata["name"], spec.audit_annotations)]
+    problems.extend(problem for problem in checked if not _follows(problem, unread))
     generation = metadata.get("generation", 0)
     return Policy(
         identity=PolicyIdentity(
@@ -80,6 +91,21 @@ def parse_policy(obj: Mapping[str, Any]) -> Policy:
         problems=tuple(problems),
         generation=generation if isinstance(generation, int) else 0,
     )
+
+
+def _follows(problem: Problem, unread: Collection[str]) -> bool:
+    """Whether a problem may be there only because something that it rests on could not be read."""
+    rests_on = _RESTS_ON.get(problem.code)
+    return any(
+        _is_within(field, problem.field)
+        or _is_within(problem.field, field)
+        or (rests_on is not None and rests_on.fullmatch(field) is not None)
+        for field in unread
+    )
+
+
+def _is_within(field: str, other: str) -> bool:
+    return field == other or field.startswith((f"{other}.", f"{other}["))
 
 
 def _spec(fields: Fields) -> PolicySpec:
@@ -96,8 +122,8 @@ def _spec(fields: Fields) -> PolicySpec:
         attestations=tuple(_attestation(node) for node in fields.nodes("attestations")),
         variables=tuple(_expression(node, _IDENTIFIER) for node in fields.nodes("variables")),
         validations=tuple(_validation(node) for node in fields.nodes("validations")),
+        audit_annotations=tuple(_audit_annotation(node) for node in fields.nodes("auditAnnotations")),
     )
-    fields.not_supported("auditAnnotations", "audit annotations of a policy's own")
     fields.not_supported("grace", "a grace period of the policy's own")
     fields.close()
     return spec
@@ -142,11 +168,11 @@ def _expression(fields: Fields, grammar: re.Pattern[str]) -> Expression:
     return expression
 
 
-def _named(fields: Fields, grammar: re.Pattern[str] = _NAME) -> str:
-    name = fields.text("name", required=True)
+def _named(fields: Fields, grammar: re.Pattern[str] = _NAME, *, field: str = "name") -> str:
+    name = fields.text(field, required=True)
     if name and not grammar.fullmatch(name):
         what = "a CEL identifier" if grammar is _IDENTIFIER else "letters, digits, '-', '_' and '.'"
-        fields.problem("NameMalformed", f"is {name[:100]!r}; it must be {what}, at most 63 characters", "name")
+        fields.problem("NameMalformed", f"is {name[:100]!r}; it must be {what}, at most 63 characters", field)
     return name
 
 
@@ -271,6 +297,14 @@ def _attestation(fields: Fields) -> AttestationRequirement:
     )
     fields.close()
     return requirement
+
+
+def _audit_annotation(fields: Fields) -> AuditAnnotation:
+    annotation = AuditAnnotation(
+        key=_named(fields, field="key"), value_expression=fields.text("valueExpression", required=True)
+    )
+    fields.close()
+    return annotation
 
 
 def _validation(fields: Fields) -> Validation:

@@ -230,7 +230,8 @@ def _key_problem(pem: str) -> str:
 
 
 def _requirements(spec: PolicySpec) -> Iterator[Problem]:
-    if spec.signatures is None and not spec.attestations and not spec.validations:
+    only_notes = spec.validation_actions == (Action.AUDIT,) and bool(spec.audit_annotations)
+    if spec.signatures is None and not spec.attestations and not spec.validations and not only_notes:
         message = "requires nothing, so everything would satisfy it; add signatures, attestations or validations"
         yield Problem("NothingRequired", "spec", message)
     known = {authority.name for authority in spec.authorities}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import rfc8785
@@ -22,7 +22,6 @@ MAX_DOCUMENT = 8 * MAX_TEXT  # characters of one inline document, as in the CRD
 DOCUMENTS = ("trustedRoot", "secretRef", "configMapRef", "tuf")
 NONE_OWN: tuple[tuple[OwnAuthority, ...], tuple[OwnKey, ...]] = ((), ())
 _REFERENCES = {"secretRef": SECRET, "configMapRef": CONFIG_MAP}
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d")
 _URL = re.compile(r"https://[^/@?#\s]+(/[^?#\s@]*)?")
 _TARGET = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
@@ -123,28 +122,11 @@ def _canonical(name: str, pem: str, own: OwnAuthority | OwnKey) -> dict[str, Any
 
 def _window(fields: Fields) -> tuple[datetime | None, datetime | None]:
     """The ends of a validity window, in UTC; None is open."""
-    start, end = _time(fields, "from"), _time(fields, "until")
+    start, end = fields.time("from"), fields.time("until")
     fields.close()
     if start is not None and end is not None and end < start:
         fields.problem("ValidityEmpty", "is over before it begins, so nothing would ever count", "until")
     return start, end
-
-
-def _time(fields: Fields, name: str) -> datetime | None:
-    value = fields.raw(name)
-    if isinstance(value, datetime):  # YAML reads an unquoted one as such
-        value = value.isoformat()
-    text = value if isinstance(value, str) else ""
-    if value is None:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-        if time.tzinfo is not None and _TIME.match(text):
-            return time.astimezone(UTC)
-    except (ValueError, OverflowError):  # the last hours of the year 9999, west of Greenwich, are no time in UTC
-        pass
-    fields.problem("TimeMalformed", "must be a time with its zone (RFC 3339), such as 2026-01-31T00:00:00Z", name)
-    return None
 
 
 def repository_of(obj: Mapping[str, Any]) -> TufRepository | None:
@@ -168,8 +150,19 @@ def _repository(fields: Fields) -> TufRepository:
         fields.problem("UrlMalformed", "must be an https URL without user, query and fragment", "url")
     if not _TARGET.fullmatch(repository.target) or ".." in repository.target:
         fields.problem("NameMalformed", "must be a relative path of letters, digits, '.', '_', '-' and '/'", "target")
+    if repository.root and not _is_root(repository.root):
+        fields.problem("TufRootMalformed", "is no root.json of a TUF repository (signed._type is 'root')", "root")
     fields.close()
     return repository
+
+
+def _is_root(text: str) -> bool:
+    """Whether a text looks like TUF root metadata. Whether it is any, its first use tells (TUF specification, 4.3)."""
+    try:
+        document = json.loads(text)
+        return bool(document["signed"]["_type"] == "root")
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return False
 
 
 def _seconds(fields: Fields, name: str, default: float) -> float:
@@ -181,6 +174,11 @@ def _seconds(fields: Fields, name: str, default: float) -> float:
         fields.problem("DurationMalformed", f"is {text[:20]!r}; it must be a number of s, m, h or d, such as 24h", name)
         return default
     return int(found[1]) * _UNITS[found[2]]
+
+
+def is_reference(problem: Problem) -> bool:
+    """Whether what the problem is about is only referred to: the trust root itself is well-formed."""
+    return problem.field in {f"spec.{name}" for name in DOCUMENTS[1:]} and problem.code != "WrongType"
 
 
 def faulty(name: str, fault: Problem) -> TrustRoot:

@@ -170,7 +170,7 @@ class Evidences:
 
         async def work(own: Deadline) -> EvidenceSet:
             try:
-                found = await self._registry.discover(image, access=access, deadline=own)
+                found = _in_order(await self._registry.discover(image, access=access, deadline=own))
             except AssayError as exc:
                 # A refresh that gets no answer does not take away what still serves; a refusal is an answer.
                 if not isinstance(exc, Unavailable) or self._memory.get(key) is None:
@@ -268,6 +268,15 @@ class Verdicts:
         await self._flights.close()
 
 
+def _in_order(found: EvidenceSet) -> EvidenceSet:
+    """The same in an order of its own: a registry may list as it likes, and rules and messages see an order."""
+    return replace(
+        found,
+        artifacts=tuple(sorted(found.artifacts, key=lambda a: (a.kind, a.digest, a.location, a.annotations))),
+        problems=tuple(sorted(found.problems, key=lambda problem: (problem.code, problem.message))),
+    )
+
+
 def _flights(settings: ReviewSettings) -> Flights[K, V]:
     return Flights(bound=settings.review_work_timeout, most=settings.review_flights, setting="review_flights")
 
@@ -298,4 +307,5 @@ def _weight(assessment: Assessment, raw: EvidenceSet) -> int:
     parsed = _PARSED * sum(sizes.get(a.proof.artifact, 0) for a in kept)
     components = sum(len(getattr(a.document, "components", ())) for a in kept)
     small = len(evidence.rejections) + len(evidence.signatures) + len(evidence.attestations)
-    return 2048 + 512 * small + 512 * components + parsed
+    noted = sum(len(value) for _, value in assessment.annotations)
+    return 2048 + 512 * small + 512 * components + parsed + noted

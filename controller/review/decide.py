@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from controller.model.decision import Decision, ErrorKind, Evaluation, NoMatch, Outcome, Verdict
 from controller.model.image import ImageUse
 from controller.model.policy import Action, FailurePolicy
+from controller.policy.audit import full_key, joined
 from controller.review import messages
 from controller.review.budget import BUDGET_FULL
 from controller.review.flights import DEADLINE_EXCEEDED, WORK_TIMEOUT
@@ -80,6 +81,7 @@ def decide(
         message="" if softened else message,
         warnings=tuple(dict.fromkeys(warnings)),
         audit=messages.audit(subject.record, ordered, auditing),
+        annotations=joined((full_key(e.policy, key), value) for e in ordered for key, value in e.annotations),
         flags=tuple(name for name, holds in flags.items() if holds),
         evaluations=ordered,
     )

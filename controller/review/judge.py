@@ -53,6 +53,12 @@ _NEXT = {
 }
 
 
+_WEIGHT = (  # what two parts of one policy come to together: the later one (see `Findings`)
+    (Outcome.SATISFIED, None),
+    (Outcome.ERROR, ErrorKind.UNAVAILABLE),
+    (Outcome.ERROR, ErrorKind.UNACCEPTABLE),
+    (Outcome.VIOLATED, None),
+)
 _MEND_POLICY = "this is the policy's own mistake, not the image's: mend the policy"
 _MEND = "this is a fault of what the policy refers to, not the image's: mend that"
 
@@ -114,13 +120,21 @@ class Judge:
         try:
             evidence = await self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline)
             assessment = await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
-            outcome, kind, reasons = await _with_request_rules(
+            whole = await _with_request_rules(
                 assessment, compiled, covered=covered, scope=scope, now=now, image=image, deadline=deadline
             )
         except AssayError as exc:
             evaluation = _error(covered, compiled, (_reason(exc, "evidence"),), _kind(exc), resolved)
         else:
-            evaluation = _evaluation(covered, compiled, outcome=outcome, reasons=reasons, kind=kind, resolved=resolved)
+            evaluation = _evaluation(
+                covered,
+                compiled,
+                outcome=whole.outcome,
+                reasons=whole.reasons,
+                kind=whole.error_kind,
+                resolved=resolved,
+                annotations=whole.annotations,
+            )
         return Judged(replace(evaluation, child=child), compiled, resolved, evidence, assessment, roots)
 
     async def prepare(
@@ -221,14 +235,16 @@ async def _with_request_rules(
     now: datetime,
     image: ResolvedImage,
     deadline: Deadline,
-) -> tuple[Outcome, ErrorKind | None, tuple[Reason, ...]]:
-    """The assessment together with the rules that read the request, the object or the clock.
+) -> Assessment:
+    """The assessment together with the rules and annotations that read the request, the object or the clock.
 
-    They are asked only where the evidence is there: over evidence that is missing they could only mislead. They are
-    judged in a thread: an expression may take its whole budget, and other reviews must go on meanwhile.
+    They are asked only where the evidence is there: over evidence that is missing they could only mislead. A rule over
+    evidence that is broken hides none of them. They are judged in a thread: an expression may take its whole
+    budget, and other reviews must go on meanwhile.
     """
-    if assessment.outcome is not Outcome.SATISFIED or not compiled.has_request_rules:
-        return assessment.outcome, assessment.error_kind, assessment.reasons
+    asked = assessment.complete or assessment.outcome is Outcome.SATISFIED
+    if not asked or not compiled.has_request_rules:
+        return assessment
     judging = partial(
         evaluate_request_rules,
         compiled,
@@ -240,7 +256,18 @@ async def _with_request_rules(
         now=now,
     )
     findings = await beside(judging, deadline=deadline)
-    return findings.outcome, findings.error_kind, findings.reasons
+    of_evidence = (assessment.outcome, assessment.error_kind)
+    of_request = (findings.outcome, findings.error_kind)
+    outcome, kind = max(of_evidence, of_request, key=_WEIGHT.index)
+    parts = (assessment.reasons, findings.reasons)
+    first, second = parts if of_evidence == (outcome, kind) else reversed(parts)
+    return replace(
+        assessment,
+        outcome=outcome,
+        error_kind=kind,
+        reasons=(*first, *second),
+        annotations=(*assessment.annotations, *findings.annotations),
+    )
 
 
 def _kind(error: AssayError) -> ErrorKind:
@@ -309,6 +336,7 @@ def _evaluation(
     reasons: tuple[Reason, ...],
     kind: ErrorKind | None = None,
     resolved: ResolvedImage | None = None,
+    annotations: tuple[tuple[str, str], ...] = (),
 ) -> Evaluation:
     return Evaluation(
         image=covered.image,
@@ -320,4 +348,5 @@ def _evaluation(
         outcome=outcome,
         reasons=reasons,
         error_kind=kind,
+        annotations=annotations,
     )

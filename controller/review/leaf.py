@@ -67,8 +67,8 @@ def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, o
 
     The same call asked twice has one record; a call that is asked again and judged otherwise has its own, so that an
     allow is never hidden behind an earlier denial, and so has one that another asked: nobody can have a record made
-    beforehand that says somebody else did it. `setup` says what else the verdict hangs on (noMatch, templates). An
-    object without a uid is told apart by the request's.
+    beforehand that says somebody else did it. `setup` says what else the verdict hangs on (noMatch, templates, and the
+    `material` by which it was judged). An object without a uid is told apart by the request's.
     """
     metadata = request.object.get("metadata")
     uid = metadata.get("uid") if isinstance(metadata, dict) else None
@@ -79,6 +79,14 @@ def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, o
     asked = _SORTED.encode({k: v for k, v in _request(request, request.name).items() if k != "uid"})
     name = "\n".join([uid or request.uid, object_hash, asked, setup, *found])
     return str(uuid.UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=5))
+
+
+def material(judged: Iterable[Judged]) -> str:
+    """By which trust roots and keys it was judged, beside what the policies themselves hold: these may be rotated."""
+    judged = tuple(judged)
+    names = {root.hash for one in judged for root in one.trust_roots}
+    names.update(str(Digest.of(content)) for one in judged for content in _resolved(one.compiled.source))
+    return " ".join(sorted(names))
 
 
 def hash_of(obj: Mapping[str, Any]) -> str:
@@ -103,6 +111,7 @@ def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tup
         "flags": sorted(decision.flags),
         "message": decision.message,
         "warnings": list(decision.warnings),
+        **({"auditAnnotations": dict(decision.annotations)} if decision.annotations else {}),
         "latencyUs": context.latency_us,
         "request": _request(request, workload.name),
         "object": {

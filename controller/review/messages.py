@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.image import ContainerKind, ImageUse
+from controller.model.policy import Action
 
 MAX_DENIAL = 6000  # characters; the rest is in the inventory, under the record that the message names
 MAX_WARNING = 256  # characters of one warning; the API server cuts longer ones
@@ -69,7 +70,8 @@ def _verdict(denying: Sequence[Evaluation], unmatched: Sequence[ImageUse], *, on
 
 def warning(evaluation: Evaluation) -> str:
     """One line for `kubectl`'s `Warning:`."""
-    return _warning(f"{_warned_policy(evaluation)} (warns only): {_warned(evaluation.image)}: {_first(evaluation)}")
+    only = "" if Action.DENY in evaluation.actions else " (warns only)"
+    return _warning(f"{_warned_policy(evaluation)}{only}: {_warned(evaluation.image)}: {_first(evaluation)}")
 
 
 def softened(evaluation: Evaluation, why: str) -> str:

@@ -26,7 +26,7 @@ from typing import Any
 from controller import images, telemetry
 from controller.errors import AssayError
 from controller.model.deadline import Deadline
-from controller.model.decision import Decision, NoMatch, Verdict
+from controller.model.decision import Decision, NoMatch, Templates, Verdict
 from controller.model.policy import DigestMode
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest, Workload
@@ -38,7 +38,7 @@ from controller.review.decide import Subject, decide, unmatched_images
 from controller.review.judge import Judge, undecided
 from controller.review.leaf import Judged
 from controller.review.ports import Assessor, Clock, Namespaces, Recorder, Registry, Snapshots
-from controller.review.scope import Covered, Scope, Templates, scope, softened, untouched
+from controller.review.scope import Covered, Scope, scope, softened, untouched
 from controller.review.shares import NAMESPACE
 from controller.settings import ReviewSettings
 
@@ -125,7 +125,8 @@ class Pipeline:
         evaluations = tuple(one.evaluation for one in judged)
         why = softened(request, workload, self._templates)
         object_hash = leaf.hash_of(request.object)
-        record = leaf.record_id(request, evaluations, object_hash=object_hash, setup=f"{self._no_match} {why}")
+        setup = f"{self._no_match} {why} {leaf.material(judged)}"
+        record = leaf.record_id(request, evaluations, object_hash=object_hash, setup=setup)
         subject = Subject(f"{workload.kind} {workload.namespace}/{workload.name}", record=record, softened=why)
         decision = decide(evaluations, images=workload.changed, no_match=self._no_match, subject=subject)
         return Reviewed(decision, judged, around, record, object_hash)

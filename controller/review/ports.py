@@ -61,6 +61,8 @@ class Assessment:
     when the policy has rules that read the request or the clock, so that those can be evaluated from it).
     `used` names every input by hash, for the ledger: artefacts, trust roots, keys, verifier version.
     `valid_until` is the first time at which a date that was read could change the outcome; None if there is none.
+    `complete` says that the requirements were met and the documents read, so that rules were asked at all;
+    `annotations` are keys and values for the audit log.
     """
 
     outcome: Outcome
@@ -69,6 +71,8 @@ class Assessment:
     evidence: VerifiedEvidence
     used: Mapping[str, Any]
     valid_until: datetime | None = None
+    complete: bool = False
+    annotations: tuple[tuple[str, str], ...] = ()
 
 
 class Assessor(Protocol):

@@ -9,6 +9,8 @@ The caller's duty: to call it in a thread that serves nobody, and to believe wha
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -38,6 +40,7 @@ from controller.verification.trust import parse_root
 
 MAX_ROOT_ROTATIONS = 64  # new roots that one refresh follows
 MAX_DELEGATIONS = 8  # delegated roles that one refresh looks into
+MAX_REFRESH = 180.0  # seconds of one refresh; each of its files has tuf_request_timeout besides
 _KEPT = "document.json"
 _CHUNK = 65_536
 
@@ -64,9 +67,11 @@ def refresh(
     """
     folder = _folder(repository, settings)
     fetcher = _Fetcher(settings, check_address)
+    alone = contextlib.ExitStack()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metadata").mkdir(exist_ok=True)
+        _lock(folder, alone)
         updater = Updater(
             metadata_dir=str(folder / "metadata"),
             metadata_base_url=repository.url,
@@ -114,6 +119,7 @@ def refresh(
         raise _unavailable(repository, type(exc).__name__) from exc
     finally:
         fetcher.close()
+        alone.close()
     return document
 
 
@@ -136,6 +142,12 @@ def _check(content: bytes) -> None:
     except ConfigurationError as exc:
         message = exc.message if isinstance(exc, PolicyError) else "is no TrustedRoot that Assay can read"
         raise PolicyError("TufRefused", message) from exc
+
+
+def _lock(folder: Path, stack: contextlib.ExitStack) -> None:
+    """Be the only one who writes there until the stack is closed. Raises `OSError` where somebody else is."""
+    file = stack.enter_context((folder / "lock").open("w"))
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _forbidden(error: BaseException) -> bool:
@@ -186,7 +198,8 @@ class _Fetcher(FetcherInterface):
 
     def __init__(self, settings: ClusterSettings, check_address: CheckAddress) -> None:
         self._timeout = float(settings.tuf_request_timeout)
-        self._deadline = 0.0
+        self._end = time.monotonic() + MAX_REFRESH
+        self._deadline = self._end
         context = ssl.create_default_context(cafile=settings.tuf_ca_file or None)
 
         class Connection(HTTPSConnection):
@@ -216,7 +229,7 @@ class _Fetcher(FetcherInterface):
         parsed = urllib3.util.parse_url(url)
         if parsed.scheme != "https" or not parsed.host:
             raise DownloadError("only https is spoken")
-        self._deadline = time.monotonic() + self._timeout
+        self._deadline = min(time.monotonic() + self._timeout, self._end)
         key = parsed.host, parsed.port or 443
         if key not in self._pools:
             pool = urllib3.HTTPSConnectionPool(key[0], key[1], ssl_context=self._context, maxsize=1)
@@ -230,7 +243,7 @@ class _Fetcher(FetcherInterface):
             redirect=False,
             preload_content=False,
             decode_content=False,
-            timeout=urllib3.Timeout(total=self._timeout),
+            timeout=urllib3.Timeout(total=self._left()),
         )
         self._responses.append(response)
         if response.status != 200:
@@ -246,7 +259,7 @@ class _Fetcher(FetcherInterface):
         """The seconds that the file may still take. Raises `TimeoutError` when there are none."""
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("it took longer than tuf_request_timeout")
+            raise TimeoutError("it took longer than tuf_request_timeout, or all of it longer than MAX_REFRESH")
         return left
 
 

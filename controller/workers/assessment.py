@@ -55,7 +55,8 @@ def assess(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySet
     read, selected = _read_documents(selected, documents)
     findings += read
     # 4. The rules over evidence. Over evidence that is missing or cannot be read none is asked: it could only mislead.
-    if not findings.reasons:
+    complete = not findings.reasons
+    if complete:
         findings += evaluation.evaluate_evidence_rules(compiled, evidence=selected, image=job.image)
     return Assessment(
         outcome=findings.outcome,
@@ -64,6 +65,8 @@ def assess(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySet
         evidence=selected if compiled.has_request_rules else _without_documents(selected),
         used=_used(job),
         valid_until=_valid_until(verified, job.now),
+        complete=complete,
+        annotations=findings.annotations,
     )
 
 

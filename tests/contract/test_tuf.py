@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import threading
 from collections.abc import Iterator
@@ -201,6 +202,23 @@ def test_a_repository_that_drips_is_given_up(served: Served, settings: ClusterSe
         repository = TufRepository(url, served.repository.pinned.decode())
         with pytest.raises(Unavailable, match="TufUnavailable"):
             tuf.refresh(repository, settings=brief, check_address=ALLOWED, now=NOW)
+
+
+def test_a_repository_that_answers_slowly_is_given_up_as_a_whole(
+    served: Served, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuf, "MAX_REFRESH", 0.0)
+    assert refused(served, settings).code == "TufUnavailable"
+
+
+def test_two_refreshes_never_write_beside_each_other(served: Served, settings: ClusterSettings) -> None:
+    folder = tuf._folder(served.described(), settings)
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert refused(served, settings).code == "TufUnavailable"
+        assert tuf.remembered(served.described(), settings=settings) is None
+    assert refresh(served, settings).content == DOCUMENT
 
 
 def test_a_server_that_is_down_is_unavailable(tmp_path: Path) -> None:

@@ -56,6 +56,12 @@ def _authority(**changes: Any) -> dict[str, Any]:
 
 GOOD_POLICIES = {
     "keyless": POLICY,
+    "audit annotations": _policy(auditAnnotations=[{"key": "signer", "valueExpression": "signatures[0].identity"}]),
+    "nothing but audit annotations": {
+        "validationActions": ["Audit"],
+        "auditAnnotations": [{"key": "tag", "valueExpression": "image.tag"}],
+    },
+    "every action": _policy(validationActions=["Deny", "Warn", "Audit"]),
     "key": _authority(key={"pem": "PEM"}),
     "key in a secret": _authority(key={"secretRef": {"name": "s", "key": "k"}}),
     "keys of a trust root": _authority(key={"trustRootRef": {"name": "acme"}}),
@@ -136,6 +142,22 @@ BAD_POLICIES = {
     "minimum of nothing": (_policy(signatures={"authorities": ["a"], "minimum": 0}), "greater than or equal to 1"),
     "signatures by nobody": (_policy(signatures={"authorities": []}), "should have at least 1 items"),
     "nothing demanded": ({}, "nothing is demanded: give signatures, attestations or validations"),
+    "nothing demanded, audited": (
+        {"validationActions": ["Audit"]},
+        "nothing is demanded: give signatures, attestations or validations",
+    ),
+    "only annotations, with an action": (
+        {"validationActions": ["Audit", "Warn"], "auditAnnotations": [{"key": "k", "valueExpression": "'v'"}]},
+        "nothing is demanded: give signatures, attestations or validations",
+    ),
+    "an annotation's key that is no name": (
+        _policy(auditAnnotations=[{"key": "a/b", "valueExpression": "'v'"}]),
+        "should match '^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'",
+    ),
+    "an annotation's key that is too long with the policy's name": (
+        _policy(auditAnnotations=[{"key": "k" * 63, "valueExpression": "'v'"}]),
+        "the policy's name and the key of an audit annotation are too long together for the API server",
+    ),
     "resolve with deny": (
         _policy(digest="Resolve"),
         "digest Resolve cannot be combined with Deny: the tag could move after the verdict",
@@ -203,8 +225,10 @@ def test_defaults_are_filled_in(cluster: ApiServer) -> None:
     [
         ({}, ""),
         ({"policies": [{"kind": "EvidencePolicy", "namespace": "shop", "name": "p"}]}, ""),
-        ({"breakGlass": True, "namespaces": ["shop"], "digests": [DIGEST]}, ""),
-        ({"breakGlass": True}, "breakGlass needs namespaces and digests"),
+        ({"breakGlass": True, "namespaces": ["shop"], "digests": [DIGEST], "images": []}, ""),
+        ({"breakGlass": True, "images": []}, "breakGlass needs namespaces and digests, and no images"),
+        ({"breakGlass": True, "namespaces": ["shop"], "digests": [DIGEST]}, "breakGlass needs namespaces and digests"),
+        ({"images": ["!ghcr.io/acme/x"]}, "images must name what is meant: at least one pattern without !"),
         ({"images": []}, "name what is excepted: images or digests"),
         ({"policies": [{"kind": "EvidencePolicy", "name": "p"}]}, "namespace must be given for an EvidencePolicy"),
         ({"policies": [{"namespace": "shop", "name": "p"}]}, "namespace must be given for an EvidencePolicy"),

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import rfc8785
 
-from controller.errors import NotFound, NotReady
+from controller.errors import AssayError, NotFound, NotReady
 from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
@@ -25,7 +25,9 @@ from controller.model.reference import Digest, Reference
 from controller.policy.snapshot import Snapshot, build_policies
 from controller.review.pipeline import Pipeline
 from controller.review.ports import Assessment, AssessmentJob
-from controller.settings import ReviewSettings
+from controller.settings import DocumentSettings, PolicySettings, ReviewSettings
+from controller.workers.assessment import assess as really_assess
+from tests.support.fixtures import recorded_bundle, recorded_key, recorded_manifest
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -223,3 +225,45 @@ class World:
             namespaces=self,
             clock=lambda: self.now,
         )
+
+
+PROVEN = Digest.of(recorded_manifest())  # the image that the recorded evidence is about
+
+
+def recorded_authority(key: str = "release") -> dict[str, Any]:
+    """An authority that is one of the recorded keys, needing no log."""
+    return {"name": key, "key": {"pem": recorded_key(key)}, "transparencyLog": "Optional"}
+
+
+@dataclass(slots=True)
+class ProvenWorld(World):
+    """A world whose assessor is the real one: every image is the recorded one, with recorded bundles beside it.
+
+    `beside` names the bundles by repository, in the order in which the registry lists them; an error there is raised
+    instead.
+    """
+
+    beside: dict[str, tuple[str, ...] | AssayError] = field(default_factory=dict)
+
+    async def resolve(self, reference: Reference, *, access: RegistryAccess, deadline: Deadline) -> ResolvedImage:
+        found = await World.resolve(self, reference, access=access, deadline=deadline)
+        return replace(found, digest=reference.digest or PROVEN)
+
+    async def discover(self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline) -> EvidenceSet:
+        found = await World.discover(self, image, access=access, deadline=deadline)
+        named = self.beside.get(image.reference.name, ())
+        if isinstance(named, AssayError):
+            raise type(named)(*named.args)
+        bundles = [(name, recorded_bundle(name).raw) for name in named]
+        return replace(
+            found,
+            artifacts=tuple(
+                Artifact(ArtifactKind.BUNDLE, "application/json", raw, Digest.of(raw), f"referrer {name}")
+                for name, raw in bundles
+            ),
+        )
+
+    async def assess(self, job: AssessmentJob, *, deadline: Deadline) -> Assessment:
+        del deadline
+        await self._called("assess", job.image.reference.name)
+        return really_assess(job, documents=DocumentSettings(), policy=PolicySettings())

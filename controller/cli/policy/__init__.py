@@ -1,4 +1,4 @@
-"""`assay policy`: the commands for those who write policies."""
+"""`assay policy`: for those who write policies."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import click
 
 from controller.cli.commands import Lazy
 
-# name -> module:attribute
 COMMANDS = {
     "eval": "controller.cli.policy.evaluate:evaluate",
+    "lint": "controller.cli.policy.lint:lint",
+    "test": "controller.cli.policy.test:test",
 }
 
 
 @click.group(cls=Lazy, places=COMMANDS)
 def policy() -> None:
-    """Write policies: try expressions."""
+    """Write policies: check them before they bite, try expressions, and test them on recorded evidence."""

@@ -79,6 +79,14 @@ class Program:
             raise Unacceptable("ExpressionNotString", f"the expression is no string but {_described(value)}")
         return value
 
+    def as_text_or_null(self, bindings: Mapping[str, Any], meter: Meter) -> str | None:
+        """The expression's string, None for null. Raises as `as_text` does."""
+        value = self.value(bindings, meter)
+        if value is not None and not isinstance(value, str):
+            message = f"the expression is neither a string nor null but {_described(value)}"
+            raise Unacceptable("ExpressionNotString", message)
+        return value
+
 
 def compile_expression(
     text: str, environment: Environment, limits: PolicySettings, *, wanted: Type | None = None

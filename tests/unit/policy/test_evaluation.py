@@ -212,17 +212,32 @@ def test_a_rule_that_fails_is_an_error_and_a_certain_violation_stands_beside_it(
         ({"messageExpression": "'made ' + 'up'", "message": "m"}, "made up"),
         ({"messageExpression": "string(signatures[9].key)", "message": "m"}, "m"),
         ({"messageExpression": "1", "message": "m"}, "m"),
-        ({"messageExpression": "' '", "message": "m"}, "the rule is not met: false"),
+        ({"messageExpression": "' \\t '", "message": "m"}, "m"),
+        ({"messageExpression": "' x '", "message": "m"}, "x"),
+        ({"messageExpression": "'a\\nb'", "message": "m"}, "m"),
+        ({"messageExpression": "'\\n x \\n'", "message": "m"}, "x"),
+        ({"messageExpression": f"'{'x' * 5120}'", "message": "m"}, f"{'x' * 499}…"),
+        ({"messageExpression": f"'{'x' * 5121}'", "message": "m"}, "m"),
+        ({"messageExpression": f"'{'é' * 2561}'", "message": "m"}, "m"),
+        ({"messageExpression": "''"}, "the rule is not met: false"),
         ({"message": "m"}, "m"),
+        ({"message": " a\n  b "}, "a b"),
         ({}, "the rule is not met: false"),
     ],
 )
-def test_the_message_falls_back_to_what_is_there(fields: dict[str, str], message: str) -> None:
+def test_the_message_is_what_kubernetes_would_take_and_else_falls_back(fields: dict[str, str], message: str) -> None:
+    """k8s.io/apiserver, `policy/validating/validator.go`: a computed message of one line and at most 5 KiB."""
     policy = compiled(validations=[rule("false", **fields)])
-    found = judge(policy, evidence(signature())).violations or judge_request(policy).violations
-    assert (
-        found[0].message in {message, "m"} if fields.get("messageExpression") == "' '" else found[0].message == message
+    assert not policy.policy.problems
+    assert judge(policy, evidence(signature())).violations[0].message == message
+
+
+def test_a_message_that_uses_up_its_budget_leaves_the_rule_violated() -> None:
+    nested = "[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, a + b > 0)) ? 'x' : 'y'"
+    policy = compiled(
+        PolicySettings(policy_cel_steps=100), validations=[rule("false", messageExpression=nested, message="m")]
     )
+    assert [reason.message for reason in judge(policy, evidence(signature())).violations] == ["m"]
 
 
 def test_variables_are_computed_on_the_budget_of_the_rule_that_reads_them() -> None:
@@ -291,3 +306,71 @@ def test_conditions_need_no_registry(expression: str) -> None:
 def test_evidence_of_a_delete_request_has_no_object() -> None:
     policy = compiled(validations=[rule("object == null")])
     assert judge_request(policy, request=dataclasses.replace(REQUEST, object={})) == Findings()
+
+
+def note(expression: str, key: str = "k") -> dict[str, str]:
+    return {"key": key, "valueExpression": expression}
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("'signed by ' + signatures[0].identity", "signed by key k1"),
+        ("' x '", "x"),
+        ("null", None),
+        ("size(signatures) > 1 ? 'many' : null", None),
+        ("' '", None),
+        (f"'{'é' * 5000}' + '{'x' * 500}'", "é" * 5000 + "x" * 240),
+        (f"'x{'é' * 5000}' + '{'é' * 500}'", "x" + "é" * 5119),
+    ],
+)
+def test_an_annotation_is_a_text_of_bounded_length_or_none(expression: str, value: str | None) -> None:
+    policy = compiled(auditAnnotations=[note(expression)])
+    assert not policy.policy.problems
+    annotations = (("k", value),) if value is not None else ()
+    assert judge(policy, evidence(signature())) == Findings(annotations=annotations)
+
+
+@pytest.mark.parametrize(
+    ("expression", "code"),
+    [
+        ("signatures[9].key", "ExpressionFailed"),
+        ("variables.broken", "ExpressionFailed"),
+        ("[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, a + b > 0)) ? 'x' : 'y'", "LimitExceeded"),
+    ],
+)
+def test_an_annotation_that_fails_is_an_error_and_never_hides_what_else_was_found(expression: str, code: str) -> None:
+    fields: dict[str, Any] = {
+        "variables": [{"name": "broken", "expression": "signatures[9].key"}],
+        "auditAnnotations": [note(expression), note("'said'", "good")],
+    }
+    limits = PolicySettings(policy_cel_steps=100)
+    alone = judge(compiled(limits, **fields), evidence(signature()))
+    assert (alone.outcome, alone.error_kind) == (Outcome.ERROR, ErrorKind.UNACCEPTABLE)
+    assert [(reason.code, reason.rule) for reason in alone.reasons] == [(code, "auditAnnotations[k]")]
+    assert alone.annotations == (("good", "said"),)
+    beside = judge(compiled(limits, validations=[rule("false")], **fields), evidence(signature()))
+    assert (beside.outcome, len(beside.reasons)) == (Outcome.VIOLATED, 2)
+
+
+@pytest.mark.parametrize(
+    ("expression", "evidence_only"),
+    [("signatures[0].key", True), ("image.digest", True), ("image.tag", False), ("string(now)", False)],
+)
+def test_annotations_are_remembered_or_evaluated_each_time_by_what_they_read(
+    expression: str, *, evidence_only: bool
+) -> None:
+    policy = compiled(auditAnnotations=[note(expression)])
+    assert policy.has_request_rules is not evidence_only
+    assert bool(judge(policy, evidence(signature())).annotations) is evidence_only
+    assert bool(judge_request(policy).annotations) is not evidence_only
+
+
+def test_an_annotation_reads_no_evidence_that_is_not_required() -> None:
+    (problem,) = compiled(auditAnnotations=[note("sboms[0].name")]).policy.problems
+    assert (problem.code, problem.field) == ("EvidenceNotRequired", "spec.auditAnnotations[0].valueExpression")
+
+
+def test_an_annotation_whose_input_is_absent_is_an_error() -> None:
+    findings = judge_request(compiled(auditAnnotations=[note("request.name")]), request=None)
+    assert [reason.code for reason in findings.unacceptable] == ["InputAbsent"]

@@ -255,6 +255,21 @@ async def test_the_same_call_has_one_record_and_each_other_outcome_its_own() -> 
 
 
 @pytest.mark.guarantee(13)
+def test_the_same_outcome_by_rotated_material_has_a_record_of_its_own() -> None:
+    authority = {"name": "release", "key": {"secretRef": {"name": "release", "key": "cosign.pub"}}}
+
+    def material(key: str, root: bytes) -> str:
+        held = Materials("assay-system", {ObjectRef(SECRET, "assay-system", "release"): {"cosign.pub": key.encode()}})
+        (compiled,) = build_policies([policy(authorities=[authority])], materials=held)
+        roots = (TrustRoot("public-good", root, str(Digest.of(root))),)
+        return leaf.material([leaf.Judged(evaluation(), compiled, trust_roots=roots)])
+
+    key, other = pem(), pem.__wrapped__()
+    assert material(key, b"root") == material(key, b"root")
+    assert len({material(key, b"root"), material(other, b"root"), material(key, b"new root")}) == 3
+
+
+@pytest.mark.guarantee(13)
 def test_an_allow_by_ignore_is_not_hidden_behind_an_earlier_denial() -> None:
     """Both are an Error of the same policy about the same object; one is let in and the other is not."""
     request = admission.parse_request(review(pod(APP))["request"])
