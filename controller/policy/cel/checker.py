@@ -168,6 +168,8 @@ class _Checker:
             raise self._error(node.condition.place, "TypeMismatch", message)
         then, otherwise = self.infer(node.then, scope), self.infer(node.otherwise, scope)
         joined = join(then, otherwise)
+        if joined is None and NULL in (then, otherwise):
+            return DYN  # how an audit annotation says that there is none
         if joined is None:
             message = f"both sides of ?: have one type, and these are {then.name} and {otherwise.name}"
             raise self._error(node.place, "TypeMismatch", message)
