@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,9 +100,21 @@ def read_snapshot(*directories: Path, settings: Settings) -> Snapshot:
 
     Raises `ConfigurationError` naming the file.
     """
-    snapshot = load_snapshot(*directories, limits=settings.policy, namespace=settings.cluster.assay_namespace)
+    snapshot = load_snapshot(
+        *directories,
+        limits=settings.policy,
+        exceptions=settings.exceptions,
+        namespace=settings.cluster.assay_namespace,
+    )
     given = read_trust_roots(settings.cluster.trusted_root)
     return snapshot.with_trust_roots({**snapshot.trust_roots, **given})
+
+
+def idle_exceptions(snapshot: Snapshot, moment: datetime) -> Iterator[str]:
+    """A line about every exception that excepts nothing at that moment: from a file nobody else says so."""
+    for name, problems in snapshot.exceptions.idle(now=moment):
+        why = "; ".join(f"{problem.field} {problem.message} ({problem.code})" for problem in problems)
+        yield f"EvidenceException {name} excepts nothing: {why}"
 
 
 def read_trust_roots(files: Iterable[str]) -> dict[str, TrustRoot]:
@@ -247,7 +259,10 @@ async def _snapshots(
         return None
     directory = settings.cluster.policies
     if directory:
-        return fixed(read_snapshot(Path(directory), settings=settings))
+        snapshot = read_snapshot(Path(directory), settings=settings)
+        for line in idle_exceptions(snapshot, now()):
+            log.warning("%s", line)
+        return fixed(snapshot)
     from controller.operator.service import Operator  # kopf and kubernetes are slow to import and not always needed
 
     operator = Operator(
@@ -255,6 +270,7 @@ async def _snapshots(
         trust_roots=read_trust_roots(settings.cluster.trusted_root),
         write_status=Role.OPERATOR in roles,
         limits=settings.policy,
+        exceptions=settings.exceptions,
         check_address=AddressRules(settings.registry, denied=await _api_server(settings)).check,
         ca_bundle=made.bundle if made is not None and not made.given else None,
     )

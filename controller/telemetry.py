@@ -29,6 +29,19 @@ REVIEWS_UNDER_WAY = Gauge("assay_reviews_under_way", "Admission reviews being wo
 EVALUATIONS = Counter(
     "assay_evaluations_total", "Images judged under a policy.", ["policy", "outcome"], registry=METRICS
 )
+EXCEPTION_USES = Counter(
+    "assay_exception_uses_total",
+    "Images that an EvidenceException exempted.",
+    ["exception", "break_glass"],
+    registry=METRICS,
+)
+EXCEPTIONS = Gauge("assay_exceptions", "EvidenceExceptions by what time makes of them.", ["state"], registry=METRICS)
+EXCEPTION_EXPIRES = Gauge(
+    "assay_exception_expires_timestamp_seconds",
+    "When an EvidenceException that is in force ends (Unix time).",
+    ["exception", "break_glass"],
+    registry=METRICS,
+)
 UNMATCHED = Counter(
     "assay_images_unmatched_total", "Images that no ClusterEvidencePolicy with Deny matched.", registry=METRICS
 )
