@@ -14,7 +14,6 @@ from typing import Any
 
 from controller.errors import PolicyError
 from controller.model.policy import Policy, Problem, TrustRoot
-from controller.model.reference import Reference
 from controller.policy.advice import Installation, advise
 from controller.policy.compiled import compile_policy
 from controller.policy.kinds import POLICY_KINDS, TRUST_ROOT
@@ -72,14 +71,6 @@ class Surroundings:
     installation: Installation
     trust_roots: frozenset[str] | None = None
     materials: Materials | None = None
-
-
-def surroundings(namespace: str, image: str = "", **more: Any) -> Surroundings:
-    """The surroundings of an Assay in this namespace. `image`: its own, as a reference; empty if it is not known.
-
-    Raises `InputError` (`ReferenceMalformed`) for an image that is no reference.
-    """
-    return Surroundings(Installation(namespace, Reference.parse(image) if image else None), **more)
 
 
 def lint(obj: Mapping[str, Any], around: Surroundings, limits: PolicySettings | None = None) -> tuple[Finding, ...]:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from controller.policy.lint import Surroundings, lint, lint_all, surroundings
+from controller.policy.lint import Surroundings, lint, lint_all
 from controller.policy.references import Materials
-from tests.support.mistakes import ASSAY_IMAGE, ASSAY_NAMESPACE, MISTAKES, by_key, policy
+from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, by_key, policy, surroundings
 from tests.unit.policy import make
 
 
 def around(**more: Any) -> Surroundings:
     known: dict[str, Any] = {"trust_roots": frozenset({"public-good"}), "materials": Materials(ASSAY_NAMESPACE)}
-    return surroundings(ASSAY_NAMESPACE, ASSAY_IMAGE, **(known | more))
+    return surroundings(**(known | more))
 
 
 def told(obj: dict[str, Any], **more: Any) -> list[tuple[str, str, str, str]]:
