@@ -62,14 +62,18 @@ async def open_pipeline(
     clock: Clock = now,
     denied_addresses: Iterable[str] = (),
     through: Callable[[Registry], Registry] = lambda registry: registry,
+    workers: WorkerPool | None = None,
 ) -> AsyncIterator[Pipeline]:
-    """A pipeline, warmed up, on the running event loop. `through` may put another registry in the network's place."""
+    """A pipeline, warmed up, on the running event loop. `through` may put another registry in the network's place.
+
+    `workers` are some that others share; without, it has its own.
+    """
     budget = Budget(settings.review.review_max_bytes)
-    async with (
-        RegistryClient(settings.registry, clock=clock, budget=budget, denied_addresses=denied_addresses) as registry,
-        WorkerPool(settings.workers, settings.documents, settings.policy) as workers,
-    ):
-        await workers.warm()
+    async with AsyncExitStack() as stack:
+        client = RegistryClient(settings.registry, clock=clock, budget=budget, denied_addresses=denied_addresses)
+        registry = await stack.enter_async_context(client)
+        if workers is None:
+            workers = await stack.enter_async_context(open_workers(settings))
         pipeline = Pipeline(
             settings.review,
             registry=through(registry),
@@ -86,12 +90,20 @@ async def open_pipeline(
             await pipeline.close()
 
 
-def read_snapshot(directory: Path, *, settings: Settings) -> Snapshot:
-    """The snapshot that a directory of policies and trust roots makes, with the setting `trusted_root` beside them.
+@asynccontextmanager
+async def open_workers(settings: Settings) -> AsyncIterator[WorkerPool]:
+    """Worker processes, warmed up."""
+    async with WorkerPool(settings.workers, settings.documents, settings.policy) as workers:
+        await workers.warm()
+        yield workers
+
+
+def read_snapshot(*directories: Path, settings: Settings) -> Snapshot:
+    """The snapshot that directories of policies and trust roots make, with the setting `trusted_root` beside them.
 
     Raises `ConfigurationError` naming the file.
     """
-    snapshot = load_snapshot(directory, limits=settings.policy, namespace=settings.cluster.assay_namespace)
+    snapshot = load_snapshot(*directories, limits=settings.policy, namespace=settings.cluster.assay_namespace)
     given = read_trust_roots(settings.cluster.trusted_root)
     return snapshot.with_trust_roots({**snapshot.trust_roots, **given})
 

@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -96,7 +95,7 @@ async def _verify(
     deadline = Deadline.after(timeout)
     async with opened as pipeline:
         patch = await pipeline.mutate(request, deadline=deadline)
-        pinned = replace(request, object=admission.apply_pins(request.object, patch))
+        pinned = admission.pinned_request(request, patch)
         return await pipeline.review(pinned, images.extract(pinned), deadline=deadline)
 
 

@@ -77,6 +77,14 @@ class NoMatch(StrEnum):
     ALLOW = "Allow"
 
 
+class Templates(StrEnum):
+    """What a denial of a workload template comes to; the pods made from it are always judged themselves."""
+
+    WARN = "Warn"
+    DENY = "Deny"
+    IGNORE = "Ignore"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The answer for one object. `flags` are the inventory's words beside allow and deny.

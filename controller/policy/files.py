@@ -13,6 +13,7 @@ import yaml
 
 from controller.errors import ConfigurationError
 from controller.model.policy import TrustRoot
+from controller.policy.cases import is_policy_test
 from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT
 from controller.policy.references import CONFIG_MAP, SECRET, Materials, ObjectRef, Value, withhold
 from controller.policy.snapshot import Snapshot, build_policies
@@ -47,9 +48,9 @@ class FileObject:
 
 
 def load_snapshot(
-    directory: Path, *, limits: PolicySettings | None = None, namespace: str = ASSAY_NAMESPACE
+    *directories: Path, limits: PolicySettings | None = None, namespace: str = ASSAY_NAMESPACE
 ) -> Snapshot:
-    """The policies and trust roots of a directory (or of one file), as a snapshot without namespaces and secrets.
+    """The policies and trust roots of directories (or of files), as a snapshot without namespaces and secrets.
 
     Secrets and ConfigMaps among the files are what references lead to; `namespace` is where those of cluster-wide
     objects lie, Assay's own. A broken policy is in it with its problems. Raises `ConfigurationError` as `read_objects`
@@ -57,7 +58,7 @@ def load_snapshot(
     """
     policies: list[Mapping[str, Any]] = []
     roots: dict[str, TrustRoot] = {}
-    objects = read_objects(directory)
+    objects = read_objects(*directories)
     materials = Materials(namespace, {_ref(obj): values_of(obj) for obj in objects if obj.content["kind"] in _MATERIAL})
     for obj in objects:
         if obj.content["kind"] in _MATERIAL:
@@ -79,22 +80,25 @@ def load_snapshot(
     return Snapshot(policies=build_policies(policies, limits=limits, materials=materials), trust_roots=roots)
 
 
-def load_objects(directory: Path) -> list[Mapping[str, Any]]:
-    """Assay's own objects of a directory, as a cluster would hold them. Raises as `read_objects` does."""
-    return [obj.content for obj in read_objects(directory) if obj.content["kind"] not in _MATERIAL]
+def load_objects(*directories: Path) -> list[Mapping[str, Any]]:
+    """Assay's own objects of directories, as a cluster would hold them. Raises as `read_objects` does."""
+    return [obj.content for obj in read_objects(*directories) if obj.content["kind"] not in _MATERIAL]
 
 
-def read_objects(directory: Path) -> list[FileObject]:
-    """Every object in the YAML and JSON files below a directory, in the order of their paths; `List`s are taken apart.
+def read_objects(*directories: Path) -> list[FileObject]:
+    """Every object in the YAML and JSON files below directories, in the order of their paths; `List`s are taken apart.
 
+    A file in several of them is read once; `PolicyTest`s are left out, since they lie beside the policies.
     An object without the namespace that its kind has is in `default`, as `kubectl apply` does. Raises
     `ConfigurationError` (`PolicyFileUnreadable`, `KindUnknown`, `NameMissing`, `PolicyDuplicate`), naming file and
     document.
     """
     found: dict[tuple[str, str, str], FileObject] = {}
-    for path in yaml_files(directory):
+    for path in dict.fromkeys(path for directory in directories for path in yaml_files(directory)):
         for number, content in enumerate(read_yaml(path), start=1):
-            for obj in _objects(path, number, content) if content is not None else ():
+            if content is None or is_policy_test(content):
+                continue
+            for obj in _objects(path, number, content):
                 name = _name(obj)
                 if name in found:
                     message = f"{obj.where}: {name[0]} {name[2]} is in {found[name].where} already"

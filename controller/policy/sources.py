@@ -15,14 +15,14 @@ import yaml
 
 from controller.errors import ConfigurationError
 from controller.policy.files import DEFAULT_NAMESPACE, FileObject, read_yaml, values_of, yaml_files
-from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY
+from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY, POLICY_TEST
 from controller.policy.lint import Finding, Severity, Subject, Surroundings, lint_all, subject_of
 from controller.policy.places import Place, duplicate_keys, place_of
 from controller.policy.references import CONFIG_MAP, SECRET, Materials, ObjectRef, Value
 from controller.settings import PolicySettings
 
 GROUP = API_VERSION.partition("/")[0]
-NOT_IN_A_CLUSTER = frozenset({"PolicyTest"})  # file formats of Assay's own that are no resources
+NOT_IN_A_CLUSTER = frozenset({POLICY_TEST})  # file formats of Assay's own that are no resources
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _START = Place(1, 1)
 

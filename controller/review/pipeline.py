@@ -26,7 +26,7 @@ from typing import Any
 from controller import images, telemetry
 from controller.errors import AssayError
 from controller.model.deadline import Deadline
-from controller.model.decision import Decision, NoMatch, Verdict
+from controller.model.decision import Decision, NoMatch, Templates, Verdict
 from controller.model.policy import DigestMode
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest, Workload
@@ -38,7 +38,7 @@ from controller.review.decide import Subject, decide, unmatched_images
 from controller.review.judge import Judge, undecided
 from controller.review.leaf import Judged
 from controller.review.ports import Assessor, Clock, Namespaces, Recorder, Registry, Snapshots
-from controller.review.scope import Covered, Scope, Templates, scope, softened, untouched
+from controller.review.scope import Covered, Scope, scope, softened, untouched
 from controller.review.shares import NAMESPACE
 from controller.settings import ReviewSettings
 
