@@ -38,7 +38,7 @@ from controller.review.pipeline import Pipeline
 from controller.review.ports import Clock, Namespaces, Recorder, Registry, Snapshots
 from controller.settings import Settings, WebhookSettings
 from controller.webhook import app as webhook
-from controller.webhook.policies import Around, Known, PolicyReviews
+from controller.webhook.policies import Around, Known, PolicyReviews, Unbreakable
 from controller.webhook.server import Server
 from controller.workers import WorkerPool
 
@@ -304,7 +304,9 @@ async def _webhook(
             denied_addresses=() if local else await _api_server(settings),
         )
     )
-    policies = PolicyReviews(settings.policy, _around(settings, stack))
+    policies = PolicyReviews(
+        settings.policy, settings.exceptions, around=_around(settings, stack), glass=Unbreakable(), clock=now
+    )
     stack.callback(policies.close)
     app = webhook.create_app(settings.webhook, pipeline=pipeline, readiness=Readiness(holder), policies=policies)
     server = Server(

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from controller.cluster.client import ClusterClient
 from controller.cluster.references import data_of
 from controller.errors import AssayError
 from controller.model.deadline import Deadline
-from controller.policy.kinds import API_VERSION
+from controller.model.exception import PolicyName
+from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, NAMESPACED_POLICY
 from controller.policy.lint import Surroundings
-from controller.policy.references import SECRET, Materials, ObjectRef, Value, named_trust_roots, only, wanted
+from controller.policy.references import (
+    SECRET,
+    Materials,
+    ObjectRef,
+    Value,
+    named_policies,
+    named_trust_roots,
+    only,
+    wanted,
+)
 from controller.settings import ClusterSettings
 
 PATIENCE = (
@@ -20,6 +31,8 @@ PATIENCE = (
 )
 MAX_ASKED = 64  # objects asked for about one object
 TRUST_ROOTS = f"/apis/{API_VERSION}/trustroots"
+PLURALS = {CLUSTER_POLICY: "clusterevidencepolicies", NAMESPACED_POLICY: "evidencepolicies"}
+T = TypeVar("T")
 
 
 class ClusterSurroundings:
@@ -40,14 +53,16 @@ class ClusterSurroundings:
         roots = sorted(named_trust_roots(obj) - given)[:MAX_ASKED]
         end = Deadline.after(min(PATIENCE, deadline.remaining() / 2))
         materials = asyncio.gather(*(self._material(ref, keys, end) for ref, keys in refs.items()))
-        there, found = await asyncio.gather(self._roots(roots, end), materials)
+        names = {(TRUST_ROOTS, name): name for name in roots}
+        policies = {(_collection(policy), policy[2]): policy for policy in sorted(named_policies(obj))[:MAX_ASKED]}
+        there, bound, found = await asyncio.gather(self._there(names, end), self._there(policies, end), materials)
         held = dict(zip(refs, found, strict=True))
         known = Materials(
             namespace=self._given.installation.namespace,
             objects={ref: values for ref, values in held.items() if isinstance(values, Mapping)},
             unread={ref: values for ref, values in held.items() if isinstance(values, str)},
         )
-        return Surroundings(self._given.installation, given | there, known)
+        return replace(self._given, trust_roots=given | there, policies=bound, materials=known)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -64,17 +79,17 @@ class ClusterSurroundings:
             return exc.message
         return None if found is None else only(data_of(ref.kind, found), keys)
 
-    async def _roots(self, names: Collection[str], end: Deadline) -> frozenset[str]:
-        """Those that there are, and those of which it cannot be told."""
+    async def _there(self, asked: Mapping[tuple[str, str], T], end: Deadline) -> frozenset[T]:
+        """Those that there are, and those of which it cannot be told, by collection and name."""
 
-        async def is_there(name: str) -> bool:
+        async def is_there(collection: str, name: str) -> bool:
             try:
-                return await self._one(TRUST_ROOTS, name, end) is not None
+                return await self._one(collection, name, end) is not None
             except AssayError:
                 return True
 
-        there = await asyncio.gather(*(is_there(name) for name in names))
-        return frozenset(name for name, found in zip(names, there, strict=True) if found)
+        there = await asyncio.gather(*(is_there(*place) for place in asked))
+        return frozenset(what for what, found in zip(asked.values(), there, strict=True) if found)
 
     async def _one(self, collection: str, name: str, end: Deadline) -> Mapping[str, Any] | None:
         """One object by its name, by the right to list: Assay has no right to get any Secret. Raises as the client."""
@@ -84,3 +99,8 @@ class ClusterSurroundings:
         query: dict[str, str | int] = {"fieldSelector": f"metadata.name={name}", "limit": 1}
         items = (await self._client.get(collection, query=query, timeout=end.remaining())).get("items")
         return items[0] if isinstance(items, list) and items and isinstance(items[0], Mapping) else None
+
+
+def _collection(policy: PolicyName) -> str:
+    kind, namespace, _ = policy
+    return f"/apis/{API_VERSION}/{f'namespaces/{namespace}/' * bool(namespace)}{PLURALS[kind]}"

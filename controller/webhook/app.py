@@ -125,7 +125,11 @@ def _add_policy_reviews(app: FastAPI, settings: WebhookSettings, policies: Polic
     async def validate_policy(request: Request) -> Response:
         return await answer(request, "validate-policy", policies.validate, lane)
 
+    async def mutate_policy(request: Request) -> Response:
+        return await answer(request, "mutate-policy", policies.mutate, lane)
+
     app.add_route("/validate-policy", validate_policy, methods=["POST"])
+    app.add_route("/mutate-policy", mutate_policy, methods=["POST"])
 
 
 def _add_probes(app: FastAPI, readiness: Readiness) -> None:

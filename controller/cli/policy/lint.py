@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def lint(load: Callable[..., Settings], *, paths: tuple[Path, ...], strict: bool
     Exit status: 0 clean (warnings allowed, unless --strict), 1 findings, 2 a file that cannot be read.
     """
     settings = load()
-    report = lint_files(paths, app.read_surroundings(settings), settings.policy)
+    around = replace(app.read_surroundings(settings), now=app.now(), exceptions=settings.exceptions)
+    report = lint_files(paths, around, settings.policy)
     if form == "table":
         _print(report)
     elif form == "sarif":

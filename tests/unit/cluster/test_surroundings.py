@@ -93,6 +93,15 @@ async def test_a_trust_root_s_own_references_are_asked_for() -> None:
     ]
 
 
+async def test_the_policies_that_an_exception_names_are_asked_for_by_name() -> None:
+    own = "/apis/assay.dev/v1alpha1/namespaces/shop/evidencepolicies"
+    cluster = _Cluster({"/apis/assay.dev/v1alpha1/clusterevidencepolicies": {"a": {}}, own: {"c": {}}})
+    policies = [{"name": "a"}, {"name": "b"}]
+    policies += [{"kind": "EvidencePolicy", "namespace": "shop", "name": name} for name in ("c", "d")]
+    found = await of(cluster, {"kind": "EvidenceException", "spec": {"policies": policies}})
+    assert found.policies == {("ClusterEvidencePolicy", "", "a"), ("EvidencePolicy", "shop", "c")}
+
+
 @pytest.mark.parametrize("forbidden", [True, False])
 async def test_what_cannot_be_told_is_no_finding_and_no_one_waits_long_for_it(
     forbidden: bool, monkeypatch: pytest.MonkeyPatch

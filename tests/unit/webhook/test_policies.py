@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,9 +16,10 @@ from fastapi import FastAPI
 
 from controller.errors import NotReady
 from controller.model.deadline import Deadline
+from controller.model.workload import User
 from controller.policy.lint import Surroundings
 from controller.policy.references import Materials
-from controller.settings import PolicySettings, WebhookSettings
+from controller.settings import ExceptionSettings, PolicySettings, WebhookSettings
 from controller.webhook import policies as under_test
 from controller.webhook.app import create_app
 from controller.webhook.policies import PolicyReviews
@@ -33,6 +36,14 @@ class Around:
         return surroundings(trust_roots=frozenset({"public-good"}), materials=Materials(ASSAY_NAMESPACE))
 
 
+class Glass:
+    """`root` may break it."""
+
+    async def may_break(self, user: User, *, deadline: Deadline) -> bool:
+        del deadline
+        return user.username == "root"
+
+
 class NeverReady:
     """A replica that knows nothing yet."""
 
@@ -43,7 +54,9 @@ class NeverReady:
 @asynccontextmanager
 async def webhook(world: World | None = None, **settings: Any) -> AsyncIterator[FastAPI]:
     pipeline = (world or World()).pipeline()
-    reviews = PolicyReviews(PolicySettings(), Around())
+    reviews = PolicyReviews(
+        PolicySettings(), ExceptionSettings(), around=Around(), glass=Glass(), clock=lambda: datetime.now(UTC)
+    )
     try:
         yield create_app(WebhookSettings(**settings), pipeline=pipeline, readiness=NeverReady(), policies=reviews)
     finally:
@@ -150,7 +163,7 @@ async def test_an_object_that_is_none_of_assay_s_is_refused() -> None:
             "code": 400,
             "reason": "BadRequest",
             "message": "Assay cannot read this object: KindUnsupported:  Pod is none of ClusterEvidencePolicy, "
-            "EvidencePolicy, TrustRoot of assay.dev/v1alpha1",
+            "EvidencePolicy, TrustRoot, EvidenceException of assay.dev/v1alpha1",
         },
     }
 
@@ -170,6 +183,71 @@ async def test_a_trust_root_is_checked() -> None:
             "message": "has no mediaType application/vnd.dev.sigstore.trustedroot…, so it is no Sigstore TrustedRoot",
         }
     ]
+
+
+def exception(**fields: Any) -> dict[str, Any]:
+    """An exception as its author writes it, good but for the fields."""
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
+    spec = {
+        "policies": [{"name": "release-signed"}],
+        "images": ["ghcr.io/acme/**"],
+        "reason": "a known false alarm",
+        "expires": end.isoformat(),
+        **fields,
+    }
+    metadata = {"name": "p"}
+    return {"apiVersion": "assay.dev/v1alpha1", "kind": "EvidenceException", "metadata": metadata, "spec": spec}
+
+
+async def stamped(app: FastAPI, obj: dict[str, Any], old: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """The exception as `/mutate-policy` leaves it."""
+    response = (await post(app, asked(obj, old, **more), "/mutate-policy")).response
+    assert response["allowed"] is True
+    changed: dict[str, Any] = json.loads(json.dumps(obj))
+    for operation in json.loads(base64.b64decode(response.get("patch", "W10="))):
+        assert operation["op"] == "add"
+        changed["spec"][operation["path"].removeprefix("/spec/")] = operation["value"]
+    return changed
+
+
+@pytest.mark.guarantee(16)
+async def test_an_exception_is_stamped_with_who_asks_and_any_other_approver_is_refused() -> None:
+    async with webhook() as app:
+        good = await stamped(app, exception())
+        assert good["spec"]["approver"] == "jane"
+        assert (await post(app, asked(good))).response == {"uid": "request-1", "allowed": True}
+        forged = await stamped(app, exception(approver="the boss"))
+        causes = (await post(app, asked(forged))).response["status"]["details"]["causes"]
+        assert [(cause["reason"], cause["field"]) for cause in causes] == [("ApproverForged", "spec.approver")]
+        bare = (await post(app, asked(exception()))).response["status"]["details"]["causes"]
+        assert "ApproverMissing" in {cause["reason"] for cause in bare}, "whatever became of the mutating webhook"
+
+
+@pytest.mark.guarantee(16)
+async def test_breaking_the_glass_needs_the_right_to() -> None:
+    digest = "sha256:" + "0" * 64
+    emergency = exception(breakGlass=True, namespaces=["shop"], digests=[digest], images=None)
+    async with webhook() as app:
+        for user, allowed in (("jane", False), ("root", True)):
+            who = {"userInfo": {"username": user}}
+            response = (await post(app, asked(await stamped(app, emergency, **who), **who))).response
+            assert response["allowed"] is allowed
+        assert response == {"uid": "request-1", "allowed": True}
+        who = {"userInfo": {"username": "jane"}}
+        response = (await post(app, asked(await stamped(app, emergency, **who), **who))).response
+        assert response["status"]["details"]["causes"] == [
+            {
+                "reason": "BreakGlassForbidden",
+                "field": "spec.breakGlass",
+                "message": "needs the verb break-glass on evidenceexceptions.assay.dev, which you do not have",
+            }
+        ]
+
+
+async def test_nothing_but_exceptions_is_stamped() -> None:
+    async with webhook() as app:
+        answer = (await post(app, asked(policy("p")), "/mutate-policy")).response
+    assert answer == {"uid": "request-1", "allowed": True}
 
 
 @pytest.mark.guarantee(10)
