@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import click
+
 from controller import app
 from controller.errors import InputError
 from controller.model.decision import Evaluation, Outcome, Verdict
@@ -48,6 +50,8 @@ async def pipeline(
     if not len(snapshot.policies):
         raise InputError("NoPolicies", f"{directory} holds no ClusterEvidencePolicy and no EvidencePolicy")
     clock = app.now if at is None else fixed_clock(at)
+    for line in app.idle_exceptions(snapshot, clock()):
+        click.echo(f"note: {line}", err=True)
     handed = read_bundles(bundles, settings.registry)
 
     def through(registry: Registry) -> Registry:

@@ -1,4 +1,4 @@
-"""Policies and trust roots from a directory: the same objects as in a cluster, for the CLI and `--policies`."""
+"""Policies, exceptions and trust roots from a directory: the objects of a cluster, for the CLI and `--policies`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import yaml
 from controller.errors import ConfigurationError
 from controller.model.policy import TrustRoot
 from controller.policy.cases import is_policy_test
-from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT
+from controller.policy.exception_index import build_exceptions
+from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, EXCEPTION, NAMESPACED_POLICY, TRUST_ROOT
 from controller.policy.references import CONFIG_MAP, SECRET, Materials, ObjectRef, Value, withhold
 from controller.policy.snapshot import Snapshot, build_policies
 from controller.policy.trust import parse_trust_root
-from controller.settings import ClusterSettings, PolicySettings
+from controller.settings import ClusterSettings, ExceptionSettings, PolicySettings
 
 MAX_FILE_BYTES = 4 * 1024 * 1024  # one file
 MAX_FILES = 10_000  # files of one directory
@@ -48,20 +49,28 @@ class FileObject:
 
 
 def load_snapshot(
-    *directories: Path, limits: PolicySettings | None = None, namespace: str = ASSAY_NAMESPACE
+    *directories: Path,
+    limits: PolicySettings | None = None,
+    exceptions: ExceptionSettings | None = None,
+    namespace: str = ASSAY_NAMESPACE,
 ) -> Snapshot:
-    """The policies and trust roots of directories (or of files), as a snapshot without namespaces and secrets.
+    """The policies, exceptions and trust roots of directories (or of files), as a snapshot without anything else.
 
     Secrets and ConfigMaps among the files are what references lead to; `namespace` is where those of cluster-wide
-    objects lie, Assay's own. A broken policy is in it with its problems. Raises `ConfigurationError` as `read_objects`
+    objects lie, Assay's own. A broken policy is in it with its problems, and so is a broken exception; who approved an
+    exception is what the file claims. Raises `ConfigurationError` as `read_objects`
     does, and for a broken trust root with its problem's code.
     """
     policies: list[Mapping[str, Any]] = []
+    granted: list[Mapping[str, Any]] = []
     roots: dict[str, TrustRoot] = {}
     objects = read_objects(*directories)
     materials = Materials(namespace, {_ref(obj): values_of(obj) for obj in objects if obj.content["kind"] in _MATERIAL})
     for obj in objects:
         if obj.content["kind"] in _MATERIAL:
+            continue
+        if obj.content["kind"] == EXCEPTION:
+            granted.append(obj.content)
             continue
         if obj.content["kind"] != TRUST_ROOT:
             policies.append(obj.content)
@@ -77,7 +86,11 @@ def load_snapshot(
                 raise ConfigurationError("TufUnread", message)
             raise ConfigurationError(problem.code, f"{obj.where}: {problem.field} {problem.message}")
         roots[root.name] = root
-    return Snapshot(policies=build_policies(policies, limits=limits, materials=materials), trust_roots=roots)
+    return Snapshot(
+        policies=build_policies(policies, limits=limits, materials=materials),
+        exceptions=build_exceptions(granted, settings=exceptions, claimed=True),
+        trust_roots=roots,
+    )
 
 
 def load_objects(*directories: Path) -> list[Mapping[str, Any]]:
@@ -218,7 +231,7 @@ def _objects(path: Path, number: int, content: Any) -> Iterator[FileObject]:
         for item in items if isinstance(items, list) else [items]:
             yield from _objects(path, number, item)
         return
-    known = (CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT)
+    known = (CLUSTER_POLICY, NAMESPACED_POLICY, EXCEPTION, TRUST_ROOT)
     version = "v1" if content.get("kind") in _MATERIAL else API_VERSION
     if content.get("apiVersion") != version or content.get("kind") not in {*known, *_MATERIAL}:
         found = f"{str(content.get('apiVersion'))[:100]} {str(content.get('kind'))[:100]}"
