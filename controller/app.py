@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from controller import certificates, telemetry
 from controller.errors import AssayError, ConfigurationError, NotReady, PolicyError, RecordingFailed
+from controller.inventory.keeping import LedgerKeeper, open_signer
 from controller.inventory.store import Store
 from controller.model.deadline import Deadline
 from controller.model.policy import KeyAuthority, Namespace, TrustRoot
@@ -209,6 +210,8 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
         made = _Certificates(settings.webhook) if Role.WEBHOOK in roles else None
         holder = await _snapshots(settings, roles, stack, made)
         store = _store(settings, roles, stack)
+        if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
+            _keep_ledger(settings, store, stack)
         https: Server | None = None
         http: Server | None = None
         if made is not None and holder is not None:
@@ -283,6 +286,24 @@ def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitStack) -
     store = Store.open(settings.inventory) if Role.WEBHOOK in roles else Store.open_to_read(settings.inventory)
     stack.callback(store.close)
     return store
+
+
+def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> None:
+    inventory = settings.inventory
+    if store.is_shared and not inventory.ledger_key_file:
+        log.warning("no ledger is kept: processes that share a database need one key (ledger_key_file)")
+        return
+    directory = inventory.ledger_folder()
+    origin = inventory.ledger_origin or f"assay/{settings.review.cluster_name}"
+    signer = open_signer(origin, key_file=inventory.ledger_key_file, directory=directory)
+    keeper = LedgerKeeper(
+        store.sequencer(inventory, signer=signer),
+        store.ledger,
+        directory=directory,
+        interval=inventory.ledger_merge_delay,
+        clock=now,
+    )
+    stack.callback(keeper.close)
 
 
 async def _webhook(

@@ -71,6 +71,13 @@ RATELIMIT_REMAINING = Gauge(
     ["host"],
     registry=METRICS,
 )
+LEDGER_SIZE = Gauge("assay_ledger_entries", "Records that have a number in the ledger.", registry=METRICS)
+LEDGER_LAG = Gauge(
+    "assay_ledger_lag_seconds", "How long the oldest record without a number has waited for it.", registry=METRICS
+)
+LEDGER_FAILURES = Counter(
+    "assay_ledger_failures_total", "Times that the ledger could not be written; recording goes on.", registry=METRICS
+)
 SNAPSHOT_AGE = Gauge("assay_snapshot_age_seconds", "Time since a watch last gave a sign.", registry=METRICS)
 
 TRUST_ROOT_REFRESHED = Gauge(

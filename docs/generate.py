@@ -49,7 +49,6 @@ GUARANTEES = {
     20: "An auditor cannot write; an unauthorised person cannot read.",
 }
 NOT_YET = {
-    14: "the ledger's Merkle tree and `assay ledger verify` are not built yet",
     20: "reading is bound to loopback until it asks who reads; that nobody can write through it is tested",
 }
 """What is not there yet. A page that names a guarantee without a test, and not here, does not generate."""

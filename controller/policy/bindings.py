@@ -13,8 +13,8 @@ from controller.model.image import ImageUse, ResolvedImage
 from controller.model.policy import Namespace, PolicySpec
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest
+from controller.policy.cel.libraries.sboms import Sboms
 from controller.policy.cel.meter import Abort
-from controller.policy.cel.values import Sboms
 from controller.policy.predicates import requires_sbom
 
 

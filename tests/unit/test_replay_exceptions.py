@@ -18,9 +18,7 @@ from tests.support.review import World, digest, pod, review
 UNSIGNED = "ghcr.io/acme/unsigned"
 
 
-async def used(
-    *granted: dict[str, Any], image: str = "ghcr.io/acme/unsigned"
-) -> tuple[dict[str, Any], dict[str, bytes]]:
+async def used(*granted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The leaf and the bytes of a pod that these exceptions let in."""
     world = World(exceptions=list(granted))
     obj = pod(f"{UNSIGNED}@{digest(UNSIGNED)}")

@@ -1,4 +1,4 @@
-"""What expressions may name: the fields of each value that Assay provides. `docs/reference/cel.md` lists the same."""
+"""The static types of expressions, and what the names of a policy are. `docs/reference/cel.md` is made from it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,64 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """The static type of a value, as far as it is known. `DYN` is anything.
+    """The static type of a value, as far as it is known.
 
-    `fields` are those of an object; None means that any may be there. `element` is a list's entry type or a map's value
-    type. `later` are fields of the design that are not carried out yet.
+    `kind` is the name of the values' type at run time (`values.kind_of`), or `dyn` (anything), `object` (a map with
+    the known `fields`), `parameter` (a type that a function leaves open, such as A in `list(A)`) or `nothing` (the
+    entries of an empty list). `base` is `list` or `map` for a receiver with functions of its own. `element` is a list's
+    entry type or a map's value type, `key` a map's key type. `later` are fields of the design that are not carried out
+    yet. `name` is how messages and the reference call it.
     """
 
-    name: str
+    kind: str
     fields: Mapping[str, Type] | None = None
     element: Type | None = None
+    key: Type | None = None
+    base: str | None = None
     later: frozenset[str] = field(default=frozenset())
+    alias: str = ""
+
+    @property
+    def name(self) -> str:
+        """As an author would write it."""
+        if self.alias:
+            return self.alias
+        if self.kind == "list" and self.element is not None:
+            return "list" if self.element.kind == "nothing" else f"list({self.element.name})"
+        if self.kind == "map" and self.element is not None and self.key is not None:
+            return "map" if self.element.kind == "nothing" else f"map({self.key.name}, {self.element.name})"
+        return self.kind
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it has entries."""
+        return "list" in (self.kind, self.base)
+
+    @property
+    def is_map(self) -> bool:
+        """Whether it has keys or fields."""
+        return self.kind in {"map", "object"} or self.base == "map"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is known of it."""
+        return self.kind == "dyn"
 
 
 DYN = Type("dyn")
+NOTHING = Type("nothing")
+NULL = Type("null_type", alias="null")
+BOOL = Type("bool")
+INT = Type("int")
+UINT = Type("uint")
+DOUBLE = Type("double")
 STRING = Type("string")
-TIMESTAMP = Type("timestamp")
+BYTES = Type("bytes")
+TYPE = Type("type")
+TIMESTAMP = Type("google.protobuf.Timestamp", alias="timestamp")
+DURATION = Type("google.protobuf.Duration", alias="duration")
+A = Type("parameter", alias="A")
+B = Type("parameter", alias="B")
 
 
 def list_of(element: Type) -> Type:
@@ -30,14 +73,19 @@ def list_of(element: Type) -> Type:
     return Type("list", element=element)
 
 
-def map_of(element: Type) -> Type:
-    """A map from strings to one type."""
-    return Type("map", element=element)
+def map_of(element: Type, key: Type = STRING) -> Type:
+    """A map from strings, or another type of key, to one type."""
+    return Type("map", element=element, key=key)
 
 
-def record(fields: Mapping[str, Type], *, later: frozenset[str] = frozenset()) -> Type:
+def record(fields: Mapping[str, Type], *, later: frozenset[str] = frozenset(), alias: str = "object") -> Type:
     """An object with exactly these fields."""
-    return Type("object", fields=fields, later=later)
+    return Type("object", fields=fields, later=later, alias=alias)
+
+
+def opaque(kind: str, alias: str = "") -> Type:
+    """A type that only its own functions look into, such as `net.IP`."""
+    return Type(kind, alias=alias)
 
 
 _IMAGE_LATER = frozenset({"configs", "user", "created", "labels", "age"})
@@ -62,4 +110,18 @@ SBOM = record(
         "tools": list_of(STRING),
     },
 )
-SBOMS = Type("sboms", element=SBOM)
+SBOMS = Type("sboms", element=SBOM, base="list")
+NAMES: dict[str, Type] = {
+    "image": IMAGE,
+    "container": CONTAINER,
+    "object": DYN,
+    "oldObject": DYN,
+    "request": DYN,
+    "namespaceObject": NAMESPACE,
+    "signatures": list_of(SIGNATURE),
+    "attestations": map_of(list_of(ATTESTATION)),
+    "sboms": SBOMS,
+    "now": TIMESTAMP,
+    "variables": map_of(DYN),
+}
+"""Every name that a policy's expressions may have, each where it is there."""
