@@ -36,7 +36,7 @@ from controller.model.workload import AdmissionRequest, Workload
 from controller.policy.compiled import CompiledPolicy
 from controller.review import leaf
 from controller.review.budget import Budget
-from controller.review.caches import Evidences, Resolutions, Verdicts
+from controller.review.caches import Configs, Evidences, Resolutions, Verdicts
 from controller.review.decide import Subject, decide, unmatched_images
 from controller.review.exceptions import excepted
 from controller.review.judge import Judge, undecided
@@ -83,7 +83,12 @@ class Pipeline:
         self._no_match = NoMatch(settings.no_match)
         self._templates = Templates(settings.templates)
         self._resolutions = Resolutions(registry, settings)
-        self._judge = Judge(self._resolutions, Evidences(registry, settings, budget), Verdicts(assessor, settings))
+        self._judge = Judge(
+            self._resolutions,
+            Evidences(registry, settings, budget),
+            Configs(registry, settings),
+            Verdicts(assessor, settings),
+        )
         self._recorder = recorder
         self._snapshots = snapshots
         self._namespaces = namespaces
