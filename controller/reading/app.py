@@ -14,10 +14,8 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from controller import __version__
-from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
 from controller.model.reference import Digest
-from controller.reading import ledger as routes
 from controller.reading import problems, wire
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -32,7 +30,7 @@ _PROBLEM: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(queries: Queries, ledger: LedgerReader, *, hosts: Sequence[str] = LOOPBACK_NAMES) -> FastAPI:
+def create_app(queries: Queries, *, hosts: Sequence[str] = LOOPBACK_NAMES) -> FastAPI:
     """The application. `hosts` are the names (without port) that requests may ask for."""
     app = FastAPI(
         title="Assay inventory",
@@ -77,6 +75,11 @@ def create_app(queries: Queries, ledger: LedgerReader, *, hosts: Sequence[str] =
         record = queries.image(str(Digest.parse(digest)), limit=asked.limit, as_of=asked.as_of)
         return _absent("image") if record is None else wire.ImageRecord.model_validate(record)
 
+    @app.get("/api/v1/exceptions", summary="Exceptions that were used, the last used first")
+    def exceptions(asked: Annotated[wire.ExceptionsAsked, Query()]) -> wire.ExceptionList:
+        found = queries.exceptions(name=asked.name, limit=asked.limit, as_of=asked.as_of)
+        return wire.ExceptionList(items=[wire.ExceptionRecord.model_validate(record) for record in found])
+
     @app.get("/api/v1/blobs/{digest}", summary="Raw evidence, unchanged", response_class=Response)
     def blob(digest: str, asked: Annotated[wire.Asked, Query()], request: Request) -> Response:
         name = Digest.parse(digest)
@@ -90,7 +93,6 @@ def create_app(queries: Queries, ledger: LedgerReader, *, hosts: Sequence[str] =
         headers["Content-Disposition"] = f'attachment; filename="{name.hex}"'
         return Response(content, media_type="application/octet-stream", headers=headers)
 
-    routes.install(app, ledger)
     return app
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from controller.inventory import ledger_reading
 from controller.inventory.queries import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
 from controller.inventory.records import DecisionFilter
 
@@ -37,6 +34,13 @@ class ImageAsked(_Asked):
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on the first page.")
 
 
+class ExceptionsAsked(_Asked):
+    """Parameters of the list of exceptions that were used."""
+
+    name: Text | None = Field(None, description="Only the versions of this one.")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Versions that are listed.")
+
+
 class DecisionsAsked(_Asked):
     """Filters and paging of the list of decisions."""
 
@@ -45,6 +49,7 @@ class DecisionsAsked(_Asked):
     digest: Text | None = Field(None, description="sha256:… of one of its images.")
     image: Text | None = Field(None, description="Name of one of its images, with a tag or digest if those matter.")
     policy: Text | None = Field(None, description="A policy that judged it: name, or namespace/name.")
+    exception: Text | None = Field(None, description="An EvidenceException that was used in it.")
     since: MomentAsked | None = Field(None, description="Decided then or later.")
     until: MomentAsked | None = Field(None, description="Decided before then.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on one page.")
@@ -58,18 +63,10 @@ class DecisionsAsked(_Asked):
             digest=self.digest,
             image=self.image,
             policy=self.policy,
+            exception=self.exception,
             since=self.since,
             until=self.until,
         )
-
-
-class ConsistencyAsked(BaseModel):
-    """Two sizes of the ledger."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    old: int = Field(ge=1, lt=1 << 63, description="The earlier size.")
-    new: int = Field(ge=1, lt=1 << 63, description="The later size.")
 
 
 class _Shown(BaseModel):
@@ -128,6 +125,29 @@ class Policy(_Shown):
     hash: str
 
 
+class ExceptionRecord(_Shown):
+    """One version of an exception that was used. `approval`: stamped (Assay checked who approved it), or claimed."""
+
+    cluster: str
+    name: str
+    hash: str
+    approval: str
+    approver: str
+    approved_at: Moment | None
+    reason: str
+    expires: Moment
+    break_glass: bool
+    uses: int
+    first_used_at: Moment
+    last_used_at: Moment
+
+
+class ExceptionList(_Shown):
+    """The exceptions that were used, the last used first."""
+
+    items: list[ExceptionRecord]
+
+
 class Finding(_Shown):
     """Something that verification found, dated by the first decision that rests on it."""
 
@@ -151,43 +171,3 @@ class ImageRecord(_Shown):
     attestations: list[Finding]
     rejections: list[Finding]
     decisions: DecisionPage
-
-
-class InclusionProof(_Shown):
-    """That a record is an entry of the ledger: `hashes` (base64) lead from the entry to the checkpoint's root."""
-
-    record: str
-    entry: str
-    index: int
-    size: int
-    hashes: list[str]
-    checkpoint: str
-
-    @classmethod
-    def of(cls, proof: ledger_reading.InclusionProof) -> Self:
-        """As JSON has it."""
-        return cls(
-            record=proof.record,
-            entry=proof.entry.decode(),
-            index=proof.index,
-            size=proof.size,
-            hashes=_base64(proof.hashes),
-            checkpoint=proof.checkpoint,
-        )
-
-
-class ConsistencyProof(_Shown):
-    """That the ledger of `old` entries is the beginning of that of `new`."""
-
-    old: int
-    new: int
-    hashes: list[str]
-
-    @classmethod
-    def of(cls, old: int, new: int, hashes: Iterable[bytes]) -> Self:
-        """As JSON has it."""
-        return cls(old=old, new=new, hashes=_base64(hashes))
-
-
-def _base64(hashes: Iterable[bytes]) -> list[str]:
-    return [base64.b64encode(step).decode() for step in hashes]

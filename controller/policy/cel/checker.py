@@ -236,7 +236,7 @@ class _Checker:
     def _index(self, node: Call, scope: Scope) -> Type:
         base, index = (self.infer(operand, scope) for operand in node.arguments)
         key = node.arguments[1]
-        if base.fields is not None and isinstance(key, Literal) and isinstance(key.value, str):
+        if base.fields is not None and base.is_map and isinstance(key, Literal) and isinstance(key.value, str):
             return self._field(base, key.value, key.place)
         wanted = INT if base.is_list else STRING if base.kind == "object" or base.base == "map" else base.key or DYN
         if not (base.is_open or base.is_list or base.is_map or base.kind == "nothing"):
@@ -244,7 +244,7 @@ class _Checker:
         if not _may_be(index, wanted):
             message = f"the index of {base.name} is {wanted.name}, and this is {index.name}"
             raise self._error(key.place, "TypeMismatch", message)
-        return DYN if base.fields is not None else base.element or DYN
+        return DYN if base.fields is not None and base.is_map else base.element or DYN
 
     def _choose(self, node: Call, dispatcher: Dispatcher, types: list[Type]) -> list[tuple[Overload, Bound]]:
         counted = dispatcher.of_count(len(types))
@@ -266,7 +266,7 @@ class _Checker:
         raise self._error(node.name_place, "TypeMismatch", message)
 
     def _check_constants(self, node: Call, chosen: list[Overload]) -> None:
-        constants: list[Any] = [o.value if isinstance(o, Literal) else UNKNOWN for o in node.operands]
+        constants: list[Any] = [_constant(operand) for operand in node.operands]
         for overload in chosen:
             if overload.check is None:
                 continue
@@ -302,6 +302,20 @@ def _bound(overload: Overload, types: list[Type]) -> Bound | None:
     bound: Bound = {}
     fits = all(matches(declared, actual, bound) for declared, actual in zip(overload.operands, types, strict=True))
     return bound if fits else None
+
+
+def _constant(node: Node) -> Any:
+    """The value of a literal, of a list or of a map of them; `UNKNOWN` for anything else."""
+    if isinstance(node, Literal):
+        return node.value
+    if isinstance(node, ListLiteral):
+        items = [_constant(item) for item in node.items]
+        return UNKNOWN if UNKNOWN in items else items
+    if isinstance(node, MapLiteral):
+        entries = {key.value: _constant(value) for key, value in node.entries if isinstance(key, Literal)}
+        whole = len(entries) == len(node.entries) and UNKNOWN not in entries.values()
+        return entries if whole else UNKNOWN
+    return UNKNOWN
 
 
 def _may_be(actual: Type, wanted: Type) -> bool:

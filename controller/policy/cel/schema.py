@@ -88,10 +88,30 @@ def opaque(kind: str, alias: str = "") -> Type:
     return Type(kind, alias=alias)
 
 
-_IMAGE_LATER = frozenset({"configs", "user", "created", "labels", "age"})
+def value_of(kind: str, fields: Mapping[str, Type]) -> Type:
+    """An object with these fields and functions of its own."""
+    return Type(kind, fields=fields, base="map")
+
+
+_OF_ALL_PLATFORMS = {"user": STRING, "created": TIMESTAMP, "labels": map_of(STRING), "nonRoot": BOOL}
+CONFIG = record(
+    _OF_ALL_PLATFORMS
+    | {
+        "entrypoint": list_of(STRING),
+        "cmd": list_of(STRING),
+        "workingDir": STRING,
+        "exposedPorts": list_of(STRING),
+        "volumes": list_of(STRING),
+    },
+    alias="config",
+)
+CONFIGURED: dict[str, Type] = _OF_ALL_PLATFORMS | {"configs": map_of(CONFIG)}
+"""The fields of `image` that come from the image's configurations."""
+
 _NAMED_IMAGE = {"reference": STRING, "registry": STRING, "repository": STRING, "tag": STRING}
-NAMED_IMAGE = record(_NAMED_IMAGE, later=_IMAGE_LATER | {"digest", "mediaType", "platforms"})
-IMAGE = record(_NAMED_IMAGE | {"digest": STRING, "mediaType": STRING, "platforms": list_of(STRING)}, later=_IMAGE_LATER)
+_RESOLVED_IMAGE = {"digest": STRING, "mediaType": STRING, "platforms": list_of(STRING)} | CONFIGURED
+NAMED_IMAGE = record(_NAMED_IMAGE, later=frozenset({*_RESOLVED_IMAGE, "age"}))
+IMAGE = value_of("image", _NAMED_IMAGE | _RESOLVED_IMAGE)
 CONTAINER = record({"kind": STRING, "name": STRING, "image": STRING})
 NAMESPACE = record({"metadata": record({"name": STRING, "labels": map_of(STRING), "annotations": map_of(STRING)})})
 _SIGNER = {"authority": STRING, "issuer": STRING, "subject": STRING, "key": STRING, "identity": STRING}
@@ -99,8 +119,19 @@ SIGNATURE = record(_SIGNER | {"claims": map_of(STRING), "signedAt": TIMESTAMP})
 ATTESTATION = record(
     _SIGNER | {"claims": map_of(STRING), "signedAt": TIMESTAMP, "predicateType": STRING, "predicate": DYN}
 )
-COMPONENT = record({"name": STRING, "version": STRING, "purl": STRING, "licenses": list_of(STRING)})
-SBOM = record(
+COMPONENT = value_of(
+    "component",
+    {
+        "name": STRING,
+        "version": STRING,
+        "purl": STRING,
+        "licenses": list_of(STRING),
+        "supplier": STRING,
+        "cpe": STRING,
+    },
+)
+SBOM = value_of(
+    "sbom",
     {
         "format": STRING,
         "specVersion": STRING,
@@ -108,9 +139,73 @@ SBOM = record(
         "created": TIMESTAMP,
         "components": list_of(COMPONENT),
         "tools": list_of(STRING),
+        "authors": list_of(STRING),
+        "relationships": INT,
     },
 )
-SBOMS = Type("sboms", element=SBOM, base="list")
+SBOMS = Type("sboms", fields={"components": list_of(COMPONENT)}, element=SBOM, base="list")
+SOURCE = record({"repository": STRING, "ref": STRING, "commit": STRING}, alias="source")
+MATERIAL = record({"uri": STRING, "name": STRING, "digest": map_of(STRING)}, alias="material")
+PROVENANCE = record(
+    {
+        "specVersion": STRING,
+        "builder": STRING,
+        "buildType": STRING,
+        "source": SOURCE,
+        "materials": list_of(MATERIAL),
+        "parameters": DYN,
+        "invocation": STRING,
+        "startedOn": TIMESTAMP,
+        "finishedOn": TIMESTAMP,
+        "slsaLevel": INT,
+    },
+    alias="provenance",
+)
+FINDING = value_of(
+    "finding",
+    {
+        "id": STRING,
+        "severity": STRING,
+        "package": STRING,
+        "version": STRING,
+        "purl": STRING,
+        "fixedVersions": list_of(STRING),
+        "fixable": BOOL,
+        "score": DOUBLE,
+        "aliases": list_of(STRING),
+    },
+)
+SCAN = value_of(
+    "scan",
+    {
+        "format": STRING,
+        "scanner": STRING,
+        "scannerVersion": STRING,
+        "databaseUpdated": TIMESTAMP,
+        "scannedAt": TIMESTAMP,
+        "targets": list_of(STRING),
+        "findings": list_of(FINDING),
+    },
+)
+VULNERABILITIES = Type("vulnerabilities", element=SCAN, base="list")
+VEX_PRODUCT = record({"id": STRING, "purl": STRING, "subcomponents": list_of(STRING)}, alias="product")
+VEX_STATEMENT = record(
+    {
+        "vulnerability": STRING,
+        "aliases": list_of(STRING),
+        "products": list_of(VEX_PRODUCT),
+        "status": STRING,
+        "justification": STRING,
+        "impact": STRING,
+        "action": STRING,
+        "timestamp": TIMESTAMP,
+    },
+    alias="statement",
+)
+VEX_DOCUMENT = record(
+    {"id": STRING, "author": STRING, "timestamp": TIMESTAMP, "statements": list_of(VEX_STATEMENT)}, alias="vexDocument"
+)
+VEX = Type("vex", element=VEX_DOCUMENT, base="list")
 NAMES: dict[str, Type] = {
     "image": IMAGE,
     "container": CONTAINER,
@@ -121,6 +216,9 @@ NAMES: dict[str, Type] = {
     "signatures": list_of(SIGNATURE),
     "attestations": map_of(list_of(ATTESTATION)),
     "sboms": SBOMS,
+    "provenances": list_of(PROVENANCE),
+    "vulnerabilities": VULNERABILITIES,
+    "vex": VEX,
     "now": TIMESTAMP,
     "variables": map_of(DYN),
 }

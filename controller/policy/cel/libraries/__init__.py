@@ -6,7 +6,17 @@ here, and nowhere else: the checker, the evaluation and `docs/reference/cel.md` 
 
 from __future__ import annotations
 
-from controller.policy.cel.libraries import lists, numbers, operators, sboms, standard, times
+from controller.policy.cel.libraries import (
+    images,
+    lists,
+    numbers,
+    operators,
+    sboms,
+    standard,
+    times,
+    vex,
+    vulnerabilities,
+)
 from controller.policy.cel.overloads import Table
 
 TABLE = Table(
@@ -18,5 +28,8 @@ TABLE = Table(
         times,
         lists,
         sboms,
+        vulnerabilities,
+        vex,
+        images,
     )
 )
