@@ -46,6 +46,8 @@ def test_the_proof_notices_a_writer_that_does_not_wait_for_the_sync(tmp_path: Pa
 
 @pytest.mark.guarantee(13)
 def test_guarantee_13_a_spooled_record_whose_sync_failed_is_not_acknowledged(tmp_path: Path) -> None:
+    for name in ("strict", "mutant"):
+        (tmp_path / name).mkdir()
     assert outcome(tmp_path / "strict", "spool") == [ACKNOWLEDGED, "refused SpoolUnusable"]
     assert outcome(tmp_path / "mutant", "spool without sync") == [ACKNOWLEDGED, ACKNOWLEDGED]
 
@@ -55,7 +57,6 @@ async def _child(directory: Path, mutant: str) -> None:
     from controller.inventory import spool, writer
     from tests.support import inventory, syscalls
 
-    directory.mkdir(exist_ok=True)
     durability = "Spool" if mutant.startswith("spool") else "Database"
     with inventory.sqlite_database(directory, durability=durability).open() as store:
         if mutant == "spool without sync":
