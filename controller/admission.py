@@ -9,6 +9,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Never
 
 from controller.errors import InputError
@@ -113,7 +114,7 @@ def request_for(manifest: Mapping[str, Any], *, namespace: str, user: User, uid:
     metadata = _object(manifest, "metadata", default={})
     placed = {**manifest, "metadata": {**metadata, "namespace": metadata.get("namespace") or namespace}}
     resource = f"{kind.lower()}s"
-    return parse_request(
+    parsed = parse_request(
         {
             "uid": uid,
             "kind": {"group": group, "version": version, "kind": kind},
@@ -122,11 +123,12 @@ def request_for(manifest: Mapping[str, Any], *, namespace: str, user: User, uid:
             "namespace": placed["metadata"]["namespace"],
             "name": metadata.get("name") or "",
             "userInfo": {"username": user.username, "uid": user.uid, "groups": list(user.groups)},
-            "dryRun": True,
+            "dryRun": False,
             "object": placed,
             "oldObject": None,
         }
     )
+    return replace(parsed, dry_run=True)  # it was not asked in earnest; what rules read is what they would read then
 
 
 def patch_response(uid: str, patch: JsonPatch) -> dict[str, Any]:
@@ -167,6 +169,13 @@ def apply_pins(obj: Mapping[str, Any], patch: JsonPatch) -> dict[str, Any]:
             target = target[int(part)] if isinstance(target, list) else target[part]
         target[last] = operation["value"]
     return copy
+
+
+def pinned_request(request: AdmissionRequest, patch: JsonPatch, *, dry_run: bool = True) -> AdmissionRequest:
+    """The request as `/validate` gets it after `/mutate`: with the pins, in `raw` too, since rules read that."""
+    obj = apply_pins(request.object, patch)
+    raw = {**request.raw, "object": obj}
+    return replace(request, object=obj, raw=raw, dry_run=dry_run)
 
 
 def _review(response: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from controller import certificates, telemetry
 from controller.errors import AssayError, ConfigurationError, NotReady, PolicyError, RecordingFailed
+from controller.inventory.keeping import LedgerKeeper, open_signer
 from controller.inventory.store import Store
 from controller.model.deadline import Deadline
 from controller.model.policy import KeyAuthority, Namespace, TrustRoot
@@ -59,14 +60,18 @@ async def open_pipeline(
     clock: Clock = now,
     denied_addresses: Iterable[str] = (),
     through: Callable[[Registry], Registry] = lambda registry: registry,
+    workers: WorkerPool | None = None,
 ) -> AsyncIterator[Pipeline]:
-    """A pipeline, warmed up, on the running event loop. `through` may put another registry in the network's place."""
+    """A pipeline, warmed up, on the running event loop. `through` may put another registry in the network's place.
+
+    `workers` are some that others share; without, it has its own.
+    """
     budget = Budget(settings.review.review_max_bytes)
-    async with (
-        RegistryClient(settings.registry, clock=clock, budget=budget, denied_addresses=denied_addresses) as registry,
-        WorkerPool(settings.workers, settings.documents, settings.policy) as workers,
-    ):
-        await workers.warm()
+    async with AsyncExitStack() as stack:
+        client = RegistryClient(settings.registry, clock=clock, budget=budget, denied_addresses=denied_addresses)
+        registry = await stack.enter_async_context(client)
+        if workers is None:
+            workers = await stack.enter_async_context(open_workers(settings))
         pipeline = Pipeline(
             settings.review,
             registry=through(registry),
@@ -83,14 +88,34 @@ async def open_pipeline(
             await pipeline.close()
 
 
-def read_snapshot(directory: Path, *, settings: Settings) -> Snapshot:
-    """The snapshot that a directory of policies and trust roots makes, with the setting `trusted_root` beside them.
+@asynccontextmanager
+async def open_workers(settings: Settings) -> AsyncIterator[WorkerPool]:
+    """Worker processes, warmed up."""
+    async with WorkerPool(settings.workers, settings.documents, settings.policy) as workers:
+        await workers.warm()
+        yield workers
+
+
+def read_snapshot(*directories: Path, settings: Settings) -> Snapshot:
+    """The snapshot that directories of policies and trust roots make, with the setting `trusted_root` beside them.
 
     Raises `ConfigurationError` naming the file.
     """
-    snapshot = load_snapshot(directory, limits=settings.policy, namespace=settings.cluster.assay_namespace)
+    snapshot = load_snapshot(
+        *directories,
+        limits=settings.policy,
+        exceptions=settings.exceptions,
+        namespace=settings.cluster.assay_namespace,
+    )
     given = read_trust_roots(settings.cluster.trusted_root)
     return snapshot.with_trust_roots({**snapshot.trust_roots, **given})
+
+
+def idle_exceptions(snapshot: Snapshot, moment: datetime) -> Iterator[str]:
+    """A line about every exception that excepts nothing at that moment: from a file nobody else says so."""
+    for name, problems in snapshot.exceptions.idle(now=moment):
+        why = "; ".join(f"{problem.field} {problem.message} ({problem.code})" for problem in problems)
+        yield f"EvidenceException {name} excepts nothing: {why}"
 
 
 def read_trust_roots(files: Iterable[str]) -> dict[str, TrustRoot]:
@@ -185,6 +210,8 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
         made = _Certificates(settings.webhook) if Role.WEBHOOK in roles else None
         holder = await _snapshots(settings, roles, stack, made)
         store = _store(settings, roles, stack)
+        if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
+            _keep_ledger(settings, store, stack)
         https: Server | None = None
         http: Server | None = None
         if made is not None and holder is not None:
@@ -235,7 +262,10 @@ async def _snapshots(
         return None
     directory = settings.cluster.policies
     if directory:
-        return fixed(read_snapshot(Path(directory), settings=settings))
+        snapshot = read_snapshot(Path(directory), settings=settings)
+        for line in idle_exceptions(snapshot, now()):
+            log.warning("%s", line)
+        return fixed(snapshot)
     from controller.operator.service import Operator  # kopf and kubernetes are slow to import and not always needed
 
     operator = Operator(
@@ -243,6 +273,7 @@ async def _snapshots(
         trust_roots=read_trust_roots(settings.cluster.trusted_root),
         write_status=Role.OPERATOR in roles,
         limits=settings.policy,
+        exceptions=settings.exceptions,
         check_address=AddressRules(settings.registry, denied=await _api_server(settings)).check,
         ca_bundle=made.bundle if made is not None and not made.given else None,
     )
@@ -255,6 +286,24 @@ def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitStack) -
     store = Store.open(settings.inventory) if Role.WEBHOOK in roles else Store.open_to_read(settings.inventory)
     stack.callback(store.close)
     return store
+
+
+def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> None:
+    inventory = settings.inventory
+    if store.is_shared and not inventory.ledger_key_file:
+        log.warning("no ledger is kept: processes that share a database need one key (ledger_key_file)")
+        return
+    directory = inventory.ledger_folder()
+    origin = inventory.ledger_origin or f"assay/{settings.review.cluster_name}"
+    signer = open_signer(origin, key_file=inventory.ledger_key_file, directory=directory)
+    keeper = LedgerKeeper(
+        store.sequencer(inventory, signer=signer),
+        store.ledger,
+        directory=directory,
+        interval=inventory.ledger_merge_delay,
+        clock=now,
+    )
+    stack.callback(keeper.close)
 
 
 async def _webhook(

@@ -212,6 +212,9 @@ class ClusterSettings:
     trusted_root: tuple[str, ...] = _setting((), "Sigstore TrustedRoot files, as NAME=FILE.")
     kubeconfig: str = _setting("", "Kubeconfig file; empty: the service account, else the user's default.")
     assay_namespace: str = _setting("assay-system", "The namespace that Assay runs in.")
+    assay_image: str = _setting(
+        "", "The image that Assay runs as: a policy with Deny that matches it is told of. Empty: not known."
+    )
     webhook_configuration: str = _setting(
         "assay", "The webhook configurations whose caBundle Assay fills in; empty: none."
     )
@@ -238,8 +241,22 @@ class InventorySettings:
     database_group_size: int = _setting(256, "Records that one commit may hold.")
     database_queue: int = _setting(4096, "Records that may wait for a commit.")
     database_readers: int = _setting(2, "Connections that read.")
+    ledger_merge_delay: Seconds = _setting(Seconds(5), "Time in which a record has its number in the ledger.")
+    ledger_key_file: str = _setting(
+        "", "The ledger's private key (PEM, PKCS #8, Ed25519). Empty: one that Assay makes in ledger_directory."
+    )
+    ledger_origin: str = _setting(
+        "", "The ledger's name in its checkpoints, such as assay.example.com/ledger; empty: assay/CLUSTER_NAME."
+    )
+    ledger_directory: str = _setting(
+        "", "Where the ledger's keys and its last checkpoint are kept; empty: a folder in the state directory."
+    )
     inventory_host: str = _setting("127.0.0.1", "Address of the read-only inventory; loopback until it asks who reads.")
     inventory_port: int = _setting(8080, "Port of the read-only inventory; 0 takes a free one.")
+
+    def ledger_folder(self) -> Path:
+        """Where the ledger's keys and its last checkpoint are kept."""
+        return Path(self.ledger_directory or _state_directory() / "ledger")
 
     def url(self) -> str:
         """The database URL in force, with the default filled in."""

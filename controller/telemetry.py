@@ -29,6 +29,19 @@ REVIEWS_UNDER_WAY = Gauge("assay_reviews_under_way", "Admission reviews being wo
 EVALUATIONS = Counter(
     "assay_evaluations_total", "Images judged under a policy.", ["policy", "outcome"], registry=METRICS
 )
+EXCEPTION_USES = Counter(
+    "assay_exception_uses_total",
+    "Images that an EvidenceException exempted.",
+    ["exception", "break_glass"],
+    registry=METRICS,
+)
+EXCEPTIONS = Gauge("assay_exceptions", "EvidenceExceptions by what time makes of them.", ["state"], registry=METRICS)
+EXCEPTION_EXPIRES = Gauge(
+    "assay_exception_expires_timestamp_seconds",
+    "When an EvidenceException that is in force ends (Unix time).",
+    ["exception", "break_glass"],
+    registry=METRICS,
+)
 UNMATCHED = Counter(
     "assay_images_unmatched_total", "Images that no ClusterEvidencePolicy with Deny matched.", registry=METRICS
 )
@@ -57,6 +70,13 @@ RATELIMIT_REMAINING = Gauge(
     "Pulls that a registry said are left in its window (Docker Hub's ratelimit-remaining), as last heard.",
     ["host"],
     registry=METRICS,
+)
+LEDGER_SIZE = Gauge("assay_ledger_entries", "Records that have a number in the ledger.", registry=METRICS)
+LEDGER_LAG = Gauge(
+    "assay_ledger_lag_seconds", "How long the oldest record without a number has waited for it.", registry=METRICS
+)
+LEDGER_FAILURES = Counter(
+    "assay_ledger_failures_total", "Times that the ledger could not be written; recording goes on.", registry=METRICS
 )
 SNAPSHOT_AGE = Gauge("assay_snapshot_age_seconds", "Time since a watch last gave a sign.", registry=METRICS)
 

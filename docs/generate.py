@@ -40,7 +40,8 @@ GUARANTEES = {
     13: "Evidence is written for allow and deny alike, once, and nothing that was acknowledged is lost by a crash.",
     14: "A row changed, removed or reordered after sequencing is detected by `assay ledger verify`.",
     15: "A dry run leaves no record.",
-    16: "An exception always has a reason, an approver and an end, and every use is recorded.",
+    16: "An exception always has a reason, an approver and an end, applies the same at admission, re-scan and CLI, and every "
+    "use is recorded.",
     17: "The same policy, evidence and inputs give the same verdict in webhook, operator and CLI; a rule whose input is "
     "absent is an Error.",
     18: "A deadline is kept: the webhook answers before the API server's timeout; work goes on, so the retry is warm.",
@@ -48,8 +49,6 @@ GUARANTEES = {
     20: "An auditor cannot write; an unauthorised person cannot read.",
 }
 NOT_YET = {
-    14: "the ledger's Merkle tree and `assay ledger verify` are not built yet",
-    16: "EvidenceException is refused (`NotSupportedYet`) for now, so nothing is ever excepted",
     20: "reading is bound to loopback until it asks who reads; that nobody can write through it is tested",
 }
 """What is not there yet. A page that names a guarantee without a test, and not here, does not generate."""

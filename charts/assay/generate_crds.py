@@ -897,13 +897,21 @@ def render(crd: Schema) -> str:
     return f"# Written by charts/assay/generate_crds.py: change it there.\n{body}"
 
 
-def main() -> int:
-    """Write all files beside this script."""
+def main(arguments: list[str]) -> int:
+    """Write all files beside this script; with `--check` write nothing, and fail when one is stale."""
+    check = arguments == ["--check"]
     folder = Path(__file__).resolve().parent / "crds"
+    stale = []
     for file, crd in definitions().items():
-        (folder / file).write_text(render(crd))
+        path, content = folder / file, render(crd)
+        if not path.exists() or path.read_text() != content:
+            stale.append(file)
+            if not check:
+                path.write_text(content)
+    if check and stale:
+        sys.exit(f"stale: charts/assay/crds/{{{','.join(stale)}}}; run charts/assay/generate_crds.py")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -12,6 +12,8 @@ import click
 COMMANDS = {
     "demo": "controller.cli.demo:demo",
     "inventory": "controller.cli.inventory:inventory",
+    "ledger": "controller.cli.ledger:ledger",
+    "policy": "controller.cli.policy:policy",
     "review": "controller.cli.review:review",
     "serve": "controller.cli.serve:serve",
     "verify": "controller.cli.verify:verify",

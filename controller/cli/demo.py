@@ -40,6 +40,7 @@ async def _demo(folder: Path, host: str, *, keep: bool) -> int:
         "registry_allow_loopback": True,
         "database_url": f"sqlite:///{folder / 'inventory.db'}",
         "webhook_certificate_directory": str(folder / "certificates"),
+        "ledger_directory": str(folder / "ledger"),
         "webhook_host": "127.0.0.1",
         "webhook_port": 0,
         "inventory_port": 0,

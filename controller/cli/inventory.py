@@ -252,6 +252,8 @@ def _print_decision(leaf: Any) -> None:
             f"  {policy['kind']}/{policy['name']} ({policy['hash'][:19]}…): {render.coloured(evaluation['outcome'])}"
         )
         click.echo(f"    image  {image['reference']}{_of(evaluation)}")
+        for exception in evaluation.get("exceptions", ()):
+            click.echo(f"    exempt {render.exception(exception)} (else {evaluation['otherwise']})")
         for proof in (*evaluation["signatures"], *evaluation["attestations"]):
             what = proof.get("predicateType") or "signature"
             click.echo(f"    proven {what}, for authority {proof['authority']}")

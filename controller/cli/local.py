@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import click
+
 from controller import app
 from controller.errors import InputError
 from controller.model.decision import Evaluation, Outcome, Verdict
@@ -47,7 +49,9 @@ async def pipeline(
     snapshot = app.read_snapshot(directory, settings=settings)
     if not len(snapshot.policies):
         raise InputError("NoPolicies", f"{directory} holds no ClusterEvidencePolicy and no EvidencePolicy")
-    clock = app.now if at is None else _fixed(at)
+    clock = app.now if at is None else fixed_clock(at)
+    for line in app.idle_exceptions(snapshot, clock()):
+        click.echo(f"note: {line}", err=True)
     handed = read_bundles(bundles, settings.registry)
 
     def through(registry: Registry) -> Registry:
@@ -76,5 +80,6 @@ def exit_status(verdict: Verdict, evaluations: tuple[Evaluation, ...]) -> int:
     return EXIT_DENIED if verdict is Verdict.DENY else EXIT_ALLOWED
 
 
-def _fixed(at: datetime) -> Callable[[], datetime]:
+def fixed_clock(at: datetime) -> Callable[[], datetime]:
+    """A clock that has stopped."""
     return lambda: at

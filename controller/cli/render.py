@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 import yaml
 
-_STYLES = {"Allow": "green", "Deny": "red", "Satisfied": "green", "Violated": "red", "Error": "yellow"}
+_STYLES = {
+    "error": "red",
+    "warning": "yellow",
+    "Allow": "green",
+    "Deny": "red",
+    "Satisfied": "green",
+    "Violated": "red",
+    "Error": "yellow",
+    "Exempt": "yellow",
+}
 
 
 def coloured(word: str) -> str:
@@ -39,6 +48,13 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             if word in row:
                 line = line.replace(word, coloured(word), 1)
         click.echo(line)
+
+
+def exception(record: Mapping[str, Any]) -> str:
+    """One exception of a leaf as a line: until when, by which, who said so, and why."""
+    loud = "BREAK-GLASS, " if record["breakGlass"] else ""
+    by = f"{'claimed' if record['claimed'] else 'approved'} by {record['approver']}"
+    return f"{loud}until {record['expires'][:19]}Z by {record['name']}, {by}: {record['reason']}"
 
 
 def indented(text: str, margin: str) -> str:

@@ -7,7 +7,6 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ async def _review(
         for request in requests:
             deadline = Deadline.after(timeout)
             patch = await pipeline.mutate(request, deadline=deadline)
-            pinned = replace(request, object=admission.apply_pins(request.object, patch), dry_run=True)
+            pinned = admission.pinned_request(request, patch)
             decision = await pipeline.validate(pinned, deadline=deadline)
             answer = admission.decision_response(request.uid, decision)
             answer["response"] |= admission.patch_response(request.uid, patch)["response"] | {

@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from controller.model.deadline import Deadline
 from controller.model.evidence import Proof
 from controller.model.reference import Reference
 from controller.model.workload import User
-from controller.review.leaf import Judged, evaluation_record
+from controller.review.leaf import Judged, evaluation_record, exception_record
 from controller.review.pipeline import Pipeline, Reviewed
 from controller.settings import Settings
 
@@ -96,7 +95,7 @@ async def _verify(
     deadline = Deadline.after(timeout)
     async with opened as pipeline:
         patch = await pipeline.mutate(request, deadline=deadline)
-        pinned = replace(request, object=admission.apply_pins(request.object, patch))
+        pinned = admission.pinned_request(request, patch)
         return await pipeline.review(pinned, images.extract(pinned), deadline=deadline)
 
 
@@ -111,6 +110,8 @@ def _print(judged: Judged) -> None:
     click.echo(f"  digest  {evaluation.digest}")
     if evaluation.child is not None:
         click.echo(f"  of it   {evaluation.child}")
+    for exception in evaluation.exceptions:
+        click.echo(f"  exempt  {render.exception(exception_record(exception))} (else {evaluation.otherwise})")
     evidence = judged.assessment.evidence if judged.assessment else None
     for signature in evidence.signatures if evidence else ():
         _print_proof("signature", signature.proof)

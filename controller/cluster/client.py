@@ -36,6 +36,7 @@ THROTTLED = "ClusterThrottled"
 UNAVAILABLE = "ClusterUnavailable"
 DENIED = "ClusterAccessDenied"
 REFUSED = "ClusterRefused"
+CONFLICT = "ClusterConflict"  # HTTP 409: it is there already, or was changed meanwhile
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -146,6 +147,10 @@ class ClusterClient:
         """PATCH an object or a subresource (`JSON_PATCH` or `MERGE_PATCH`). Raises as `get`."""
         return await self._request("PATCH", path, body=body, content_type=content_type, timeout=timeout)
 
+    async def create(self, path: str, body: Mapping[str, Any], *, timeout: float = REQUEST_TIMEOUT) -> dict[str, Any]:
+        """POST an object into a collection. Raises as `get`, and `Unacceptable` (CONFLICT) if it is there."""
+        return await self._request("POST", path, body=body, timeout=timeout)
+
     async def stream(self, path: str, *, query: Query, silence: float) -> AsyncIterator[dict[str, Any]]:
         """The events of a watch, until the server ends it. `silence`: seconds without a byte that end it too.
 
@@ -235,6 +240,8 @@ def error_of_status(status: int, said: str, *, retry_after: float | None = None)
         return ConfigurationError(DENIED, f"the API server refused Assay's own account: {said}")
     if status == 404:
         return Unavailable(NOT_FOUND, f"the API server has no such thing: {said}")
+    if status == 409:
+        return Unacceptable(CONFLICT, f"it is there already, or was changed meanwhile: {said}")
     if status == 410:
         return Unavailable(EXPIRED, f"the resource version is too old: {said}")
     if status == 429:

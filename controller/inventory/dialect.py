@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, QueuePool, Table, create_engine, event, make_url
+from sqlalchemy import Column, ColumnElement, Connection, Engine, QueuePool, Table, Text, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -92,15 +92,38 @@ def reading_engine(url: URL, *, connections: int) -> Engine:
     return engine
 
 
+def scratch_engine(file: Path) -> Engine:
+    """A database for the length of one question: a new file that may be lost at any moment."""
+    engine = _sqlite_engine(
+        lambda: sqlite3.connect(file, isolation_level=None, check_same_thread=False), size=1, begin="BEGIN"
+    )
+
+    @event.listens_for(engine, "connect")
+    def hurry(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA journal_mode=OFF")
+
+    return engine
+
+
+def bytewise(connection: Connection, column: Column[Any]) -> ColumnElement[Any]:
+    """The column, to order by its bytes whatever the database's language: so does Python compare text."""
+    if connection.dialect.name == "postgresql" and isinstance(column.type, Text):
+        return column.collate("C")
+    return column
+
+
 def upsert(connection: Connection, table: Table) -> Any:
     """An INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`, which both databases have alike."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
 def take_time(connection: Connection) -> None:
-    """Lift the time limit of statements for this transaction: migrations and rebuilds take what they take."""
+    """Lift the time limit of statements for this transaction: migrations, rebuilds and audits take what they take."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    elif (info := connection.connection.record_info) is not None:
+        info["until"] = float("inf")
 
 
 def stop_appends(connection: Connection) -> None:

@@ -25,6 +25,7 @@ from controller.model.reference import Reference
 SCHEMA = "assay.dev/decision/v1alpha1"
 VERDICTS = frozenset({"Allow", "Deny"})
 FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejections": "rejection"}
+FIRST_POSITION = -(2**63)  # before any that a row can have, whoever wrote it
 REBUILD_BATCH = 500  # leaves held in memory while rebuilding
 MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it starts anew: bounds memory, never correctness
 _DECISIONS, _IMAGES, _EVALUATIONS = map(Inserting, (tables.decision, tables.decision_image, tables.evaluation))
@@ -156,18 +157,23 @@ def rebuild(connection: Connection) -> int:
         connection.execute(delete(table))
     count = 0
     nothing = Remembered()
-    for batch in _stored(connection):
+    for batch in stored(connection):
         write(connection, batch, nothing)
         count += len(batch)
     return count
 
 
-def _stored(connection: Connection) -> Iterator[list[Appended]]:
-    last = 0
+def stored(connection: Connection, *, unreadable: Callable[[str], None] | None = None) -> Iterator[list[Appended]]:
+    """All leaves, in batches, in the order of their positions.
+
+    `unreadable` is told the id of each that cannot be read, which is then left out; without it that raises
+    `RecordingFailed` (`LeafMalformed`).
+    """
+    last = FIRST_POSITION
     leaf = tables.leaf
     while True:
         rows = connection.execute(
-            select(leaf.c.position, leaf.c.recorded_at, leaf.c.canonical)
+            select(leaf.c.position, leaf.c.id, leaf.c.recorded_at, leaf.c.canonical)
             .where(leaf.c.position > last)
             .order_by(leaf.c.position)
             .limit(REBUILD_BATCH)
@@ -175,7 +181,23 @@ def _stored(connection: Connection) -> Iterator[list[Appended]]:
         if not rows:
             return
         last = rows[-1].position
-        yield [Appended(row.position, row.recorded_at, project(json.loads(row.canonical))) for row in rows]
+        batch = []
+        for row in rows:
+            try:
+                batch.append(Appended(row.position, row.recorded_at, project(_read(row.canonical))))
+            except RecordingFailed:
+                if unreadable is None:
+                    raise
+                unreadable(row.id)
+        yield batch
+
+
+def _read(canonical: bytes) -> Mapping[str, Any]:
+    try:
+        leaf: Mapping[str, Any] = json.loads(canonical)
+    except ValueError as exc:
+        raise RecordingFailed("LeafMalformed", "a decision's leaf is no JSON") from exc
+    return leaf
 
 
 def _keep_earliest(

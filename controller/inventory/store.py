@@ -6,7 +6,7 @@ go of it when the process dies, however it dies). Others read it, without being 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
@@ -17,9 +17,13 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import ConfigurationError
-from controller.inventory import dialect, projections
+from controller.inventory import audit, dialect, projections
+from controller.inventory.audit import Kept, Report
+from controller.inventory.ledger.notes import NoteKey, NoteSigner
+from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.lock import FileLock, create_private
 from controller.inventory.queries import Queries
+from controller.inventory.sequencing import Sequencer
 from controller.inventory.tables import REVISION
 from controller.inventory.writer import Writer
 from controller.settings import InventorySettings
@@ -30,13 +34,15 @@ def _now() -> datetime:
 
 
 class Store:
-    """An open inventory: `writer` (a `Recorder`; absent when opened to read) and `queries`. Close it."""
+    """An open inventory: `writer` (a `Recorder`; absent when opened to read), `queries` and `ledger`. Close it."""
 
     def __init__(self, *, writer: Writer | None, reading: Engine, lock: FileLock | None) -> None:
         self._writer = writer
         self._reading = reading
         self._lock = lock
+        self._engines: list[Engine] = []
         self.queries = Queries(reading)
+        self.ledger = LedgerReader(reading)
 
     @classmethod
     def open(cls, settings: InventorySettings, *, clock: Callable[[], datetime] = _now) -> Store:
@@ -78,16 +84,48 @@ class Store:
         return cls(writer=None, reading=reading, lock=None)
 
     @property
+    def is_ours(self) -> bool:
+        """Whether this process alone writes to it: an SQLite file that was opened for recording."""
+        return self._lock is not None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may write to it."""
+        return self._reading.dialect.name != "sqlite"
+
+    @property
     def writer(self) -> Writer:
         """The recorder. Raises `ConfigurationError` (`DatabaseReadOnly`) when this store was opened to read."""
         if self._writer is None:
             raise ConfigurationError("DatabaseReadOnly", "this inventory was opened to read")
         return self._writer
 
+    def sequencer(
+        self, settings: InventorySettings, *, signer: NoteSigner, clock: Callable[[], datetime] = _now
+    ) -> Sequencer:
+        """Who gives the recorded leaves their numbers; on a connection of its own, so that recording goes on beside."""
+        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        self._engines.append(engine)
+        return Sequencer(engine, self._reading, signer=signer, clock=clock)
+
+    def verify(self, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
+        """Hold everything that is there against the ledger, and the ledger against what was signed of it.
+
+        Raises `Unavailable` (`DatabaseBusy`, `DatabaseUnavailable`).
+        """
+        try:
+            with self._reading.begin() as connection:
+                dialect.take_time(connection)
+                return audit.verify(connection, keys=keys, kept=kept)
+        except SQLAlchemyError as exc:
+            raise dialect.unavailable(exc) from exc
+
     def close(self) -> None:
         """Write what waits, then let go. Blocks for as long as that takes; may be called twice."""
         if self._writer is not None:
             self._writer.close()
+        for engine in self._engines:
+            engine.dispose()
         self._reading.dispose()
         if self._lock is not None:
             self._lock.release()

@@ -1,6 +1,7 @@
 """The inventory's tables, portable between SQLite and PostgreSQL.
 
-Two are the truth: `leaf` (append-only: one canonical decision a row) and `blob` (raw bytes by their digest). All others
+Two are the truth: `leaf` (append-only: one canonical decision a row) and `blob` (raw bytes by their digest). The
+`ledger_…` tables say in which order the leaves stand, so that none can be changed, removed or moved unseen. All others
 are projections of the leaves, made by `projections` and rebuildable at any time. Each row of a projection has two
 times: `decided_at`, when it was true, and `recorded_at`, when the inventory learnt it.
 
@@ -17,7 +18,7 @@ from sqlalchemy import TIMESTAMP as SQL_TIMESTAMP
 from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0001"  # the newest migration: what a database must be at
+REVISION = "0002"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -183,5 +184,44 @@ policy_version = Table(
     *_times(),
 )
 
+# The ledger: which leaf is which entry. `digest` is the SHA-256 of the leaf's canonical bytes.
+ledger_entry = Table(
+    "ledger_entry",
+    metadata,
+    Column("number", Position, primary_key=True, autoincrement=False),
+    Column("leaf", Position, nullable=False, unique=True),
+    Column("digest", Text, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+)
+
+# The tree's hashes by C2SP tile: 32 bytes each, 256 in a full tile. The last of each level is not full.
+ledger_tile = Table(
+    "ledger_tile",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", Position, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),
+)
+
+# Signed checkpoints: the newest, and the last of each hour before.
+ledger_checkpoint = Table(
+    "ledger_checkpoint",
+    metadata,
+    Column("size", Position, primary_key=True, autoincrement=False),
+    Column("note", Text, nullable=False),
+    Column("signed_at", Instant, nullable=False),
+)
+
+# One row: who may write the ledger (the latest term), how many entries it has, and up to which leaf.
+ledger_state = Table(
+    "ledger_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("term", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("leaf", BigInteger, nullable=False),
+)
+
 TRUTH = (leaf, blob)
+LEDGER = (ledger_entry, ledger_tile, ledger_checkpoint, ledger_state)
 PROJECTIONS = (decision, decision_image, evaluation, verification, policy_version)

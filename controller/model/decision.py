@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from controller.model.exception import EvidenceException
 from controller.model.image import ImageUse, PlatformManifest
 from controller.model.policy import Action, DigestMode, FailurePolicy, PolicyIdentity
 from controller.model.reference import Digest
@@ -43,9 +44,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one policy says of one image. `error_kind` is set exactly when the outcome is ERROR.
+    """What one policy says of one image. `error_kind` is set exactly when the outcome is (or else would be) ERROR.
 
     `child` is the manifest within the image that this is about, where the policy asks of each (`platforms`).
+    `exceptions` are set exactly when the outcome is EXEMPT, and so is `otherwise`, what it would be without them.
     `annotations` are what the policy's own `auditAnnotations` gave: no part of the outcome.
     """
 
@@ -59,6 +61,8 @@ class Evaluation:
     reasons: tuple[Reason, ...] = ()
     error_kind: ErrorKind | None = None
     child: PlatformManifest | None = None
+    otherwise: Outcome | None = None
+    exceptions: tuple[EvidenceException, ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
 
 
@@ -77,13 +81,21 @@ class NoMatch(StrEnum):
     ALLOW = "Allow"
 
 
+class Templates(StrEnum):
+    """What a denial of a workload template comes to; the pods made from it are always judged themselves."""
+
+    WARN = "Warn"
+    DENY = "Deny"
+    IGNORE = "Ignore"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The answer for one object. `flags` are the inventory's words beside allow and deny.
 
-    (`warn`, `audit`, `exempt`, `fail-open`, `stale`, `error`, `no-match`.) `message` is the denial for the person at
-    the keyboard, empty on allow; `warnings` have at most 256 characters each; `audit` are Assay's audit annotations,
-    `annotations` those of policies.
+    (`warn`, `audit`, `exempt`, `break-glass`, `fail-open`, `stale`, `error`, `no-match`.) `message` is the denial for
+    the person at the keyboard, empty on allow; `warnings` have at most 256 characters each; `audit` are Assay's audit
+    annotations, `annotations` those of policies.
     """
 
     verdict: Verdict

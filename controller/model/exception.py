@@ -33,8 +33,3 @@ class EvidenceException:
     break_glass: bool = False
     claimed: bool = False
     generation: int = 0
-
-    @property
-    def approved(self) -> str:
-        """Who approved it, in the words for people that keep a claim apart from what was checked."""
-        return f"claimed by {self.approver}" if self.claimed else f"approved by {self.approver}"

@@ -13,8 +13,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from controller.model.policy import Authority, Need, Problem, TrustRoot, TufRepository
+from controller.model.policy import Problem, TrustRoot, TufRepository
 from controller.operator.distribution import Refreshed
+from controller.operator.exceptions import exception_conditions
 from controller.operator.resources import (
     CLUSTER_POLICIES,
     EXCEPTIONS,
@@ -26,28 +27,25 @@ from controller.operator.resources import (
     key_of,
 )
 from controller.operator.status import Condition, object_conditions, policy_conditions, status_patch
+from controller.policy.exception_index import ExceptionIndex, build_exceptions
 from controller.policy.index import PolicyIndex
 from controller.policy.references import NOTHING, Materials, ObjectRef, wanted
+from controller.policy.resolving import needs_root
 from controller.policy.snapshot import build_policies
-from controller.policy.trust import faulty, parse_trust_root, repository_of
-from controller.settings import PolicySettings
+from controller.policy.trust import faulty, is_reference, parse_trust_root, repository_of
+from controller.settings import ExceptionSettings, PolicySettings
 
 logger = logging.getLogger(__name__)
 
 KubernetesObject = Mapping[str, Any]
-TRUST_ROOT_REFERENCES = frozenset({"spec.secretRef", "spec.configMapRef", "spec.tuf"})
-NOT_YET = Problem(
-    code="NotSupportedYet",
-    field="spec",
-    message="exceptions are not carried out by this version; nothing is excepted",
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What Assay's own objects come to: compiled policies, trust roots by name, and their problems."""
+    """What Assay's own objects come to: compiled policies, exceptions, trust roots by name, and their problems."""
 
     policies: PolicyIndex
+    exceptions: ExceptionIndex
     trust_roots: Mapping[str, TrustRoot]
     trust_problems: Mapping[str, tuple[Problem, ...]]
     refreshed: Mapping[str, Refreshed] = field(default_factory=dict)
@@ -129,7 +127,7 @@ class Keeper:
                 if compiled is None or compiled.policy.generation != obj["metadata"].get("generation", 0):
                     continue
                 source = compiled.source
-                needed = {a.kind.trust_root for a in source.spec.authorities if a.kind is not None and _needs_root(a)}
+                needed = {a.kind.trust_root for a in source.spec.authorities if a.kind is not None and needs_root(a)}
                 usable = {name for name, root in picture.trust_roots.items() if root.fault is None}
                 known = (*source.problems, *source.unresolved)
                 conditions = policy_conditions(
@@ -154,20 +152,30 @@ class Keeper:
                 fields["refreshedAt"] = refreshed.at
             if refreshed is not None and refreshed.trouble:
                 ready, reason = f"{ready} The last good copy serves: {refreshed.trouble}", "RefreshFailed"
-            accepted = _is_unresolved(problems)
+            accepted = bool(problems) and all(map(is_reference, problems))
             conditions = object_conditions(problems, ready=ready, accepted=accepted, reason=reason)
             yield _write(key, TRUST_ROOTS, obj, conditions, now, **fields)
+        yield from self._exception_writes(picture, now)
+
+    def _exception_writes(self, picture: Picture, now: datetime) -> Iterable[StatusWrite | None]:
         for key, obj in self._objects[EXCEPTIONS.kind].items():
-            yield _write(key, EXCEPTIONS, obj, object_conditions((NOT_YET,), ready=""), now)
+            generation = obj["metadata"].get("generation", 0)
+            conditions = exception_conditions(
+                key[2], picture.exceptions, policies=picture.policies, generation=generation, now=now
+            )
+            if conditions:
+                yield _write(key, EXCEPTIONS, obj, conditions, now)
 
 
 def make_picture(
     policies: Iterable[KubernetesObject],
     trust_roots: Iterable[KubernetesObject],
+    exceptions: Iterable[KubernetesObject] = (),
     *,
     given: Mapping[str, TrustRoot],
     previous: PolicyIndex | None,
     limits: PolicySettings | None = None,
+    settings: ExceptionSettings | None = None,
     materials: Materials = NOTHING,
     refreshed: Mapping[str, Refreshed] = MappingProxyType({}),
 ) -> Picture:
@@ -187,20 +195,13 @@ def make_picture(
         else:
             problems[name] = tuple(parsed)
             roots[name] = faulty(name, parsed[0])
-    return Picture(build_policies(policies, previous, limits=limits, materials=materials), roots, problems, refreshed)
-
-
-def _needs_root(authority: Authority) -> bool:
-    """Whether nothing at all can count for the authority while its trust root is missing."""
-    has_own = (authority.key is not None and (authority.key.pem or authority.key.secret is not None)) or (
-        authority.certificate is not None and (authority.certificate.chain or authority.certificate.secret is not None)
+    return Picture(
+        build_policies(policies, previous, limits=limits, materials=materials),
+        build_exceptions(exceptions, settings=settings),
+        roots,
+        problems,
+        refreshed,
     )
-    return not has_own or Need.REQUIRED in {authority.transparency_log, authority.timestamp}
-
-
-def _is_unresolved(problems: tuple[Problem, ...]) -> bool:
-    """Whether the object itself is well-formed, and only what it refers to is not there."""
-    return bool(problems) and all(problem.field in TRUST_ROOT_REFERENCES for problem in problems)
 
 
 def _write(

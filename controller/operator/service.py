@@ -27,12 +27,13 @@ from controller.model.policy import TrustRoot
 from controller.operator.connection import connection_info
 from controller.operator.distribution import Distribution, Refreshed
 from controller.operator.events import EventThread
+from controller.operator.exceptions import ExceptionWatch
 from controller.operator.holder import SnapshotHolder
 from controller.operator.keeper import Keeper, Picture, make_picture
-from controller.operator.resources import CLUSTER_POLICIES, POLICIES, RESOURCES, TRUST_ROOTS, Resource
+from controller.operator.resources import CLUSTER_POLICIES, EXCEPTIONS, POLICIES, RESOURCES, TRUST_ROOTS, Resource
 from controller.policy.references import Materials
 from controller.policy.snapshot import Snapshot
-from controller.settings import ClusterSettings, PolicySettings
+from controller.settings import ClusterSettings, ExceptionSettings, PolicySettings
 from controller.verification.tuf import CheckAddress
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class Operator:
 
     `trust_roots` are those of the setting. `write_status` is the operator role's alone: webhook replicas write nothing.
     `ca_bundle` gives the PEM certificates for the webhook configurations; None leaves them alone. `limits`
-    bound what policies' expressions may cost. `check_address` judges where TUF repositories lead (guarantee 11).
+    bound what policies' expressions may cost, `exceptions` what exceptions may grant. `check_address` judges where TUF
+    repositories lead (guarantee 11).
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Operator:
         write_status: bool = False,
         ca_bundle: Callable[[], bytes] | None = None,
         limits: PolicySettings | None = None,
+        exceptions: ExceptionSettings | None = None,
         check_address: CheckAddress = no_address,
     ) -> None:
         self.snapshots = SnapshotHolder(
@@ -78,6 +81,7 @@ class Operator:
         self._write_status = write_status
         self._ca_bundle = ca_bundle
         self._limits = limits
+        self._exceptions = exceptions
         self._check_address = check_address
         self._window = max(1.0, min(60.0, settings.snapshot_max_age / 2))
         self._relist = max(0.5, min(LONGEST_RELIST, settings.snapshot_max_age / 3))
@@ -138,11 +142,18 @@ class Operator:
             _distribution(self._settings, self._check_address, changed=self._demand) as distribution,
         ):
             directory = Directory(client, changed=self._dirty.set, window=self._window)
+            watch = ExceptionWatch(
+                lambda: self._picture.exceptions if self._picture is not None else None,
+                objects=lambda: self._keeper.objects(EXCEPTIONS),
+                client=client if self._write_status else None,
+                changed=self._dirty.set,
+            )
             work: list[Coroutine[Any, Any, None]] = [
                 directory.run(),
                 self._watch_age(directory),
                 self._watch_silence(references, distribution),
-                self._build(client, directory, references, distribution),
+                self._build(client, directory, references, distribution, pictured=watch.look),
+                watch.run(),
                 *(self._list(client, resource) for resource in RESOURCES),
             ]
             if self._ca_bundle is not None and self._settings.webhook_configuration:
@@ -209,7 +220,13 @@ class Operator:
     # --- what it comes to: one snapshot, and the statuses
 
     async def _build(
-        self, client: ClusterClient, directory: Directory, references: References, distribution: Distribution
+        self,
+        client: ClusterClient,
+        directory: Directory,
+        references: References,
+        distribution: Distribution,
+        *,
+        pictured: Callable[[], None],
     ) -> None:
         await directory.synced()
         for listed in self._listed.values():
@@ -237,23 +254,27 @@ class Operator:
                 self._demand()
                 continue
             self.snapshots.fault("compiler", "")
-            whole = Snapshot(policies=picture.policies, trust_roots=picture.trust_roots)
+            whole = Snapshot(policies=picture.policies, exceptions=picture.exceptions, trust_roots=picture.trust_roots)
             self.snapshots.publish(directory.fill(whole))
+            pictured()
             if self._write_status:
                 await self._write_statuses(client, picture)
 
     def _make_picture(self, materials: Materials, refreshed: Mapping[str, Refreshed]) -> Callable[[], Picture]:
         policies = self._keeper.objects(CLUSTER_POLICIES, POLICIES)
         roots = self._keeper.objects(TRUST_ROOTS)
+        exceptions = self._keeper.objects(EXCEPTIONS)
         previous = self._picture.policies if self._picture is not None else None
         given = self._keeper.given_trust_roots()
-        limits = self._limits
+        limits, settings = self._limits, self._exceptions
         return lambda: make_picture(
             policies,
             roots,
+            exceptions,
             given=given,
             previous=previous,
             limits=limits,
+            settings=settings,
             materials=materials,
             refreshed=refreshed,
         )

@@ -1,4 +1,4 @@
-"""Policies and trust roots from a directory: the same objects as in a cluster, for the CLI and `--policies`."""
+"""Policies, exceptions and trust roots from a directory: the objects of a cluster, for the CLI and `--policies`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import yaml
 
 from controller.errors import ConfigurationError
 from controller.model.policy import TrustRoot
-from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT
+from controller.policy.cases import is_policy_test
+from controller.policy.exception_index import build_exceptions
+from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, EXCEPTION, NAMESPACED_POLICY, TRUST_ROOT
 from controller.policy.references import CONFIG_MAP, SECRET, Materials, ObjectRef, Value, withhold
 from controller.policy.snapshot import Snapshot, build_policies
 from controller.policy.trust import parse_trust_root
-from controller.settings import ClusterSettings, PolicySettings
+from controller.settings import ClusterSettings, ExceptionSettings, PolicySettings
 
 MAX_FILE_BYTES = 4 * 1024 * 1024  # one file
 MAX_FILES = 10_000  # files of one directory
@@ -28,6 +30,7 @@ ASSAY_NAMESPACE = ClusterSettings().assay_namespace
 _MATERIAL = frozenset({SECRET, CONFIG_MAP})
 _NAMESPACED = _MATERIAL | {NAMESPACED_POLICY}
 _SUFFIXES = (".yaml", ".yml", ".json")
+_LAYOUT = "oci-layout"  # the file that makes a folder an OCI image layout
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -46,20 +49,28 @@ class FileObject:
 
 
 def load_snapshot(
-    directory: Path, *, limits: PolicySettings | None = None, namespace: str = ASSAY_NAMESPACE
+    *directories: Path,
+    limits: PolicySettings | None = None,
+    exceptions: ExceptionSettings | None = None,
+    namespace: str = ASSAY_NAMESPACE,
 ) -> Snapshot:
-    """The policies and trust roots of a directory (or of one file), as a snapshot without namespaces and secrets.
+    """The policies, exceptions and trust roots of directories (or of files), as a snapshot without anything else.
 
     Secrets and ConfigMaps among the files are what references lead to; `namespace` is where those of cluster-wide
-    objects lie, Assay's own. A broken policy is in it with its problems. Raises `ConfigurationError` as `read_objects`
+    objects lie, Assay's own. A broken policy is in it with its problems, and so is a broken exception; who approved an
+    exception is what the file claims. Raises `ConfigurationError` as `read_objects`
     does, and for a broken trust root with its problem's code.
     """
     policies: list[Mapping[str, Any]] = []
+    granted: list[Mapping[str, Any]] = []
     roots: dict[str, TrustRoot] = {}
-    objects = read_objects(directory)
-    materials = Materials(namespace, {_ref(obj): _values(obj) for obj in objects if obj.content["kind"] in _MATERIAL})
+    objects = read_objects(*directories)
+    materials = Materials(namespace, {_ref(obj): values_of(obj) for obj in objects if obj.content["kind"] in _MATERIAL})
     for obj in objects:
         if obj.content["kind"] in _MATERIAL:
+            continue
+        if obj.content["kind"] == EXCEPTION:
+            granted.append(obj.content)
             continue
         if obj.content["kind"] != TRUST_ROOT:
             policies.append(obj.content)
@@ -75,25 +86,32 @@ def load_snapshot(
                 raise ConfigurationError("TufUnread", message)
             raise ConfigurationError(problem.code, f"{obj.where}: {problem.field} {problem.message}")
         roots[root.name] = root
-    return Snapshot(policies=build_policies(policies, limits=limits, materials=materials), trust_roots=roots)
+    return Snapshot(
+        policies=build_policies(policies, limits=limits, materials=materials),
+        exceptions=build_exceptions(granted, settings=exceptions, claimed=True),
+        trust_roots=roots,
+    )
 
 
-def load_objects(directory: Path) -> list[Mapping[str, Any]]:
-    """Assay's own objects of a directory, as a cluster would hold them. Raises as `read_objects` does."""
-    return [obj.content for obj in read_objects(directory) if obj.content["kind"] not in _MATERIAL]
+def load_objects(*directories: Path) -> list[Mapping[str, Any]]:
+    """Assay's own objects of directories, as a cluster would hold them. Raises as `read_objects` does."""
+    return [obj.content for obj in read_objects(*directories) if obj.content["kind"] not in _MATERIAL]
 
 
-def read_objects(directory: Path) -> list[FileObject]:
-    """Every object in the YAML and JSON files below a directory, in the order of their paths; `List`s are taken apart.
+def read_objects(*directories: Path) -> list[FileObject]:
+    """Every object in the YAML and JSON files below directories, in the order of their paths; `List`s are taken apart.
 
+    A file in several of them is read once; `PolicyTest`s are left out, since they lie beside the policies.
     An object without the namespace that its kind has is in `default`, as `kubectl apply` does. Raises
     `ConfigurationError` (`PolicyFileUnreadable`, `KindUnknown`, `NameMissing`, `PolicyDuplicate`), naming file and
     document.
     """
     found: dict[tuple[str, str, str], FileObject] = {}
-    for path in _files(directory):
-        for number, content in enumerate(_documents(path), start=1):
-            for obj in _objects(path, number, content) if content is not None else ():
+    for path in dict.fromkeys(path for directory in directories for path in yaml_files(directory)):
+        for number, content in enumerate(read_yaml(path), start=1):
+            if content is None or is_policy_test(content):
+                continue
+            for obj in _objects(path, number, content):
                 name = _name(obj)
                 if name in found:
                     message = f"{obj.where}: {name[0]} {name[2]} is in {found[name].where} already"
@@ -114,8 +132,11 @@ def _ref(obj: FileObject) -> ObjectRef:
     return ObjectRef(*_name(obj))
 
 
-def _values(obj: FileObject) -> Mapping[str, Value]:
-    """The data of a Secret or ConfigMap, private keys withheld. No message quotes a value."""
+def values_of(obj: FileObject) -> Mapping[str, Value]:
+    """The data of a Secret or ConfigMap, private keys withheld. No message quotes a value.
+
+    Raises `ConfigurationError` (`ReferenceMalformed`).
+    """
     values: dict[str, Value] = {}
     for name in ("data", "stringData"):
         given = obj.content.get(name) or {}
@@ -132,25 +153,38 @@ def _values(obj: FileObject) -> Mapping[str, Value]:
     return values
 
 
-def _files(directory: Path) -> list[Path]:
+def yaml_files(directory: Path) -> list[Path]:
+    """The YAML and JSON files below a directory, sorted; of a file, itself.
+
+    An OCI image layout among its folders holds images, and its JSON files are left out.
+    Raises `ConfigurationError` (`PolicyFileUnreadable`).
+    """
     if directory.is_file():
         return [directory]
     if not directory.is_dir():
         raise ConfigurationError("PolicyFileUnreadable", f"{directory} is no directory")
-    files = sorted(path for path in directory.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
+    layouts = {path.parent for path in directory.rglob(_LAYOUT)}
+    files = sorted(
+        path
+        for path in directory.rglob("*")
+        if path.suffix in _SUFFIXES and path.is_file() and layouts.isdisjoint(path.parents)
+    )
     if len(files) > MAX_FILES:
         raise ConfigurationError("PolicyFileUnreadable", f"{directory} has more than {MAX_FILES} policy files")
     return files
 
 
-def _documents(path: Path) -> list[Any]:
-    """JSON is read as YAML, of which it is a part."""
+def read_yaml(path: Path, loader: Any = _LOADER) -> list[Any]:
+    """The documents of a file, within bounds. JSON is read as YAML, of which it is a part.
+
+    Raises `ConfigurationError` (`PolicyFileUnreadable`) naming the place.
+    """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigurationError("PolicyFileUnreadable", f"{path} has more than {MAX_FILE_BYTES} bytes")
         content = path.read_bytes()
         _check_depth(content)
-        documents = list(yaml.load_all(content, _LOADER))
+        documents = list(yaml.load_all(content, loader))
         _check_size(documents)
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
@@ -197,7 +231,7 @@ def _objects(path: Path, number: int, content: Any) -> Iterator[FileObject]:
         for item in items if isinstance(items, list) else [items]:
             yield from _objects(path, number, item)
         return
-    known = (CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT)
+    known = (CLUSTER_POLICY, NAMESPACED_POLICY, EXCEPTION, TRUST_ROOT)
     version = "v1" if content.get("kind") in _MATERIAL else API_VERSION
     if content.get("apiVersion") != version or content.get("kind") not in {*known, *_MATERIAL}:
         found = f"{str(content.get('apiVersion'))[:100]} {str(content.get('kind'))[:100]}"

@@ -7,4 +7,6 @@ CLUSTER_POLICY = "ClusterEvidencePolicy"
 NAMESPACED_POLICY = "EvidencePolicy"
 POLICY_KINDS = (CLUSTER_POLICY, NAMESPACED_POLICY)
 TRUST_ROOT = "TrustRoot"
+POLICY_TEST = "PolicyTest"
+"""Never in a cluster: the file format of `assay policy test`."""
 EXCEPTION = "EvidenceException"

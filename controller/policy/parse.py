@@ -7,7 +7,7 @@ its strictest wherever it cannot be read (guarantee 7).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from controller.errors import PolicyError
@@ -55,6 +55,14 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
 
+# What some problems rest on, beside the fields at, above and below their own.
+_RESTS_ON = {
+    "IgnoreWithoutHost": re.compile(r"spec\.match.*"),
+    "AuthorityUnknown": re.compile(r"spec\.authorities(\[\d+\])?(\.name)?"),
+    "MinimumUnreachable": re.compile(r"spec\.(authorities|signatures).*"),
+    "ResolveWithDeny": re.compile(r"spec\.validationActions.*"),
+}
+
 
 def parse_policy(obj: Mapping[str, Any]) -> Policy:
     """Read a ClusterEvidencePolicy or EvidencePolicy. Never raises for a broken one: see `Policy.problems`.
@@ -71,9 +79,9 @@ def parse_policy(obj: Mapping[str, Any]) -> Policy:
     if not isinstance(namespace, str) or (kind == NAMESPACED_POLICY and not namespace):
         raise PolicyError("NameMissing", f"{kind} {metadata['name']} has no namespace", "metadata.namespace")
     spec = _spec(Fields(obj.get("spec"), "spec", problems))
-    if not problems:
-        problems.extend(check_spec(spec))
-        problems.extend(check_annotations(kind, metadata["name"], spec.audit_annotations))
+    unread = [problem.field for problem in problems]
+    checked = [*check_spec(spec), *check_annotations(kind, metadata["name"], spec.audit_annotations)]
+    problems.extend(problem for problem in checked if not _follows(problem, unread))
     generation = metadata.get("generation", 0)
     return Policy(
         identity=PolicyIdentity(
@@ -83,6 +91,21 @@ def parse_policy(obj: Mapping[str, Any]) -> Policy:
         problems=tuple(problems),
         generation=generation if isinstance(generation, int) else 0,
     )
+
+
+def _follows(problem: Problem, unread: Collection[str]) -> bool:
+    """Whether a problem may be there only because something that it rests on could not be read."""
+    rests_on = _RESTS_ON.get(problem.code)
+    return any(
+        _is_within(field, problem.field)
+        or _is_within(problem.field, field)
+        or (rests_on is not None and rests_on.fullmatch(field) is not None)
+        for field in unread
+    )
+
+
+def _is_within(field: str, other: str) -> bool:
+    return field == other or field.startswith((f"{other}.", f"{other}["))
 
 
 def _spec(fields: Fields) -> PolicySpec:

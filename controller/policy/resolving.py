@@ -13,7 +13,7 @@ from functools import lru_cache
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from controller.errors import PolicyError
-from controller.model.policy import Authority, KeyIn, Policy, Problem
+from controller.model.policy import Authority, KeyIn, Need, Policy, Problem
 from controller.policy.pems import blocks
 from controller.policy.references import SECRET, Materials, ObjectRef
 from controller.policy.semantics import check_chain, check_key
@@ -78,6 +78,14 @@ def _pem(
     if found:
         raise _Unresolved(*found)
     return pem
+
+
+def needs_root(authority: Authority) -> bool:
+    """Whether nothing at all can count for the authority while its trust root is missing."""
+    has_own = (authority.key is not None and (authority.key.pem or authority.key.secret is not None)) or (
+        authority.certificate is not None and (authority.certificate.chain or authority.certificate.secret is not None)
+    )
+    return not has_own or Need.REQUIRED in {authority.transparency_log, authority.timestamp}
 
 
 def resolved_pems(policy: Policy) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from controller.model.image import Platform
 from controller.model.policy import Namespace, TrustRoot
 from controller.model.workload import Workload
 from controller.policy.compiled import CompiledPolicy, compile_policy
+from controller.policy.exception_index import ExceptionIndex
 from controller.policy.index import PolicyIndex
 from controller.policy.parse import parse_policy
 from controller.policy.references import NOTHING, Materials
@@ -41,6 +42,7 @@ class Snapshot:
     """
 
     policies: PolicyIndex = field(default_factory=PolicyIndex)
+    exceptions: ExceptionIndex = field(default_factory=ExceptionIndex)
     trust_roots: Mapping[str, TrustRoot] = field(default_factory=dict)
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     service_accounts: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)

@@ -150,8 +150,19 @@ def _repository(fields: Fields) -> TufRepository:
         fields.problem("UrlMalformed", "must be an https URL without user, query and fragment", "url")
     if not _TARGET.fullmatch(repository.target) or ".." in repository.target:
         fields.problem("NameMalformed", "must be a relative path of letters, digits, '.', '_', '-' and '/'", "target")
+    if repository.root and not _is_root(repository.root):
+        fields.problem("TufRootMalformed", "is no root.json of a TUF repository (signed._type is 'root')", "root")
     fields.close()
     return repository
+
+
+def _is_root(text: str) -> bool:
+    """Whether a text looks like TUF root metadata. Whether it is any, its first use tells (TUF specification, 4.3)."""
+    try:
+        document = json.loads(text)
+        return bool(document["signed"]["_type"] == "root")
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return False
 
 
 def _seconds(fields: Fields, name: str, default: float) -> float:
@@ -163,6 +174,11 @@ def _seconds(fields: Fields, name: str, default: float) -> float:
         fields.problem("DurationMalformed", f"is {text[:20]!r}; it must be a number of s, m, h or d, such as 24h", name)
         return default
     return int(found[1]) * _UNITS[found[2]]
+
+
+def is_reference(problem: Problem) -> bool:
+    """Whether what the problem is about is only referred to: the trust root itself is well-formed."""
+    return problem.field in {f"spec.{name}" for name in DOCUMENTS[1:]} and problem.code != "WrongType"
 
 
 def faulty(name: str, fault: Problem) -> TrustRoot:

@@ -60,7 +60,7 @@ def decide(
     # Whoever is denied is not "let in" by one policy's Ignore, and nobody is let in by one that would only warn.
     let_in = tuple(e for e in ordered if _fails_open(e) and Action.DENY in e.actions and not denied)
     warnings += [messages.fail_open(e, let_in=e in let_in) for e in ordered if _fails_open(e)]
-    warnings += [messages.exempt(e) for e in ordered if e.outcome is Outcome.EXEMPT]
+    warnings += [messages.exempt(e) for e in ordered if e.exceptions]
     if unmatched and no_match is NoMatch.WARN:
         warnings += [messages.unmatched(image) for image in unmatched]
     softened = denied and bool(subject.softened)
@@ -71,6 +71,7 @@ def decide(
         "warn": bool(warning) or softened,
         "audit": bool(auditing),
         "exempt": any(e.outcome is Outcome.EXEMPT for e in ordered),
+        "break-glass": any(exception.break_glass for e in ordered for exception in e.exceptions),
         "error": any(e.outcome is Outcome.ERROR for e in ordered),
         "fail-open": bool(let_in),
         "no-match": bool(unmatched),
@@ -80,7 +81,7 @@ def decide(
         verdict=Verdict.DENY if denied and not softened else Verdict.ALLOW,
         message="" if softened else message,
         warnings=tuple(dict.fromkeys(warnings)),
-        audit=messages.audit(subject.record, ordered, auditing),
+        audit=(*messages.audit(subject.record, ordered, auditing), *messages.exceptions(ordered)),
         annotations=joined((full_key(e.policy, key), value) for e in ordered for key, value in e.annotations),
         flags=tuple(name for name, holds in flags.items() if holds),
         evaluations=ordered,
@@ -95,9 +96,9 @@ def unmatched_images(evaluations: Iterable[Evaluation], images: Iterable[ImageUs
 
 def _acts(evaluation: Evaluation) -> bool:
     """Whether the outcome makes the policy's actions happen. Nothing but Satisfied and Exempt passes by itself."""
-    if evaluation.outcome in {Outcome.SATISFIED, Outcome.EXEMPT}:
-        return False
-    return not _fails_open(evaluation)
+    if evaluation.outcome is Outcome.EXEMPT:
+        return not evaluation.exceptions  # guarantee 16: nothing is exempt without saying by whom and until when
+    return evaluation.outcome is not Outcome.SATISFIED and not _fails_open(evaluation)
 
 
 def _fails_open(evaluation: Evaluation) -> bool:

@@ -19,12 +19,14 @@ from typing import Any
 from controller import __version__
 from controller.model.decision import Decision, Evaluation
 from controller.model.evidence import EvidenceSet, Proof, Rejection, VerifiedEvidence
+from controller.model.exception import EvidenceException
 from controller.model.image import ImageUse, PlatformManifest, ResolvedImage
 from controller.model.policy import Namespace, Policy, TrustRoot
 from controller.model.reference import Digest
 from controller.model.workload import AdmissionRequest, Workload
 from controller.policy.canonical import canonical_bytes
 from controller.policy.compiled import CompiledPolicy
+from controller.policy.exceptions import canonical_bytes as exception_bytes
 from controller.policy.resolving import public_keys_der
 from controller.review.ports import Assessment
 
@@ -73,7 +75,7 @@ def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, o
     metadata = request.object.get("metadata")
     uid = metadata.get("uid") if isinstance(metadata, dict) else None
     found = sorted(
-        f"{e.image.path} {_digests(e)} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind} {_codes(e)}"
+        f"{e.image.path} {_digests(e)} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind} {_codes(e)}{_uses(e)}"
         for e in evaluations
     )
     asked = _SORTED.encode({k: v for k, v in _request(request, request.name).items() if k != "uid"})
@@ -162,6 +164,10 @@ def _codes(evaluation: Evaluation) -> str:
     return " ".join(sorted(reason.code for reason in evaluation.reasons))
 
 
+def _uses(evaluation: Evaluation) -> str:
+    return "".join(f" {exception.name} {exception.hash}" for exception in evaluation.exceptions)
+
+
 def _digests(evaluation: Evaluation) -> str:
     """What it is about: the image, and the manifest within it where that is meant."""
     return f"{evaluation.digest} {evaluation.child}" if evaluation.child else str(evaluation.digest)
@@ -200,6 +206,7 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
         **({"child": _child(evaluation.child)} if evaluation.child is not None else {}),
         "actions": [str(action) for action in evaluation.actions],
         "outcome": str(evaluation.outcome),
+        **_exempt(evaluation),
         "errorKind": str(evaluation.error_kind) if evaluation.error_kind else None,
         "reasons": [
             {
@@ -228,6 +235,27 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
         "rejections": [_rejection(rejection) for rejection in rejections[:MAX_REJECTIONS]],
         "rejectionsOmitted": max(0, len(rejections) - MAX_REJECTIONS),
         "used": dict(assessment.used) if assessment else {},
+    }
+
+
+def _exempt(evaluation: Evaluation) -> dict[str, Any]:
+    """What the outcome would be without the exceptions, and every one that was used; nothing where none was."""
+    if evaluation.otherwise is None:
+        return {}
+    return {"otherwise": str(evaluation.otherwise), "exceptions": [exception_record(e) for e in evaluation.exceptions]}
+
+
+def exception_record(exception: EvidenceException) -> dict[str, Any]:
+    """One exception as it stands in a leaf. `claimed`: it was read from a file, and nobody checked its approver."""
+    return {
+        "name": exception.name,
+        "hash": exception.hash,
+        "approver": exception.approver,
+        "claimed": exception.claimed,
+        "approvedAt": timestamp(exception.approved_at) if exception.approved_at else None,
+        "reason": exception.reason,
+        "expires": timestamp(exception.expires),
+        "breakGlass": exception.break_glass,
     }
 
 
@@ -305,6 +333,7 @@ def _blobs(judged: Sequence[Judged]) -> dict[Digest, bytes]:
         source = one.compiled.source
         blobs.update((Digest.of(content), content) for content in _resolved(source))
         blobs[Digest.parse(source.identity.hash)] = _canonical(source)
+        blobs.update((Digest.parse(e.hash), exception_bytes(e)) for e in one.evaluation.exceptions)
     left = MAX_UNPROVEN_BYTES
     for digest, content in sorted(unproven.items(), key=lambda item: (len(item[1]), item[0])):
         left -= len(content)

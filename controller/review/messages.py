@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
+from controller.model.exception import EvidenceException
 from controller.model.image import ContainerKind, ImageUse
 from controller.model.policy import Action
 
@@ -25,6 +26,10 @@ MAX_CHILD = 120  # characters of a manifest's platform and digest
 MAX_RULE = 80  # characters of the part of a policy that a reason names
 MAX_WARNED_IMAGE = 90  # characters of a reference in a warning, and of the policy below: the cause needs its share
 MAX_WARNED_POLICY = 60
+MAX_EXEMPT_IMAGE = 60  # characters of the same where an exception is told of: its end and its approver need theirs
+MAX_EXEMPT_POLICY = 42
+MAX_EXCEPTION = 28  # characters of an exception's name in a warning, and of whoever approved it
+MAX_APPROVER = 32
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _PEOPLE = {
     ContainerKind.INIT: "init container",
@@ -87,8 +92,29 @@ def fail_open(evaluation: Evaluation, *, let_in: bool) -> str:
 
 
 def exempt(evaluation: Evaluation) -> str:
-    """An image let in by an exception."""
-    return _warning(f"{_warned(evaluation.image)} is exempt from {_warned_policy(evaluation)}: {_first(evaluation)}")
+    """An image that an exception excepts: until when, by which (of several the one that ends last), and who says so."""
+    last = max(evaluation.exceptions, key=lambda each: (each.expires, each.name))
+    loud = "BREAK-GLASS: " if any(each.break_glass for each in evaluation.exceptions) else ""
+    more = f" and {len(evaluation.exceptions) - 1} more" if len(evaluation.exceptions) > 1 else ""
+    image = _ends(evaluation.image.text, MAX_EXEMPT_IMAGE)
+    policy = _line(_policy(evaluation), MAX_EXEMPT_POLICY)
+    return _warning(
+        f"{loud}{image} is exempt from {policy} until {_until(last)} by exception {_ends(last.name, MAX_EXCEPTION)}"
+        f"{more}, {_approved(last, MAX_APPROVER)}: {_first(evaluation)}"
+    )
+
+
+def exceptions(evaluations: Sequence[Evaluation]) -> tuple[tuple[str, str], ...]:
+    """Audit annotations of every exception that was used, and again of those that broke the glass."""
+    used: dict[str, list[str]] = {"exceptions": [], "break-glass": []}
+    for evaluation in evaluations:
+        for each in evaluation.exceptions:
+            by = f"{_ends(each.name, MAX_POLICY)} until {_until(each)}, {_approved(each, MAX_POLICY)}"
+            text = f"{_policy(evaluation)}: {_image(evaluation.image)}: {by}"
+            used["exceptions"].append(text)
+            if each.break_glass:
+                used["break-glass"].append(f"{text}: {_line(each.reason, MAX_SENTENCE)}")
+    return tuple((name, _line("; ".join(texts), MAX_AUDIT)) for name, texts in used.items() if texts)
 
 
 def unmatched(image: ImageUse) -> str:
@@ -166,6 +192,14 @@ def _policy(evaluation: Evaluation) -> str:
 
 def _warned_policy(evaluation: Evaluation) -> str:
     return _line(_policy(evaluation), MAX_WARNED_POLICY)
+
+
+def _until(exception: EvidenceException) -> str:
+    return f"{exception.expires:%Y-%m-%d %H:%MZ}"
+
+
+def _approved(exception: EvidenceException, length: int) -> str:
+    return f"{'claimed' if exception.claimed else 'approved'} by {_ends(exception.approver, length)}"
 
 
 def _where(image: ImageUse) -> str:

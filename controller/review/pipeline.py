@@ -9,6 +9,7 @@ same way through the same steps, each of which is a module of its own or a port:
     discover  Registry.discover    everything that claims to be evidence for exactly that digest
     verify    Assessor.assess      what of it is proven, in a worker process
     evaluate  review.judge         requirements and rules over what was proven, and nothing else
+    except    review.exceptions    what an EvidenceException in force names is Exempt
     decide    review.decide        the one place where evaluations become an answer
     record    Recorder.record      one durable leaf, then the answer
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +28,7 @@ from typing import Any
 from controller import images, telemetry
 from controller.errors import AssayError
 from controller.model.deadline import Deadline
-from controller.model.decision import Decision, NoMatch, Verdict
+from controller.model.decision import Decision, NoMatch, Templates, Verdict
 from controller.model.policy import DigestMode
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest, Workload
@@ -35,12 +37,15 @@ from controller.review import leaf
 from controller.review.budget import Budget
 from controller.review.caches import Evidences, Resolutions, Verdicts
 from controller.review.decide import Subject, decide, unmatched_images
+from controller.review.exceptions import excepted
 from controller.review.judge import Judge, undecided
 from controller.review.leaf import Judged
 from controller.review.ports import Assessor, Clock, Namespaces, Recorder, Registry, Snapshots
-from controller.review.scope import Covered, Scope, Templates, scope, softened, untouched
+from controller.review.scope import Covered, Scope, scope, softened, untouched
 from controller.review.shares import NAMESPACE
 from controller.settings import ReviewSettings
+
+log = logging.getLogger(__name__)
 
 UNEVALUATED = Decision(Verdict.ALLOW, message="", warnings=(), audit=(), flags=(), evaluations=())
 """The answer to a request that changes no image: allowed, and nothing to record."""
@@ -110,6 +115,7 @@ class Pipeline:
             return UNEVALUATED
         reviewed = await self.review(request, workload, deadline=deadline)
         _count(reviewed.decision, workload)
+        _tell(reviewed)
         if not request.dry_run:
             await self._record(reviewed, began, deadline)
         return reviewed.decision
@@ -121,8 +127,15 @@ class Pipeline:
         around = await self._scope(request, workload, deadline)
         # resolve, discover, verify, evaluate: each image under each policy, all side by side
         judged = await self._judge_all(around, deadline)
+        # except
+        evaluations = excepted(
+            (one.evaluation for one in judged),
+            exceptions=around.snapshot.exceptions,
+            namespace=request.namespace,
+            now=self._clock(),
+        )
+        judged = tuple(replace(one, evaluation=each) for one, each in zip(judged, evaluations, strict=True))
         # decide
-        evaluations = tuple(one.evaluation for one in judged)
         why = softened(request, workload, self._templates)
         object_hash = leaf.hash_of(request.object)
         setup = f"{self._no_match} {why} {leaf.material(judged)}"
@@ -218,4 +231,28 @@ class Pipeline:
 def _count(decision: Decision, workload: Workload) -> None:
     for evaluation in decision.evaluations:
         telemetry.EVALUATIONS.labels(str(evaluation.policy), str(evaluation.outcome)).inc()
+        for exception in evaluation.exceptions:
+            telemetry.EXCEPTION_USES.labels(exception.name, str(exception.break_glass).lower()).inc()
     telemetry.UNMATCHED.inc(len(unmatched_images(decision.evaluations, workload.changed)))
+
+
+def _tell(reviewed: Reviewed) -> None:
+    """An emergency is never quiet."""
+    request = reviewed.scope.request
+    for evaluation in reviewed.decision.evaluations:
+        for exception in evaluation.exceptions:
+            if exception.break_glass:
+                log.warning(
+                    "break-glass: %s %s/%s by %s: %s is exempt from %s by %s, approved by %s, record %s%s: %s",
+                    request.kind,
+                    request.namespace,
+                    request.name,
+                    request.user.username,
+                    evaluation.image.text,
+                    evaluation.policy,
+                    exception.name,
+                    exception.approver,
+                    reviewed.record,
+                    " (dry run)" if request.dry_run else "",
+                    exception.reason,
+                )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 
 from controller.errors import AssayError, InputError, Unacceptable
 from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
+from controller.model.decision import Templates
 from controller.model.image import ImageUse
 from controller.model.policy import Action, DigestMode, Namespace
 from controller.model.reference import Reference
@@ -33,14 +33,6 @@ _BRIEF = frozenset(  # what a condition may read and still be judged at once: it
     | {f"container.{name}" for name in ("kind", "name", "image")}
 )
 _MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
-
-
-class Templates(StrEnum):
-    """What a denial of a workload template comes to; the pods made from it are always judged themselves."""
-
-    WARN = "Warn"
-    DENY = "Deny"
-    IGNORE = "Ignore"
 
 
 @dataclass(frozen=True, slots=True)

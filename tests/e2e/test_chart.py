@@ -218,6 +218,30 @@ def test_a_client_ca_is_mounted_without_its_key_where_the_program_looks_for_it(k
         assert volume["configMap"] == {"name": "ca"}
 
 
+def test_the_ledger_s_key_is_mounted_where_the_program_looks_for_it_and_volumes_go_with_a_node_selector() -> None:
+    deployment = _one(
+        _render(
+            "ledger.existingSecret=ledger",
+            "nodeSelector.disk=ssd",
+            "extraVolumes[0].name=more",
+            "extraVolumes[0].emptyDir.medium=Memory",
+        ),
+        "Deployment",
+    )
+    pod = deployment["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["ledger"]["secret"] == {
+        "secretName": "ledger",
+        "items": [{"key": "ledger.key", "path": "ledger.key"}],
+    }
+    assert "more" in volumes
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    (container,) = pod["containers"]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "ledger"]
+    (key_file,) = [e["value"] for e in container["env"] if e["name"] == "ASSAY_LEDGER_KEY_FILE"]
+    assert (key_file, mount["readOnly"]) == (f"{mount['mountPath']}/ledger.key", True)
+
+
 def test_the_network_policy_lets_in_the_named_networks_alone_and_only_to_the_webhook() -> None:
     assert "NetworkPolicy" not in _kinds(_render())
     objects = _render("networkPolicy.enabled=true", "networkPolicy.ingressCIDRs={10.0.0.0/24}")

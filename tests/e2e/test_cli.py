@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from controller.demo import story
 from controller.demo.registry import EmbeddedRegistry, Layout
 from tests.support.assay import Assay, serving
 from tests.support.commands import SCRIPTS, assay, assay_on_a_terminal
+from tests.support.exceptions import exception, stamp
 from tests.support.fixtures import DEMO_LAYOUT
 from tests.support.pipeline import policy, review_of, workload
 from tests.support.tools import tool
@@ -125,6 +127,36 @@ def test_review_of_a_template_warns_and_says_violated(desk: Desk) -> None:
     assert "warning: pods of this Deployment will be denied" in done.stdout
     strict = desk.review(obj=deployment, options=("--templates", "Deny"))
     assert strict.stdout.startswith("Deny  Deployment shop/app\n")
+
+
+@pytest.mark.guarantee(16)
+def test_guarantee_16_an_exception_from_a_file_applies_as_claimed_until_its_end(desk: Desk) -> None:
+    folder, end = desk.folder / "excepted", datetime.now(UTC) + timedelta(days=1)
+    shutil.copytree(desk.policies, folder)
+    image = f"{desk.host}/acme/newsletter:0.9"
+    named = [{"name": name} for name in ("release-signed", "no-log4shell")]
+    granted = exception(policies=named, images=["*/acme/newsletter"], approvedAt=None, expires=stamp(end))
+    (folder / "exception.yaml").write_text(yaml.safe_dump(granted))
+    told = "by exception hotfix, claimed by jane: "
+    done = desk.run("review", "-", "--policies", folder, *ROOT, stdin=json.dumps(pod(image)))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Allow  Pod default/app\n")
+    assert "ClusterEvidencePolicy/release-signed: Exempt" in done.stdout
+    assert f"is exempt from ClusterEvidencePolicy release-signed until {end:%Y-%m-%d %H:%MZ} {told}" in done.stdout
+    proof = desk.run("verify", image, "--policies", folder, *ROOT)
+    assert proof.returncode == 0
+    assert f"exempt  until {end:%Y-%m-%dT%H:%M:%S}Z by hotfix, claimed by jane: the signing service" in proof.stdout
+    record = json.loads(desk.run("verify", image, "--policies", folder, *ROOT, "-o", "json").stdout)
+    assert {e["outcome"] for e in record["evaluations"]} == {"Exempt"}
+    assert {x["claimed"] for e in record["evaluations"] for x in e["exceptions"]} == {True}
+    later = f"{end + timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}+0000"
+    over = desk.run("review", "-", "--policies", folder, *ROOT, "--now", later, stdin=json.dumps(pod(image)))
+    assert over.returncode == 1
+    assert "note: EvidenceException hotfix excepts nothing: spec.expires was " in over.stderr
+    (folder / "exception.yaml").write_text(yaml.safe_dump(exception(approver=None, expires=stamp(end))))
+    nobody = desk.run("verify", image, "--policies", folder, *ROOT)
+    assert nobody.returncode == 1
+    assert "note: EvidenceException hotfix excepts nothing: spec.approver is missing" in nobody.stderr
 
 
 def test_review_judges_as_the_given_user_namespace_and_settings(desk: Desk) -> None:

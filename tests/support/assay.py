@@ -83,6 +83,7 @@ def serving(folder: Path, *, webhook_port: int | None = None, **settings: str) -
         "webhook_host": "127.0.0.1",
         "webhook_port": str(port),
         "webhook_certificate_directory": str(folder / "certificates"),
+        "ledger_directory": str(folder / "ledger"),
         "inventory_port": str(inventory_port),
         "database_url": f"sqlite:///{folder / 'inventory.db'}",
         "registry_allow_loopback": "true",

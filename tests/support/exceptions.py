@@ -32,3 +32,14 @@ def exception(name: str = "hotfix", *, metadata: Mapping[str, Any] | None = None
         "metadata": {"name": name, "generation": 1, **(metadata or {})},
         "spec": {key: value for key, value in (fields | spec).items() if value is not None},
     }
+
+
+DIGEST = "sha256:" + "d" * 64
+GLASS: dict[str, Any] = {
+    "breakGlass": True,
+    "images": None,
+    "digests": [DIGEST],
+    "namespaces": ["shop"],
+    "expires": stamp(NOW + timedelta(hours=4)),
+}
+"""What makes a break-glass exception of it."""

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import rfc8785
@@ -19,17 +19,20 @@ from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.evidence import Artifact, ArtifactKind, EvidenceSet, VerifiedEvidence
+from controller.model.exception import EvidenceException
 from controller.model.image import ContainerKind, ImageUse, ResolvedImage
 from controller.model.policy import Action, DigestMode, FailurePolicy, Namespace, PolicyIdentity
 from controller.model.reference import Digest, Reference
+from controller.policy.exception_index import build_exceptions
+from controller.policy.exceptions import parse_exception
 from controller.policy.snapshot import Snapshot, build_policies
 from controller.review.pipeline import Pipeline
 from controller.review.ports import Assessment, AssessmentJob
 from controller.settings import DocumentSettings, PolicySettings, ReviewSettings
 from controller.workers.assessment import assess as really_assess
+from tests.support.exceptions import NOW, exception
 from tests.support.fixtures import recorded_bundle, recorded_key, recorded_manifest
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -124,7 +127,16 @@ def evaluation(
         outcome=outcome,
         reasons=why if reasons is None else reasons,
         error_kind=error_kind,
+        otherwise=Outcome.VIOLATED if outcome is Outcome.EXEMPT else None,
+        exceptions=(granted(),) if outcome is Outcome.EXEMPT else (),
     )
+
+
+def granted(name: str = "hotfix", *, claimed: bool = False, **spec: Any) -> EvidenceException:
+    """An exception as it was parsed."""
+    found = parse_exception(exception(name, **spec), claimed=claimed)
+    assert isinstance(found, EvidenceException), found
+    return found
 
 
 def evidence(image: Digest, *contents: bytes, repository: str = "ghcr.io/acme/app") -> EvidenceSet:
@@ -157,6 +169,7 @@ class World:
     """
 
     policies: list[dict[str, Any]] = field(default_factory=lambda: [policy()])
+    exceptions: list[dict[str, Any]] = field(default_factory=list)
     namespaces: dict[str, Namespace] = field(default_factory=lambda: {"shop": Namespace("shop", {"team": "shop"})})
     fail: dict[str, Callable[[], Any]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -203,7 +216,11 @@ class World:
         self.calls.append("current")
         if "current" in self.fail:
             self.fail["current"]()
-        return Snapshot(policies=build_policies(self.policies), namespaces=self.namespaces)
+        return Snapshot(
+            policies=build_policies(self.policies),
+            exceptions=build_exceptions(self.exceptions),
+            namespaces=self.namespaces,
+        )
 
     async def fetch(self, name: str, *, deadline: Deadline) -> Namespace:
         del deadline

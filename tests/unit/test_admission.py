@@ -262,3 +262,19 @@ def test_pins_are_applied_to_a_copy() -> None:
     ]
     assert admission.apply_pins(obj, patch) == {"spec": {"containers": [{"image": "a"}, {"image": "b@sha256:…"}]}}
     assert obj["spec"]["containers"][1] == {"image": "b"}
+
+
+def test_a_pinned_request_shows_rules_the_object_that_would_be_stored() -> None:
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"image": "a:1"}]}}
+    request = admission.request_for(
+        {"apiVersion": "v1", "kind": "Pod", **pod}, namespace="shop", user=User(), uid="u-1"
+    )
+    patch = [
+        {"op": "test", "path": "/spec/containers/0/image", "value": "a:1"},
+        {"op": "replace", "path": "/spec/containers/0/image", "value": "a:1@sha256:0"},
+    ]
+    pinned = admission.pinned_request(request, patch)
+    assert pinned.object["spec"]["containers"][0]["image"] == "a:1@sha256:0"
+    assert pinned.raw["object"] == pinned.object
+    assert (pinned.dry_run, pinned.raw["dryRun"]) == (True, False)  # never recorded, and rules do not notice
+    assert request.object["spec"]["containers"][0]["image"] == "a:1"

@@ -12,8 +12,7 @@ import pytest
 
 from controller import settings
 from controller.errors import ConfigurationError
-from controller.model.decision import NoMatch
-from controller.review.scope import Templates
+from controller.model.decision import NoMatch, Templates
 from controller.settings import Seconds, Settings, load
 
 

@@ -71,6 +71,9 @@ matchExpressions:
 {{- $_ := set $environment "ASSAY_WEBHOOK_CLIENT_NAMES" (join "," .names) -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.ledger.existingSecret -}}
+{{- $_ := set $environment "ASSAY_LEDGER_KEY_FILE" "/etc/assay/ledger/ledger.key" -}}
+{{- end -}}
 {{- if not .Values.database.existingSecret -}}
 {{- $_ := set $environment "ASSAY_DATABASE_URL" "sqlite:////var/lib/assay/inventory.db" -}}
 {{- end -}}

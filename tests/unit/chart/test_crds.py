@@ -193,4 +193,4 @@ def test_every_source_of_a_trust_root_is_read(source: str) -> None:
         assert {problem.code for problem in parsed} <= {"ChainMalformed", "KeyMalformed", "TimeMalformed"}
     else:  # neither are the sample's durations any, nor its address
         assert isinstance(parsed, tuple)
-        assert {problem.code for problem in parsed} <= {"DurationMalformed", "UrlMalformed"}
+        assert {problem.code for problem in parsed} <= {"DurationMalformed", "TufRootMalformed", "UrlMalformed"}

@@ -144,7 +144,7 @@ async def test_before_the_first_list_there_is_no_sign_of_life() -> None:
         (500, Unavailable, UNAVAILABLE),
         (503, Unavailable, UNAVAILABLE),
         (400, Unacceptable, "ClusterRefused"),
-        (409, Unacceptable, "ClusterRefused"),
+        (409, Unacceptable, "ClusterConflict"),
         (422, Unacceptable, "ClusterRefused"),
     ],
 )

@@ -9,6 +9,7 @@ from controller.model.policy import TrustRoot
 from controller.operator.keeper import Keeper, make_picture
 from controller.operator.resources import CLUSTER_POLICIES, EXCEPTIONS, POLICIES, TRUST_ROOTS
 from controller.policy.references import CONFIG_MAP, NOTHING, SECRET, Materials, ObjectRef
+from tests.support.exceptions import exception
 from tests.unit.policy.make import pem
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -45,6 +46,7 @@ def _conditions(
     picture = make_picture(
         keeper.objects(CLUSTER_POLICIES, POLICIES),
         keeper.objects(TRUST_ROOTS),
+        keeper.objects(EXCEPTIONS),
         given=given or {},
         previous=None,
         materials=materials,
@@ -153,11 +155,17 @@ def test_a_trust_root_that_the_setting_has_too_says_which_one_wins() -> None:
     assert (status, reason) == ("False", "TrustRootShadowed")
 
 
-def test_an_exception_says_that_nothing_is_excepted() -> None:
+def test_exceptions_are_in_the_picture_and_say_in_their_status_what_became_of_them() -> None:
     keeper = Keeper()
-    metadata = {"name": "e", "uid": "e", "resourceVersion": "1", "generation": 1}
-    keeper.put(EXCEPTIONS, {"kind": "EvidenceException", "metadata": metadata, "spec": {}})
-    assert _conditions(keeper)["EvidenceException/e"]["Ready"][:2] == ("False", "NotSupportedYet")
+    times = {"approvedAt": "2026-01-02T03:00:00Z", "expires": "2026-01-20T00:00:00Z"}
+    assert keeper.put(EXCEPTIONS, exception("good", metadata={"uid": "e"}, policies=[{"name": "p"}], **times))
+    keeper.put(EXCEPTIONS, exception("broken", metadata={"uid": "f"}, reason=None, **times))
+    keeper.put(CLUSTER_POLICIES, _policy())
+    conditions = _conditions(keeper)
+    assert conditions["EvidenceException/good"]["Accepted"][:2] == ("True", "Valid")
+    assert conditions["EvidenceException/good"]["Ready"][:2] == ("True", "InForce")
+    assert conditions["EvidenceException/broken"]["Accepted"][:2] == ("False", "FieldMissing")
+    assert conditions["EvidenceException/broken"]["Ready"][:2] == ("False", "FieldMissing")
 
 
 def test_a_key_whose_secret_is_missing_leaves_the_policy_accepted_and_not_ready() -> None:

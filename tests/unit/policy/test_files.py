@@ -11,6 +11,8 @@ import yaml
 
 from controller.errors import ConfigurationError
 from controller.policy.files import load_objects, load_snapshot
+from controller.settings import ExceptionSettings, Seconds
+from tests.support.exceptions import NOW, exception
 from tests.unit.policy.make import resource
 
 TRUST_ROOT = {
@@ -56,6 +58,20 @@ def test_a_broken_policy_in_a_file_stays_in_force(tmp_path: Path) -> None:
     write(tmp_path, "a.yaml", resource("a", digets="Pin"))
     (compiled,) = load_snapshot(tmp_path).policies
     assert [problem.field for problem in compiled.policy.problems] == ["spec.digets"]
+
+
+@pytest.mark.guarantee(16)
+def test_guarantee_16_the_approver_of_an_exception_from_a_file_is_a_claim(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", resource("a"), exception("good"), exception("nobody", approver=None))
+    snapshot = load_snapshot(tmp_path, exceptions=ExceptionSettings(exception_max_duration=Seconds(3600)))
+    (found,) = snapshot.exceptions
+    assert (found.name, found.approver, found.claimed) == ("good", "jane", True)
+    assert {name: problems[0].code for name, problems in snapshot.exceptions.idle(now=NOW)} == {
+        "nobody": "ApproverMissing",
+        "good": "EndTooFar",
+    }
+    assert list(load_snapshot(tmp_path).exceptions.idle(now=NOW)) == list(snapshot.exceptions.problems.items())
+    assert len(load_objects(tmp_path)) == 3
 
 
 @pytest.mark.parametrize(

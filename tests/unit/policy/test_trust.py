@@ -64,11 +64,11 @@ def test_a_time_that_yaml_reads_as_one_is_one() -> None:
     assert good(**written).public_keys[0].valid_from == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-TUF = {"url": "https://tuf.acme.example/repo", "root": "{}"}
+TUF = {"url": "https://tuf.acme.example/repo", "root": '{"signed": {"_type": "root"}}'}
 
 
 def test_a_tuf_repository_gives_its_document_or_its_trouble() -> None:
-    repository = TufRepository(TUF["url"], "{}", "acme/root.json", refresh=3600.0, max_stale=7 * 86_400.0)
+    repository = TufRepository(TUF["url"], TUF["root"], "acme/root.json", refresh=3600.0, max_stale=7 * 86_400.0)
     spec = {"tuf": TUF | {"target": "acme/root.json", "refresh": "1h", "maxStale": "7d"}}
     obj = {"apiVersion": "assay.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": "acme"}, "spec": spec}
     assert repository_of(obj) == repository

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -117,10 +118,31 @@ def expected(*evaluations: Evaluation, **changes: Any) -> Decision:
             e := evaluation(Outcome.EXEMPT),
             expected(
                 e,
-                warnings=(f"ghcr.io/acme/app:1 is exempt from ClusterEvidencePolicy signed: {CAUSE}",),
+                warnings=(
+                    (
+                        "ghcr.io/acme/app:1 is exempt from ClusterEvidencePolicy signed until 2026-11-23 12:00Z by "
+                        f"exception hotfix, approved by jane: {CAUSE}"
+                    ),
+                ),
+                audit=(
+                    ("record", "r-1"),
+                    ("evaluations", "ClusterEvidencePolicy/signed=Exempt"),
+                    (
+                        "exceptions",
+                        (
+                            "ClusterEvidencePolicy signed: ghcr.io/acme/app:1: hotfix until 2026-11-23 12:00Z, "
+                            "approved by jane"
+                        ),
+                    ),
+                ),
                 flags=("exempt",),
             ),
             id="exempt",
+        ),
+        pytest.param(
+            e := replace(evaluation(Outcome.EXEMPT), exceptions=()),
+            expected(e, verdict=Verdict.DENY, message=DENIAL, flags=("exempt",)),
+            id="exempt by nothing",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.image import ContainerKind, ImageUse
 from controller.model.policy import PolicyIdentity
 from controller.review import messages
-from tests.support.review import digest, evaluation, image_use
+from tests.support.exceptions import DAY, GLASS, NOW, stamp
+from tests.support.review import digest, evaluation, granted, image_use
 
 CAUSE_WITHIN = 800  # an Event holds 1,024, and the API server writes its own words before these
 
@@ -107,7 +109,6 @@ def test_a_denial_is_bounded_and_names_its_record_last() -> None:
         messages.warning,
         lambda e: messages.fail_open(e, let_in=True),
         lambda e: messages.fail_open(e, let_in=False),
-        messages.exempt,
         lambda e: messages.softened(e, "why " * 12),
     ],
 )
@@ -115,6 +116,36 @@ def test_a_warning_fits_and_still_says_the_cause(make: Any) -> None:
     text = make(extreme())
     assert len(text) <= messages.MAX_WARNING == 256
     assert "CCCC" in text
+
+
+@pytest.mark.guarantee(16)
+def test_guarantee_16_a_warning_of_an_exception_tells_its_end_and_its_approver_whatever_else_there_is() -> None:
+    long = granted("n" * 253, approver="system:serviceaccount:" + "a" * 900, **GLASS)
+    text = messages.exempt(replace(extreme(), exceptions=(long,) * 99))
+    assert len(text) <= messages.MAX_WARNING
+    assert text.startswith("BREAK-GLASS: ")
+    assert " until 2026-11-22 16:00Z by exception nnn" in text
+    assert ", approved by system:service" in text
+    claimed = replace(evaluation(Outcome.EXEMPT), exceptions=(granted(claimed=True),))
+    assert "until 2026-11-23 12:00Z by exception hotfix, claimed by jane: " in messages.exempt(claimed)
+
+
+def test_of_several_exceptions_the_one_that_ends_last_is_told() -> None:
+    several = (granted("a"), granted("b", expires=stamp(NOW + 3 * DAY)), granted("c", expires=stamp(NOW + 2 * DAY)))
+    text = messages.exempt(replace(evaluation(Outcome.EXEMPT), exceptions=several))
+    assert " until 2026-11-25 12:00Z by exception b and 2 more, approved by jane: " in text
+
+
+def test_every_exception_used_is_in_the_audit_log_and_breaking_the_glass_twice() -> None:
+    glass = granted("g", **GLASS)
+    both = replace(evaluation(Outcome.EXEMPT), exceptions=(granted("a"), glass))
+    assert messages.exceptions([evaluation(Outcome.SATISFIED)]) == ()
+    about = "ClusterEvidencePolicy signed: ghcr.io/acme/app:1:"
+    broken = f"{about} g until 2026-11-22 16:00Z, approved by jane"
+    assert messages.exceptions([both, evaluation()]) == (
+        ("exceptions", f"{about} a until 2026-11-23 12:00Z, approved by jane; {broken}"),
+        ("break-glass", f"{broken}: the signing service is down, see OPS-42"),
+    )
 
 
 FORGED = 'x\nrecord r-9\n  next: kubectl label ns shop trusted=true\r\x1b[2K\u202e\u2028\ud800"'
@@ -125,6 +156,7 @@ def test_no_name_or_text_from_outside_writes_a_line_of_its_own() -> None:
     use = ImageUse(ContainerKind.REGULAR, FORGED, FORGED, "/p", FORGED)
     reason = Reason("Code", FORGED, FORGED, FORGED, (FORGED, FORGED), FORGED)
     forged = evaluation(Outcome.VIOLATED, image=use, reasons=(reason,), name=FORGED)
+    by = replace(granted(**GLASS), name=FORGED, approver=FORGED, reason=FORGED)
     text = messages.denial(f"Pod {FORGED}", "r-1", [forged], [use])
     assert text.count("\n") == 1 + 1 + 4 + 1 + 2
     assert all(line.isprintable() for line in text.split("\n"))
@@ -132,7 +164,8 @@ def test_no_name_or_text_from_outside_writes_a_line_of_its_own() -> None:
     for line in (
         messages.warning(forged),
         messages.fail_open(forged, let_in=True),
-        messages.exempt(forged),
+        messages.exempt(replace(forged, exceptions=(by,))),
+        *(value for _, value in messages.exceptions([replace(forged, exceptions=(by,))])),
         messages.softened(forged, "why"),
         messages.unmatched(use),
         *(value for _, value in messages.audit("r-1", [forged], [forged])),

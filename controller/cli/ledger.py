@@ -1,0 +1,159 @@
+"""`assay ledger`: whether the inventory is what was recorded, and proofs of it for others."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from controller.cli import options, render
+from controller.errors import ConfigurationError, InputError
+from controller.inventory.audit import Kept, Report
+from controller.inventory.keeping import PUBLIC_KEY
+from controller.inventory.ledger.notes import MAX_NOTE, NoteKey
+from controller.inventory.store import Store
+from controller.settings import Settings
+
+VERIFICATION_SCHEMA = "assay.dev/ledger-verification/v1alpha1"
+PROOF_SCHEMA = "assay.dev/ledger-proof/v1alpha1"
+
+
+@click.group()
+def ledger() -> None:
+    """Show that nothing in the inventory was changed, removed or reordered."""
+
+
+@ledger.command()
+@options.with_settings("database_url")
+def checkpoint(load: Callable[..., Settings]) -> int:
+    """Print the newest signed checkpoint (a C2SP signed note), to be kept elsewhere.
+
+    Exit status: 0 printed, 2 nothing was signed yet.
+    """
+    with Store.open_to_read(load().inventory) as store:
+        note = store.ledger.checkpoint()
+    if note is None:
+        raise InputError("LedgerEmpty", "no checkpoint was signed yet: nothing has a number in the ledger")
+    click.echo(note, nl=False)
+    return 0
+
+
+@ledger.command()
+@click.argument("record")
+@options.output
+@options.with_settings("database_url")
+def proof(load: Callable[..., Settings], *, record: str, form: str) -> int:
+    """Print the proof that RECORD (a decision's id) is in the ledger: entry, hashes (RFC 6962) and checkpoint.
+
+    Exit status: 0 printed, 2 there is no such record, or it has no number yet.
+    """
+    with Store.open_to_read(load().inventory) as store:
+        found = store.ledger.prove(record)
+        known = store.queries.decision(record) is not None
+    if found is None:
+        why = "it has no number in the ledger yet; ask again in a few seconds" if known else "there is no such record"
+        raise InputError("ProofUnavailable", f"{record[:100]}: {why}")
+    value = {
+        "schema": PROOF_SCHEMA,
+        "record": found.record,
+        "entry": found.entry.decode(),
+        "index": found.index,
+        "size": found.size,
+        "hashes": [base64.b64encode(step).decode() for step in found.hashes],
+        "checkpoint": found.checkpoint,
+    }
+    if form == "table":
+        click.echo(f"record {found.record} is entry {found.index} of {found.size}")
+        click.echo(f"  entry  {found.entry.decode()}")
+        for step in found.hashes:
+            click.echo(f"  hash   {base64.b64encode(step).decode()}")
+        click.echo(render.indented(found.checkpoint, "  | "))
+    else:
+        render.dump(value, form)
+    return 0
+
+
+@ledger.command()
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A checkpoint that was kept elsewhere; may be given several times.",
+)
+@click.option(
+    "--key",
+    "key_texts",
+    multiple=True,
+    help="Verifier key (NAME+ID+KEY), or a file that holds one. Default: the one that lies beside the ledger's key.",
+)
+@options.output
+@options.with_settings("database_url", "ledger_directory")
+def verify(
+    load: Callable[..., Settings], *, checkpoints: tuple[Path, ...], key_texts: tuple[str, ...], form: str
+) -> int:
+    """Hold every row of the inventory against the ledger, and the ledger against what was signed of it.
+
+    Needs no serving process and no network; reads everything, so it takes a while.
+    Exit status: 0 all of it is as it was recorded, 1 something is not, 2 could not tell.
+    """
+    settings = load()
+    own = settings.inventory.ledger_folder() / PUBLIC_KEY
+    keys = [_key(text) for text in key_texts] or [_key(str(own))]
+    kept = [Kept(str(path), path.read_bytes()[: MAX_NOTE + 1]) for path in checkpoints]
+    with Store.open_to_read(settings.inventory) as store:
+        report = store.verify(keys=keys, kept=kept)
+    if form == "table":
+        _print(report, keys, given=bool(key_texts))
+    else:
+        render.dump(_as_json(report, keys), form)
+    return 1 if report.findings else 0
+
+
+def _key(text: str) -> NoteKey:
+    try:
+        return NoteKey.parse(text if "+" in text and "/" not in text.partition("+")[0][:1] else Path(text).read_text())
+    except (OSError, UnicodeDecodeError) as exc:
+        message = f"{text[:200]} cannot be read; give the ledger's verifier key with --key"
+        raise ConfigurationError("LedgerKeyUnreadable", message) from exc
+    except ValueError as exc:
+        raise ConfigurationError("LedgerKeyUnreadable", f"{text[:200]} {exc}") from exc
+
+
+def _print(report: Report, keys: list[NoteKey], *, given: bool) -> None:
+    word = "Violated" if report.findings else "Satisfied"
+    said = "is NOT what was recorded" if report.findings else "is what was recorded"
+    click.echo(f"{render.coloured(word)}  the inventory {said}: {report.entries} entries, {report.blobs} blobs")
+    for finding in report.findings:
+        click.echo(f"  {finding.code}  {finding.where}: {finding.message}")
+    if report.omitted:
+        click.echo(f"  and {report.omitted} more")
+    if report.waiting:
+        click.echo(f"  {report.waiting} records have no number yet: they are held against nothing but themselves")
+    click.echo(f"  signed for {report.signed} of {report.entries} entries by {', '.join(key.name for key in keys)}")
+    if not given:
+        click.echo("  by the key that lies beside the ledger: give --key to be independent of this machine")
+    if report.kept:
+        click.echo(f"  and a checkpoint that was kept elsewhere vouches for the first {report.kept}")
+    else:
+        click.echo(
+            "  no checkpoint that was kept elsewhere was given: that the end was cut off, or exchanged by somebody\n"
+            "  with the key, would not show. Keep one away from here: assay ledger checkpoint > FILE"
+        )
+
+
+def _as_json(report: Report, keys: list[NoteKey]) -> dict[str, object]:
+    return {
+        "schema": VERIFICATION_SCHEMA,
+        "intact": not report.findings,
+        "entries": report.entries,
+        "blobs": report.blobs,
+        "waiting": report.waiting,
+        "signedEntries": report.signed,
+        "keptEntries": report.kept,
+        "keys": [str(key) for key in keys],
+        "findings": [{"code": f.code, "where": f.where, "message": f.message} for f in report.findings],
+        "findingsOmitted": report.omitted,
+    }

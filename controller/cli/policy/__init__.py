@@ -1,0 +1,17 @@
+"""`assay policy`: for those who write policies."""
+
+from __future__ import annotations
+
+import click
+
+from controller.cli.commands import Lazy
+
+COMMANDS = {
+    "lint": "controller.cli.policy.lint:lint",
+    "test": "controller.cli.policy.test:test",
+}
+
+
+@click.group(cls=Lazy, places=COMMANDS)
+def policy() -> None:
+    """Write policies: check them before they bite, and test them on recorded evidence."""

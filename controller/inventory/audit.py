@@ -1,0 +1,323 @@
+"""Whether the inventory is what was recorded: every row held against the ledger, every projection against its leaf.
+
+What this finds needs no key: a row that was changed, removed, added or moved contradicts a hash somewhere. Who can
+write the database can make all hashes anew, though, and take out the end or put another in its place; what he cannot
+make is a signature. So the roots are held against every checkpoint that was signed: those in the database, and those
+that were kept elsewhere, which alone show a cut end or a second history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, func, select
+
+from controller.inventory import dialect, projections, tables
+from controller.inventory.ledger import notes, tiles
+from controller.inventory.ledger.checkpoint import Checkpoint
+from controller.inventory.ledger.entry import entry_of
+from controller.inventory.ledger.merkle import HASH_SIZE, Frontier, leaf_hash
+from controller.inventory.ledger.notes import NoteKey
+from controller.inventory.projections import Remembered
+
+BATCH = 500  # leaves held in memory at once
+MAX_FINDINGS = 100  # told; more are counted
+_EXACT_FIRST = (
+    *("LeafRemoved", "LeafChanged", "LeafAdded", "LeafUnreadable", "EntryRemoved", "EntryChanged", "EntryAdded"),
+    *("LedgerCut", "LedgerForked", "TileRemoved", "TileChanged", "CheckpointInvalid", "RootMismatch"),
+    *("BlobRemoved", "BlobChanged", "ProjectionChanged"),
+)
+"""All codes, the rows that were touched before what follows from that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it was recorded. `where`: the row, as people can find it."""
+
+    code: str
+    where: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A checkpoint that was kept elsewhere: where it came from, and the signed note."""
+
+    source: str
+    note: bytes
+
+
+@dataclass(slots=True)
+class Report:
+    """What was looked at, and what was found; nothing found means that all of it is as it was recorded.
+
+    `signed` is the size up to which a signature vouches for the entries, `kept` up to which a checkpoint does that was
+    kept elsewhere; `waiting` are leaves without a number yet.
+    """
+
+    entries: int = 0
+    blobs: int = 0
+    waiting: int = 0
+    signed: int = 0
+    kept: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    omitted: int = 0
+
+    def add(self, code: str, where: str, message: str) -> None:
+        """Note a finding; past `MAX_FINDINGS` they are only counted."""
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(Finding(code, where, message))
+        else:
+            self.omitted += 1
+
+
+def verify(connection: Connection, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
+    """Look at everything, in one state of the database. Takes as long as reading all of it does."""
+    report = Report()
+    checkpoints = _Checkpoints(connection, keys, kept, report)
+    _walk(connection, checkpoints, report)
+    checkpoints.finish()
+    _check_projections(connection, report)
+    _check_blobs(connection, report)
+    report.findings.sort(key=lambda finding: _EXACT_FIRST.index(finding.code))
+    return report
+
+
+class _Checkpoints:
+    """The signed roots, asked for as the tree grows to their sizes."""
+
+    def __init__(self, connection: Connection, keys: Sequence[NoteKey], kept: Iterable[Kept], report: Report) -> None:
+        self._report = report
+        self._by_size: dict[int, list[tuple[str, Checkpoint, bool]]] = {}
+        self._sizes: list[int] = []
+        table = tables.ledger_checkpoint
+        for row in connection.execute(select(table).order_by(table.c.size)):
+            where = f"ledger_checkpoint {row.size}"
+            found = self._open(where, row.note.encode(), keys)
+            if found is not None and found.size != row.size:
+                report.add("CheckpointInvalid", where, f"it stands at size {row.size} and was signed for {found.size}")
+            elif found is not None:
+                self._by_size.setdefault(found.size, []).append((where, found, False))
+        for one in kept:
+            found = self._open(one.source, one.note, keys)
+            if found is not None:
+                self._by_size.setdefault(found.size, []).append((one.source, found, True))
+
+    def _open(self, where: str, note: bytes, keys: Sequence[NoteKey]) -> Checkpoint | None:
+        try:
+            text, _ = notes.open_note(note, keys)
+            return Checkpoint.parse(text)
+        except ValueError as exc:
+            self._report.add("CheckpointInvalid", where, f"the checkpoint {exc}")
+            return None
+
+    def meet(self, frontier: Frontier) -> None:
+        """The tree has grown to this size."""
+        for where, checkpoint, is_kept in self._by_size.pop(frontier.size, ()):
+            if checkpoint.root != frontier.root():
+                what = "another history was signed" if is_kept else "an entry before it was changed after it was signed"
+                message = f"the first {checkpoint.size} entries are not those that were signed: {what}"
+                self._report.add("LedgerForked" if is_kept else "RootMismatch", where, message)
+            elif is_kept:
+                self._report.kept = max(self._report.kept, checkpoint.size)
+            else:
+                self._report.signed = max(self._report.signed, checkpoint.size)
+
+    def finish(self) -> None:
+        """What is left was signed for more entries than there are."""
+        for size, found in sorted(self._by_size.items()):
+            for where, _, _ in found:
+                message = f"{size} entries were signed for, and there are {self._report.entries}: the end was cut off"
+                self._report.add("LedgerCut", where, message)
+        self._report.signed = max(self._report.signed, self._report.kept)
+
+
+def _walk(connection: Connection, checkpoints: _Checkpoints, report: Report) -> None:
+    """All leaves in the order of the ledger: each held against its entry, its tiles and its projections."""
+    frontier = Frontier()
+    grown: dict[tuple[int, int], bytearray] = {}
+
+    def see(level: int, index: int, value: bytes) -> None:
+        if level % tiles.HEIGHT == 0:
+            grown.setdefault((level // tiles.HEIGHT, index // tiles.WIDTH), bytearray()).extend(value)
+
+    checkpoints.meet(frontier)
+    for rows in _entries(connection):
+        for row in rows:
+            while row.number > report.entries:  # go on behind the gap: what comes after it is told by the roots
+                report.add("EntryRemoved", f"ledger_entry {report.entries}", "the entry is gone")
+                report.entries += 1
+            _check_leaf(row, report)
+            frontier = frontier.append([leaf_hash(entry_of(row.digest, row.recorded_at))], see)
+            report.entries += 1
+            checkpoints.meet(frontier)
+        _check_tiles(connection, grown, report, whole=True)
+    _check_tiles(connection, grown, report, whole=False)
+    _check_state(connection, report)
+
+
+def _entries(connection: Connection) -> Iterator[Sequence[Any]]:
+    entry, leaf = tables.ledger_entry, tables.leaf
+    columns: list[ColumnElement[Any]] = [entry.c.number, entry.c.digest, entry.c.recorded_at, entry.c.leaf]
+    columns += [c.label(f"leaf_{c.name}") for c in leaf.columns]
+    last = -1
+    while True:
+        query = select(*columns).outerjoin(leaf, leaf.c.position == entry.c.leaf).where(entry.c.number > last)
+        rows = connection.execute(query.order_by(entry.c.number).limit(BATCH)).all()
+        if not rows:
+            return
+        yield rows
+        last = rows[-1].number
+
+
+def _check_leaf(row: Any, report: Report) -> None:
+    """The leaf's row is the one that the entry is about, and its columns are what its content says."""
+    where = f"ledger_entry {row.number}"
+    if row.leaf_position is None:
+        report.add("LeafRemoved", where, f"its leaf, at position {row.leaf}, is gone")
+        return
+    where = f"{where}, leaf {row.leaf_id}"
+    if f"sha256:{hashlib.sha256(row.leaf_canonical).hexdigest()}" != row.digest:
+        report.add("LeafChanged", where, "the leaf's content is not the one that was given this number")
+        return
+    if row.leaf_recorded_at != row.recorded_at:
+        report.add("LeafChanged", where, "the time at which it was recorded is not the one that it had")
+    content = json.loads(row.leaf_canonical)
+    says = content.get("id"), content.get("decisionKey"), content.get("verdict")
+    if (row.leaf_id, row.leaf_decision_key, row.leaf_verdict) != says:
+        report.add("LeafChanged", where, "the leaf's columns are not what its content says")
+
+
+def _check_tiles(
+    connection: Connection, grown: dict[tuple[int, int], bytearray], report: Report, *, whole: bool
+) -> None:
+    """The tiles that the entries come to, against those that are stored. `whole`: only those that are full now."""
+    for key in [key for key, content in grown.items() if not whole or len(content) == tiles.WIDTH * HASH_SIZE]:
+        made, stored = bytes(grown.pop(key)), _tile(connection, *key)
+        where = tiles.path(*key, len(made) // HASH_SIZE)
+        if not stored:
+            report.add("TileRemoved", where, "the tile is gone")
+        elif stored != made and key[0] == 0 and _stands(connection, key[1], stored):
+            _tell_entries(key[1], made, stored, report)
+        elif stored != made:
+            report.add("TileChanged", where, "its hashes are not what the entries below it come to")
+
+
+def _tile(connection: Connection, level: int, number: int) -> bytes:
+    table = tables.ledger_tile
+    query = select(table.c.content).where(table.c.level == level, table.c.number == number)
+    return connection.execute(query).scalar() or b""
+
+
+def _stands(connection: Connection, number: int, tile: bytes) -> bool:
+    """Whether the tile above vouches for this one: then it is the entries that were changed, and not the tile."""
+    if len(tile) != tiles.WIDTH * HASH_SIZE:
+        return False
+    above = _tile(connection, 1, number // tiles.WIDTH)
+    at = number % tiles.WIDTH * HASH_SIZE
+    return above[at : at + HASH_SIZE] == Frontier().append(tiles.hashes_of(tile)).root()
+
+
+def _tell_entries(number: int, made: bytes, stored: bytes, report: Report) -> None:
+    first = number * tiles.WIDTH
+    had = tiles.hashes_of(stored)
+    for at, found in enumerate(tiles.hashes_of(made)):
+        if found != had[at]:
+            moved = f": it was given number {first + had.index(found)}" if found in had else ""
+            report.add("EntryChanged", f"ledger_entry {first + at}", f"it is not what was given this number{moved}")
+
+
+def _check_state(connection: Connection, report: Report) -> None:
+    state = connection.execute(select(tables.ledger_state)).one()
+    if state.size != report.entries:
+        message = f"the ledger says that it has {state.size} entries, and there are {report.entries}"
+        report.add("LedgerCut" if state.size > report.entries else "EntryAdded", "ledger_state", message)
+    leaf, entry = tables.leaf, tables.ledger_entry
+    absent = select(leaf.c.position, leaf.c.id).outerjoin(entry, entry.c.leaf == leaf.c.position)
+    last = connection.execute(select(func.max(entry.c.leaf))).scalar() or 0
+    for row in connection.execute(absent.where(entry.c.number.is_(None)).order_by(leaf.c.position)):
+        if row.position <= last:
+            report.add("LeafAdded", f"leaf {row.id}", "it stands among leaves that have a number, and has none")
+        else:
+            report.waiting += row.position > state.leaf  # those before were cut off with the ledger's end
+
+
+def _check_projections(connection: Connection, report: Report) -> None:
+    """Make all projections anew from the leaves, beside the database, and hold the rows that are there against them."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = dialect.scratch_engine(Path(folder) / "projections.db")
+        try:
+            with engine.begin() as scratch:
+                tables.metadata.create_all(scratch, tables.PROJECTIONS)
+                for batch in projections.stored(connection, unreadable=lambda leaf: _tell_unreadable(leaf, report)):
+                    projections.write(scratch, batch, Remembered())
+                for table in tables.PROJECTIONS:
+                    _compare(table, _in_order(scratch, table), _in_order(connection, table), report)
+        finally:
+            engine.dispose()
+
+
+def _tell_unreadable(leaf: str, report: Report) -> None:
+    report.add("LeafUnreadable", f"leaf {leaf}", "the leaf is none that this version reads")
+
+
+def _in_order(connection: Connection, table: Table) -> Iterator[dict[str, Any]]:
+    order = [dialect.bytewise(connection, column) for column in table.primary_key.columns]
+    for row in connection.execute(select(table).order_by(*order).execution_options(yield_per=BATCH)).mappings():
+        yield dict(row)
+
+
+def _compare(table: Table, made: Iterator[dict[str, Any]], found: Iterator[dict[str, Any]], report: Report) -> None:
+    names = [column.name for column in table.primary_key.columns]
+    one, other = next(made, None), next(found, None)
+    while one is not None or other is not None:
+        first = tuple(one[name] for name in names) if one is not None else None
+        second = tuple(other[name] for name in names) if other is not None else None
+        key = min(key for key in (first, second) if key is not None)
+        where = f"table {table.name}, {' '.join(map(str, key))}"
+        if first != key:
+            report.add("ProjectionChanged", where, "no leaf makes this row")
+        elif second != key:
+            report.add("ProjectionChanged", where, "the row is gone")
+        elif one is not None and other is not None and one != other:
+            wrong = sorted(name for name in one if one[name] != other[name])
+            report.add("ProjectionChanged", where, f"not what the leaf says: {', '.join(wrong)}")
+        one = next(made, None) if first == key else one
+        other = next(found, None) if second == key else other
+
+
+def _check_blobs(connection: Connection, report: Report) -> None:
+    blob = tables.blob
+    last = ""
+    present: set[str] = set()
+    while True:
+        query = select(blob.c.digest, blob.c.size, blob.c.content).where(blob.c.digest > last)
+        rows = connection.execute(query.order_by(blob.c.digest).limit(BATCH // 10)).all()
+        if not rows:
+            break
+        for row in rows:
+            present.add(row.digest)
+            report.blobs += 1
+            if f"sha256:{hashlib.sha256(row.content).hexdigest()}" != row.digest or len(row.content) != row.size:
+                report.add("BlobChanged", f"blob {row.digest}", "its bytes are not those of its digest")
+        last = rows[-1].digest
+    leaf = tables.leaf
+    missing: dict[str, str] = {}
+    for record, canonical in connection.execute(
+        select(leaf.c.id, leaf.c.canonical).order_by(leaf.c.position).execution_options(yield_per=BATCH)
+    ):
+        try:
+            named = json.loads(canonical).get("blobs") or ()
+        except (ValueError, AttributeError):
+            continue  # told already
+        for digest in named:
+            if digest not in present:
+                missing.setdefault(str(digest), record)
+    for digest, record in sorted(missing.items()):
+        report.add("BlobRemoved", f"blob {digest}", f"its bytes are gone, and record {record} names them")

@@ -1,0 +1,142 @@
+"""Finds the exceptions that are about an image under a policy, so that thousands of them cost a review no more than
+five: by policy and digest, and by policy and the literal prefix of their image patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from controller.model.exception import EvidenceException, PolicyName
+from controller.model.policy import Problem
+from controller.model.reference import Digest
+from controller.policy.exceptions import fault, parse_exception
+from controller.policy.match import ImageMatcher, ImagePattern
+from controller.settings import ExceptionSettings
+
+MAX_REMEMBERED = 8192  # bounds the exceptions that are compiled once only, however often others change
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """An exception with its patterns compiled. `unless`: what its `!` patterns leave, which binds digests too."""
+
+    exception: EvidenceException
+    images: ImageMatcher
+    unless: ImageMatcher
+
+    def names(self, name: str, digests: Collection[Digest]) -> bool:
+        """Whether the image of this `registry/repository`, with these digests, is meant."""
+        if any(digest in digests for digest in self.exception.digests):
+            return self.unless.matches_name(name)
+        return bool(self.exception.images) and self.images.matches_name(name)
+
+
+class ExceptionIndex:
+    """All exceptions in one version of each. Immutable.
+
+    `problems` are those of the objects that are no exception, by name: they except nothing. `settings` bound what an
+    exception may grant, whenever it is used.
+    """
+
+    __slots__ = ("_by_digest", "_by_name", "_by_prefix", "problems", "settings")
+
+    def __init__(
+        self,
+        exceptions: Iterable[EvidenceException] = (),
+        *,
+        settings: ExceptionSettings | None = None,
+        problems: Mapping[str, tuple[Problem, ...]] = MappingProxyType({}),
+    ) -> None:
+        self.settings = settings or ExceptionSettings()
+        self.problems = MappingProxyType(dict(problems))
+        by_name: dict[str, _Compiled] = {}
+        by_digest: dict[tuple[PolicyName, Digest], list[_Compiled]] = {}
+        by_prefix: dict[tuple[PolicyName, str], list[_Compiled]] = {}
+        for exception in sorted(exceptions, key=lambda each: each.name):
+            compiled = _compile(exception)
+            by_name[exception.name] = compiled
+            prefixes = compiled.images.prefixes if exception.images else frozenset[str]()
+            for policy in exception.policies:
+                for digest in exception.digests:
+                    by_digest.setdefault((policy, digest), []).append(compiled)
+                for prefix in prefixes:
+                    by_prefix.setdefault((policy, prefix), []).append(compiled)
+        self._by_name: Mapping[str, _Compiled] = MappingProxyType(by_name)
+        self._by_digest = MappingProxyType({key: tuple(found) for key, found in by_digest.items()})
+        self._by_prefix = MappingProxyType({key: tuple(found) for key, found in by_prefix.items()})
+
+    def applying(
+        self, policy: PolicyName, *, name: str, digests: Collection[Digest], namespace: str, now: datetime
+    ) -> tuple[EvidenceException, ...]:
+        """The exceptions in force that except this image from this policy in this namespace, sorted by name.
+
+        `name` is the image's `registry/repository`; `digests` those of what will run, none if that is not known.
+        """
+        found: dict[str, EvidenceException] = {}
+        for compiled in self._candidates(policy, name, digests):
+            exception = compiled.exception
+            if (
+                exception.name not in found
+                and (not exception.namespaces or namespace in exception.namespaces)
+                and compiled.names(name, digests)
+                and fault(exception, now=now, settings=self.settings) is None
+            ):
+                found[exception.name] = exception
+        return tuple(found[key] for key in sorted(found))
+
+    def _candidates(self, policy: PolicyName, name: str, digests: Collection[Digest]) -> Iterator[_Compiled]:
+        for digest in digests:
+            yield from self._by_digest.get((policy, digest), ())
+        components = name.split("/")
+        for end in range(len(components) + 1):
+            yield from self._by_prefix.get((policy, "/".join(components[:end])), ())
+
+    def idle(self, *, now: datetime) -> Iterator[tuple[str, tuple[Problem, ...]]]:
+        """Every exception that excepts nothing at this time, by name, and why."""
+        yield from self.problems.items()
+        for exception in self:
+            found = fault(exception, now=now, settings=self.settings)
+            if found is not None:
+                yield exception.name, (found,)
+
+    def by_name(self, name: str) -> EvidenceException | None:
+        """The exception of this name."""
+        compiled = self._by_name.get(name)
+        return compiled.exception if compiled is not None else None
+
+    def __iter__(self) -> Iterator[EvidenceException]:
+        return (compiled.exception for compiled in self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+
+def build_exceptions(
+    objects: Iterable[Mapping[str, Any]],
+    *,
+    settings: ExceptionSettings | None = None,
+    claimed: bool = False,
+) -> ExceptionIndex:
+    """The index of these EvidenceException objects (plain dicts). Never raises for a broken one: see `problems`.
+
+    `claimed` as in `parse_exception`.
+    """
+    exceptions: list[EvidenceException] = []
+    problems: dict[str, tuple[Problem, ...]] = {}
+    for obj in objects:
+        found = parse_exception(obj, claimed=claimed)
+        if isinstance(found, EvidenceException):
+            exceptions.append(found)
+        else:
+            problems[obj["metadata"]["name"]] = found
+    return ExceptionIndex(exceptions, settings=settings, problems=problems)
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _compile(exception: EvidenceException) -> _Compiled:
+    patterns = [ImagePattern.parse(text) for text in exception.images]
+    return _Compiled(exception, ImageMatcher(patterns), ImageMatcher(p for p in patterns if p.excludes))

@@ -1,0 +1,440 @@
+"""The ledger over both databases: what is recorded gets its number, and nothing can be changed afterwards unseen."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, create_engine, delete, func, insert, select, update
+
+from controller.errors import InputError
+from controller.inventory import dialect, sequencing, tables
+from controller.inventory.audit import Kept, Report
+from controller.inventory.canonical import canonical
+from controller.inventory.ledger import merkle, notes, tiles
+from controller.inventory.ledger.checkpoint import Checkpoint
+from controller.inventory.ledger.merkle import leaf_hash
+from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.sequencing import LedgerError, Sequencer
+from controller.inventory.store import Store
+from controller.model.reference import Digest
+from tests.support import postgres
+from tests.support.inventory import (
+    START,
+    Clock,
+    Database,
+    blob,
+    evaluation,
+    leaf,
+    postgres_database,
+    soon,
+    sqlite_database,
+)
+
+SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
+COUNT = 300  # leaves: one full tile and a part of the next
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Postgres]:
+    with postgres.running() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    if request.param == "sqlite":
+        return sqlite_database(tmp_path)
+    return postgres_database(request.getfixturevalue("server"))
+
+
+@dataclasses.dataclass
+class Ledger:
+    """An inventory with its sequencer."""
+
+    database: Database
+    store: Store
+    sequencer: Sequencer
+    clock: Clock
+    leaves: list[dict[str, Any]]
+
+    async def record(self, count: int, **changes: Any) -> None:
+        first = len(self.leaves)
+        new = [leaf(number, **changes) for number in range(first, first + count)]
+        self.leaves += new
+        await asyncio.gather(*(self.store.writer.record(item, blobs={}, deadline=soon()) for item in new))
+
+    def sequence(self) -> int:
+        while (done := self.sequencer.sequence()).more:
+            pass
+        return done.size
+
+    def checkpoint(self) -> Checkpoint:
+        note = self.store.ledger.checkpoint()
+        assert note is not None
+        text, _ = notes.open_note(note.encode(), [SIGNER.key()])
+        return Checkpoint.parse(text)
+
+    def verify(self, *kept: str) -> Report:
+        return self.store.verify(keys=[SIGNER.key()], kept=[Kept("kept", note.encode()) for note in kept])
+
+    def change(self, *statements: Any) -> None:
+        """What somebody does who can write the database."""
+        engine = create_engine(dialect.parse(self.database.settings.url()))
+        with engine.begin() as connection:
+            for statement in statements:
+                statement(connection) if callable(statement) else connection.execute(statement)
+        engine.dispose()
+
+
+@pytest.fixture
+def ledger(database: Database) -> Iterator[Ledger]:
+    clock = Clock()
+    with database.open(clock) as store:
+        sequencer = store.sequencer(database.settings, signer=SIGNER, clock=clock)
+        sequencer.take_over()
+        yield Ledger(database, store, sequencer, clock, [])
+
+
+async def test_what_is_recorded_gets_its_number_once_and_in_order(ledger: Ledger) -> None:
+    assert ledger.store.ledger.checkpoint() is None
+    assert ledger.sequence() == 0
+    await ledger.record(5)
+    assert ledger.store.ledger.extent().waiting == 5
+    assert ledger.sequence() == 5
+    await ledger.record(COUNT)
+    assert ledger.sequence() == COUNT + 5
+    assert ledger.sequence() == COUNT + 5
+    assert ledger.checkpoint().size == COUNT + 5
+    assert ledger.store.ledger.extent() == dataclasses.replace(ledger.store.ledger.extent(), waiting=0, since=None)
+    with ledger.store._reading.begin() as connection:
+        rows = connection.execute(select(tables.ledger_entry).order_by(tables.ledger_entry.c.number)).all()
+    assert [row.number for row in rows] == list(range(COUNT + 5))
+    assert [row.leaf for row in rows] == sorted({row.leaf for row in rows})
+    report = ledger.verify()
+    assert (report.findings, report.entries, report.signed, report.kept) == ([], COUNT + 5, COUNT + 5, 0)
+
+
+async def test_every_record_is_proven_by_a_signed_checkpoint(ledger: Ledger) -> None:
+    await ledger.record(COUNT)
+    ledger.sequence()
+    checkpoint = ledger.checkpoint()
+    for item in (ledger.leaves[0], ledger.leaves[-1], ledger.leaves[COUNT // 2]):
+        proof = ledger.store.ledger.prove(item["id"])
+        assert proof is not None
+        assert proof.size == checkpoint.size == COUNT
+        assert merkle.verify_inclusion(leaf_hash(proof.entry), proof.index, proof.size, proof.hashes, checkpoint.root)
+        decision = ledger.store.queries.decision(item["id"])
+        assert decision is not None
+        assert str(Digest.of(decision.canonical)) in proof.entry.decode()
+    assert ledger.store.ledger.prove("nothing") is None
+    await ledger.record(1)
+    assert ledger.store.ledger.prove(ledger.leaves[-1]["id"]) is None
+
+
+async def test_tiles_are_served_as_the_specification_has_them(ledger: Ledger) -> None:
+    await ledger.record(COUNT)
+    ledger.sequence()
+    read = ledger.store.ledger.tile
+    full, rest = read("tile/0/000"), read(f"tile/0/001.p/{COUNT - 256}")
+    assert full is not None
+    assert rest is not None
+    frontier = merkle.Frontier().append(tiles.hashes_of(full)).append(tiles.hashes_of(rest))
+    assert frontier.root() == ledger.checkpoint().root
+    assert read("tile/1/000.p/1") == merkle.Frontier().append(tiles.hashes_of(full)).root()
+    entries = read("tile/entries/000")
+    assert entries is not None
+    assert [leaf_hash(entry) for entry in tiles.entries_of(entries)] == tiles.hashes_of(full)
+    assert read("tile/0/001.p/1") == rest[:32]
+    assert read("tile/0/001") is None
+    assert read(f"tile/0/001.p/{COUNT - 255}") is None
+    assert read("tile/3/000.p/1") is None
+    for path in ("tile/0/1", "checkpoint", "tile/0/000.p/0", "../etc/passwd"):
+        with pytest.raises(InputError) as caught:
+            read(path)
+        assert caught.value.code == "TileUnknown"
+
+
+async def test_a_ledger_grows_the_same_whoever_sequences_it(ledger: Ledger) -> None:
+    await ledger.record(COUNT)
+    ledger.sequence()
+    before = ledger.checkpoint()
+    successor = ledger.store.sequencer(ledger.database.settings, signer=SIGNER, clock=ledger.clock)
+    successor.take_over()
+    await ledger.record(COUNT)
+    with pytest.raises(LedgerError) as caught:
+        ledger.sequencer.sequence()
+    assert caught.value.code == "LedgerTaken"
+    assert successor.sequence().size == 2 * COUNT
+    with ledger.store._reading.begin() as connection:
+        nodes = tiles.nodes_in(sequencing.tile_reader(connection, 2 * COUNT))
+        proof = merkle.consistency_proof(COUNT, 2 * COUNT, nodes)
+    after = ledger.checkpoint()
+    assert merkle.verify_consistency(COUNT, 2 * COUNT, proof, before.root, after.root)
+    assert ledger.verify(_note(before)).kept == COUNT
+    successor.check(before)
+
+
+async def test_a_batch_that_is_full_says_that_more_waits(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencing, "MAX_BATCH", 7)
+    await ledger.record(20)
+    assert ledger.sequencer.sequence() == sequencing.Sequenced(7, 7, more=True)
+    assert ledger.sequence() == 20
+    assert ledger.verify().findings == []
+
+
+async def test_of_old_checkpoints_the_last_of_each_hour_is_kept(ledger: Ledger) -> None:
+    for minutes in (0, 10, 50, 70, 80, 200):
+        ledger.clock.now = START + timedelta(minutes=minutes)
+        await ledger.record(1)
+        ledger.sequence()
+    with ledger.store._reading.begin() as connection:
+        sizes = connection.execute(select(tables.ledger_checkpoint.c.size).order_by("size")).scalars().all()
+    assert sizes == [3, 5, 6]
+    assert ledger.verify().signed == 6
+
+
+def _note(checkpoint: Checkpoint, signer: NoteSigner = SIGNER) -> str:
+    return notes.note(checkpoint.text(), [signer.sign(checkpoint.text())])
+
+
+def _first(report: Report) -> tuple[str, str]:
+    assert report.findings, "nothing was found"
+    return report.findings[0].code, report.findings[0].where
+
+
+def _flip(table: Any, column: str, where: Any) -> Callable[[Connection], None]:
+    """Change one bit of the bytes in a row."""
+
+    def change(connection: Connection) -> None:
+        content = bytearray(connection.execute(select(table.c[column]).where(where)).scalar_one())
+        content[len(content) // 2] ^= 1
+        connection.execute(update(table).where(where).values({column: bytes(content)}))
+
+    return change
+
+
+def _swap(connection: Connection) -> None:
+    """Exchange what two numbers stand for."""
+    entry = tables.ledger_entry
+    rows = connection.execute(select(entry).where(entry.c.number.in_([10, 20])).order_by(entry.c.number)).all()
+    connection.execute(delete(entry).where(entry.c.number.in_([10, 20])))
+    for row, number in zip(rows, (20, 10), strict=True):
+        connection.execute(insert(entry).values({**row._mapping, "number": number}))
+
+
+def _rewrite(connection: Connection) -> None:
+    """Change a leaf and its entry together, so that these two agree."""
+    entry, row = tables.ledger_entry, tables.leaf
+    (position,) = connection.execute(select(entry.c.leaf).where(entry.c.number == 42)).scalars()
+    content = json.loads(connection.execute(select(row.c.canonical).where(row.c.position == position)).scalar_one())
+    content["object"]["name"] = "another"
+    changed = canonical(content)
+    connection.execute(update(row).where(row.c.position == position).values(canonical=changed))
+    connection.execute(update(entry).where(entry.c.number == 42).values(digest=str(Digest.of(changed))))
+
+
+_ENTRY, _LEAF = tables.ledger_entry, tables.leaf
+_POSITION = select(_ENTRY.c.leaf).where(_ENTRY.c.number == 42).scalar_subquery()
+_DECISION, _IMAGE = tables.decision, tables.decision_image
+
+TAMPERING: dict[str, tuple[Any, str, str]] = {
+    "a bit of a leaf": (
+        _flip(_LEAF, "canonical", _LEAF.c.position == _POSITION),
+        "LeafChanged",
+        "ledger_entry 42, leaf",
+    ),
+    "a leaf's verdict": (
+        update(_LEAF).where(_LEAF.c.position == _POSITION).values(verdict="Deny"),
+        "LeafChanged",
+        "ledger_entry 42, leaf",
+    ),
+    "when a leaf was recorded": (
+        update(_LEAF).where(_LEAF.c.position == _POSITION).values(recorded_at=START - timedelta(days=1)),
+        "LeafChanged",
+        "ledger_entry 42, leaf",
+    ),
+    "a leaf is removed": (delete(_LEAF).where(_LEAF.c.position == _POSITION), "LeafRemoved", "ledger_entry 42"),
+    "an entry's digest": (
+        update(_ENTRY).where(_ENTRY.c.number == 42).values(digest="sha256:" + "0" * 64),
+        "LeafChanged",
+        "ledger_entry 42, leaf",
+    ),
+    "an entry is removed": (delete(_ENTRY).where(_ENTRY.c.number == 42), "EntryRemoved", "ledger_entry 42"),
+    "two entries are swapped": (_swap, "EntryChanged", "ledger_entry 10"),
+    "an entry with its leaf": (_rewrite, "EntryChanged", "ledger_entry 42"),
+    "a bit of a tile": (
+        _flip(tables.ledger_tile, "content", (tables.ledger_tile.c.level == 0) & (tables.ledger_tile.c.number == 0)),
+        "TileChanged",
+        "tile/0/000",
+    ),
+    "a tile is removed": (
+        delete(tables.ledger_tile).where(tables.ledger_tile.c.level == 1),
+        "TileRemoved",
+        "tile/1/000.p/1",
+    ),
+    "a checkpoint's note": (
+        update(tables.ledger_checkpoint).values(note=_note(Checkpoint(SIGNER.name, COUNT, bytes(32)))),
+        "RootMismatch",
+        f"ledger_checkpoint {COUNT}",
+    ),
+    "a checkpoint by another key": (
+        update(tables.ledger_checkpoint).values(
+            note=_note(Checkpoint(SIGNER.name, COUNT, bytes(32)), NoteSigner.of_seed(SIGNER.name, bytes(32)))
+        ),
+        "CheckpointInvalid",
+        f"ledger_checkpoint {COUNT}",
+    ),
+    "the end is cut off": (
+        delete(_ENTRY).where(_ENTRY.c.number >= COUNT - 3),
+        "LedgerCut",
+        "ledger_state",
+    ),
+    "a decision's user": (
+        update(_DECISION).where(_DECISION.c.leaf == _POSITION).values(username="somebody"),
+        "ProjectionChanged",
+        "table decision,",
+    ),
+    "an image's row is removed": (
+        delete(_IMAGE).where(_IMAGE.c.leaf == _POSITION),
+        "ProjectionChanged",
+        "table decision_image,",
+    ),
+    "a finding is added": (
+        lambda connection: connection.execute(
+            insert(tables.verification).values(
+                dict(connection.execute(select(tables.verification).limit(1)).mappings().one()) | {"fact": "f" * 64}
+            )
+        ),
+        "ProjectionChanged",
+        f"table verification, {'f' * 64}",
+    ),
+    "since when a policy is known": (
+        update(tables.policy_version).values(decided_at=START - timedelta(days=9)),
+        "ProjectionChanged",
+        "table policy_version,",
+    ),
+}
+
+
+@pytest.mark.guarantee(14)
+@pytest.mark.parametrize("what", TAMPERING)
+async def test_guarantee_14_what_was_changed_removed_or_moved_is_named(ledger: Ledger, what: str) -> None:
+    await ledger.record(COUNT)
+    ledger.sequence()
+    assert ledger.verify().findings == []
+    tampering, code, where = TAMPERING[what]
+    ledger.change(tampering)
+    report = ledger.verify()
+    found_code, found_where = _first(report)
+    assert (found_code, found_where[: len(where)]) == (code, where), report.findings[:3]
+
+
+@pytest.mark.guarantee(14)
+async def test_guarantee_14_a_leaf_that_is_slipped_in_is_named(ledger: Ledger) -> None:
+    await ledger.record(COUNT)
+    ledger.sequence()
+    slipped = {"id": "slipped", "decision_key": "k", "verdict": "Allow", "canonical": b"{}", "recorded_at": START}
+    ledger.change(insert(_LEAF).values(slipped | {"position": 0}))
+    report = ledger.verify()
+    assert _first(report) == ("LeafAdded", "leaf slipped")
+    assert ("LeafUnreadable", "leaf slipped") in [(finding.code, finding.where) for finding in report.findings]
+
+
+@pytest.mark.guarantee(14)
+async def test_guarantee_14_who_makes_all_hashes_anew_lacks_the_signature(ledger: Ledger) -> None:
+    """He changes a leaf, and its entry, and every tile above it: what is left to contradict him is what was signed."""
+    await ledger.record(COUNT)
+    ledger.sequence()
+    kept = ledger.store.ledger.checkpoint()
+    assert kept is not None
+    forged = NoteSigner.of_seed(SIGNER.name, bytes(32))  # the right name, and a key of his own
+
+    def rewrite(connection: Connection) -> None:
+        connection.execute(delete(_LEAF).where(_LEAF.c.position == _POSITION))
+        for table in (*tables.LEDGER[:3], *tables.PROJECTIONS):
+            connection.execute(delete(table))
+        connection.execute(update(tables.ledger_state).values(size=0, leaf=0))
+
+    ledger.change(rewrite)
+    sequencer = ledger.store.sequencer(ledger.database.settings, signer=forged, clock=ledger.clock)
+    sequencer.take_over()
+    sequencer.sequence()
+    found = [(finding.code, finding.where) for finding in ledger.verify(kept).findings]
+    assert ("CheckpointInvalid", f"ledger_checkpoint {COUNT - 1}") in found
+    assert ("LedgerCut", "kept") in found
+
+
+@pytest.mark.guarantee(14)
+async def test_guarantee_14_a_cut_end_and_a_fork_show_by_a_checkpoint_kept_elsewhere(ledger: Ledger) -> None:
+    await ledger.record(10)
+    ledger.sequence()
+    early = ledger.store.ledger.checkpoint()
+    await ledger.record(10)
+    ledger.sequence()
+    late = ledger.store.ledger.checkpoint()
+    assert early is not None
+    assert late is not None
+    assert ledger.verify(early, late).findings == []
+    assert ledger.verify(early, late).kept == 20
+
+    def back(connection: Connection) -> None:
+        """A backup that is put back, or somebody with the key: it is what it was, and then goes on otherwise."""
+        last = connection.execute(select(func.max(_ENTRY.c.leaf)).where(_ENTRY.c.number < 10)).scalar_one()
+        for table in (_DECISION, _IMAGE, tables.evaluation):
+            connection.execute(delete(table).where(table.c.leaf > last))
+        connection.execute(delete(_LEAF).where(_LEAF.c.position > last))
+        connection.execute(delete(_ENTRY).where(_ENTRY.c.number >= 10))
+        connection.execute(update(tables.ledger_tile).values(content=func.substr(tables.ledger_tile.c.content, 1, 320)))
+        connection.execute(delete(tables.ledger_checkpoint))
+        note = {"size": 10, "note": early, "signed_at": START}
+        connection.execute(insert(tables.ledger_checkpoint).values(note))
+        connection.execute(update(tables.ledger_state).values(size=10, leaf=last))
+
+    ledger.change(back)
+    assert ledger.verify(early).findings == []  # nothing in the database contradicts it
+    (finding,) = ledger.verify(late).findings
+    assert (finding.code, finding.where) == ("LedgerCut", "kept")
+    successor = ledger.store.sequencer(ledger.database.settings, signer=SIGNER, clock=ledger.clock)
+    successor.take_over()
+    with pytest.raises(LedgerError) as caught:
+        successor.check(Checkpoint.parse(notes.split(late.encode())[0]))
+    assert caught.value.code == "LedgerForked"
+    await ledger.record(12)
+    successor.sequence()
+    (finding,) = ledger.verify(late).findings
+    assert (finding.code, finding.where) == ("LedgerForked", "kept")
+    with pytest.raises(LedgerError) as caught:
+        successor.check(Checkpoint.parse(notes.split(late.encode())[0]))
+    assert caught.value.code == "LedgerForked"
+
+
+@pytest.mark.guarantee(14)
+async def test_guarantee_14_raw_evidence_is_held_against_its_hash(ledger: Ledger) -> None:
+    digest, content = blob(b"evidence")
+    value = leaf(0, blobs=[str(digest)])
+    await ledger.store.writer.record(value, blobs={digest: content}, deadline=soon())
+    ledger.sequence()
+    report = ledger.verify()
+    assert (report.findings, report.blobs) == ([], 1)
+    ledger.change(_flip(tables.blob, "content", tables.blob.c.digest == str(digest)))
+    assert _first(ledger.verify()) == ("BlobChanged", f"blob {digest}")
+    ledger.change(delete(tables.blob))
+    (finding,) = ledger.verify().findings
+    assert (finding.code, finding.where) == ("BlobRemoved", f"blob {digest}")
+    assert value["id"] in finding.message
+
+
+async def test_facts_of_many_leaves_are_compared_with_the_earliest_of_their_times(ledger: Ledger) -> None:
+    ledger.clock.now = START + timedelta(hours=2)
+    await ledger.record(3)
+    ledger.clock.now = START + timedelta(hours=1)
+    await ledger.record(3, evaluations=[evaluation(policy="another"), evaluation()])
+    ledger.sequence()
+    assert ledger.verify().findings == []

@@ -1,0 +1,158 @@
+"""What is said of a policy before it bites: every mistake at once, with its field, and nothing of a good one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from controller.policy.lint import Surroundings, lint, lint_all, surroundings
+from controller.policy.references import Materials
+from tests.support.mistakes import ASSAY_IMAGE, ASSAY_NAMESPACE, MISTAKES, by_key, policy
+from tests.unit.policy import make
+
+
+def around(**more: Any) -> Surroundings:
+    known: dict[str, Any] = {"trust_roots": frozenset({"public-good"}), "materials": Materials(ASSAY_NAMESPACE)}
+    return surroundings(ASSAY_NAMESPACE, ASSAY_IMAGE, **(known | more))
+
+
+def told(obj: dict[str, Any], **more: Any) -> list[tuple[str, str, str, str]]:
+    found = lint(obj, around(**more))
+    assert all(str(finding.subject) == f"{obj['kind']}/p" for finding in found if "namespace" not in obj["metadata"])
+    return [(str(finding.severity), finding.code, finding.field, finding.message) for finding in found]
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_with_field_cause_and_fix(name: str) -> None:
+    assert told(MISTAKES[name].policy("p")) == list(MISTAKES[name].told)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_nothing_is_said_once_the_mistake_is_mended(name: str) -> None:
+    assert told(MISTAKES[name].fixed("p")) == []
+
+
+def test_what_is_not_known_is_no_finding() -> None:
+    missing = [MISTAKES["a trust root that is not there"], MISTAKES["a secret that is not there"]]
+    assert [told(mistake.policy("p"), trust_roots=None, materials=None) for mistake in missing] == [[], []]
+    unread = Materials(ASSAY_NAMESPACE, unread=dict.fromkeys(_wanted(missing[1].policy("p")), "away"))
+    assert told(missing[1].policy("p"), materials=unread) == []
+
+
+def _wanted(obj: dict[str, Any]) -> Any:
+    from controller.policy.references import wanted
+
+    return wanted([obj], namespace=ASSAY_NAMESPACE)
+
+
+@pytest.mark.parametrize(
+    ("images", "useless"),
+    [
+        (["ghcr.io/acme/**", "ghcr.io/**"], [0]),
+        (["ghcr.io/acme/*", "ghcr.io/acme/**"], [0]),
+        (["ghcr.io/acme/**", "ghcr.io/acme/*"], [1]),
+        (["ghcr.io/acme/**", "ghcr.io/acme/**"], [1]),
+        (["ghcr.io/*/app", "ghcr.io/acme/*"], []),
+        (["ghcr.io/*/app", "ghcr.io/**/app"], [0]),
+        (["ghcr.io/acme*/**", "ghcr.io/acme/**"], [1]),
+        (["!ghcr.io/acme/x/**", "!ghcr.io/acme/**", "ghcr.io/**"], [0]),
+        (["ghcr.io/acme/x", "!ghcr.io/acme/**"], [0]),
+        (["ghcr.io/**", "!ghcr.io/acme/**"], []),
+        (["nginx.example/app", "docker.io/library/nginx", "index.docker.io/nginx"], [2]),
+    ],
+)
+def test_a_pattern_is_redundant_only_if_another_matches_all_of_it(images: list[str], useless: list[int]) -> None:
+    found = told(policy("p", match={"images": images}, validationActions=["Audit"]))
+    assert [(code, field) for _, code, field, _ in found] == [
+        ("PatternRedundant", f"spec.match.images[{index}]") for index in useless
+    ]
+
+
+def test_a_denial_that_rests_on_the_object_s_metadata_is_told_and_a_warning_or_a_record_is_not() -> None:
+    match = {"images": ["ghcr.io/acme/**"], "conditions": [{"name": "c", "expression": "has(object.metadata.labels)"}]}
+    assert [code for _, code, _, _ in told(policy("p", match=match))] == ["SelectedByAuthor"]
+    assert told(policy("p", match=match, validationActions=["Warn", "Audit"])) == []
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        {"validations": [{"expression": "size(variables.v) > 0"}]},
+        {"validations": [{"expression": "size(image.repository) > 0", "messageExpression": "variables.v"}]},
+        {"auditAnnotations": [{"key": "k", "valueExpression": "variables.v"}]},
+        {"validations": [{"expression": "variables['v' + ''] == 'x'"}]},
+    ],
+)
+def test_a_variable_counts_as_read_wherever_it_is_read(reader: dict[str, Any]) -> None:
+    variables = [{"name": "v", "expression": "image.repository"}]
+    assert told(policy("p", variables=variables, **reader)) == []
+
+
+def test_a_policy_in_a_namespace_that_is_never_asked_about_is_told_so() -> None:
+    for namespace, fields in (
+        ("kube-system", {}),
+        (ASSAY_NAMESPACE, {}),
+        (ASSAY_NAMESPACE, {"match": {}, "validationActions": ["Warn"]}),
+    ):
+        found = told(policy("p", namespace=namespace, **fields))
+        assert [(severity, code) for severity, code, _, _ in found] == [("warning", "NamespaceNotReviewed")]
+
+
+def test_a_mistake_that_cannot_be_read_hides_no_other_and_makes_none_up() -> None:
+    obj = policy("p", digest="Resolve", signatures={"authorities": ["release"], "minimum": "2"}, match={"image": []})
+    obj["spec"] |= {"failurePolicy": "Ignore", "atestations": []}
+    assert [(code, field) for _, code, field, _ in told(obj)] == [
+        ("FieldUnknown", "spec.atestations"),
+        ("ResolveWithDeny", "spec.digest"),
+        ("FieldUnknown", "spec.match.image"),
+        ("WrongType", "spec.signatures.minimum"),
+    ]
+
+
+@pytest.mark.parametrize("broken", [{}, {"kind": "EvidencePolicy"}, {"metadata": 3}, {"spec": []}, {"kind": None}])
+def test_no_object_is_too_broken_to_be_told_about(broken: dict[str, Any]) -> None:
+    obj = policy("p") | broken
+    found = lint(obj, around())
+    assert bool(found) is bool(broken)
+    assert all(str(finding.severity) == "error" for finding in found)
+
+
+def test_a_trust_root_is_checked_and_what_it_refers_to_is_a_warning() -> None:
+    def root(**spec: Any) -> list[tuple[str, str, str, str]]:
+        obj = {"apiVersion": "assay.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": "p"}, "spec": spec}
+        return [entry[:3] for entry in map(tuple, told(obj))]  # type: ignore[misc]
+
+    reference = {"name": "roots", "key": "root.json"}
+    tuf_root = json.dumps({"signed": {"_type": "root"}})
+    assert root(trustedRoot="{}") == [("error", "TrustRootMalformed", "spec.trustedRoot")]
+    assert root(secretRef=reference) == [("warning", "ReferenceMissing", "spec.secretRef")]
+    assert ("error", "WrongType", "spec.secretRef") in root(secretRef="roots")
+    assert root(tuf={"url": "https://tuf.example", "root": tuf_root}) == [], "what it distributes only time tells"
+    assert root(tuf={"url": "https://tuf.example", "root": "{}"}) == [("error", "TufRootMalformed", "spec.tuf.root")]
+    assert ("error", "WrongType", "spec.tuf") in root(tuf="x")
+    assert root(publicKeys=[{"pem": "x"}]) == [("error", "KeyMalformed", "spec.publicKeys[0].pem")]
+
+
+def test_of_two_objects_of_one_name_the_second_is_told() -> None:
+    found = lint_all([policy("a"), policy("b"), policy("a", namespace="shop"), policy("a")], around())
+    assert [[(f.code, f.message) for f in each] for each in found] == [
+        [],
+        [],
+        [],
+        [("PolicyDuplicate", "ClusterEvidencePolicy/a is there already; only one of them can be in a cluster")],
+    ]
+
+
+def test_a_trust_root_among_the_objects_is_one_that_is_there() -> None:
+    obj = policy("p", authorities=[by_key("release", transparencyLog="Required")])
+    root = {
+        "apiVersion": "assay.dev/v1alpha1",
+        "kind": "TrustRoot",
+        "metadata": {"name": "public-good"},
+        "spec": {"publicKeys": [{"pem": make.pem()}]},
+    }
+    alone = lint_all([obj], around(trust_roots=frozenset()))
+    assert [[finding.code for finding in each] for each in alone] == [["TrustRootMissing"]]
+    assert lint_all([obj, root], around(trust_roots=frozenset())) == [(), ()]
