@@ -12,13 +12,21 @@ from controller.policy.cel import Environment, Program, compile_expression
 from controller.policy.cel import schema as cel
 from controller.policy.cel.schema import Type
 from controller.policy.match import ImageMatcher, ImagePattern
-from controller.policy.predicates import requires_sbom
+from controller.policy.predicates import read_as
 from controller.settings import PolicySettings
 
-LATER = frozenset({"provenances", "vulnerabilities", "vex"})
-EVIDENCE_NAMES = frozenset({"signatures", "attestations", "sboms"})
+_DOCUMENTS: dict[str, tuple[Type, str]] = {
+    "sboms": (cel.SBOMS, "SBOM"),
+    "provenances": (cel.list_of(cel.PROVENANCE), "SLSAProvenance"),
+    "vulnerabilities": (cel.VULNERABILITIES, "Vulnerability"),
+    "vex": (cel.VEX, "OpenVEX"),
+}
+"""The names of documents, each with its type and the word for an `attestations` entry that it needs."""
+
+EVIDENCE_NAMES = frozenset({"signatures", "attestations", *_DOCUMENTS})
+_CONFIGURED = frozenset(f"image.{field}" for field in cel.CONFIGURED)
 _IMAGE_BY_DIGEST = frozenset({"registry", "repository", "digest", "mediaType", "platforms"})
-EVIDENCE_ONLY = EVIDENCE_NAMES | {f"image.{field}" for field in _IMAGE_BY_DIGEST}
+EVIDENCE_ONLY = EVIDENCE_NAMES | {f"image.{field}" for field in _IMAGE_BY_DIGEST} | _CONFIGURED
 
 _REQUEST: dict[str, Type] = {
     "request": cel.DYN,
@@ -109,6 +117,16 @@ class CompiledPolicy:
         judged = all(rule.evidence_only for rule in self.rules)
         return not (judged and all(annotation.evidence_only for annotation in self.annotations))
 
+    @property
+    def reads_configs(self) -> bool:
+        """Whether any rule or annotation looks at the image's configurations, which are fetched only then.
+
+        `image` as a whole may be looked into anywhere.
+        """
+        wanted = _CONFIGURED | {"image"}
+        parts: list[CompiledRule | CompiledAnnotation] = [*self.rules, *self.annotations]
+        return any(wanted & part.reads for part in parts)
+
 
 def compile_policy(policy: Policy, limits: PolicySettings | None = None) -> CompiledPolicy:
     """Compile a policy. Never raises: what does not compile becomes a `Problem` of the compiled policy."""
@@ -146,7 +164,7 @@ class _Compiler:
 
     def conditions(self) -> Iterator[CompiledCondition]:
         why = "conditions decide before anything is fetched, so they have no evidence, no digest and no clock"
-        hidden = EVIDENCE_NAMES | LATER | {"now", "variables"}
+        hidden = EVIDENCE_NAMES | {"now", "variables"}
         environment = Environment(
             names=_REQUEST | {"image": cel.NAMED_IMAGE}, refused=dict.fromkeys(hidden, ("NameNotHere", why))
         )
@@ -195,15 +213,17 @@ class _Compiler:
             names["attestations"] = cel.record(entries)
         else:
             refused["attestations"] = _not_required("attestations", "an entry in spec.attestations")
-        if any(requires_sbom(entry.type) for entry in spec.attestations):
-            names["sboms"] = cel.SBOMS
-        else:
-            refused["sboms"] = _not_required("sboms", "an entry of type SBOM in spec.attestations")
+        required = {read_as(entry.type) for entry in spec.attestations}
+        for name, (type_, word) in _DOCUMENTS.items():
+            if name in required:
+                names[name] = type_
+            else:
+                refused[name] = _not_required(name, f"an entry of type {word} in spec.attestations")
         if self._variables:
             names["variables"] = cel.record(dict.fromkeys(self._variables, cel.DYN))
         else:
             refused["variables"] = ("NameUnknown", "there are no variables before this one")
-        return Environment(names=names, later=LATER, refused=refused)
+        return Environment(names=names, refused=refused)
 
     def _all_reads(self, program: Program) -> frozenset[str]:
         """What the expression reads, with what each of its variables reads in its place."""

@@ -81,7 +81,7 @@ RULE = "spec.validations[0].expression"
 MISTAKES: dict[str, Mistake] = {
     "no CEL": Mistake(
         rule("size(signatures) >\n  > 0"),
-        (error("ExpressionMalformed", RULE, "line 2, column 3: is no valid CEL"),),
+        (error("ExpressionMalformed", RULE, "line 2, column 3: '>' is not expected here"),),
         rule("size(signatures) >\n  0"),
     ),
     "an unknown name": Mistake(

@@ -7,6 +7,7 @@ import click
 from controller.cli.commands import Lazy
 
 COMMANDS = {
+    "eval": "controller.cli.policy.evaluate:evaluate",
     "lint": "controller.cli.policy.lint:lint",
     "test": "controller.cli.policy.test:test",
 }
@@ -14,4 +15,4 @@ COMMANDS = {
 
 @click.group(cls=Lazy, places=COMMANDS)
 def policy() -> None:
-    """Write policies: check them before they bite, and test them on recorded evidence."""
+    """Write policies: check them before they bite, try expressions, and test them on recorded evidence."""

@@ -1,4 +1,4 @@
-"""Checks a whole expression when a policy is read: names, fields, functions, argument counts, macros.
+"""Checks a whole expression when a policy is read: names, fields, functions, arguments, and types.
 
 What this refuses would otherwise be an error at some pod's admission, and an error inside of `||` is one that nobody
 sees. It also finds which names an expression reads, by which rules are divided into those that are judged once for a
@@ -8,25 +8,50 @@ digest and those that are judged at each request.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from celpy.evaluation import celstr as text_of_literal
-from lark import Token, Tree
-
-from controller.documents.packages import Query
-from controller.errors import PolicyError
-from controller.policy.cel.evaluator import MACROS
-from controller.policy.cel.functions import ARGUMENTS, FUNCTIONS_ONLY, METHODS_ONLY
-from controller.policy.cel.schema import COMPONENT, DYN, SBOMS, Type, list_of
-from controller.policy.cel.tree import Node, at, malformed
-from controller.policy.regex import compile_pattern
-
-_NOT_SUPPORTED_MACROS = frozenset({"reduce", "min"})  # cel-python's own
-_RESERVED = frozenset(  # CEL specification, "Syntax": RESERVED
-    {"as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in"}
-    | {"let", "loop", "namespace", "null", "package", "return", "true", "var", "void", "while"}
+from controller.policy.cel.libraries import TABLE
+from controller.policy.cel.overloads import UNKNOWN, ConstantError, Dispatcher, Overload, applied
+from controller.policy.cel.problem import ExpressionError
+from controller.policy.cel.scan import RESERVED
+from controller.policy.cel.schema import (
+    BOOL,
+    BYTES,
+    DOUBLE,
+    DYN,
+    INT,
+    NOTHING,
+    NULL,
+    STRING,
+    TYPE,
+    UINT,
+    Type,
+    list_of,
+    map_of,
 )
+from controller.policy.cel.syntax import (
+    Call,
+    Conditional,
+    ListLiteral,
+    Literal,
+    Logical,
+    Macro,
+    MapLiteral,
+    Name,
+    Node,
+    Place,
+    Select,
+)
+from controller.policy.cel.tree import MACROS, TYPE_NAMES
+from controller.policy.cel.unify import Bound, join, matches, resolved
+from controller.policy.cel.values import kind_of
+
+_LITERALS = {"bool": BOOL, "int": INT, "uint": UINT, "double": DOUBLE, "string": STRING, "bytes": BYTES, "type": TYPE}
+_KEYS = frozenset({"bool", "int", "uint", "string", "dyn", "nothing"})
+
+Scope = Mapping[str, Type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,227 +67,267 @@ class Environment:
     refused: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
-def check(tree: Node, environment: Environment) -> frozenset[str]:
-    """Check an expression and return what it reads: `name`, and `name.field` where only that field is read.
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found: the expression's type, and what it reads (`name`, or `name.field` where only that is)."""
 
-    Raises `PolicyError` (`NameUnknown`, `FieldUnknown`, `FunctionUnknown`, `ArgumentCount`, `ArgumentInvalid`,
-    `NotSupportedYet`, `NotSupported`, or a code of `Environment.refused`) with line and column.
+    type: Type
+    reads: frozenset[str]
+
+
+def check(tree: Node, environment: Environment, text: str) -> Checked:
+    """Check an expression.
+
+    Raises `ExpressionError` (`NameUnknown`, `FieldUnknown`, `FunctionUnknown`, `ArgumentCount`, `ArgumentInvalid`,
+    `TypeMismatch`, `NotSupportedYet`, `NotSupported`, or a code of `Environment.refused` or of a constant's check).
     """
-    checker = _Checker(environment)
-    checker.infer(tree, {})
-    return frozenset(checker.reads)
+    checker = _Checker(environment, text)
+    found = checker.infer(tree, {})
+    return Checked(found, frozenset(checker.reads))
 
 
 class _Checker:
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, text: str) -> None:
         self._environment = environment
+        self._text = text
         self.reads: set[str] = set()
-        self._by_rule: dict[str, Callable[[Node, Mapping[str, Type]], Type]] = {
-            "primary": self._primary,
-            "member_dot": self._member_dot,
-            "member_dot_arg": self._member_dot_arg,
-            "member_index": self._member_index,
-            "member_object": self._message,
-        }
 
-    def infer(self, node: Node, scope: Mapping[str, Type]) -> Type:
+    def infer(self, node: Node, scope: Scope) -> Type:
         """The type of a node; checks everything below it. `scope` are the loop variables."""
-        rule = self._by_rule.get(node.data)
-        if rule is not None:
-            return rule(node, scope)
-        for child in _trees(node):
-            self.infer(child, scope)
-        return DYN
+        match node:
+            case Literal():
+                return _LITERALS.get(kind_of(node.value), NULL)
+            case Name():
+                return self._name(node, scope, read_as=None)
+            case Select():
+                return self._select(node, scope)
+            case Call():
+                return self._call(node, scope)
+            case Logical():
+                return self._logical(node, scope)
+            case Conditional():
+                return self._conditional(node, scope)
+            case ListLiteral():
+                return list_of(self._joined([self.infer(item, scope) for item in node.items]))
+            case MapLiteral():
+                return self._map(node, scope)
+        return self._macro(node, scope)
 
-    def _primary(self, node: Node, scope: Mapping[str, Type]) -> Type:
-        child = node.children[0]
-        if not isinstance(child, Tree):
-            return DYN
-        if child.data == "ident":
-            return self._name(_token(child.children[0]), scope, read_as=None)
-        if child.data == "ident_arg":
-            return self._call(child, scope)
-        if child.data in {"dot_ident", "dot_ident_arg"}:
-            raise _error(node, "a name with a leading dot is not supported", "NotSupported")
-        for inner in _trees(child):
-            self.infer(inner, scope)
-        return DYN
-
-    def _name(self, token: Token, scope: Mapping[str, Type], *, read_as: str | None) -> Type:
-        name = str(token.value)
+    def _name(self, node: Name, scope: Scope, *, read_as: str | None) -> Type:
+        name = node.name
         if name in scope:
             return scope[name]
         found = self._environment.names.get(name)
         if found is not None:
             self.reads.add(read_as or name)
             return found
+        if name in TYPE_NAMES:
+            return TYPE
         if name in self._environment.later:
-            raise _error(token, f"{name} is not supported yet", "NotSupportedYet")
+            raise self._error(node.place, "NotSupportedYet", f"{name} is not supported yet")
         if name in self._environment.refused:
             code, why = self._environment.refused[name]
-            raise _error(token, why, code)
+            raise self._error(node.place, code, why)
         hint = _nearest(name, [*self._environment.names, *scope])
-        raise _error(token, f"there is no name {name!r} here{hint}", "NameUnknown")
+        raise self._error(node.place, "NameUnknown", f"there is no name {name!r} here{hint}")
 
-    def _member_dot(self, node: Node, scope: Mapping[str, Type]) -> Type:
-        operand, name = _tree(node.children[0]), _token(node.children[1])
-        root = _plain_name(operand)
-        if root is not None and root.value not in scope:
-            base = self._name(root, scope, read_as=f"{root.value}.{name.value}")
+    def _select(self, node: Select, scope: Scope) -> Type:
+        root = node.operand
+        if isinstance(root, Name) and root.name not in scope:
+            base = self._name(root, scope, read_as=f"{root.name}.{node.field}")
         else:
-            base = self.infer(operand, scope)
-        return _field(base, str(name.value), name)
+            base = self.infer(root, scope)
+        found = self._field(base, node.field, node.field_place)
+        return BOOL if node.test else found
 
-    def _member_index(self, node: Node, scope: Mapping[str, Type]) -> Type:
-        base = self.infer(_tree(node.children[0]), scope)
-        index = _tree(node.children[1])
-        self.infer(index, scope)
-        literal = _string_literal(index)
+    def _field(self, base: Type, name: str, where: Place) -> Type:
+        if name in base.later:
+            message = f"the field {name!r} is not supported yet, or not known at this place"
+            raise self._error(where, "NotSupportedYet", message)
         if base.fields is not None:
-            return _field(base, literal, index) if literal is not None else DYN
+            if name not in base.fields:
+                hint = _nearest(name, list(base.fields))
+                raise self._error(where, "FieldUnknown", f"there is no field {name!r} here{hint}")
+            return base.fields[name]
+        if not (base.is_open or base.is_map or base.kind == "nothing"):
+            raise self._error(where, "FieldUnknown", f"there is no field {name!r}: {base.name} has no fields")
         return base.element or DYN
 
-    def _message(self, node: Node, scope: Mapping[str, Type]) -> Type:  # noqa: ARG002 - one signature for all rules
-        raise _error(node, "protobuf messages are not supported", "NotSupported")
+    def _logical(self, node: Logical, scope: Scope) -> Type:
+        sign = "&&" if node.conjunction else "||"
+        for operand in node.operands:
+            found = self.infer(operand, scope)
+            if not _may_be(found, BOOL):
+                raise self._error(operand.place, "TypeMismatch", f"{sign} needs booleans, and this is {found.name}")
+        return BOOL
 
-    def _call(self, node: Node, scope: Mapping[str, Type]) -> Type:
-        name = _token(node.children[0])
-        arguments = _arguments(node, 1)
-        if name.value == "has":
-            if len(arguments) != 1 or arguments[0].data != "member_dot":
-                raise _error(name, "has takes one field selection, such as has(object.metadata)", "ArgumentInvalid")
-            self.infer(arguments[0], scope)
-            return DYN
-        if name.value == "dyn":
-            _check_count(name, len(arguments), (1,))
-            return self.infer(arguments[0], scope)
-        if name.value not in ARGUMENTS or name.value in METHODS_ONLY:
-            raise self._unknown_function(name)
-        _check_count(name, len(arguments), ARGUMENTS[str(name.value)])
-        for argument in arguments:
-            self.infer(argument, scope)
-        return DYN
+    def _conditional(self, node: Conditional, scope: Scope) -> Type:
+        condition = self.infer(node.condition, scope)
+        if not _may_be(condition, BOOL):
+            message = f"the condition of ?: is a boolean, and this is {condition.name}"
+            raise self._error(node.condition.place, "TypeMismatch", message)
+        then, otherwise = self.infer(node.then, scope), self.infer(node.otherwise, scope)
+        joined = join(then, otherwise)
+        if joined is None and NULL in (then, otherwise):
+            return DYN  # how an audit annotation says that there is none
+        if joined is None:
+            message = f"both sides of ?: have one type, and these are {then.name} and {otherwise.name}"
+            raise self._error(node.place, "TypeMismatch", message)
+        return joined
 
-    def _member_dot_arg(self, node: Node, scope: Mapping[str, Type]) -> Type:
-        name = _token(node.children[1])
-        arguments = _arguments(node, 2)
-        if name.value in MACROS:
-            return self._macro(node, name, arguments, scope)
-        if name.value in _NOT_SUPPORTED_MACROS:
-            raise _error(name, f"{name.value} is no part of CEL and not supported", "NotSupported")
-        base = self.infer(_tree(node.children[0]), scope)
-        if base.later and name.value in base.later:
-            raise _error(name, f"{name.value} is not supported yet", "NotSupportedYet")
-        if name.value not in ARGUMENTS or name.value in FUNCTIONS_ONLY:
-            raise self._unknown_function(name)
-        _check_count(name, len(arguments), tuple(count - 1 for count in ARGUMENTS[str(name.value)]))
-        for argument in arguments:
-            self.infer(argument, scope)
-        return self._method(base, name, arguments)
+    def _map(self, node: MapLiteral, scope: Scope) -> Type:
+        keys, values = [], []
+        for key, value in node.entries:
+            found = self.infer(key, scope)
+            if found.kind not in _KEYS:
+                message = f"a map's keys are strings, ints, uints or booleans, and this is {found.name}"
+                raise self._error(key.place, "TypeMismatch", message)
+            keys.append(found)
+            values.append(self.infer(value, scope))
+        return map_of(self._joined(values), self._joined(keys))
 
-    def _method(self, base: Type, name: Token, arguments: list[Node]) -> Type:
-        literals = [_string_literal(argument) for argument in arguments]
-        if name.value == "find":
-            if base not in (SBOMS, DYN):
-                raise _error(name, "find is a function of sboms only", "FunctionUnknown")
-            if all(literal is not None for literal in literals):
-                try:
-                    Query.parse(*[literal for literal in literals if literal is not None])
-                except ValueError as exc:
-                    raise _error(arguments[0], str(exc), "ArgumentInvalid") from exc
-            return list_of(COMPONENT)
-        if name.value == "matches" and literals[-1] is not None:
+    def _joined(self, types: Iterable[Type]) -> Type:
+        result: Type = NOTHING
+        for found in types:
+            joined = join(result, found)
+            if joined is None:
+                return DYN  # mixed literals may hold anything
+            result = joined
+        return result
+
+    def _macro(self, node: Macro, scope: Scope) -> Type:
+        base = self.infer(node.target, scope)
+        if node.variable in self._environment.names or node.variable in RESERVED:
+            message = f"{node.variable!r} has a meaning of its own; name the loop variable otherwise"
+            raise self._error(node.variable_place, "ArgumentInvalid", message)
+        listed = node.name == "sortBy"
+        if not (base.is_open or base.is_list or base.kind == "nothing" or (base.is_map and not listed)):
+            wanted = "a list" if listed else "a list or a map"
+            raise self._error(node.name_place, "TypeMismatch", f"{node.name} needs {wanted}, and this is {base.name}")
+        element = (base.element or DYN) if base.is_list else (base.key or STRING) if base.is_map else DYN
+        inner = {**scope, node.variable: element}
+        if node.condition is not None:
+            found = self.infer(node.condition, inner)
+            if not _may_be(found, BOOL):
+                message = f"the condition of {node.name} is a boolean, and this is {found.name}"
+                raise self._error(node.condition.place, "TypeMismatch", message)
+        if node.body is None:
+            return list_of(element) if node.name == "filter" else BOOL
+        result = self.infer(node.body, inner)
+        return list_of(element) if listed else list_of(result)
+
+    def _call(self, node: Call, scope: Scope) -> Type:
+        method = node.target is not None
+        self._check_namespace(node, scope)
+        if node.name == "_[_]":
+            return self._index(node, scope)
+        types = [self.infer(operand, scope) for operand in node.operands]
+        if method and types[0].later and node.name in types[0].later:
+            raise self._error(node.name_place, "NotSupportedYet", f"{node.name} is not supported yet")
+        dispatcher = TABLE.get(node.name, method=method)
+        if dispatcher is None:
+            raise self._unknown_function(node)
+        chosen = self._choose(node, dispatcher, types)
+        self._check_constants(node, [overload for overload, _ in chosen])
+        self.reads.update(overload.reads for overload, _ in chosen if overload.reads)
+        results = [resolved(overload.result, bound) for overload, bound in chosen]
+        return results[0] if all(result == results[0] for result in results) else DYN
+
+    def _index(self, node: Call, scope: Scope) -> Type:
+        base, index = (self.infer(operand, scope) for operand in node.arguments)
+        key = node.arguments[1]
+        if base.fields is not None and base.is_map and isinstance(key, Literal) and isinstance(key.value, str):
+            return self._field(base, key.value, key.place)
+        wanted = INT if base.is_list else STRING if base.kind == "object" or base.base == "map" else base.key or DYN
+        if not (base.is_open or base.is_list or base.is_map or base.kind == "nothing"):
+            raise self._error(node.place, "TypeMismatch", f"{base.name} has no entries to take one of by [ ]")
+        if not _may_be(index, wanted):
+            message = f"the index of {base.name} is {wanted.name}, and this is {index.name}"
+            raise self._error(key.place, "TypeMismatch", message)
+        return DYN if base.fields is not None and base.is_map else base.element or DYN
+
+    def _choose(self, node: Call, dispatcher: Dispatcher, types: list[Type]) -> list[tuple[Overload, Bound]]:
+        counted = dispatcher.of_count(len(types))
+        receiver = 1 if dispatcher.method else 0
+        if not counted:
+            allowed = sorted({len(o.parameters) for o in dispatcher.overloads})
+            expected = " or ".join(map(str, allowed))
+            message = f"{node.name} takes {expected} arguments, not {len(types) - receiver}"
+            raise self._error(node.name_place, "ArgumentCount", message)
+        chosen = [(o, bound) for o in counted if (bound := _bound(o, types)) is not None]
+        if chosen:
+            return chosen
+        if receiver and not any(matches(o.operands[0], types[0], {}) for o in dispatcher.overloads):
+            owners = " or ".join(sorted({o.operands[0].name for o in dispatcher.overloads}))
+            message = f"{node.name} is a function of {owners} only, and this is {types[0].name}"
+            raise self._error(node.name_place, "FunctionUnknown", message)
+        tried = applied(node.name, [found.name for found in types], method=dispatcher.method)
+        message = f"there is no {tried}{_wanted(node.name, counted)}"
+        raise self._error(node.name_place, "TypeMismatch", message)
+
+    def _check_constants(self, node: Call, chosen: list[Overload]) -> None:
+        constants: list[Any] = [_constant(operand) for operand in node.operands]
+        for overload in chosen:
+            if overload.check is None:
+                continue
             try:
-                compile_pattern(literals[-1])
-            except PolicyError as exc:
-                raise _error(arguments[-1], f"the regular expression {exc.message}", exc.code) from exc
-        return DYN
+                overload.check(*constants)
+            except ConstantError as exc:
+                raise self._error(node.operands[exc.position].place, exc.code, exc.message) from exc
 
-    def _macro(self, node: Node, name: Token, arguments: list[Node], scope: Mapping[str, Type]) -> Type:
-        base = self.infer(_tree(node.children[0]), scope)
-        _check_count(name, len(arguments), MACROS[str(name.value)])
-        variable = _plain_name(arguments[0])
-        if variable is None:
-            raise _error(
-                arguments[0], f"the first argument of {name.value} is the name of a loop variable", "ArgumentInvalid"
+    def _check_namespace(self, node: Call, scope: Scope) -> None:
+        """`sets.contians(…)`: what is missing is a function, not a name `sets`."""
+        if not isinstance(node.target, Name) or node.target.name in {*scope, *self._environment.names}:
+            return
+        if node.target.name in TABLE.namespaces:
+            known = [name for name in TABLE.qualified if name.startswith(f"{node.target.name}.")]
+            name = f"{node.target.name}.{node.name}"
+            raise self._error(
+                node.place, "FunctionUnknown", f"there is no such function {name!r}{_nearest(name, known)}"
             )
-        if variable.value in self._environment.names or variable.value in _RESERVED:
-            raise _error(variable, f"{variable.value!r} has a meaning of its own; name the loop variable otherwise",
-                         "ArgumentInvalid")  # fmt: skip
-        element = (base.element or DYN) if base.name in {"list", "sboms"} else DYN
-        inner = {**scope, str(variable.value): element}
-        result = DYN
-        for argument in arguments[1:]:
-            result = self.infer(argument, inner)
-        if name.value == "filter":
-            return list_of(element)
-        return list_of(result) if name.value == "map" else DYN
 
-    def _unknown_function(self, name: Token) -> PolicyError:
-        hint = _nearest(str(name.value), [*ARGUMENTS, *MACROS, "has"])
-        return _error(name, f"there is no such function {name.value!r}{hint}", "FunctionUnknown")
+    def _unknown_function(self, node: Call) -> ExpressionError:
+        method = node.target is not None
+        known = [*TABLE.names(method=method), *(MACROS if method else ("has",))]
+        hint = _nearest(node.name, known)
+        if not hint and TABLE.get(node.name, method=not method) is not None:
+            hint = "; it is a function, not a method" if method else "; it is a method: write it behind its receiver"
+        return self._error(node.name_place, "FunctionUnknown", f"there is no such function {node.name!r}{hint}")
+
+    def _error(self, where: Place, code: str, message: str) -> ExpressionError:
+        return ExpressionError(code, message, where, self._text)
 
 
-def _field(base: Type, name: str, where: Node | Token) -> Type:
-    if name in base.later:
-        raise _error(where, f"the field {name!r} is not supported yet, or not known at this place", "NotSupportedYet")
-    if base.fields is None:
-        if base.name in {"string", "timestamp", "list", "sboms"}:
-            raise _error(where, f"a {base.name.removesuffix('s')} has no field {name!r}", "FieldUnknown")
-        return base.element or DYN
-    if name not in base.fields:
-        raise _error(where, f"there is no field {name!r} here{_nearest(name, list(base.fields))}", "FieldUnknown")
-    return base.fields[name]
+def _bound(overload: Overload, types: list[Type]) -> Bound | None:
+    bound: Bound = {}
+    fits = all(matches(declared, actual, bound) for declared, actual in zip(overload.operands, types, strict=True))
+    return bound if fits else None
 
 
-def _check_count(name: Token, count: int, allowed: tuple[int, ...]) -> None:
-    if count not in allowed:
-        expected = " or ".join(str(number) for number in allowed)
-        raise _error(name, f"{name.value} takes {expected} arguments, not {count}", "ArgumentCount")
+def _constant(node: Node) -> Any:
+    """The value of a literal, of a list or of a map of them; `UNKNOWN` for anything else."""
+    if isinstance(node, Literal):
+        return node.value
+    if isinstance(node, ListLiteral):
+        items = [_constant(item) for item in node.items]
+        return UNKNOWN if UNKNOWN in items else items
+    if isinstance(node, MapLiteral):
+        entries = {key.value: _constant(value) for key, value in node.entries if isinstance(key, Literal)}
+        whole = len(entries) == len(node.entries) and UNKNOWN not in entries.values()
+        return entries if whole else UNKNOWN
+    return UNKNOWN
 
 
-def _arguments(node: Node, position: int) -> list[Node]:
-    return list(_trees(_tree(node.children[position]))) if len(node.children) > position else []
+def _may_be(actual: Type, wanted: Type) -> bool:
+    return matches(wanted, actual, {})
 
 
-def _plain_name(node: Node) -> Token | None:
-    """The token of a node that is a name and nothing else."""
-    if node.data == "primary" and isinstance(node.children[0], Tree) and node.children[0].data == "ident":
-        return _token(node.children[0].children[0])
-    return None
-
-
-def _string_literal(node: Node) -> str | None:
-    if node.data != "primary" or not isinstance(node.children[0], Tree) or node.children[0].data != "literal":
-        return None
-    token = _token(node.children[0].children[0])
-    if token.type not in {"STRING_LIT", "MLSTRING_LIT"}:
-        return None
-    try:
-        return str(text_of_literal(token))
-    except (ValueError, OverflowError) as exc:
-        raise _error(token, "is no valid string", "ExpressionMalformed") from exc
-
-
-def _trees(node: Node) -> Iterable[Node]:
-    return (child for child in node.children if isinstance(child, Tree))
-
-
-def _tree(child: Node | Token) -> Node:
-    if isinstance(child, Tree):
-        return child
-    raise _error(child, "is not supported here", "NotSupported")
-
-
-def _token(child: Node | Token) -> Token:
-    if isinstance(child, Token):
-        return child
-    raise _error(child, "is not supported here", "NotSupported")
-
-
-def _error(where: Node | Token, message: str, code: str) -> PolicyError:
-    line, column = at(where)
-    return malformed(message, line, column, code)
+def _wanted(name: str, overloads: tuple[Overload, ...]) -> str:
+    if name in {"_==_", "_!=_"}:
+        return ": values of different types are never equal"
+    if "_" in name or len(overloads) > 3:
+        return ""
+    return f"; it is {' or '.join(o.signature for o in overloads)}"
 
 
 def _nearest(word: str, known: list[str]) -> str:
