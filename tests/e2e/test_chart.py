@@ -116,7 +116,7 @@ def test_the_webhook_configurations_are_as_the_design_says() -> None:
         _one(objects, "MutatingWebhookConfiguration"),
         _one(objects, "ValidatingWebhookConfiguration"),
     )
-    (mutate,), (validate,) = mutating["webhooks"], validating["webhooks"]
+    (mutate, stamp), (validate, check) = mutating["webhooks"], validating["webhooks"]
     for hook in (mutate, validate):
         assert hook["sideEffects"] == "NoneOnDryRun"
         assert hook["matchPolicy"] == "Equivalent"
@@ -144,6 +144,39 @@ def test_the_webhook_configurations_are_as_the_design_says() -> None:
         ("batch", "jobs"): both,
         ("batch", "cronjobs"): both,
     }
+
+    for hook in (stamp, check):
+        assert hook["sideEffects"] == "None"
+        assert hook["matchPolicy"] == "Equivalent"
+        assert hook["failurePolicy"] == "Fail"
+        assert hook["timeoutSeconds"] == 10
+        assert hook["matchConditions"] == [
+            {
+                "name": "spec-changed",
+                "expression": "request.operation != 'UPDATE' || object.spec != oldObject.spec",
+            }
+        ]
+        assert not {"namespaceSelector", "objectSelector"} & set(hook), "policies are checked wherever they are"
+        assert "caBundle" not in hook["clientConfig"]
+    scopes = {resource.plural: "Namespaced" if resource.namespaced else "Cluster" for resource in RESOURCES}
+    assert {name: rule["scope"] for rule in check["rules"] for name in rule["resources"]} == scopes
+    assert _reviewed(check) == {("assay.dev", name): both for name in scopes}
+    assert _reviewed(stamp) == {("assay.dev", "evidenceexceptions"): both}
+    paths = {hook["name"]: hook["clientConfig"]["service"]["path"] for hook in (mutate, stamp, validate, check)}
+    assert paths == {
+        "mutate.assay.dev": "/mutate",
+        "mutate-policy.assay.dev": "/mutate-policy",
+        "validate.assay.dev": "/validate",
+        "validate-policy.assay.dev": "/validate-policy",
+    }
+
+
+@pytest.mark.parametrize("values", [("webhook.failurePolicy=Ignore",), ("webhook.failurePolicy=Fail",)])
+def test_an_exception_is_never_let_in_unchecked_whatever_becomes_of_pods(values: tuple[str, ...]) -> None:
+    objects = _render(*values)
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+        _, own = _one(objects, kind)["webhooks"]
+        assert (own["name"].endswith("-policy.assay.dev"), own["failurePolicy"]) == (True, "Fail")
 
 
 def _reviewed(hook: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
@@ -173,6 +206,7 @@ def test_the_pod_is_restricted_and_its_environment_are_settings_that_the_program
     assert loaded.webhook.webhook_names == ("assay.assay-system.svc", "assay.assay-system.svc.cluster.local")
     assert loaded.cluster.webhook_configuration == "assay"
     assert loaded.cluster.assay_namespace == NAMESPACE
+    assert loaded.cluster.assay_image == container["image"]
     assert loaded.review.evidence_max_age == 300
 
 
