@@ -71,8 +71,11 @@ def parse_request(request: Mapping[str, Any]) -> AdmissionRequest:
     if not isinstance(dry_run, bool):
         raise _malformed("request.dryRun must be true or false")
     groups = user.get("groups") or []
-    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+    if not _is_texts(groups):
         raise _malformed("request.userInfo.groups must be a list of text")
+    extra = user.get("extra") or {}
+    if not isinstance(extra, dict) or not all(map(_is_texts, extra.values())):
+        raise _malformed("request.userInfo.extra must be an object of lists of text")
     parsed = AdmissionRequest(
         uid=_text(request, "uid", "request."),
         operation=operation,
@@ -87,6 +90,7 @@ def parse_request(request: Mapping[str, Any]) -> AdmissionRequest:
             username=_text(user, "username", "request.userInfo.", default=""),
             uid=_text(user, "uid", "request.userInfo.", default=""),
             groups=tuple(groups),
+            extra=tuple((name, tuple(values)) for name, values in sorted(extra.items())),
         ),
         dry_run=dry_run,
         object=_object(request, "object", "request.", default={}),
@@ -263,6 +267,10 @@ def _text(parent: Mapping[str, Any], name: str, place: str, default: str | None 
     if not isinstance(value, str):
         raise _malformed(f"{place}{name} must be text")
     return value
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _malformed(message: str) -> InputError:

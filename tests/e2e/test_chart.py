@@ -53,6 +53,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
             "networkPolicy.ingressCIDRs={10.0.0.0/24,fd00::/64}",
         ),
         (
+            "exceptions.approver.clusterRole=true",
+            "exceptions.approver.labels.acme\\.example/team=oncall",
+            "exceptions.breakGlass.clusterRole=true",
+        ),
+        (
             "serviceAccountAnnotations.eks\\.amazonaws\\.com/role-arn=arn:aws:iam::123456789012:role/assay",
             "extraInitContainers[0].name=plugin",
             "extraInitContainers[0].image=registry.example/plugin:1",
@@ -64,7 +69,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
             "extraVolumeMounts[0].mountPath=/etc/assay/plugins",
         ),
     ],
-    ids=["defaults", "by url", "replicas", "others", "callers", "plugins"],
+    ids=["defaults", "by url", "replicas", "others", "callers", "exceptions", "plugins"],
 )
 def test_everything_applies_with_no_field_unknown(cluster: ApiServer, values: tuple[str, ...]) -> None:
     status = cluster.kubectl(
@@ -98,6 +103,11 @@ def test_the_account_may_do_what_the_program_does_and_nothing_like_the_rest(clus
         assert not may("patch", f"{collection}.admissionregistration.k8s.io/another")
         for verb in ("create", "delete", "update"):
             assert not may(verb, f"{collection}.admissionregistration.k8s.io/assay")
+    assert may("create", "subjectaccessreviews.authorization.k8s.io")
+    assert cluster.kubectl("auth", "can-i", "create", "events.events.k8s.io", f"--as={ACCOUNT}", "-n", "default")
+    assert not may("create", "events.events.k8s.io")
+    assert not may("break-glass", "evidenceexceptions.assay.dev")
+    assert not may("create", "evidenceexceptions.assay.dev")
     assert may("get", "namespaces/shop")
     assert may("watch", "secrets")
     for verb, what in (
@@ -108,6 +118,15 @@ def test_the_account_may_do_what_the_program_does_and_nothing_like_the_rest(clus
         ("delete", "pods"),
     ):
         assert not may(verb, what)
+
+
+def test_nobody_may_break_the_glass_unless_the_chart_is_told_who_might() -> None:
+    roles = [obj["metadata"]["name"] for obj in _render() if obj["kind"] == "ClusterRole"]
+    assert roles == ["assay-exceptions", "assay"]
+    values = ("exceptions.breakGlass.clusterRole=true", "exceptions.approver.clusterRole=true")
+    made = {obj["metadata"]["name"]: obj["rules"][0] for obj in _render(*values) if obj["kind"] == "ClusterRole"}
+    assert "break-glass" in made["assay-break-glass"]["verbs"]
+    assert "break-glass" not in made["assay-exception-approver"]["verbs"]
 
 
 def test_the_webhook_configurations_are_as_the_design_says() -> None:
