@@ -187,6 +187,10 @@ class WebhookSettings:
     webhook_max_bodies: int = _setting(
         1024, "Reviews that are still coming in; one more displaces the one that has been coming the longest."
     )
+    webhook_max_policy_reviews: int = _setting(
+        32, "Reviews of Assay's own resources under way, or still coming in, at once; one more is answered 429."
+    )
+    webhook_max_policy_bytes: int = _setting(32 * MiB, "Bytes of all reviews of Assay's own resources.")
     webhook_client_ca_file: str = _setting(
         "", "CAs (PEM) of the API servers' client certificates: without one nobody is reviewed for. Empty: anybody is."
     )

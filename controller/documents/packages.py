@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from controller.documents import licenses, purls
 from controller.documents.purls import Purl, PurlKey
@@ -69,12 +70,17 @@ class Element(StrEnum):
     LICENSE = "license"
 
 
+@lru_cache(maxsize=4096)
+def _is_licensed(written: tuple[str, ...]) -> bool:
+    return licenses.NO_ASSERTION not in licenses.names(written)
+
+
 _HAS: Mapping[Element, Callable[[Component], bool]] = {
     Element.VERSION: lambda component: component.version is not None,
     Element.SUPPLIER: lambda component: bool(component.supplier),
     Element.IDENTIFIER: lambda component: bool(component.purl or component.cpe),
     Element.PURL: lambda component: bool(component.purl),
-    Element.LICENSE: lambda component: licenses.NO_ASSERTION not in licenses.names(component.licenses),
+    Element.LICENSE: lambda component: _is_licensed(component.licenses),
 }
 
 

@@ -15,6 +15,7 @@ from controller.model.policy import Namespace, PolicySpec
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest
 from controller.policy.cel.libraries.images import ImageValue
+from controller.policy.cel.libraries.provenances import present
 from controller.policy.cel.libraries.sboms import Sboms
 from controller.policy.cel.libraries.vex import VexDocuments
 from controller.policy.cel.libraries.vulnerabilities import Vulnerabilities
@@ -120,15 +121,14 @@ def _attestation(attestation: VerifiedAttestation) -> Mapping[str, Any]:
 
 
 def _proof(proof: Proof) -> dict[str, Any]:
+    """Who signed, and when: a key has no issuer and no subject, a certificate's identity no key."""
     signer = proof.signer
-    found: dict[str, Any] = {
-        "authority": proof.authority,
-        "issuer": signer.issuer,
-        "subject": signer.subject,
-        "key": signer.key,
-        "identity": signer.identity,
-        "claims": dict(signer.claims),
-    }
-    if proof.signed_at is not None:
-        found["signedAt"] = proof.signed_at
-    return found
+    return present(
+        authority=proof.authority,
+        issuer=signer.issuer,
+        subject=signer.subject,
+        key=signer.key,
+        identity=signer.identity,
+        claims=dict(signer.claims),
+        signedAt=proof.signed_at,
+    )

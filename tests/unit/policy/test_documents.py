@@ -447,7 +447,8 @@ def test_what_holds_for_some_platforms_only_is_an_error() -> None:
 
 def test_two_manifests_of_one_platform_are_both_looked_at() -> None:
     two = (config(), dataclasses.replace(config(), digest=Digest.of(b"other"), user="0"))
-    assert not holds("image.configs.all(p, image.configs[p].nonRoot)", configs=two)
+    for configs in itertools.permutations(two):
+        assert not holds("image.configs.all(p, image.configs[p].nonRoot)", configs=configs)
 
 
 def test_an_image_of_the_future_is_not_new() -> None:
@@ -490,3 +491,16 @@ def test_a_policy_says_whether_it_reads_configurations() -> None:
 def test_a_finding_is_what_the_scanner_found() -> None:
     report = VulnerabilityReport("Trivy", "t", "", None, None, ("a",), (Finding("X", Severity.UNKNOWN, score=9.8),))
     assert holds("vulnerabilities[0].findings[0].severity == 'CRITICAL'", attestation(VULN, document=report))
+
+
+def test_a_key_has_no_issuer_and_a_certificate_no_key() -> None:
+    """`s.issuer != …` over a key would be true of an empty text, and says nothing of who signed."""
+    made = policy("signatures.all(s, has(s.key) && !has(s.issuer) && !has(s.subject) && s.claims == {})", entries=[])
+    assert judge(made).outcome is Outcome.SATISFIED
+    made = policy("signatures.all(s, s.issuer != 'https://evil.example')", entries=[])
+    assert [reason.code for reason in judge(made).unacceptable] == ["ExpressionFailed"]
+    keyless = check(made.policy, evidence(signature("ann@acme.example")))[1]
+    found = evaluate_evidence_rules(made, evidence=keyless, image=IMAGE, now=NOW)
+    assert found.outcome is Outcome.SATISFIED
+    made = policy("signatures.all(s, s.identity == 'ann@acme.example (https://issuer)' && !has(s.key))", entries=[])
+    assert evaluate_evidence_rules(made, evidence=keyless, image=IMAGE, now=NOW).outcome is Outcome.SATISFIED
