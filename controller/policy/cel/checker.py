@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.policy.cel.libraries import TABLE
-from controller.policy.cel.overloads import UNKNOWN, ConstantError, Dispatcher, Overload, applied
+from controller.policy.cel.overloads import UNKNOWN, ConstantError, Dispatcher, Listed, Overload, applied
 from controller.policy.cel.problem import ExpressionError
 from controller.policy.cel.scan import RESERVED
 from controller.policy.cel.schema import (
@@ -266,7 +266,7 @@ class _Checker:
         raise self._error(node.name_place, "TypeMismatch", message)
 
     def _check_constants(self, node: Call, chosen: list[Overload]) -> None:
-        constants: list[Any] = [o.value if isinstance(o, Literal) else UNKNOWN for o in node.operands]
+        constants = [_constant(operand) for operand in node.operands]
         for overload in chosen:
             if overload.check is None:
                 continue
@@ -302,6 +302,12 @@ def _bound(overload: Overload, types: list[Type]) -> Bound | None:
     bound: Bound = {}
     fits = all(matches(declared, actual, bound) for declared, actual in zip(overload.operands, types, strict=True))
     return bound if fits else None
+
+
+def _constant(node: Node) -> Any:
+    if isinstance(node, ListLiteral):
+        return Listed(len(node.items))
+    return node.value if isinstance(node, Literal) else UNKNOWN
 
 
 def _may_be(actual: Type, wanted: Type) -> bool:

@@ -6,7 +6,22 @@ here, and nowhere else: the checker, the evaluation and `docs/reference/cel.md` 
 
 from __future__ import annotations
 
-from controller.policy.cel.libraries import lists, numbers, operators, sboms, standard, times
+from controller.policy.cel.libraries import (
+    addresses,
+    formats,
+    lists,
+    numbers,
+    operators,
+    patterns,
+    quantities,
+    sboms,
+    semvers,
+    sets,
+    standard,
+    texts,
+    times,
+    urls,
+)
 from controller.policy.cel.overloads import Table
 
 TABLE = Table(
@@ -16,7 +31,15 @@ TABLE = Table(
         standard,
         numbers,
         times,
+        texts,
         lists,
+        sets,
+        patterns,
+        urls,
+        addresses,
+        quantities,
+        semvers,
+        formats,
         sboms,
     )
 )
