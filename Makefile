@@ -57,7 +57,8 @@ check: $(VENV)/.development ## Lint, types, layers, chart and generated pages
 	@$(BIN)/python charts/assay/generate_crds.py --check
 	@$(BIN)/python tests/tools/helm.py lint --strict charts/assay
 
-test: check tools ## Run every check and every test
+test: check tools ## Run every check and every test, the policies' own too
+	@$(BIN)/assay policy test --quiet policies
 	@$(BIN)/python -m pytest
 
 test-live: tools tools-fixtures ## Run a whole Sigstore and both cosigns live, and compare their answers with Assay's

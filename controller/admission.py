@@ -18,6 +18,8 @@ from controller.model.workload import POD_PATHS, AdmissionRequest, Operation, Us
 
 API_VERSION = "admission.k8s.io/v1"
 MAX_WARNINGS = 4096  # characters of all warnings together; the API server drops what goes beyond
+MAX_CAUSES = 50  # mistakes that one refusal of Assay's own objects tells; a person mends these first
+MAX_MESSAGE = 16_000  # characters of such a refusal: with all causes a second time it stays far below what is passed on
 MAX_NESTING = 200  # bounds the depth of what is parsed, below Python's own recursion limit
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -69,8 +71,11 @@ def parse_request(request: Mapping[str, Any]) -> AdmissionRequest:
     if not isinstance(dry_run, bool):
         raise _malformed("request.dryRun must be true or false")
     groups = user.get("groups") or []
-    if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+    if not _is_texts(groups):
         raise _malformed("request.userInfo.groups must be a list of text")
+    extra = user.get("extra") or {}
+    if not isinstance(extra, dict) or not all(map(_is_texts, extra.values())):
+        raise _malformed("request.userInfo.extra must be an object of lists of text")
     parsed = AdmissionRequest(
         uid=_text(request, "uid", "request."),
         operation=operation,
@@ -85,6 +90,7 @@ def parse_request(request: Mapping[str, Any]) -> AdmissionRequest:
             username=_text(user, "username", "request.userInfo.", default=""),
             uid=_text(user, "uid", "request.userInfo.", default=""),
             groups=tuple(groups),
+            extra=tuple((name, tuple(values)) for name, values in sorted(extra.items())),
         ),
         dry_run=dry_run,
         object=_object(request, "object", "request.", default={}),
@@ -157,6 +163,41 @@ def refusal_response(uid: str, *, code: int, reason: str, message: str) -> dict[
     return _review({"uid": uid, "allowed": False, "status": _failure(code, reason, message)})
 
 
+def allow_response(uid: str, *, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """The answer for one of Assay's own objects that is taken."""
+    return _warned({"uid": uid, "allowed": True}, warnings)
+
+
+def invalid_response(
+    request: AdmissionRequest, causes: Sequence[tuple[str, str, str]], *, warnings: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The answer for one of Assay's own objects that is refused, in the form of the API server's own refusals.
+
+    `causes` are code, field and message of each mistake; at most MAX_CAUSES of them are shown.
+    """
+    shown = list(causes[:MAX_CAUSES])
+    if len(causes) > len(shown):
+        shown.append(("TooMany", "", f"and {len(causes) - len(shown)} more"))
+    told = [f"{field}: {message}" if field else message for _, field, message in shown]
+    kind = f"{request.kind}.{request.group}"
+    text = f"{kind} {json.dumps(request.name, ensure_ascii=False)} is invalid: "
+    text += told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+    status = _failure(422, "Invalid", text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…")
+    status["details"] = {
+        "name": request.name,
+        "group": request.group,
+        "kind": request.kind,
+        "causes": [{"reason": code, "field": field, "message": message} for code, field, message in shown],
+    }
+    return _warned({"uid": request.uid, "allowed": False, "status": status}, warnings)
+
+
+def _warned(response: dict[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
+    if warnings:
+        response["warnings"] = _bounded([" ".join(warning.split()) for warning in warnings])
+    return _review(response)
+
+
 def apply_pins(obj: Mapping[str, Any], patch: JsonPatch) -> dict[str, Any]:
     """The object with `/mutate`'s own `test` and `replace` operations applied, for the CLI. Pure."""
     copy: dict[str, Any] = json.loads(json.dumps(obj))
@@ -226,6 +267,10 @@ def _text(parent: Mapping[str, Any], name: str, place: str, default: str | None 
     if not isinstance(value, str):
         raise _malformed(f"{place}{name} must be text")
     return value
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _malformed(message: str) -> InputError:

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -19,14 +19,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from controller import certificates, telemetry
-from controller.errors import AssayError, ConfigurationError, NotReady, PolicyError, RecordingFailed
+from controller.errors import AssayError, ConfigurationError, InputError, NotReady, PolicyError, RecordingFailed
 from controller.inventory.keeping import LedgerKeeper, open_signer
 from controller.inventory.store import Store
 from controller.model.deadline import Deadline
 from controller.model.policy import KeyAuthority, Namespace, TrustRoot
-from controller.model.reference import Digest
+from controller.model.reference import Digest, Reference
 from controller.operator.holder import SnapshotHolder
+from controller.policy.advice import Installation
 from controller.policy.files import load_snapshot
+from controller.policy.lint import Surroundings
 from controller.policy.snapshot import Snapshot
 from controller.policy.trust import MAX_DOCUMENT, trust_root
 from controller.reading import app as reading
@@ -37,6 +39,7 @@ from controller.review.pipeline import Pipeline
 from controller.review.ports import Clock, Namespaces, Recorder, Registry, Snapshots
 from controller.settings import Settings, WebhookSettings
 from controller.webhook import app as webhook
+from controller.webhook.policies import Around, Known, PolicyReviews, Unbreakable
 from controller.webhook.server import Server
 from controller.workers import WorkerPool
 
@@ -140,6 +143,19 @@ def read_trust_roots(files: Iterable[str]) -> dict[str, TrustRoot]:
         except PolicyError as exc:
             raise ConfigurationError(exc.code, f"trust root {name}: {path} {exc.message}") from exc
     return roots
+
+
+def read_surroundings(settings: Settings) -> Surroundings:
+    """What settings tell of where policies will be: Assay's own place, and the trust roots given by setting.
+
+    Raises `ConfigurationError` (`SettingInvalid`, or as `read_trust_roots` does).
+    """
+    image = settings.cluster.assay_image
+    try:
+        installation = Installation(settings.cluster.assay_namespace, Reference.parse(image) if image else None)
+    except InputError as exc:
+        raise ConfigurationError("SettingInvalid", f"assay_image: {exc.message}") from exc
+    return Surroundings(installation, frozenset(read_trust_roots(settings.cluster.trusted_root)))
 
 
 def fixed(snapshot: Snapshot) -> SnapshotHolder:
@@ -325,7 +341,11 @@ async def _webhook(
             denied_addresses=() if local else await _api_server(settings),
         )
     )
-    app = webhook.create_app(settings.webhook, pipeline=pipeline, readiness=Readiness(holder))
+    policies = PolicyReviews(
+        settings.policy, settings.exceptions, around=_around(settings, stack), glass=Unbreakable(), clock=now
+    )
+    stack.callback(policies.close)
+    app = webhook.create_app(settings.webhook, pipeline=pipeline, readiness=Readiness(holder), policies=policies)
     server = Server(
         app,
         host=settings.webhook.webhook_host,
@@ -339,6 +359,18 @@ async def _webhook(
     renewal = asyncio.create_task(_renew(made, server))
     stack.callback(renewal.cancel)
     return server
+
+
+def _around(settings: Settings, stack: AsyncExitStack) -> Around:
+    """What lies around Assay's own resources as they are written: asked of the cluster, where there is one."""
+    known = read_surroundings(settings)
+    if settings.cluster.policies:
+        return Known(replace(known, trust_roots=None))
+    from controller.cluster.surroundings import ClusterSurroundings
+
+    asking = ClusterSurroundings(settings.cluster, known)
+    stack.push_async_callback(asking.close)
+    return asking
 
 
 async def _renew(made: _Certificates, server: Server) -> None:

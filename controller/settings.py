@@ -72,6 +72,8 @@ class RegistrySettings:
     registry_max_blob_bytes: int = _setting(32 * MiB, "Bound on one evidence blob.")
     registry_max_evidence_bytes: int = _setting(64 * MiB, "Bound on all evidence of one image.")
     registry_max_referrers: int = _setting(256, "Bound on evidence artefacts read for one image.")
+    registry_max_config_bytes: int = _setting(1 * MiB, "Bound on the configuration of one manifest of an image.")
+    registry_max_configs: int = _setting(64, "Bound on the manifests of one image whose configuration is read.")
     registry_max_redirects: int = _setting(5, "Bound on redirects of one request.")
     registry_connections_per_host: int = _setting(32, "Connections kept to one registry host.")
     registry_flights: int = _setting(512, "Bound on registry work under way at once.")
@@ -153,6 +155,7 @@ class ReviewSettings:
     failure_max_age: Seconds = _setting(Seconds(2), "How long a failure to reach a registry is remembered.")
     cache_images: int = _setting(10_000, "Images whose digest, evidence and verdicts are remembered.")
     cache_evidence_bytes: int = _setting(64 * MiB, "Bytes of raw evidence that are remembered.")
+    cache_config_bytes: int = _setting(16 * MiB, "Bytes of images' configurations that are remembered.")
     cache_verdict_bytes: int = _setting(64 * MiB, "Bytes of verdicts and of the documents beside them, as estimated.")
     review_max_bytes: int = _setting(
         256 * MiB, "Bytes of evidence in memory at once: being fetched, judged and remembered, of all images together."
@@ -184,6 +187,10 @@ class WebhookSettings:
     webhook_max_bodies: int = _setting(
         1024, "Reviews that are still coming in; one more displaces the one that has been coming the longest."
     )
+    webhook_max_policy_reviews: int = _setting(
+        32, "Reviews of Assay's own resources under way, or still coming in, at once; one more is answered 429."
+    )
+    webhook_max_policy_bytes: int = _setting(32 * MiB, "Bytes of all reviews of Assay's own resources.")
     webhook_client_ca_file: str = _setting(
         "", "CAs (PEM) of the API servers' client certificates: without one nobody is reviewed for. Empty: anybody is."
     )

@@ -32,6 +32,7 @@ def inventory() -> None:
 @click.option("--image", help="Only of this image (registry/repository[:tag][@digest]).")
 @click.option("--digest", help="Only of this digest.")
 @click.option("--policy", help="Only where this policy (name or namespace/name) was evaluated.")
+@click.option("--exception", help="Only where this EvidenceException was used.")
 @click.option("--since", type=_TIMES, help="Decided at or after this time (UTC).")
 @click.option("--until", type=_TIMES, help="Decided before this time (UTC).")
 @click.option("--as-of", type=_TIMES, help="As the inventory stood at this time (UTC).")
@@ -47,6 +48,7 @@ def decisions(
     image: str | None,
     digest: str | None,
     policy: str | None,
+    exception: str | None,
     since: datetime | None,
     until: datetime | None,
     as_of: datetime | None,
@@ -61,6 +63,7 @@ def decisions(
         image=image,
         digest=digest,
         policy=policy,
+        exception=exception,
         since=_utc(since),
         until=_utc(until),
     )
@@ -73,6 +76,38 @@ def decisions(
     print_decisions(page.items)
     if page.cursor:
         click.echo(f"more: --cursor {page.cursor}", err=True)
+
+
+@inventory.command()
+@click.argument("name", required=False)
+@click.option("--as-of", type=_TIMES, help="As the inventory stood at this time (UTC).")
+@click.option("--limit", default=50, show_default=True, help="Exceptions that are listed.")
+@options.output
+@options.with_settings("database_url")
+def exceptions(
+    load: Callable[..., Settings], *, name: str | None, as_of: datetime | None, limit: int, form: str
+) -> None:
+    """List the exceptions that were used (or the versions of NAME), the last used first: by whom, why and how often."""
+    with Store.open_to_read(load().inventory) as store:
+        found = store.queries.exceptions(name=name, limit=limit, as_of=_utc(as_of))
+    if form != "table":
+        listed = wire.ExceptionList(items=[wire.ExceptionRecord.model_validate(item) for item in found])
+        render.dump({"schema": SCHEMA, **listed.model_dump(mode="json", by_alias=True)}, form)
+        return
+    render.table(
+        ("EXCEPTION", "APPROVER", "EXPIRES", "USES", "LAST USED", "WHY"),
+        (
+            (
+                item.name + (" (break-glass)" if item.break_glass else ""),
+                item.approver + (" (claimed)" if item.approval == "claimed" else ""),
+                f"{item.expires:%Y-%m-%d %H:%M:%S}",
+                str(item.uses),
+                f"{item.last_used_at:%Y-%m-%d %H:%M:%S}",
+                item.reason,
+            )
+            for item in found
+        ),
+    )
 
 
 @inventory.command()
@@ -169,14 +204,20 @@ def _print_replay(leaf: Any, found: Sequence[Replayed]) -> None:
         return
     click.echo(f"  {held} of {len(found)} proofs hold, made again from the stored bytes alone")
     for proof in found:
-        what = proof.recorded.get("predicateType") or "signature"
         word = "FAILS" if proof.trouble else "holds"
-        click.echo(f"  {word}  {what}, for authority {proof.recorded['authority']} of {proof.policy}")
+        click.echo(f"  {word}  {_proven(proof)} of {proof.policy}")
         click.echo(f"    image  {proof.image}")
         if proof.trouble:
             click.echo(f"    {proof.trouble}")
         for number, step in enumerate(proof.steps, 1):
             click.echo(f"    {number:2}. {step}")
+
+
+def _proven(proof: Replayed) -> str:
+    recorded = proof.recorded
+    if "approver" in recorded:
+        return f"exception {recorded['name']}, {render.exception(recorded)}, from the evidence"
+    return f"{recorded.get('predicateType') or 'signature'}, for authority {recorded['authority']}"
 
 
 def print_decisions(items: tuple[DecisionSummary, ...]) -> None:

@@ -109,11 +109,10 @@ class References:
 
     def _watch(self, ref: ObjectRef, keys: frozenset[str]) -> _Watched:
         plural = "secrets" if ref.kind == SECRET else "configmaps"
-        decode = _decoded if ref.kind == SECRET else _encoded
         mirror: Mirror[Mapping[str, Value]] = Mirror(
             self._client,
             f"/api/v1/namespaces/{ref.namespace}/{plural}",
-            project=lambda obj: only(decode(obj), keys),
+            project=lambda obj: only(data_of(ref.kind, obj), keys),
             changed=self._changed,
             query={"fieldSelector": f"metadata.name={ref.name}"},
             window=self._window,
@@ -142,6 +141,11 @@ def within_bounds(wanted: Mapping[ObjectRef, frozenset[str]], *, namespace: str)
     turns.sort(key=lambda turn: (turn[1].namespace != namespace, *turn))
     fitting = [ref for turn, ref in turns if turn < MAX_WATCHED_OF_A_TENANT]
     return {ref: wanted[ref] for ref in fitting[:MAX_WATCHED]}
+
+
+def data_of(kind: str, obj: Mapping[str, Any]) -> dict[str, bytes]:
+    """The data of a Secret or ConfigMap."""
+    return _decoded(obj) if kind == SECRET else _encoded(obj)
 
 
 def _decoded(obj: Mapping[str, Any]) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from controller.documents.reading import check_count, child, component, objects, text, time_of
+from controller.documents.reading import check_count, child, component, objects, text, texts, time_of
 from controller.documents.unwrap import malformed
 from controller.errors import Unacceptable
 from controller.model.documents import Component, Sbom
@@ -39,6 +39,8 @@ def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
         created=time_of(metadata, "timestamp", "metadata"),
         components=tuple(components),
         tools=tuple(_tools(metadata)),
+        authors=tuple(dict.fromkeys(filter(None, _authors(metadata)))),
+        relationships=_relationships(document),
     )
 
 
@@ -62,7 +64,17 @@ def _component(node: Mapping[str, Any], where: str) -> Component:
         purl=text(node, "purl", where),
         licenses=dict.fromkeys(_licenses(node, where)),
         where=where,
+        supplier=_supplier(node, where),
+        cpe=text(node, "cpe", where),
     )
+
+
+def _supplier(node: Mapping[str, Any], where: str) -> str:
+    """Who supplies a component, or else who made it: 1.6 has five fields for that."""
+    parties = (text(child(node, name, where), "name", f"{where}.{name}") for name in ("supplier", "manufacturer"))
+    people = (text(author, "name", f"{where}.authors") for author in objects(node, "authors", where))
+    words = (text(node, name, where) for name in ("publisher", "author"))
+    return next(filter(None, (*parties, *words, *people)), "")
 
 
 def _licenses(node: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -71,6 +83,19 @@ def _licenses(node: Mapping[str, Any], where: str) -> Iterator[str]:
         found = text(choice, "expression", where) or text(inner, "id", where) or text(inner, "name", where)
         if found:
             yield found
+
+
+def _authors(metadata: Mapping[str, Any]) -> Iterator[str]:
+    """Whose document it is. `manufacture` is what `manufacturer` was called until 1.6."""
+    for author in objects(metadata, "authors", "metadata"):
+        yield text(author, "name", "metadata.authors") or text(author, "email", "metadata.authors")
+    for party in ("manufacturer", "manufacture", "supplier"):
+        yield text(child(metadata, party, "metadata"), "name", f"metadata.{party}")
+
+
+def _relationships(document: Mapping[str, Any]) -> int:
+    listed = objects(document, "dependencies", "the document")
+    return sum(len(texts(dependency, "dependsOn", f"dependencies[{i}]")) for i, dependency in enumerate(listed))
 
 
 def _tools(metadata: Mapping[str, Any]) -> Iterator[str]:

@@ -24,6 +24,8 @@ from controller.settings import DocumentSettings
 
 Node = Mapping[str, Any]
 
+_NO_FIX = frozenset({"not-fixed", "wont-fix"})  # `fix.state` where it is known that there is none; else it is unknown
+
 
 def parse(report: Node, limits: DocumentSettings) -> VulnerabilityReport:
     """Read a report. Raises `Unacceptable` (`DocumentMalformed`) and `LimitExceeded`."""
@@ -57,6 +59,7 @@ def _finding(match: Node, where: str) -> Finding:
     vulnerability = required_child(match, "vulnerability", where)
     artifact = required_child(match, "artifact", where)
     related = objects(match, "relatedVulnerabilities", where)
+    fix = child(vulnerability, "fix", where)
     scores = [score for found in (vulnerability, *related) for score in _scores(found, where)]
     return Finding(
         id=required(vulnerability, "id", where),
@@ -64,9 +67,10 @@ def _finding(match: Node, where: str) -> Finding:
         package=text(artifact, "name", where),
         version=text(artifact, "version", where) or None,
         purl=purl(text(artifact, "purl", where), where),
-        fixed_versions=texts(child(vulnerability, "fix", where), "versions", f"{where}.fix"),
+        fixed_versions=texts(fix, "versions", f"{where}.fix"),
         score=max(scores, default=None),
         aliases=tuple(dict.fromkeys(required(found, "id", where) for found in related)),
+        fix_told=text(fix, "state", f"{where}.fix") in _NO_FIX,
     )
 
 

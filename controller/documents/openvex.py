@@ -55,7 +55,16 @@ def parse(document: Node, limits: DocumentSettings) -> Vex:
         author=text(document, "author", "the document"),
         timestamp=timestamp,
         statements=tuple(_statement(s, timestamp, f"statements[{i}]") for i, s in enumerate(statements)),
+        version=_version(document),
     )
+
+
+def _version(document: Node) -> int:
+    """The document's own number; vexctl writes it as a number, the specification's older examples as a string."""
+    value = document.get("version")
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _size(statement: Node) -> int:
@@ -103,19 +112,31 @@ def _vulnerability(statement: Node, where: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _products(statement: Node, where: str) -> tuple[VexProduct, ...]:
-    """Its products; strings until 0.0.1, with the subcomponents beside them instead of in each."""
+    """Its products; strings until 0.0.1, with the subcomponents beside them instead of in each.
+
+    Those narrow down every product that has none of its own, and the attestation's subject where no product is named:
+    passed over, they would make of a statement about a part one about the whole.
+    """
     products = statement.get("products")
+    shared = _subcomponents(statement, where)
     if isinstance(products, list) and any(isinstance(product, str) for product in products):
-        shared = tuple(_identified(name, where) for name in texts(statement, "subcomponents", where))
         return tuple(_identified(name, where, shared) for name in texts(statement, "products", where))
-    return tuple(
-        _product(product, f"{where}.products[{i}]") for i, product in enumerate(objects(statement, "products", where))
-    )
+    listed = objects(statement, "products", where)
+    if not listed:
+        return (VexProduct(id="", subcomponents=shared),) if shared else ()
+    return tuple(_product(product, shared, f"{where}.products[{i}]") for i, product in enumerate(listed))
 
 
-def _product(product: Node, where: str) -> VexProduct:
-    inner = objects(product, "subcomponents", where)
-    return _component(product, where, tuple(_component(c, f"{where}.subcomponents[{i}]") for i, c in enumerate(inner)))
+def _product(product: Node, shared: tuple[VexProduct, ...], where: str) -> VexProduct:
+    return _component(product, where, _subcomponents(product, where) or shared)
+
+
+def _subcomponents(node: Node, where: str) -> tuple[VexProduct, ...]:
+    listed = node.get("subcomponents")
+    if isinstance(listed, list) and any(isinstance(component, str) for component in listed):
+        return tuple(_identified(name, where) for name in texts(node, "subcomponents", where))
+    inner = objects(node, "subcomponents", where)
+    return tuple(_component(component, f"{where}.subcomponents[{i}]") for i, component in enumerate(inner))
 
 
 def _component(component: Node, where: str, subcomponents: tuple[VexProduct, ...] = ()) -> VexProduct:

@@ -159,18 +159,25 @@ def is_image_purl(written: str) -> bool:
     return written.lower().startswith(("pkg:oci/", "pkg:docker/"))
 
 
-def component(*, name: str, version: str, purl: str, licenses: Iterable[str], where: str) -> Component:
+def component(
+    *, name: str, version: str, purl: str, licenses: Iterable[str], where: str, supplier: str = "", cpe: str = ""
+) -> Component:
     """One component, its purl made canonical. A purl that cannot be read would hide a package, so it is an error."""
     if not name:
         raise malformed(f"{where} has no name")
-    if not purl:
-        return Component(name=name, version=version or None, licenses=tuple(licenses))
-    try:
-        parsed = purls.parse(purl)
-    except ValueError as exc:
-        raise malformed(f"{where} has a package URL that cannot be read") from exc
+    if purl:
+        try:
+            parsed = purls.parse(purl)
+        except ValueError as exc:
+            raise malformed(f"{where} has a package URL that cannot be read") from exc
+        version, purl = version or parsed.version, parsed.canonical()
     return Component(
-        name=name, version=version or parsed.version or None, purl=parsed.canonical(), licenses=tuple(licenses)
+        name=name,
+        version=version or None,
+        purl=purl,
+        licenses=tuple(licenses),
+        supplier=supplier,
+        cpe=cpe,
     )
 
 

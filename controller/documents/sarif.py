@@ -142,12 +142,13 @@ def _of_result(result: Node, rules: _Rules, where: str) -> Iterator[Finding]:
             purl=package,
             fixed_versions=tuple(version.strip() for version in fixed.split(",") if version.strip()),
             score=rule.score,
+            fix_told="Fixed Version" in said,
         )
 
 
 def _lines(message: str) -> dict[str, str]:
     """The `Name: value` lines that a Trivy message is made of."""
-    pairs = (line.partition(": ") for line in message.splitlines())
+    pairs = (line.partition(":") for line in message.splitlines())
     return {name: value.strip() for name, separator, value in pairs if separator}
 
 

@@ -16,7 +16,10 @@ from controller.settings import DocumentSettings
 
 _VERSIONS = ("SPDX-2.2", "SPDX-2.3")
 _PURL = frozenset({"purl", "http://spdx.org/rdf/references/purl"})  # 2.3, annex F.3.5; early writers spell types out
+_CPE = frozenset({"cpe22Type", "cpe23Type"})
 _NOTHING = frozenset({"", "NOASSERTION", "NONE"})
+_CREATORS = ("Organization:", "Person:")  # 6.8, beside `Tool:`; the same words stand before a package's supplier
+_NO_RELATIONS = frozenset({"DESCRIBES", "DESCRIBED_BY", "OTHER", "AMENDS", "COPY_OF"})
 
 
 def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
@@ -47,7 +50,28 @@ def parse(document: Mapping[str, Any], limits: DocumentSettings) -> Sbom:
         created=time_of(creation, "created", "creationInfo"),
         components=tuple(components),
         tools=tuple(creator.removeprefix("Tool:").strip() for creator in creators if creator.startswith("Tool:")),
+        authors=tuple(filter(None, (_party(creator) for creator in creators if creator.startswith(_CREATORS)))),
+        relationships=_relationships(document, packages),
     )
+
+
+def _relationships(document: Mapping[str, Any], packages: list[Mapping[str, Any]]) -> int:
+    """How many relations between two packages it states (11.1): those to files and to the document say nothing here."""
+    ids = {text(package, "SPDXID", "a package") for package in packages}
+    return sum(
+        text(relationship, "spdxElementId", "relationships") in ids
+        and text(relationship, "relatedSpdxElement", "relationships") in ids
+        and text(relationship, "relationshipType", "relationships") not in _NO_RELATIONS
+        for relationship in objects(document, "relationships", "the document")
+    )
+
+
+def _party(written: str) -> str:
+    """The name in `Organization: Acme (mail)` or `Person: …`; empty for what says that nobody is named."""
+    for kind in _CREATORS:
+        written = written.removeprefix(kind)
+    written = written.strip()
+    return "" if written in _NOTHING else written
 
 
 def _described(document: Mapping[str, Any]) -> frozenset[str]:
@@ -76,6 +100,11 @@ def _purls(package: Mapping[str, Any], where: str) -> list[str]:
 def _components(package: Mapping[str, Any], where: str) -> Iterator[Component]:
     """The package under each of its package URLs: whichever was passed over could be the one that is looked for."""
     purls = _purls(package, where)
+    parties = (_party(text(package, field, where)) for field in ("supplier", "originator"))
+    supplier = next(filter(None, parties), "")
+    references = objects(package, "externalRefs", where)
+    cpes = (text(r, "referenceLocator", where) for r in references if text(r, "referenceType", where) in _CPE)
+    cpe = next(cpes, "")
     licenses = [text(package, field, where) for field in ("licenseConcluded", "licenseDeclared")]
     for purl in dict.fromkeys(purls) or ("",):
         yield component(
@@ -84,4 +113,6 @@ def _components(package: Mapping[str, Any], where: str) -> Iterator[Component]:
             purl=purl,
             licenses=dict.fromkeys(name for name in licenses if name not in _NOTHING),
             where=where,
+            supplier=supplier,
+            cpe=cpe,
         )

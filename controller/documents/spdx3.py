@@ -20,6 +20,10 @@ from controller.settings import DocumentSettings
 _CONTEXT = re.compile(r"https?://spdx\.org/rdf/(?:v)?(3\.0(?:\.[0-9]+)?)/spdx-context\.jsonld")
 _PACKAGES = frozenset({"software_Package", "ai_AIPackage", "dataset_DatasetPackage"})  # the last two are subclasses
 _LICENSES = frozenset({"hasConcludedLicense", "hasDeclaredLicense"})
+_RELATIONS = frozenset(
+    {"contains", "dependsOn", "hasDynamicLink", "hasStaticLink", "hasOptionalDependency", "hasPrerequisite"}
+    | {"hasProvidedDependency", "packagedBy"}
+)
 _LISTED = "https://spdx.org/licenses/"  # an id of the licence list needs no element of its own
 
 Node = Mapping[str, Any]
@@ -34,6 +38,7 @@ class _Graph:
     roots: set[str] = field(default_factory=set)
     by_id: dict[str, Node] = field(default_factory=dict)
     licensed: list[Node] = field(default_factory=list)
+    relationships: int = 0
 
 
 def parse(document: Node, limits: DocumentSettings) -> Sbom:
@@ -52,7 +57,8 @@ def parse(document: Node, limits: DocumentSettings) -> Sbom:
     for i, package in enumerate(graph.packages):
         where = f"package {i}"
         if not _is_image(package, graph, where):
-            components.extend(_components(package, licenses.get(_id(package), ()), where))
+            supplier = _name(package, ("suppliedBy", "originatedBy"), graph)
+            components.extend(_components(package, licenses.get(_id(package), ()), supplier, where))
             check_count(len(components), limits.document_max_components)
     about = graph.documents[0] if graph.documents else {}
     creation = next(_resolved(about, "creationInfo", graph), {})
@@ -63,7 +69,15 @@ def parse(document: Node, limits: DocumentSettings) -> Sbom:
         created=time_of(creation, "created", "CreationInfo"),
         components=tuple(components),
         tools=tuple(filter(None, (text(tool, "name", "Tool") for tool in _resolved(creation, "createdUsing", graph)))),
+        authors=tuple(filter(None, (text(who, "name", "Agent") for who in _resolved(creation, "createdBy", graph)))),
+        relationships=graph.relationships,
     )
+
+
+def _name(package: Node, fields: tuple[str, ...], graph: _Graph) -> str:
+    """The name of the first agent that one of these fields refers to or holds."""
+    names = (text(agent, "name", "Agent") for name in fields for agent in _resolved(package, name, graph))
+    return next(filter(None, names), "")
 
 
 def _version(document: Node) -> str:
@@ -95,8 +109,11 @@ def _add(node: Node, graph: _Graph) -> None:
         graph.packages.append(node)
     elif kind == "SpdxDocument":
         graph.documents.append(node)
-    if text(node, "relationshipType", "an element") in _LICENSES:
+    relation = text(node, "relationshipType", "an element")
+    if relation in _LICENSES:
         graph.licensed.append(node)
+    elif relation in _RELATIONS:
+        graph.relationships += len(list(_ids(node.get("to"))))
     graph.roots.update(_ids(node.get("rootElement")))
     if kind and _id(node):
         graph.by_id.setdefault(_id(node), node)
@@ -160,8 +177,15 @@ def _purls(package: Node, where: str) -> list[str]:
     ]
 
 
-def _components(package: Node, licenses: tuple[str, ...], where: str) -> Iterator[Component]:
+def _cpe(package: Node, where: str) -> str:
+    identifiers = objects(package, "externalIdentifier", where)
+    cpes = (i for i in identifiers if i.get("externalIdentifierType") in ("cpe22", "cpe23"))
+    return next((text(i, "identifier", where) for i in cpes), "")
+
+
+def _components(package: Node, licenses: tuple[str, ...], supplier: str, where: str) -> Iterator[Component]:
     """The package under each of its package URLs: whichever was passed over could be the one that is looked for."""
+    cpe = _cpe(package, where)
     for purl in dict.fromkeys(filter(None, _purls(package, where))) or ("",):
         yield component(
             name=text(package, "name", where),
@@ -169,4 +193,6 @@ def _components(package: Node, licenses: tuple[str, ...], where: str) -> Iterato
             purl=purl,
             licenses=licenses,
             where=where,
+            supplier=supplier,
+            cpe=cpe,
         )

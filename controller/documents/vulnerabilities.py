@@ -95,6 +95,7 @@ def _finding(result: Node, where: str) -> Finding:
         id=required(described, "id", where),
         severity=worst(words),
         score=max((score for score in scores if score is not None), default=None),
+        fix_told=False,
     )
 
 

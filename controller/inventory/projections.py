@@ -28,9 +28,12 @@ FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejection
 FIRST_POSITION = -(2**63)  # before any that a row can have, whoever wrote it
 REBUILD_BATCH = 500  # leaves held in memory while rebuilding
 MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it starts anew: bounds memory, never correctness
-_DECISIONS, _IMAGES, _EVALUATIONS = map(Inserting, (tables.decision, tables.decision_image, tables.evaluation))
-_VERIFICATIONS, _POLICY_VERSIONS = map(keeping_earliest, (tables.verification, tables.policy_version))
-_KEYS = {table.name: tuple(c.name for c in table.primary_key) for table in (tables.verification, tables.policy_version)}
+_DECISIONS, _IMAGES, _EVALUATIONS, _USES = map(
+    Inserting, (tables.decision, tables.decision_image, tables.evaluation, tables.exception_use)
+)
+_SHARED = (tables.policy_version, tables.verification, tables.exception)
+_KEEPING = {table.name: keeping_earliest(table) for table in _SHARED}
+_KEYS = {table.name: tuple(c.name for c in table.primary_key) for table in _SHARED}
 
 Row = dict[str, Any]
 Writing = Callable[[Any], bytes]
@@ -52,6 +55,8 @@ class Projection:
     evaluations: tuple[Row, ...]
     facts: tuple[Row, ...]
     policies: tuple[Row, ...]
+    exceptions: tuple[Row, ...]
+    uses: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,11 @@ def project(leaf: Mapping[str, Any]) -> Projection:
         write_json = encoder(leaf)
         images = tuple(_image(position, item) for position, item in enumerate(leaf["images"]))
         digests = [image["digest"] for image in images]
+        used = [
+            (number, _exception(_text(leaf["cluster"]), entry))
+            for number, item in enumerate(leaf["evaluations"])
+            for entry in item.get("exceptions", ())
+        ]
         policies = {tuple(row.values()): row for row in (_policy(item["policy"]) for item in leaf["evaluations"])}
         return Projection(
             id=_required(leaf["id"]),
@@ -109,6 +119,8 @@ def project(leaf: Mapping[str, Any]) -> Projection:
             evaluations=tuple(_evaluation(n, item, digests, write_json) for n, item in enumerate(leaf["evaluations"])),
             facts=tuple(row for item in leaf["evaluations"] for row in _facts(item, digests, write_json)),
             policies=tuple(policies.values()),
+            exceptions=tuple({tuple(row.values()): row for _, row in used}.values()),
+            uses=tuple(_use(position, number, row) for position, (number, row) in enumerate(used)),
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
         raise RecordingFailed(
@@ -124,6 +136,7 @@ def write(connection: Connection, appended: Sequence[Appended], remembered: Reme
     decisions: list[Row] = []
     images: list[Row] = []
     evaluations: list[Row] = []
+    uses: list[Row] = []
     firsts: dict[tuple[str, ...], tuple[Table, Row]] = {}
     for leaf in appended:
         projection = leaf.projection
@@ -131,20 +144,21 @@ def write(connection: Connection, appended: Sequence[Appended], remembered: Reme
         decisions.append(projection.decision | stamp)
         images.extend(row | stamp for row in projection.images)
         evaluations.extend(row | stamp for row in projection.evaluations)
+        uses.extend(row | stamp for row in projection.uses)
         times = (projection.decided_at, leaf.recorded_at)
-        for table, shared in ((tables.verification, projection.facts), (tables.policy_version, projection.policies)):
+        for table, shared in zip(_SHARED, (projection.policies, projection.facts, projection.exceptions), strict=True):
             for row in shared:
                 key = (table.name, *(row[name] for name in _KEYS[table.name]))
                 if not remembered.covers(key, times):
                     _keep_earliest(firsts, key, table, row | {"decided_at": times[0], "recorded_at": times[1]})
-    for inserting, rows in ((_DECISIONS, decisions), (_IMAGES, images), (_EVALUATIONS, evaluations)):
+    for inserting, rows in ((_DECISIONS, decisions), (_IMAGES, images), (_EVALUATIONS, evaluations), (_USES, uses)):
         if rows:
             inserting.run(connection, rows)
-    for table, inserting in ((tables.policy_version, _POLICY_VERSIONS), (tables.verification, _VERIFICATIONS)):
+    for table in _SHARED:
         # In one order everywhere: two replicas that meet the same new facts wait for each other, never in a circle.
         rows = [row for key, (owner, row) in sorted(firsts.items(), key=lambda item: item[0]) if owner is table]
         if rows:
-            inserting.run(connection, rows)
+            _KEEPING[table.name].run(connection, rows)
     return {key: (row["decided_at"], row["recorded_at"]) for key, (_, row) in firsts.items()}
 
 
@@ -290,6 +304,25 @@ def _facts(item: Mapping[str, Any], digests: Sequence[str | None], write_json: W
                 "code": _optional(entry.get("code")),
                 "detail": detail.decode(),
             }
+
+
+def _exception(cluster: str, entry: Mapping[str, Any]) -> Row:
+    return {
+        "cluster": cluster,
+        "name": _required(entry["name"]),
+        "hash": _required(entry["hash"]),
+        "approval": "claimed" if entry["claimed"] else "stamped",
+        "approver": _required(entry["approver"]),
+        "approved_at": _instant(entry["approvedAt"]) if entry["approvedAt"] is not None else None,
+        "reason": _required(entry["reason"]),
+        "expires": _instant(entry["expires"]),
+        "break_glass": bool(entry["breakGlass"]),
+    }
+
+
+def _use(position: int, evaluation: int, exception: Row) -> Row:
+    names = ("cluster", "name", "hash", "approval")
+    return {"position": position, "evaluation": evaluation, **{name: exception[name] for name in names}}
 
 
 def _policy(policy: Mapping[str, Any]) -> Row:

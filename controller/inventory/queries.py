@@ -26,6 +26,7 @@ from controller.inventory.records import (
     DecisionPage,
     DecisionRecord,
     DecisionSummary,
+    ExceptionRecord,
     Finding,
     ImageRecord,
     PolicyVersion,
@@ -41,6 +42,8 @@ MAX_CURSOR_LENGTH = 256
 _decision = tables.decision
 _image = tables.decision_image
 _evaluation = tables.evaluation
+_exception = tables.exception
+_use = tables.exception_use
 
 
 class Queries:
@@ -108,6 +111,18 @@ class Queries:
             decisions=page,
         )
 
+    def exceptions(
+        self, *, name: str | None = None, limit: int = DEFAULT_LIMIT, as_of: datetime | None = None
+    ) -> tuple[ExceptionRecord, ...]:
+        """The exceptions that were used, in each version, the last used first. Raises `InputError` (`LimitOutOfRange`).
+
+        One that was never used is not here: nothing came of it.
+        """
+        _check_limit(limit)
+        with self._reading() as connection:
+            rows = connection.execute(_used(name, as_of).limit(limit)).mappings().all()
+        return tuple(ExceptionRecord(**row) for row in rows)
+
     def blob(self, digest: str, *, as_of: datetime | None = None) -> bytes | None:
         """The raw bytes of this digest, unchanged; None if they were never recorded.
 
@@ -133,8 +148,7 @@ class Queries:
 def _page(
     connection: Connection, where: DecisionFilter, *, limit: int, cursor: str | None, as_of: datetime | None
 ) -> DecisionPage:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InputError("LimitOutOfRange", f"limit must be between 1 and {MAX_LIMIT}")
+    _check_limit(limit)
     query = _matching(select(_decision), where)
     if as_of is not None:
         query = query.where(_decision.c.recorded_at <= as_of)
@@ -153,6 +167,11 @@ def _page(
         items=tuple(_summary(row, images.get(row.leaf, ())) for row in shown),
         cursor=_write_cursor(shown[-1]) if len(rows) > limit else None,
     )
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InputError("LimitOutOfRange", f"limit must be between 1 and {MAX_LIMIT}")
 
 
 def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
@@ -174,7 +193,30 @@ def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
         if slash:
             policies = policies.where(_evaluation.c.policy_namespace == namespace)
         query = query.where(_decision.c.leaf.in_(policies))
+    if where.exception is not None:
+        query = query.where(_decision.c.leaf.in_(select(_use.c.leaf).where(_use.c.name == where.exception)))
     return query
+
+
+def _used(name: str | None, as_of: datetime | None) -> Select[Any]:
+    key = ("cluster", "name", "hash", "approval")
+    last = func.max(_use.c.decided_at, type_=tables.Instant)
+    uses = select(
+        *(_use.c[column] for column in key),
+        func.count().label("uses"),
+        func.min(_use.c.decided_at, type_=tables.Instant).label("first_used_at"),
+        last.label("last_used_at"),
+    ).group_by(*(_use.c[column] for column in key))
+    if name is not None:
+        uses = uses.where(_use.c.name == name)
+    if as_of is not None:
+        uses = uses.where(_use.c.recorded_at <= as_of)
+    found = uses.subquery()
+    told = ("approver", "approved_at", "reason", "expires", "break_glass")
+    query = select(
+        *(_exception.c[column] for column in (*key, *told)), found.c.uses, found.c.first_used_at, found.c.last_used_at
+    ).join(found, and_(*(_exception.c[column] == found.c[column] for column in key)))
+    return query.order_by(found.c.last_used_at.desc(), *(_exception.c[column] for column in key))
 
 
 def _with_image(where: DecisionFilter) -> Select[Any]:

@@ -13,7 +13,8 @@ class DecisionFilter:
     """Which decisions. Empty fields ask for nothing; all others must hold together.
 
     `image` is a repository as people write it (`nginx`, `ghcr.io/acme/app`), with a tag or a digest if those matter;
-    `policy` is a name, or `namespace/name`. Times bound `decided_at`: from `since`, before `until`.
+    `policy` is a name, or `namespace/name`; `exception` the name of one that was used. Times bound
+    `decided_at`: from `since`, before `until`.
     """
 
     namespace: str | None = None
@@ -21,6 +22,7 @@ class DecisionFilter:
     digest: str | None = None
     image: str | None = None
     policy: str | None = None
+    exception: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -81,6 +83,27 @@ class PolicyVersion:
     namespace: str
     name: str
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRecord:
+    """One version of an exception that was used: what it said, and its uses (one for each image under a policy).
+
+    `approval` is `stamped` (the approver was checked) or `claimed` (read from a file). `reason` is the approver's.
+    """
+
+    cluster: str
+    name: str
+    hash: str
+    approval: str
+    approver: str
+    approved_at: datetime | None
+    reason: str
+    expires: datetime
+    break_glass: bool
+    uses: int
+    first_used_at: datetime
+    last_used_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

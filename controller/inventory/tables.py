@@ -15,10 +15,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import TIMESTAMP as SQL_TIMESTAMP
-from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0002"  # the newest migration: what a database must be at
+REVISION = "0003"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -184,6 +196,36 @@ policy_version = Table(
     *_times(),
 )
 
+# A version of an exception that was used, dated by its first use. `approval` is `stamped`, or `claimed` by a file.
+exception = Table(
+    "exception",
+    metadata,
+    Column("cluster", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("hash", Text, primary_key=True),
+    Column("approval", Text, primary_key=True),
+    *_times(),
+    Column("approver", Text, nullable=False),
+    Column("approved_at", Instant),
+    Column("reason", Text, nullable=False),
+    Column("expires", Instant, nullable=False),
+    Column("break_glass", Boolean, nullable=False),
+)
+
+exception_use = Table(
+    "exception_use",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    *_times(),
+    Column("evaluation", Integer, nullable=False),
+    Column("cluster", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("approval", Text, nullable=False),
+    Index(None, "name", "decided_at"),
+)
+
 # The ledger: which leaf is which entry. `digest` is the SHA-256 of the leaf's canonical bytes.
 ledger_entry = Table(
     "ledger_entry",
@@ -224,4 +266,4 @@ ledger_state = Table(
 
 TRUTH = (leaf, blob)
 LEDGER = (ledger_entry, ledger_tile, ledger_checkpoint, ledger_state)
-PROJECTIONS = (decision, decision_image, evaluation, verification, policy_version)
+PROJECTIONS = (decision, decision_image, evaluation, verification, policy_version, exception, exception_use)

@@ -6,7 +6,7 @@ What a document does not say stays missing (an empty string, None or an empty tu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -19,25 +19,34 @@ Digests = tuple[tuple[str, str], ...]
 class Component:
     """One package of an SBOM. `purl` is canonical (package-url spec); empty where the document gives none.
 
-    `version` is None where the document gives none: it stays missing, it is never guessed.
+    `version` is None where the document gives none: it stays missing, it is never guessed. `licenses` are as written;
+    `supplier` is who supplies it, or else who made it; `cpe` is the first of its CPE names.
     """
 
     name: str
     version: str | None
     purl: str = ""
     licenses: tuple[str, ...] = ()
+    supplier: str = ""
+    cpe: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Sbom:
-    """A software bill of materials. `format` is `SPDX` or `CycloneDX`, with its `spec_version`."""
+    """A software bill of materials. `format` is `SPDX` or `CycloneDX`, with its `spec_version`.
+
+    `authors` are the people and organisations that it names as its own, `tools` what it says that it was made with.
+    `relationships` is how many relations between packages it states (contains, depends on).
+    """
 
     format: str
     spec_version: str
     name: str
     created: datetime | None
     components: tuple[Component, ...]
-    tools: tuple[str, ...] = field(default=())
+    tools: tuple[str, ...] = ()
+    authors: tuple[str, ...] = ()
+    relationships: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,8 @@ class Severity(StrEnum):
 class Finding:
     """One vulnerability in one package. `score` is the highest CVSS base score (0 to 10) that the report gives.
 
-    `fixed_versions` are those that the report names; empty means that it names none, not that there is none.
+    `fixed_versions` are those that the report names; empty means that it names none, not that there is none. Only where
+    `fix_told` does the report say by it that there is no fix: the form of some has no place for one.
     """
 
     id: str
@@ -109,13 +119,20 @@ class Finding:
     fixed_versions: tuple[str, ...] = ()
     score: float | None = None
     aliases: tuple[str, ...] = ()
+    fix_told: bool = True
+
+    @property
+    def fixable(self) -> bool | None:
+        """Whether a version with a fix is known; None where the report cannot tell."""
+        return True if self.fixed_versions else False if self.fix_told else None
 
 
 @dataclass(frozen=True, slots=True)
 class VulnerabilityReport:
     """What a scanner found. `format` is `Trivy`, `Grype`, `SARIF` or `in-toto`.
 
-    `targets` are what the scanner says it looked at: a report that names none and finds nothing says nothing.
+    `targets` are what the scanner says it looked at: a report that names none and finds nothing says nothing
+    (`says_nothing`).
     """
 
     format: str
@@ -125,6 +142,14 @@ class VulnerabilityReport:
     scanned_at: datetime | None
     targets: tuple[str, ...]
     findings: tuple[Finding, ...]
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether nothing follows from it: a scanner that understood nothing of the image finds nothing either.
+
+        By the specifications of in-toto's list and of SARIF, which have no targets, an empty list is the answer.
+        """
+        return not self.findings and not self.targets and self.format not in {"in-toto", "SARIF"}
 
 
 class VexStatus(StrEnum):
@@ -140,7 +165,8 @@ class VexStatus(StrEnum):
 class VexProduct:
     """A product, or a component of one, by identifier. `purl` is canonical; empty where there is none.
 
-    Without `subcomponents` a statement is about the whole product.
+    Without `subcomponents` a statement is about the whole product. One without any identifier is the subject of the
+    attestation that the document stands in.
     """
 
     id: str
@@ -151,7 +177,10 @@ class VexProduct:
 
 @dataclass(frozen=True, slots=True)
 class VexStatement:
-    """One assertion: a vulnerability, the products that it is about, and their status at a time."""
+    """One assertion: a vulnerability, the products that it is about, and their status at a time.
+
+    Without products it is about the subject of the attestation that it stands in.
+    """
 
     vulnerability: str
     aliases: tuple[str, ...]
@@ -165,12 +194,16 @@ class VexStatement:
 
 @dataclass(frozen=True, slots=True)
 class Vex:
-    """An OpenVEX document. Of two statements about the same, the later one counts."""
+    """An OpenVEX document. Of two statements about the same, the later one counts.
+
+    `version` is the document's own number: of two with one `id`, the higher replaces the other.
+    """
 
     id: str
     author: str
     timestamp: datetime | None
     statements: tuple[VexStatement, ...]
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

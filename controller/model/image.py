@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
+from controller.errors import AssayError
 from controller.model.reference import Digest, Reference
 
+MAX_UID_DIGITS = 10  # of 32 bits
 INDEX_TYPES = frozenset(
     {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 )
@@ -53,6 +56,11 @@ class Platform:
         return f"{self.os}/{self.architecture}" + (f"/{self.variant}" if self.variant else "")
 
 
+NO_PLATFORM = Platform("unknown", "unknown")
+"""What BuildKit gives the manifests of its attestations (https://docs.docker.com/build/metadata/attestations/): none
+that a container runtime could choose."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlatformManifest:
     """One child of an index: its entry there.
@@ -89,3 +97,52 @@ class ResolvedImage:
     def is_index(self) -> bool:
         """Whether this lists manifests instead of being one."""
         return self.media_type in INDEX_TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigBlob:
+    """The configuration of one manifest of an image, as it lies in the registry: `content` hashes to `digest`.
+
+    `platform` is the index's word for the manifest; None where no index names it.
+    """
+
+    platform: Platform | None
+    manifest: Digest
+    digest: Digest
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What one manifest's configuration says a container is started as, read.
+
+    `platform` is the index's word, or else its own. `user` is as written, empty where there is none: root. `created` is
+    None where there is none.
+    """
+
+    platform: str
+    digest: Digest
+    created: datetime | None
+    user: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    working_dir: str = ""
+    ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+    @property
+    def non_root(self) -> bool:
+        """Whether it certainly does not start as root: by a number other than 0.
+
+        Who a *name* is, the image's own /etc/passwd says, which nobody reads here: as for Kubernetes' `runAsNonRoot`.
+        """
+        uid = self.user.partition(":")[0]
+        return uid.isascii() and uid.isdecimal() and len(uid) <= MAX_UID_DIGITS and int(uid) > 0
+
+
+RawConfigs = tuple[ConfigBlob, ...] | AssayError
+"""The configurations of an image, or why they could not be had: what does not read them goes on without."""
+
+ImageConfigs = tuple[ImageConfig, ...] | AssayError
+"""The same, read."""

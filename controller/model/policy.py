@@ -5,6 +5,7 @@ Field names are those of the API in snake case; what each means is said in the C
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -275,11 +276,15 @@ class PolicyIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a policy: reason code, the field's path, and a sentence that says how to mend it."""
+    """What is wrong with a policy: reason code, the field's path, and a sentence that says how to mend it.
+
+    `excerpt` is the line of an expression with carets below the place that `message` names.
+    """
 
     code: str
     field: str
     message: str
+    excerpt: str = dataclasses.field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,44 @@
-"""The values that expressions see, made from what was verified and what was asked (names: `policy.cel.schema`)."""
+"""The values that expressions see, made from what was verified and what was asked (names: `policy.compiled`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from controller.documents.exploitability import Subject
 from controller.errors import Unacceptable
-from controller.model.documents import Sbom
+from controller.model.documents import Provenance, Sbom, Vex, VulnerabilityReport
 from controller.model.evidence import Proof, VerifiedAttestation, VerifiedEvidence, VerifiedSignature
-from controller.model.image import ImageUse, ResolvedImage
+from controller.model.image import ImageConfigs, ImageUse, ResolvedImage
 from controller.model.policy import Namespace, PolicySpec
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest
+from controller.policy.cel.libraries.images import ImageValue
+from controller.policy.cel.libraries.provenances import present
 from controller.policy.cel.libraries.sboms import Sboms
-from controller.policy.cel.meter import Abort
-from controller.policy.predicates import requires_sbom
+from controller.policy.cel.libraries.vex import VexDocuments
+from controller.policy.cel.libraries.vulnerabilities import Vulnerabilities
+from controller.policy.cel.values import Unreadable
+from controller.policy.predicates import read_as
+
+_DOCUMENTS: Mapping[str, type[Any]] = {
+    "sboms": Sbom,
+    "provenances": Provenance,
+    "vulnerabilities": VulnerabilityReport,
+    "vex": Vex,
+}
+"""The names of documents, each with the normal form that it holds."""
 
 
-def of_image(image: ResolvedImage) -> dict[str, Any]:
+def of_image(image: ResolvedImage, configs: ImageConfigs, now: datetime) -> ImageValue:
     """`image` after it was resolved. `tag` is the user's word; empty when only a digest was written."""
-    return of_reference(image.reference) | {
+    plain = of_reference(image.reference) | {
         "digest": str(image.digest),
         "mediaType": image.media_type,
         "platforms": [str(p.platform) for p in image.platforms if p.platform is not None],
     }
+    return ImageValue(plain, configs, now)
 
 
 def of_reference(reference: Reference) -> dict[str, Any]:
@@ -37,8 +51,11 @@ def of_reference(reference: Reference) -> dict[str, Any]:
     }
 
 
-def of_evidence(spec: PolicySpec, evidence: VerifiedEvidence) -> dict[str, Any]:
-    """`signatures`, `attestations` and `sboms`, of evidence that `requirements.check` selected."""
+def of_evidence(spec: PolicySpec, evidence: VerifiedEvidence, *, image: ResolvedImage, now: datetime) -> dict[str, Any]:
+    """`signatures`, `attestations` and the documents, of evidence that `requirements.check` selected.
+
+    `now` is the time of the judgement: what a document says of the future is not true yet.
+    """
     found: dict[str, Any] = {}
     if evidence.signatures:
         found["signatures"] = [_signature(signature) for signature in evidence.signatures]
@@ -47,10 +64,17 @@ def of_evidence(spec: PolicySpec, evidence: VerifiedEvidence) -> dict[str, Any]:
         for attestation in evidence.attestations:
             by_entry.setdefault(attestation.name, []).append(attestation)
         found["attestations"] = {name: [_attestation(a) for a in chosen] for name, chosen in by_entry.items()}
-    wanted = {entry.name for entry in spec.attestations if requires_sbom(entry.type)}
-    statements = {a.statement: a for a in evidence.attestations if a.name in wanted}
-    if statements:
-        found["sboms"] = _sboms(list(statements.values()))
+    values: Mapping[str, Callable[[Sequence[Any]], Any]] = {
+        "sboms": Sboms,
+        "provenances": list,
+        "vulnerabilities": Vulnerabilities,
+        "vex": lambda read: VexDocuments(read, Subject(image.digest, image.reference.name), now),
+    }
+    for name, value in values.items():
+        wanted = {entry.name for entry in spec.attestations if read_as(entry.type) == name}
+        statements = {a.statement: a.document for a in evidence.attestations if a.name in wanted}
+        if statements:
+            found[name] = _read(name, tuple(statements.values()), value)
     return found
 
 
@@ -77,11 +101,12 @@ def of_request(
     return found
 
 
-def _sboms(attestations: Sequence[VerifiedAttestation]) -> Sboms:
-    documents = [attestation.document for attestation in attestations]
-    if not all(isinstance(document, Sbom) for document in documents):
-        raise Abort(Unacceptable("DocumentAbsent", "a verified SBOM attestation was not read into its normal form"))
-    return Sboms([document for document in documents if isinstance(document, Sbom)])
+def _read(name: str, documents: Sequence[Any], value: Callable[[Sequence[Any]], Any]) -> Any:
+    """The documents as one value; an Error for whoever reads it where one of them has no normal form."""
+    if all(isinstance(document, _DOCUMENTS[name]) for document in documents):
+        return value(documents)
+    message = f"an attestation that belongs to {name} was verified, and is in a form that is not read"
+    return Unreadable(Unacceptable("DocumentAbsent", message))
 
 
 def _signature(signature: VerifiedSignature) -> Mapping[str, Any]:
@@ -96,15 +121,14 @@ def _attestation(attestation: VerifiedAttestation) -> Mapping[str, Any]:
 
 
 def _proof(proof: Proof) -> dict[str, Any]:
+    """Who signed, and when: a key has no issuer and no subject, a certificate's identity no key."""
     signer = proof.signer
-    found: dict[str, Any] = {
-        "authority": proof.authority,
-        "issuer": signer.issuer,
-        "subject": signer.subject,
-        "key": signer.key,
-        "identity": signer.identity,
-        "claims": dict(signer.claims),
-    }
-    if proof.signed_at is not None:
-        found["signedAt"] = proof.signed_at
-    return found
+    return present(
+        authority=proof.authority,
+        issuer=signer.issuer,
+        subject=signer.subject,
+        key=signer.key,
+        identity=signer.identity,
+        claims=dict(signer.claims),
+        signedAt=proof.signed_at,
+    )

@@ -10,18 +10,27 @@ from controller.errors import PolicyError
 from controller.model.policy import AuditAnnotation, Policy, PolicySpec, Problem, Validation
 from controller.policy.cel import Environment, Program, compile_expression
 from controller.policy.cel import schema as cel
+from controller.policy.cel.problem import ExpressionError
 from controller.policy.cel.schema import Type
 from controller.policy.match import ImageMatcher, ImagePattern
-from controller.policy.predicates import requires_sbom
+from controller.policy.predicates import read_as
 from controller.settings import PolicySettings
 
-LATER = frozenset({"provenances", "vulnerabilities", "vex"})
-EVIDENCE_NAMES = frozenset({"signatures", "attestations", "sboms"})
+_DOCUMENTS: dict[str, tuple[Type, str]] = {
+    "sboms": (cel.SBOMS, "SBOM"),
+    "provenances": (cel.list_of(cel.PROVENANCE), "SLSAProvenance"),
+    "vulnerabilities": (cel.VULNERABILITIES, "Vulnerability"),
+    "vex": (cel.VEX, "OpenVEX"),
+}
+"""The names of documents, each with its type and the word for an `attestations` entry that it needs."""
+
+EVIDENCE_NAMES = frozenset({"signatures", "attestations", *_DOCUMENTS})
+_CONFIGURED = frozenset(f"image.{field}" for field in cel.CONFIGURED)
 _IMAGE_BY_DIGEST = frozenset({"registry", "repository", "digest", "mediaType", "platforms"})
-EVIDENCE_ONLY = EVIDENCE_NAMES | {f"image.{field}" for field in _IMAGE_BY_DIGEST}
+EVIDENCE_ONLY = EVIDENCE_NAMES | {f"image.{field}" for field in _IMAGE_BY_DIGEST} | _CONFIGURED
 
 _REQUEST: dict[str, Type] = {
-    "request": cel.DYN,
+    "request": cel.REQUEST,
     "object": cel.DYN,
     "oldObject": cel.DYN,
     "namespaceObject": cel.NAMESPACE,
@@ -109,6 +118,16 @@ class CompiledPolicy:
         judged = all(rule.evidence_only for rule in self.rules)
         return not (judged and all(annotation.evidence_only for annotation in self.annotations))
 
+    @property
+    def reads_configs(self) -> bool:
+        """Whether any rule or annotation looks at the image's configurations, which are fetched only then.
+
+        `image` as a whole may be looked into anywhere.
+        """
+        wanted = _CONFIGURED | {"image"}
+        parts: list[CompiledRule | CompiledAnnotation] = [*self.rules, *self.annotations]
+        return any(wanted & part.reads for part in parts)
+
 
 def compile_policy(policy: Policy, limits: PolicySettings | None = None) -> CompiledPolicy:
     """Compile a policy. Never raises: what does not compile becomes a `Problem` of the compiled policy."""
@@ -142,16 +161,18 @@ class _Compiler:
         self._spec = spec
         self._limits = limits
         self._variables: dict[str, frozenset[str]] = {}
+        self._types: dict[str, Type] = {}
         self.problems: list[Problem] = []
 
     def conditions(self) -> Iterator[CompiledCondition]:
         why = "conditions decide before anything is fetched, so they have no evidence, no digest and no clock"
-        hidden = EVIDENCE_NAMES | LATER | {"now", "variables"}
+        hidden = EVIDENCE_NAMES | {"now", "variables"}
         environment = Environment(
             names=_REQUEST | {"image": cel.NAMED_IMAGE}, refused=dict.fromkeys(hidden, ("NameNotHere", why))
         )
         for i, condition in enumerate(self._spec.match.conditions):
-            program = self._compile(condition.expression, environment, f"spec.match.conditions[{i}].expression")
+            field = f"spec.match.conditions[{i}].expression"
+            program = self._compile(condition.expression, environment, field, wanted=cel.BOOL)
             if program is not None:
                 yield CompiledCondition(name=condition.name, program=program)
 
@@ -159,6 +180,7 @@ class _Compiler:
         for i, variable in enumerate(self._spec.variables):
             program = self._compile(variable.expression, self._environment(), f"spec.variables[{i}].expression")
             self._variables[variable.name] = self._all_reads(program) if program is not None else frozenset()
+            self._types[variable.name] = program.type if program is not None else cel.DYN
             if program is not None:
                 yield variable.name, program
 
@@ -166,10 +188,11 @@ class _Compiler:
         environment = self._environment()
         for i, validation in enumerate(self._spec.validations):
             field = f"spec.validations[{i}]"
-            program = self._compile(validation.expression, environment, f"{field}.expression")
+            program = self._compile(validation.expression, environment, f"{field}.expression", wanted=cel.BOOL)
             message = None
             if validation.message_expression:
-                message = self._compile(validation.message_expression, environment, f"{field}.messageExpression")
+                text, place = validation.message_expression, f"{field}.messageExpression"
+                message = self._compile(text, environment, place, wanted=cel.STRING)
             if program is not None:
                 reads = self._all_reads(program) | (self._all_reads(message) if message is not None else frozenset())
                 yield CompiledRule(index=i, validation=validation, program=program, message=message, reads=reads)
@@ -178,7 +201,7 @@ class _Compiler:
         environment = self._environment()
         for i, annotation in enumerate(self._spec.audit_annotations):
             field = f"spec.auditAnnotations[{i}].valueExpression"
-            program = self._compile(annotation.value_expression, environment, field)
+            program = self._compile(annotation.value_expression, environment, field, wanted=cel.STRING_OR_NULL)
             if program is not None:
                 yield CompiledAnnotation(annotation=annotation, program=program, reads=self._all_reads(program))
 
@@ -195,15 +218,17 @@ class _Compiler:
             names["attestations"] = cel.record(entries)
         else:
             refused["attestations"] = _not_required("attestations", "an entry in spec.attestations")
-        if any(requires_sbom(entry.type) for entry in spec.attestations):
-            names["sboms"] = cel.SBOMS
-        else:
-            refused["sboms"] = _not_required("sboms", "an entry of type SBOM in spec.attestations")
+        required = {read_as(entry.type) for entry in spec.attestations}
+        for name, (type_, word) in _DOCUMENTS.items():
+            if name in required:
+                names[name] = type_
+            else:
+                refused[name] = _not_required(name, f"an entry of type {word} in spec.attestations")
         if self._variables:
-            names["variables"] = cel.record(dict.fromkeys(self._variables, cel.DYN))
+            names["variables"] = cel.record(dict(self._types), alias="variables")
         else:
             refused["variables"] = ("NameUnknown", "there are no variables before this one")
-        return Environment(names=names, later=LATER, refused=refused)
+        return Environment(names=names, refused=refused)
 
     def _all_reads(self, program: Program) -> frozenset[str]:
         """What the expression reads, with what each of its variables reads in its place."""
@@ -217,11 +242,16 @@ class _Compiler:
                 found.update(*(self._variables[known] for known in chosen))
         return frozenset(found)
 
-    def _compile(self, text: str, environment: Environment, field: str) -> Program | None:
+    def _compile(
+        self, text: str, environment: Environment, field: str, *, wanted: Type | None = None
+    ) -> Program | None:
         if not text:
             return None  # `parse` has said that it is missing
         try:
-            return compile_expression(text, environment, self._limits)
+            return compile_expression(text, environment, self._limits, wanted=wanted)
+        except ExpressionError as exc:
+            self.problems.append(Problem(code=exc.code, field=field, message=exc.message, excerpt=exc.excerpt))
+            return None
         except PolicyError as exc:
             self.problems.append(Problem(code=exc.code, field=field, message=exc.message))
             return None

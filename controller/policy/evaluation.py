@@ -13,7 +13,7 @@ from typing import Any
 from controller.errors import AssayError, Unacceptable, Unavailable
 from controller.model.decision import Reason
 from controller.model.evidence import VerifiedEvidence
-from controller.model.image import ImageUse, ResolvedImage
+from controller.model.image import ImageConfigs, ImageUse, ResolvedImage
 from controller.model.policy import Namespace
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest
@@ -61,9 +61,20 @@ def conditions_hold(
     return True
 
 
-def evaluate_evidence_rules(compiled: CompiledPolicy, *, evidence: VerifiedEvidence, image: ResolvedImage) -> Findings:
-    """Judge the validations and annotations that read nothing but evidence: what `requirements.check` selected."""
-    return _judge(compiled, lambda: _evidence_values(compiled, evidence, image), evidence_only=True)
+def evaluate_evidence_rules(
+    compiled: CompiledPolicy,
+    *,
+    evidence: VerifiedEvidence,
+    image: ResolvedImage,
+    configs: ImageConfigs = (),
+    now: datetime,
+) -> Findings:
+    """Judge the validations and annotations that read nothing but evidence: what `requirements.check` selected.
+
+    `now` is no input of theirs: it says which of the dates in the evidence have come. `configs` are the image's
+    configurations, or why they could not be had.
+    """
+    return _judge(compiled, lambda: _evidence_values(compiled, evidence, image, configs, now), evidence_only=True)
 
 
 def evaluate_request_rules(
@@ -75,18 +86,22 @@ def evaluate_request_rules(
     request: AdmissionRequest | None,
     namespace: Namespace | None,
     now: datetime,
+    configs: ImageConfigs = (),
 ) -> Findings:
     """Judge the validations and annotations that read the request, object, tag or clock, beside evidence."""
 
     def values() -> dict[str, Any]:
         of_request = bindings.of_request(request=request, namespace=namespace, use=use, now=now)
-        return _evidence_values(compiled, evidence, image) | of_request
+        return _evidence_values(compiled, evidence, image, configs, now) | of_request
 
     return _judge(compiled, values, evidence_only=False)
 
 
-def _evidence_values(compiled: CompiledPolicy, evidence: VerifiedEvidence, image: ResolvedImage) -> dict[str, Any]:
-    return bindings.of_evidence(compiled.policy.spec, evidence) | {"image": bindings.of_image(image)}
+def _evidence_values(
+    compiled: CompiledPolicy, evidence: VerifiedEvidence, image: ResolvedImage, configs: ImageConfigs, now: datetime
+) -> dict[str, Any]:
+    documents = bindings.of_evidence(compiled.policy.spec, evidence, image=image, now=now)
+    return documents | {"image": bindings.of_image(image, configs, now)}
 
 
 def _judge(compiled: CompiledPolicy, make_values: Callable[[], dict[str, Any]], *, evidence_only: bool) -> Findings:

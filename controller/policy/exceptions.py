@@ -155,7 +155,7 @@ def review_exception(request: AdmissionRequest, *, now: datetime, settings: Exce
     if request.operation is Operation.UPDATE and _spec(request.object) == _spec(request.old_object):
         return ()
     try:
-        exception = parse_exception(request.object)
+        exception = parse_exception(_named(request))
     except PolicyError as exc:
         return (Problem(exc.code, exc.field, exc.message),)
     if not isinstance(exception, EvidenceException):
@@ -235,6 +235,14 @@ def _check(exception: EvidenceException, fields: Fields) -> None:
     if exception.break_glass and (exception.images or not exception.namespaces or not exception.digests):
         message = "needs namespaces and digests, and no images: an emergency is about what is known exactly"
         fields.problem("BreakGlassTooWide", message, "breakGlass")
+
+
+def _named(request: AdmissionRequest) -> Mapping[str, Any]:
+    """The object, with a name also where the API server is still to make one up of `generateName`."""
+    metadata = request.object.get("metadata")
+    if not isinstance(metadata, Mapping) or metadata.get("name"):
+        return request.object
+    return {**request.object, "metadata": {**metadata, "name": f"{metadata.get('generateName') or ''}…"}}
 
 
 def _spec(obj: Mapping[str, Any]) -> Any:

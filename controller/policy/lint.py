@@ -9,20 +9,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from controller.errors import PolicyError
+from controller.model.exception import EvidenceException, PolicyName
 from controller.model.policy import Policy, Problem, TrustRoot
-from controller.model.reference import Reference
 from controller.policy.advice import Installation, advise
 from controller.policy.compiled import compile_policy
-from controller.policy.kinds import POLICY_KINDS, TRUST_ROOT
+from controller.policy.exceptions import fault, parse_exception
+from controller.policy.kinds import EXCEPTION, POLICY_KINDS, TRUST_ROOT
 from controller.policy.parse import parse_policy
 from controller.policy.references import NOTHING, Materials
 from controller.policy.resolving import needs_root, resolve
 from controller.policy.trust import is_reference, parse_trust_root
-from controller.settings import PolicySettings
+from controller.settings import ExceptionSettings, PolicySettings
 
 _UNKNOWN_YET = frozenset({"ReferenceUnread", "TufUnread", "TufStale"})  # what only time tells
 
@@ -66,20 +68,16 @@ class Finding:
 class Surroundings:
     """What lies around the objects. None: not known, and then nothing is said of it.
 
-    `trust_roots` are the names of those that there are; `materials` what Secrets and ConfigMaps hold.
+    `trust_roots` are the names of those that there are, `policies` those of policies; `materials` what Secrets and
+    ConfigMaps hold. `now` and `exceptions` are what an exception's end is judged by.
     """
 
     installation: Installation
     trust_roots: frozenset[str] | None = None
     materials: Materials | None = None
-
-
-def surroundings(namespace: str, image: str = "", **more: Any) -> Surroundings:
-    """The surroundings of an Assay in this namespace. `image`: its own, as a reference; empty if it is not known.
-
-    Raises `InputError` (`ReferenceMalformed`) for an image that is no reference.
-    """
-    return Surroundings(Installation(namespace, Reference.parse(image) if image else None), **more)
+    policies: frozenset[PolicyName] | None = None
+    now: datetime | None = None
+    exceptions: ExceptionSettings = ExceptionSettings()
 
 
 def lint(obj: Mapping[str, Any], around: Surroundings, limits: PolicySettings | None = None) -> tuple[Finding, ...]:
@@ -93,6 +91,8 @@ def lint(obj: Mapping[str, Any], around: Surroundings, limits: PolicySettings | 
             found = _policy(obj, around, limits)
         elif obj.get("kind") == TRUST_ROOT:
             found = _trust_root(obj, around)
+        elif obj.get("kind") == EXCEPTION:
+            found = _exception(obj, around)
         else:
             raise PolicyError("KindUnknown", f"is {str(obj.get('kind'))[:100]!r}, which is no kind of Assay's", "kind")
         findings = [Finding(severity, p.code, subject, p.field, p.message) for severity, p in found]
@@ -106,7 +106,12 @@ def lint_all(
 ) -> list[tuple[Finding, ...]]:
     """The findings of each of these objects, which are all that there are: what they name must be among them, too."""
     roots = {subject_of(obj).name for obj in objects if obj.get("kind") == TRUST_ROOT}
-    around = dataclasses.replace(around, trust_roots=(around.trust_roots or frozenset()) | roots)
+    named = {subject_of(obj) for obj in objects if obj.get("kind") in POLICY_KINDS}
+    around = dataclasses.replace(
+        around,
+        trust_roots=(around.trust_roots or frozenset()) | roots,
+        policies=frozenset((policy.kind, policy.namespace, policy.name) for policy in named),
+    )
     seen: set[Subject] = set()
     findings: list[tuple[Finding, ...]] = []
     for obj in objects:
@@ -147,6 +152,29 @@ def _policy(obj: Mapping[str, Any], around: Surroundings, limits: PolicySettings
     if not policy.problems:
         for problem in _around(policy, around):
             yield Severity.WARNING, problem
+
+
+def _exception(obj: Mapping[str, Any], around: Surroundings) -> Found:
+    """As its author writes it: who approves it is written down as it is applied."""
+    parsed = parse_exception(obj, claimed=True)
+    if not isinstance(parsed, EvidenceException):
+        yield from ((Severity.ERROR, problem) for problem in parsed if problem.code != "ApproverMissing")
+        # Without its approver it is not read whole; the rest is looked at with one.
+        spec = obj.get("spec")
+        if [problem.code for problem in parsed] != ["ApproverMissing"] or not isinstance(spec, Mapping):
+            return
+        parsed = parse_exception({**obj, "spec": {**spec, "approver": "whoever applies it"}}, claimed=True)
+    if not isinstance(parsed, EvidenceException):
+        return
+    found = None if around.now is None else fault(parsed, now=around.now, settings=around.exceptions)
+    if found is not None:
+        yield Severity.WARNING if found.code == "Expired" else Severity.ERROR, found
+    known = around.policies
+    for kind, namespace, name in parsed.policies:
+        if known is not None and (kind, namespace, name) not in known:
+            where = f" in {namespace}" if namespace else ""
+            message = f"there is no {kind} {name!r}{where}, so the exception excepts nothing of it"
+            yield Severity.WARNING, Problem("PolicyMissing", "spec.policies", message)
 
 
 def _around(policy: Policy, around: Surroundings) -> Iterator[Problem]:

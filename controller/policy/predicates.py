@@ -5,8 +5,10 @@ A requirement asks for a *meaning* (an SBOM), producers write URIs, with and wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from controller.documents import types
-from controller.documents.types import is_of_type, is_sbom
+from controller.documents.types import is_of_type
 
 # Each word with its URIs; a URI also stands for itself followed by a version (`…/v2.3`, `…/1.6`).
 NAMED_TYPES: dict[str, tuple[str, ...]] = {
@@ -20,10 +22,22 @@ NAMED_TYPES: dict[str, tuple[str, ...]] = {
 }
 
 
-def requires_sbom(wanted: str) -> bool:
-    """Whether a requirement of this type is met by documents that Assay reads as SBOMs, and by nothing else."""
+# The names under which expressions read documents, with the URIs of their types.
+READ_AS: Mapping[str, tuple[str, ...]] = {
+    "sboms": NAMED_TYPES["SBOM"],
+    "provenances": NAMED_TYPES["SLSAProvenance"],
+    "vulnerabilities": (*NAMED_TYPES["Vulnerability"], types.SARIF),
+    "vex": NAMED_TYPES["OpenVEX"],
+}
+
+
+def read_as(wanted: str) -> str | None:
+    """The name under which expressions read documents of this type, whether it is a word or a URI; None for none."""
     uris = NAMED_TYPES.get(wanted, (wanted,))
-    return all(is_sbom(uri) for uri in uris)
+    for name, known in READ_AS.items():
+        if all(any(is_of_type(uri, base) for base in known) for uri in uris):
+            return name
+    return None
 
 
 def type_matches(wanted: str, predicate_type: str) -> bool:

@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 from controller.errors import PolicyError
-from controller.model.policy import KeyIn, Problem, TufRepository
+from controller.model.exception import PolicyName
+from controller.model.policy import KeyAuthority, KeyIn, Problem, TufRepository
 from controller.policy.fields import MAX_TEXT, Fields
-from controller.policy.kinds import CLUSTER_POLICY, NAMESPACED_POLICY, TRUST_ROOT
+from controller.policy.kinds import CLUSTER_POLICY, EXCEPTION, NAMESPACED_POLICY, POLICY_KINDS, TRUST_ROOT
 
 SECRET, CONFIG_MAP = "Secret", "ConfigMap"
 MAX_VALUE = 8 * MAX_TEXT  # bytes of one value: the longest TrustedRoot document
@@ -130,6 +131,33 @@ def wanted(objects: Iterable[Mapping[str, Any]], *, namespace: str) -> Mapping[O
             if own and _NAME.fullmatch(name) and _KEY.fullmatch(key):
                 found.setdefault(ObjectRef(kind, str(own), name), set()).add(key)
     return MappingProxyType({ref: frozenset(keys) for ref, keys in found.items()})
+
+
+def named_trust_roots(obj: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the trust roots that a policy (a plain dict, right or wrong) refers to, the default's among them."""
+    authorities = _object(obj.get("spec")).get("authorities")
+    parts = (
+        _object(authority)[kind]
+        for authority in (authorities if isinstance(authorities, list) else ())
+        for kind in ("keyless", *_AUTHORITY_KINDS)
+        if kind in _object(authority)
+    )
+    names = {_object(_object(part).get("trustRootRef")).get("name", KeyAuthority("").trust_root) for part in parts}
+    return frozenset(name for name in names if isinstance(name, str) and _NAME.fullmatch(name))
+
+
+def named_policies(obj: Mapping[str, Any]) -> frozenset[PolicyName]:
+    """The policies that an EvidenceException (a plain dict, right or wrong) names."""
+    named = _object(obj.get("spec")).get("policies") if obj.get("kind") == EXCEPTION else None
+    names = (
+        (str(policy.get("kind", CLUSTER_POLICY)), str(policy.get("namespace") or ""), str(policy.get("name")))
+        for policy in map(_object, named if isinstance(named, list) else ())
+    )
+    return frozenset(
+        (kind, namespace, name)
+        for kind, namespace, name in names
+        if kind in POLICY_KINDS and _NAME.fullmatch(name) and (not namespace or _NAME.fullmatch(namespace))
+    )
 
 
 def only(data: Mapping[str, bytes], keys: Collection[str]) -> Mapping[str, Value]:

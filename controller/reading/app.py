@@ -75,6 +75,11 @@ def create_app(queries: Queries, *, hosts: Sequence[str] = LOOPBACK_NAMES) -> Fa
         record = queries.image(str(Digest.parse(digest)), limit=asked.limit, as_of=asked.as_of)
         return _absent("image") if record is None else wire.ImageRecord.model_validate(record)
 
+    @app.get("/api/v1/exceptions", summary="Exceptions that were used, the last used first")
+    def exceptions(asked: Annotated[wire.ExceptionsAsked, Query()]) -> wire.ExceptionList:
+        found = queries.exceptions(name=asked.name, limit=asked.limit, as_of=asked.as_of)
+        return wire.ExceptionList(items=[wire.ExceptionRecord.model_validate(record) for record in found])
+
     @app.get("/api/v1/blobs/{digest}", summary="Raw evidence, unchanged", response_class=Response)
     def blob(digest: str, asked: Annotated[wire.Asked, Query()], request: Request) -> Response:
         name = Digest.parse(digest)

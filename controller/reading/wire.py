@@ -34,6 +34,13 @@ class ImageAsked(_Asked):
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on the first page.")
 
 
+class ExceptionsAsked(_Asked):
+    """Parameters of the list of exceptions that were used."""
+
+    name: Text | None = Field(None, description="Only the versions of this one.")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Versions that are listed.")
+
+
 class DecisionsAsked(_Asked):
     """Filters and paging of the list of decisions."""
 
@@ -42,6 +49,7 @@ class DecisionsAsked(_Asked):
     digest: Text | None = Field(None, description="sha256:… of one of its images.")
     image: Text | None = Field(None, description="Name of one of its images, with a tag or digest if those matter.")
     policy: Text | None = Field(None, description="A policy that judged it: name, or namespace/name.")
+    exception: Text | None = Field(None, description="An EvidenceException that was used in it.")
     since: MomentAsked | None = Field(None, description="Decided then or later.")
     until: MomentAsked | None = Field(None, description="Decided before then.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on one page.")
@@ -55,6 +63,7 @@ class DecisionsAsked(_Asked):
             digest=self.digest,
             image=self.image,
             policy=self.policy,
+            exception=self.exception,
             since=self.since,
             until=self.until,
         )
@@ -114,6 +123,29 @@ class Policy(_Shown):
     namespace: str
     name: str
     hash: str
+
+
+class ExceptionRecord(_Shown):
+    """One version of an exception that was used. `approval`: stamped (Assay checked who approved it), or claimed."""
+
+    cluster: str
+    name: str
+    hash: str
+    approval: str
+    approver: str
+    approved_at: Moment | None
+    reason: str
+    expires: Moment
+    break_glass: bool
+    uses: int
+    first_used_at: Moment
+    last_used_at: Moment
+
+
+class ExceptionList(_Shown):
+    """The exceptions that were used, the last used first."""
+
+    items: list[ExceptionRecord]
 
 
 class Finding(_Shown):

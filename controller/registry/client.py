@@ -20,10 +20,11 @@ from controller.errors import AccessDenied, AssayError, NotFound, Unavailable
 from controller.model.access import Credential, RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.evidence import UNSIGNED, EvidenceSet
-from controller.model.image import ResolvedImage
+from controller.model.image import ConfigBlob, ResolvedImage
 from controller.model.reference import Reference
 from controller.registry.addresses import AddressRules
 from controller.registry.authentication import Authenticator, Login
+from controller.registry.configs import read_configs
 from controller.registry.discovery import Discovery
 from controller.registry.endpoints import Endpoints
 from controller.registry.logins import Logins, Opened
@@ -81,6 +82,9 @@ class RegistryClient:
         bound, most = FLIGHT_REQUESTS * float(settings.registry_request_timeout), settings.registry_flights
         self._resolving: Flights[Hashable, ResolvedImage] = Flights(bound=bound, most=most, setting="registry_flights")
         self._discovering: Flights[Hashable, EvidenceSet] = Flights(bound=bound, most=most, setting="registry_flights")
+        self._configuring: Flights[Hashable, tuple[ConfigBlob, ...]] = Flights(
+            bound=bound, most=most, setting="registry_flights"
+        )
 
     async def __aenter__(self) -> Self:
         await self._transport.open()
@@ -89,7 +93,7 @@ class RegistryClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await asyncio.gather(self._resolving.close(), self._discovering.close())
+        await asyncio.gather(self._resolving.close(), self._discovering.close(), self._configuring.close())
         await self._providers.close()
         await self._authenticator.close()
         await self._transport.close()
@@ -124,6 +128,40 @@ class RegistryClient:
             deadline=deadline,
             doing=f"asking {reference.registry} for the evidence of {image.digest}",
         )
+
+    async def configs(
+        self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline
+    ) -> tuple[ConfigBlob, ...]:
+        """The configuration of the image, or of each of its platforms, hashed.
+
+        Raises as `configs.read_configs` does.
+        """
+        reference = image.reference
+        return await self._configuring.join(
+            (reference.name, image.digest, image.platforms, access.scope(reference)),
+            lambda own: self._configs(image, access, own),
+            deadline=deadline,
+            doing=f"asking {reference.registry} for the configuration of {image.digest}",
+        )
+
+    async def _configs(
+        self, image: ResolvedImage, access: RegistryAccess, deadline: Deadline
+    ) -> tuple[ConfigBlob, ...]:
+        """As the first place has them that has all, as for the image itself."""
+        failures: list[AssayError] = []
+        for place in self._mirrors.places(image.reference):
+
+            async def ask(credential: Credential | None, place: Place = place) -> tuple[ConfigBlob, ...]:
+                repository = self._repository(place.reference, credential, room)
+                return await read_configs(repository, image, settings=self._settings, deadline=deadline)
+
+            try:
+                with closing(self._budget.open()) as room:
+                    return await self._logins.open(place.reference, place.access(access), ask, deadline=deadline)
+            except (AccessDenied, NotFound, Unavailable) as exc:
+                failures.append(exc)
+                place.failed()
+        raise _told(failures)
 
     async def _resolve(self, reference: Reference, access: RegistryAccess, deadline: Deadline) -> ResolvedImage:
         """What the first place says that has it, as for a container runtime."""

@@ -93,7 +93,7 @@ class Discovery:
         Raises `Unavailable` and `AccessDenied` when a place could not be asked, and `LimitExceeded`
         (`registry_max_referrers`, `registry_max_evidence_bytes`) when there is more than may be read.
         """
-        await _together(
+        await together(
             [
                 self._referrers_api(),
                 self._fallback_tag(),
@@ -130,12 +130,12 @@ class Discovery:
             self._problem(f"tag {tag}", _subject_mismatch(f"tag {tag}"))
         else:
             self._take(len(manifest.layers))
-            await _together(
+            await together(
                 self._layer(kind, layer, f"tag {tag}, layer {number}") for number, layer in enumerate(manifest.layers)
             )
 
     async def _referrers(self, entries: Iterable[Descriptor]) -> None:
-        await _together(self._referrer(entry) for entry in entries)
+        await together(self._referrer(entry) for entry in entries)
 
     async def _referrer(self, entry: Descriptor) -> None:
         location = f"referrer {entry.digest}"
@@ -156,7 +156,7 @@ class Discovery:
         else:
             many = len(manifest.layers) > 1
             self._take(len(manifest.layers) - 1)  # the first is what was taken above
-            await _together(
+            await together(
                 self._layer(ArtifactKind.BUNDLE, layer, f"{location}, layer {number}" if many else location)
                 for number, layer in enumerate(manifest.layers)
             )
@@ -257,7 +257,7 @@ def _unsupported(location: str, media_type: str) -> Unacceptable:
     return Unacceptable("UnsupportedArtifact", f"{location} is {known}; it counts for nothing")
 
 
-async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Run side by side and to the end; of several failures, one that asking again may mend is raised first."""
     outcomes = await asyncio.gather(*work, return_exceptions=True)
     failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]

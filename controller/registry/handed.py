@@ -13,7 +13,7 @@ from controller.errors import InputError, LimitExceeded
 from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.evidence import Artifact, ArtifactKind, EvidenceSet
-from controller.model.image import ResolvedImage
+from controller.model.image import ConfigBlob, ResolvedImage
 from controller.model.reference import Digest, Reference
 from controller.review.ports import Clock, Registry
 from controller.settings import RegistrySettings
@@ -37,6 +37,12 @@ class HandedOver:
         """The artefacts, whatever image they are about: that is for verification to say."""
         del access, deadline
         return EvidenceSet(image.digest, image.reference.name, self._artifacts, fetched_at=self._clock())
+
+    async def configs(
+        self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline
+    ) -> tuple[ConfigBlob, ...]:
+        """The image's configurations. Raises what `registry` raises."""
+        return await self._registry.configs(image, access=access, deadline=deadline)
 
 
 def read_bundles(files: Iterable[Path], settings: RegistrySettings) -> tuple[Artifact, ...]:

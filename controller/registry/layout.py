@@ -18,8 +18,9 @@ from controller.errors import ConfigurationError, LimitExceeded, NotFound, Unacc
 from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.evidence import EvidenceSet
-from controller.model.image import ResolvedImage
+from controller.model.image import ConfigBlob, ResolvedImage
 from controller.model.reference import Digest, Reference
+from controller.registry.configs import read_configs
 from controller.registry.discovery import Discovery
 from controller.registry.manifests import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest, parse_manifest
 from controller.review.ports import Clock
@@ -69,6 +70,14 @@ class OciLayout:
             fetched_at=self._clock(),
             problems=discovery.problems,
         )
+
+    async def configs(
+        self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline
+    ) -> tuple[ConfigBlob, ...]:
+        """The image's configurations, as `RegistryClient.configs` gives them."""
+        del access
+        repository = self._repository(image.reference)
+        return await read_configs(repository, image, settings=self._settings, deadline=deadline)
 
     def _repository(self, reference: Reference) -> _LayoutRepository:
         return _LayoutRepository(self._path, self._entries, reference, self._settings)

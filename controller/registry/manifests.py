@@ -64,7 +64,8 @@ class Descriptor:
 class Manifest:
     """One manifest or index. `digest` and `size` are those of the bytes; `children` are set for an index only.
 
-    `artifact_type` is the manifest's own word, or its config's media type as the specification says.
+    `artifact_type` is the manifest's own word, or its config's media type as the specification says. `config` is None
+    for an index.
     """
 
     digest: Digest
@@ -74,6 +75,7 @@ class Manifest:
     layers: tuple[Descriptor, ...] = ()
     children: tuple[Descriptor, ...] = ()
     subject: Digest | None = None
+    config: Descriptor | None = None
 
     @property
     def is_index(self) -> bool:
@@ -137,7 +139,7 @@ def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
         return Manifest(**common, artifact_type=own_type, children=_descriptors(value.get("manifests"), what))
     config = _descriptor(value.get("config"), what)
     layers = _descriptors(value.get("layers"), what)
-    return Manifest(**common, artifact_type=own_type or config.media_type, layers=layers)
+    return Manifest(**common, artifact_type=own_type or config.media_type, layers=layers, config=config)
 
 
 def _json_object(content: bytes, what: str) -> Mapping[str, Any]:

@@ -1,5 +1,5 @@
-"""The three things a review remembers, by name: what a reference resolved to, which evidence a digest has, and what a
-policy said of that evidence. Each look-up is one flight however many ask.
+"""What a review remembers, by name: what a reference resolved to, which evidence a digest has, what its configurations
+are, and what a policy said of all that. Each look-up is one flight however many ask.
 
 A remembered *failure* is short-lived and keeps its kind: Unavailable stays Unavailable. Nothing here ever turns the
 absence of an answer into an answer.
@@ -20,7 +20,7 @@ from controller.errors import AssayError, DeadlineExceeded, LimitExceeded, Unava
 from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.evidence import EvidenceSet
-from controller.model.image import ResolvedImage
+from controller.model.image import ConfigBlob, RawConfigs, ResolvedImage
 from controller.model.policy import TrustRoot
 from controller.model.reference import Digest, Reference
 from controller.policy.compiled import CompiledPolicy
@@ -33,6 +33,7 @@ from controller.settings import ReviewSettings
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 _FOREVER = float("inf")
+_ENTRIES = ("components", "findings", "statements", "materials")  # what documents hold many of
 _PARSED = 4  # bytes that JSON takes as Python values for each of its own
 
 
@@ -207,6 +208,42 @@ class Evidences:
         await self._flights.close()
 
 
+class Configs:
+    """The configurations of a digest in one repository, for one credential scope: they never change."""
+
+    def __init__(self, registry: Registry, settings: ReviewSettings) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._flights: Flights[Hashable, tuple[ConfigBlob, ...]] = _flights(settings)
+        self._memory: Memory[Hashable, tuple[ConfigBlob, ...]] = Memory(
+            name="configs", entries=settings.cache_images, size=settings.cache_config_bytes
+        )
+
+    async def get(self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline) -> tuple[ConfigBlob, ...]:
+        """One for each platform. Raises what `Registry.configs` raises, and `DeadlineExceeded`."""
+        key = (image.digest, image.platforms, image.reference.name, access.scope(image.reference))
+        known = self._memory.get(key)
+        if known is not None:
+            return _given(known[0])
+
+        async def work(own: Deadline) -> tuple[ConfigBlob, ...]:
+            try:
+                found = await self._registry.configs(image, access=access, deadline=own)
+            except AssayError as exc:
+                self._memory.put_failure(key, exc, self._settings)
+                raise
+            weight = 512 + sum(len(config.content) + 256 for config in found)
+            self._memory.put(key, found, fresh=_FOREVER, usable=_FOREVER, weight=weight)
+            return found
+
+        doing = f"fetching the configuration of {image.reference.name} from {image.reference.registry}"
+        return await self._flights.join(key, work, deadline=deadline, doing=doing)
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._flights.close()
+
+
 class Verdicts:
     """What a policy says of a set of evidence: requirements, and the rules that read nothing else."""
 
@@ -228,6 +265,7 @@ class Verdicts:
         scope: str,
         now: datetime,
         deadline: Deadline,
+        configs: RawConfigs = (),
     ) -> Assessment:
         """The assessment, remembered until a date that was read could change it. Raises what `Assessor` raises."""
         policy = compiled.policy
@@ -243,6 +281,8 @@ class Verdicts:
             tuple((root.name, root.hash) for root in trust_roots),
             evidence.hash,
             tuple((problem.code, problem.message) for problem in evidence.problems),
+            # They are as fixed as the digest is; that they could not be had is not.
+            str(configs) if isinstance(configs, AssayError) else None,
         )
         known = self._memory.get(key)
         if known is not None:
@@ -251,7 +291,9 @@ class Verdicts:
                 return value
 
         async def work(own: Deadline) -> Assessment:
-            job = AssessmentJob(image=image, evidence=evidence, policy=policy, trust_roots=trust_roots, now=now)
+            job = AssessmentJob(
+                image=image, evidence=evidence, policy=policy, trust_roots=trust_roots, now=now, configs=configs
+            )
             try:
                 found = await self._assessor.assess(job, deadline=own)
             except AssayError as exc:
@@ -305,7 +347,8 @@ def _weight(assessment: Assessment, raw: EvidenceSet) -> int:
     sizes = {artifact.digest: len(artifact.content) for artifact in raw.artifacts}
     kept = [a for a in evidence.attestations if a.predicate is not None or a.document is not None]
     parsed = _PARSED * sum(sizes.get(a.proof.artifact, 0) for a in kept)
-    components = sum(len(getattr(a.document, "components", ())) for a in kept)
+    entries = sum(len(getattr(a.document, name, ())) for a in kept for name in _ENTRIES)
+    configured = 0 if isinstance(assessment.configs, AssayError) else 2048 * len(assessment.configs)
     small = len(evidence.rejections) + len(evidence.signatures) + len(evidence.attestations)
     noted = sum(len(value) for _, value in assessment.annotations)
-    return 2048 + 512 * small + 512 * components + parsed + noted
+    return 2048 + 512 * small + 512 * entries + parsed + noted + configured

@@ -56,7 +56,13 @@ def _excepted(evaluation: Evaluation, exceptions: ExceptionIndex, namespace: str
 
 
 def _digests(evaluation: Evaluation) -> frozenset[Digest]:
-    if any(reason.rule == "digest" and reason.code in NOT_PINNED for reason in evaluation.reasons):
-        return frozenset()
     child = evaluation.child.digest if evaluation.child is not None else None
-    return frozenset(digest for digest in (evaluation.digest, child) if digest is not None)
+    causes = ((reason.rule, reason.code) for reason in evaluation.reasons)
+    return known_to_run(evaluation.digest, child, causes=causes)
+
+
+def known_to_run(*digests: Digest | None, causes: Iterable[tuple[str, str]]) -> frozenset[Digest]:
+    """Those of the digests that are known to be what runs; `causes` are rule and code of what does not hold."""
+    if any(rule == "digest" and code in NOT_PINNED for rule, code in causes):
+        return frozenset()
+    return frozenset(digest for digest in digests if digest is not None)

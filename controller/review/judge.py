@@ -15,13 +15,13 @@ from controller.errors import AssayError, LimitExceeded, Unavailable
 from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.evidence import EvidenceSet
-from controller.model.image import PlatformManifest, ResolvedImage
+from controller.model.image import PlatformManifest, RawConfigs, ResolvedImage
 from controller.model.policy import DigestMode, TrustRoot
 from controller.model.reference import Reference
 from controller.policy.compiled import CompiledPolicy
 from controller.policy.evaluation import evaluate_request_rules
 from controller.review.budget import BUDGET_FULL
-from controller.review.caches import Evidences, Resolutions, Verdicts
+from controller.review.caches import Configs, Evidences, Resolutions, Verdicts
 from controller.review.flights import WORK_TIMEOUT
 from controller.review.leaf import Judged
 from controller.review.platforms import demanded, unsigned
@@ -64,11 +64,12 @@ _MEND = "this is a fault of what the policy refers to, not the image's: mend tha
 
 
 class Judge:
-    """Judges images under policies, with the three caches of `controller.review.caches`."""
+    """Judges images under policies, with the caches of `controller.review.caches`."""
 
-    def __init__(self, resolutions: Resolutions, evidences: Evidences, verdicts: Verdicts) -> None:
+    def __init__(self, resolutions: Resolutions, evidences: Evidences, configs: Configs, verdicts: Verdicts) -> None:
         self._resolutions = resolutions
         self._evidences = evidences
+        self._configs = configs
         self._verdicts = verdicts
 
     async def judge(
@@ -116,10 +117,15 @@ class Judge:
         """What the policy says of one manifest of what was resolved."""
         evidence: EvidenceSet | None = None
         assessment: Assessment | None = None
+        configs: RawConfigs = ()
         roots = trust_roots(compiled, scope)
         try:
-            evidence = await self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline)
-            assessment = await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
+            found, configs = await asyncio.gather(
+                self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline),
+                self._read_configs(compiled, image, scope=scope, deadline=deadline),
+            )
+            evidence = found
+            assessment = await self._assess(image, found, configs, compiled, scope=scope, now=now, deadline=deadline)
             whole = await _with_request_rules(
                 assessment, compiled, covered=covered, scope=scope, now=now, image=image, deadline=deadline
             )
@@ -135,7 +141,7 @@ class Judge:
                 resolved=resolved,
                 annotations=whole.annotations,
             )
-        return Judged(replace(evaluation, child=child), compiled, resolved, evidence, assessment, roots)
+        return Judged(replace(evaluation, child=child), compiled, resolved, evidence, assessment, roots, configs)
 
     async def prepare(
         self, reference: Reference, compiled: CompiledPolicy, *, scope: Scope, now: datetime, deadline: Deadline
@@ -148,13 +154,17 @@ class Judge:
             return
         resolved = await self._resolutions.get(reference, access=scope.access, deadline=deadline)
         for image, _ in _manifests(resolved, compiled, scope):
-            evidence = await self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline)
-            await self._assess(image, evidence, compiled, scope=scope, now=now, deadline=deadline)
+            evidence, configs = await asyncio.gather(
+                self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline),
+                self._read_configs(compiled, image, scope=scope, deadline=deadline),
+            )
+            await self._assess(image, evidence, configs, compiled, scope=scope, now=now, deadline=deadline)
 
     async def _assess(
         self,
         resolved: ResolvedImage,
         evidence: EvidenceSet,
+        configs: RawConfigs,
         compiled: CompiledPolicy,
         *,
         scope: Scope,
@@ -169,7 +179,22 @@ class Judge:
             scope=scope.access.scope(resolved.reference),
             now=now,
             deadline=deadline,
+            configs=configs,
         )
+
+    async def _read_configs(
+        self, compiled: CompiledPolicy, image: ResolvedImage, *, scope: Scope, deadline: Deadline
+    ) -> RawConfigs:
+        """The image's configurations, if a rule looks at them.
+
+        Why they cannot be had is what that rule says then; no other is hidden behind it.
+        """
+        if not compiled.reads_configs:
+            return ()
+        try:
+            return await self._configs.get(image, access=scope.access, deadline=deadline)
+        except AssayError as exc:
+            return exc
 
     async def _evidence(
         self,
@@ -200,7 +225,8 @@ class Judge:
 
     async def close(self) -> None:
         """End what is under way."""
-        await asyncio.gather(self._resolutions.close(), self._evidences.close(), self._verdicts.close())
+        caches = (self._resolutions, self._evidences, self._configs, self._verdicts)
+        await asyncio.gather(*(cache.close() for cache in caches))
 
 
 def undecided(covered: Covered, compiled: CompiledPolicy, error: AssayError) -> Judged:
@@ -254,6 +280,7 @@ async def _with_request_rules(
         request=scope.request,
         namespace=scope.namespace,
         now=now,
+        configs=assessment.configs,
     )
     findings = await beside(judging, deadline=deadline)
     of_evidence = (assessment.outcome, assessment.error_kind)

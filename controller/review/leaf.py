@@ -17,10 +17,11 @@ from importlib.metadata import version
 from typing import Any
 
 from controller import __version__
+from controller.errors import AssayError
 from controller.model.decision import Decision, Evaluation
 from controller.model.evidence import EvidenceSet, Proof, Rejection, VerifiedEvidence
 from controller.model.exception import EvidenceException
-from controller.model.image import ImageUse, PlatformManifest, ResolvedImage
+from controller.model.image import ImageUse, PlatformManifest, RawConfigs, ResolvedImage
 from controller.model.policy import Namespace, Policy, TrustRoot
 from controller.model.reference import Digest
 from controller.model.workload import AdmissionRequest, Workload
@@ -47,6 +48,7 @@ class Judged:
     evidence: EvidenceSet | None = None
     assessment: Assessment | None = None
     trust_roots: tuple[TrustRoot, ...] = ()
+    configs: RawConfigs = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +331,8 @@ def _blobs(judged: Sequence[Judged]) -> dict[Digest, bytes]:
     for one in judged:
         for artifact in one.evidence.artifacts if one.evidence is not None else ():
             (blobs if artifact.digest in proven else unproven)[artifact.digest] = artifact.content
+        if not isinstance(one.configs, AssayError):
+            unproven.update((config.digest, config.content) for config in one.configs)
         blobs.update((Digest.parse(root.hash), root.content) for root in one.trust_roots)
         source = one.compiled.source
         blobs.update((Digest.of(content), content) for content in _resolved(source))

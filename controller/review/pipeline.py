@@ -23,6 +23,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from controller import images, telemetry
@@ -35,7 +36,7 @@ from controller.model.workload import AdmissionRequest, Workload
 from controller.policy.compiled import CompiledPolicy
 from controller.review import leaf
 from controller.review.budget import Budget
-from controller.review.caches import Evidences, Resolutions, Verdicts
+from controller.review.caches import Configs, Evidences, Resolutions, Verdicts
 from controller.review.decide import Subject, decide, unmatched_images
 from controller.review.exceptions import excepted
 from controller.review.judge import Judge, undecided
@@ -53,13 +54,14 @@ UNEVALUATED = Decision(Verdict.ALLOW, message="", warnings=(), audit=(), flags=(
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A decision, what led to it, the id under which it is recorded, and the hash of the object."""
+    """A decision, what led to it, the id under which it is recorded, the object's hash, and when that was."""
 
     decision: Decision
     judged: tuple[Judged, ...]
     scope: Scope
     record: str
     object_hash: str
+    decided_at: datetime
 
 
 class Pipeline:
@@ -81,7 +83,12 @@ class Pipeline:
         self._no_match = NoMatch(settings.no_match)
         self._templates = Templates(settings.templates)
         self._resolutions = Resolutions(registry, settings)
-        self._judge = Judge(self._resolutions, Evidences(registry, settings, budget), Verdicts(assessor, settings))
+        self._judge = Judge(
+            self._resolutions,
+            Evidences(registry, settings, budget),
+            Configs(registry, settings),
+            Verdicts(assessor, settings),
+        )
         self._recorder = recorder
         self._snapshots = snapshots
         self._namespaces = namespaces
@@ -128,11 +135,12 @@ class Pipeline:
         # resolve, discover, verify, evaluate: each image under each policy, all side by side
         judged = await self._judge_all(around, deadline)
         # except
+        now = self._clock()
         evaluations = excepted(
             (one.evaluation for one in judged),
             exceptions=around.snapshot.exceptions,
             namespace=request.namespace,
-            now=self._clock(),
+            now=now,
         )
         judged = tuple(replace(one, evaluation=each) for one, each in zip(judged, evaluations, strict=True))
         # decide
@@ -142,7 +150,7 @@ class Pipeline:
         record = leaf.record_id(request, evaluations, object_hash=object_hash, setup=setup)
         subject = Subject(f"{workload.kind} {workload.namespace}/{workload.name}", record=record, softened=why)
         decision = decide(evaluations, images=workload.changed, no_match=self._no_match, subject=subject)
-        return Reviewed(decision, judged, around, record, object_hash)
+        return Reviewed(decision, judged, around, record, object_hash, now)
 
     async def close(self) -> None:
         """End what is under way in the background."""
@@ -214,7 +222,7 @@ class Pipeline:
             workload=reviewed.scope.workload,
             namespace=reviewed.scope.namespace,
             cluster=self._settings.cluster_name,
-            decided_at=self._clock(),
+            decided_at=reviewed.decided_at,
             latency_us=(time.perf_counter_ns() - began) // 1000,
             salt=secrets.token_hex(16),
             record=reviewed.record,

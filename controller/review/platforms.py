@@ -13,13 +13,10 @@ from dataclasses import replace
 
 from controller.errors import LimitExceeded, Unacceptable
 from controller.model.evidence import UNSIGNED
-from controller.model.image import Platform, PlatformManifest, ResolvedImage
+from controller.model.image import NO_PLATFORM, Platform, PlatformManifest, ResolvedImage
 from controller.model.policy import Platforms
 
 MAX_PLATFORMS = 64  # children of one index that a policy may ask about: each is a look into the registry
-NO_PLATFORM = Platform("unknown", "unknown")
-"""What BuildKit gives the manifests of its attestations (https://docs.docker.com/build/metadata/attestations/): none
-that a container runtime could choose."""
 
 _SPELLINGS = {
     "i386": "386",

@@ -15,7 +15,7 @@ from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Outcome, Reason
 from controller.model.evidence import EvidenceSet, VerifiedEvidence
-from controller.model.image import ResolvedImage
+from controller.model.image import ConfigBlob, ImageConfigs, RawConfigs, ResolvedImage
 from controller.model.policy import Namespace, Policy, TrustRoot
 from controller.model.reference import Digest, Reference
 from controller.policy.snapshot import Snapshot
@@ -41,16 +41,29 @@ class Registry(Protocol):
         """
         ...
 
+    async def configs(
+        self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline
+    ) -> tuple[ConfigBlob, ...]:
+        """The configuration of the image, or of each of its platforms; never empty, each bound by the image's digest.
+
+        Raises as `resolve` does, and `Unacceptable` (`ConfigUnsupported`, `ConfigsMissing`, `PlatformsNested`).
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AssessmentJob:
-    """One image under one policy: everything that a worker process needs, as plain picklable values."""
+    """One image under one policy: everything that a worker process needs, as plain picklable values.
+
+    `configs` are there where the policy's rules look at them.
+    """
 
     image: ResolvedImage
     evidence: EvidenceSet
     policy: Policy
     trust_roots: tuple[TrustRoot, ...]
     now: datetime
+    configs: RawConfigs = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +75,8 @@ class Assessment:
     `used` names every input by hash, for the ledger: artefacts, trust roots, keys, verifier version.
     `valid_until` is the first time at which a date that was read could change the outcome; None if there is none.
     `complete` says that the requirements were met and the documents read, so that rules were asked at all;
-    `annotations` are keys and values for the audit log.
+    `annotations` are keys and values for the audit log. `configs` are the image's configurations, read, where the
+    policy's rules look at them.
     """
 
     outcome: Outcome
@@ -73,6 +87,7 @@ class Assessment:
     valid_until: datetime | None = None
     complete: bool = False
     annotations: tuple[tuple[str, str], ...] = ()
+    configs: ImageConfigs = ()
 
 
 class Assessor(Protocol):

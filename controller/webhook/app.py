@@ -11,8 +11,8 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from controller.model.deadline import Deadline
 from controller.model.workload import AdmissionRequest
 from controller.review.pipeline import Pipeline
 from controller.settings import WebhookSettings
+from controller.webhook.policies import PolicyReviews
 from controller.webhook.server import CLIENT
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,10 @@ log = logging.getLogger(__name__)
 MAX_TIMEOUT = 30.0  # seconds; the API server's own bound on `timeoutSeconds`
 NETWORK_SHARE = 0.95  # of the API server's time; the rest is for the way there and back
 _TIMEOUT = re.compile(r"(?:([0-9]{1,9})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)(m?)s)?")
+
+
+Review = Callable[[AdmissionRequest, Deadline], Awaitable[dict[str, Any]]]
+_Answer = Callable[[Request, str, Review, "_Lane"], Awaitable[Response]]
 
 
 class Readiness(Protocol):
@@ -42,38 +47,35 @@ class Readiness(Protocol):
         ...
 
 
-def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Readiness) -> FastAPI:
-    """The ASGI application of the webhook role.
+def create_app(
+    settings: WebhookSettings, *, pipeline: Pipeline, readiness: Readiness, policies: PolicyReviews | None = None
+) -> FastAPI:
+    """The ASGI application of the webhook role. Without `policies` it reviews pods alone.
 
     Raises `ConfigurationError` (`SettingInvalid`) for client names without a CA: they would be believed of anybody.
     """
     if settings.webhook_client_names and not settings.webhook_client_ca_file:
         raise ConfigurationError("SettingInvalid", "webhook_client_names needs webhook_client_ca_file")
     app = FastAPI(title="Assay webhook", docs_url=None, redoc_url=None, openapi_url=None)
-    under_way = 0
-    intake = _Intake(settings)
+    body = settings.webhook_max_body_bytes
+    pods = _Lane(
+        _Intake(
+            one=body, all_=settings.webhook_max_bytes, all_bound="webhook_max_bytes", most=settings.webhook_max_bodies
+        ),
+        settings.webhook_max_reviews,
+        "webhook_max_reviews",
+    )
 
-    async def answer(
-        request: Request, endpoint: str, review: Callable[[AdmissionRequest, Deadline], Awaitable[dict[str, Any]]]
-    ) -> Response:
-        nonlocal under_way
+    async def answer(request: Request, endpoint: str, review: Review, lane: _Lane) -> Response:
         began = time.perf_counter()
         if (stranger := _stranger(request, settings)) is not None:
             return stranger
         verdict = "Refused"
         try:
             deadline = Deadline.after(NETWORK_SHARE * _timeout(request.query_params.get("timeout"), settings))
-            async with intake.body(request, deadline) as body:
-                if under_way >= settings.webhook_max_reviews:
-                    message = "more reviews are under way than webhook_max_reviews allows"
-                    raise Unavailable("TooManyReviews", message)
-                under_way += 1
-                telemetry.REVIEWS_UNDER_WAY.set(under_way)
-                try:
+            async with lane.intake.body(request, deadline) as body:
+                with lane.place():
                     content = await _review(admission.parse_review(body), deadline, review)
-                finally:
-                    under_way -= 1
-                    telemetry.REVIEWS_UNDER_WAY.set(under_way)
             verdict = "Allow" if content["response"]["allowed"] else "Deny"
             return Response(json.dumps(content), media_type="application/json")
         except TooLarge as exc:
@@ -95,16 +97,39 @@ def create_app(settings: WebhookSettings, *, pipeline: Pipeline, readiness: Read
         return admission.decision_response(request.uid, await pipeline.validate(request, deadline=deadline))
 
     async def mutate_endpoint(request: Request) -> Response:
-        return await answer(request, "mutate", mutate)
+        return await answer(request, "mutate", mutate, pods)
 
     async def validate_endpoint(request: Request) -> Response:
-        return await answer(request, "validate", validate)
+        return await answer(request, "validate", validate, pods)
 
     # Plain routes: they take the request as it is, and have no parameters for FastAPI to look for each time.
     app.add_route("/mutate", mutate_endpoint, methods=["POST"])
     app.add_route("/validate", validate_endpoint, methods=["POST"])
+    if policies is not None:
+        _add_policy_reviews(app, settings, policies, answer)
     _add_probes(app, readiness)
     return app
+
+
+def _add_policy_reviews(app: FastAPI, settings: WebhookSettings, policies: PolicyReviews, answer: _Answer) -> None:
+    """The endpoints of Assay's own resources, in a lane of their own: no flood of pods delays them, nor they a pod."""
+    most = settings.webhook_max_policy_reviews
+    intake = _Intake(
+        one=settings.webhook_max_body_bytes,
+        all_=settings.webhook_max_policy_bytes,
+        all_bound="webhook_max_policy_bytes",
+        most=most,
+    )
+    lane = _Lane(intake, most, "webhook_max_policy_reviews")
+
+    async def validate_policy(request: Request) -> Response:
+        return await answer(request, "validate-policy", policies.validate, lane)
+
+    async def mutate_policy(request: Request) -> Response:
+        return await answer(request, "mutate-policy", policies.mutate, lane)
+
+    app.add_route("/validate-policy", validate_policy, methods=["POST"])
+    app.add_route("/mutate-policy", mutate_policy, methods=["POST"])
 
 
 def _add_probes(app: FastAPI, readiness: Readiness) -> None:
@@ -127,11 +152,7 @@ def _add_probes(app: FastAPI, readiness: Readiness) -> None:
         return Response(telemetry.exposition(), media_type=telemetry.CONTENT_TYPE)
 
 
-async def _review(
-    request: AdmissionRequest,
-    deadline: Deadline,
-    review: Callable[[AdmissionRequest, Deadline], Awaitable[dict[str, Any]]],
-) -> dict[str, Any]:
+async def _review(request: AdmissionRequest, deadline: Deadline, review: Review) -> dict[str, Any]:
     """The review's answer, or a refusal in the same form: an HTTP error would be let in by `failurePolicy: Ignore`."""
     try:
         async with asyncio.timeout(deadline.remaining()):  # whatever a port does, the answer comes in time
@@ -156,6 +177,29 @@ async def _review(
 
 
 @dataclass(slots=True, eq=False)
+class _Lane:
+    """Reviews of one sort, bounded apart from others: `most` under way at once, by the setting `bound`."""
+
+    intake: _Intake
+    most: int
+    bound: str
+    under_way: int = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place among those under way. Raises `Unavailable` (`TooManyReviews`)."""
+        if self.under_way >= self.most:
+            raise Unavailable("TooManyReviews", f"more reviews are under way than {self.bound} allows")
+        self.under_way += 1
+        telemetry.REVIEWS_UNDER_WAY.inc()
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+            telemetry.REVIEWS_UNDER_WAY.dec()
+
+
+@dataclass(slots=True, eq=False)
 class _Coming:
     """A body that is not there whole yet."""
 
@@ -170,9 +214,9 @@ class _Intake:
     longest makes room for the newest: whoever stalls bodies displaces his own, and nobody's review is refused for them.
     """
 
-    def __init__(self, settings: WebhookSettings) -> None:
-        self._one, self._all = settings.webhook_max_body_bytes, settings.webhook_max_bytes
-        self._most = max(1, settings.webhook_max_bodies)
+    def __init__(self, *, one: int, all_: int, all_bound: str, most: int) -> None:
+        self._one, self._all, self._all_bound = one, all_, all_bound
+        self._most = max(1, most)
         self._held = 0
         self._coming: dict[_Coming, None] = {}  # oldest first
 
@@ -217,7 +261,7 @@ class _Intake:
             while self._held > self._all and next(iter(self._coming)) is not coming:
                 self._displace()
             if self._held > self._all:
-                message = f"reviews of {self._all} bytes are under way (bound: webhook_max_bytes)"
+                message = f"reviews of {self._all} bytes are under way (bound: {self._all_bound})"
                 raise Unavailable("TooManyBytes", message)
             chunks.append(chunk)
         return b"".join(chunks)

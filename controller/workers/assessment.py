@@ -12,12 +12,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from controller.documents import parse
+from controller.documents import exploitability, image_config, parse
 from controller.documents.types import is_sbom
-from controller.errors import PolicyError, Unacceptable
+from controller.errors import AssayError, PolicyError, Unacceptable
 from controller.model.decision import Reason
-from controller.model.documents import Document
+from controller.model.documents import Document, Vex
 from controller.model.evidence import UNSIGNED, EvidenceSet, Rejection, VerifiedAttestation, VerifiedEvidence
+from controller.model.image import ImageConfigs, RawConfigs
 from controller.model.policy import Policy
 from controller.model.reference import Digest
 from controller.policy import evaluation, requirements
@@ -56,17 +57,21 @@ def assess(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySet
     findings += read
     # 4. The rules over evidence. Over evidence that is missing or cannot be read none is asked: it could only mislead.
     complete = not findings.reasons
+    configs = _read_configs(job.configs, documents)
     if complete:
-        findings += evaluation.evaluate_evidence_rules(compiled, evidence=selected, image=job.image)
+        findings += evaluation.evaluate_evidence_rules(
+            compiled, evidence=selected, image=job.image, configs=configs, now=job.now
+        )
     return Assessment(
         outcome=findings.outcome,
         reasons=findings.reasons,
         error_kind=findings.error_kind,
         evidence=selected if compiled.has_request_rules else _without_documents(selected),
         used=_used(job),
-        valid_until=_valid_until(verified, job.now),
+        valid_until=_valid_until(verified, selected, job.now),
         complete=complete,
         annotations=findings.annotations,
+        configs=configs if compiled.has_request_rules else (),
     )
 
 
@@ -87,7 +92,7 @@ def _read_documents(evidence: VerifiedEvidence, limits: DocumentSettings) -> tup
     """The evidence with its documents read; one that its own format's rules refuse is Unacceptable.
 
     So is an SBOM of a form that Assay does not read, since rules look into it. Another document of such a form (a scan
-    by a tool unknown here) stays data: it was attested, and no rule can read it.
+    by a tool unknown here) stays data: it was attested, and a rule that reads it is an Error.
     """
     problems: list[Reason] = []
     read: dict[Digest, Document | None] = {}
@@ -105,6 +110,16 @@ def _read_documents(evidence: VerifiedEvidence, limits: DocumentSettings) -> tup
             continue
         attestations.append(dataclasses.replace(attestation, document=read[attestation.statement]))
     return Findings(unacceptable=tuple(problems)), dataclasses.replace(evidence, attestations=tuple(attestations))
+
+
+def _read_configs(found: RawConfigs, limits: DocumentSettings) -> ImageConfigs:
+    """The image's configurations, or why they cannot be read: the rules that look at them say so."""
+    if isinstance(found, AssayError):
+        return found
+    try:
+        return tuple(image_config.parse(blob, limits) for blob in found)
+    except Unacceptable as exc:
+        return exc
 
 
 def _without_documents(evidence: VerifiedEvidence) -> VerifiedEvidence:
@@ -130,13 +145,31 @@ def _used(job: AssessmentJob) -> Mapping[str, Any]:
         "trustRoots": {root.name: root.hash for root in job.trust_roots},
         "keys": keys,
         "chains": chains,
+        **_used_configs(job.configs),
         "verifier": VERIFIER_VERSION,
     }
 
 
-def _valid_until(verified: VerifiedEvidence, now: datetime) -> datetime | None:
+def _used_configs(configs: RawConfigs) -> Mapping[str, Any]:
+    """The configurations that rules looked at, each with what leads to it from the image's digest."""
+    if isinstance(configs, AssayError) or not configs:
+        return {}
+    found = [
+        {
+            "digest": str(config.digest),
+            "manifest": str(config.manifest),
+            "platform": str(config.platform) if config.platform is not None else None,
+        }
+        for config in configs
+    ]
+    return {"configs": found}
+
+
+def _valid_until(verified: VerifiedEvidence, selected: VerifiedEvidence, now: datetime) -> datetime | None:
     """From when a date may change the outcome: the end of a validity, or that what lies in the future has come."""
     dates = [verified.valid_until] if verified.valid_until is not None else []
+    documents = [a.document for a in selected.attestations if isinstance(a.document, Vex)]
+    dates += exploitability.future_times(documents, now)
     if any(rejection.code == "SignedInFuture" for rejection in verified.rejections):
         dates.append(now + CLOCK_SKEW)
     return min(dates, default=None)

@@ -18,13 +18,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from controller.errors import AssayError, Unacceptable
 from controller.model.evidence import Artifact, ArtifactKind, VerifiedEvidence
+from controller.model.exception import EvidenceException
 from controller.model.policy import Authority, Policy, Problem, TrustRoot
-from controller.model.reference import Digest
-from controller.policy.kinds import API_VERSION, TRUST_ROOT
+from controller.model.reference import Digest, Reference
+from controller.policy.exception_index import ExceptionIndex
+from controller.policy.exceptions import parse_exception
+from controller.policy.kinds import API_VERSION, EXCEPTION, TRUST_ROOT
 from controller.policy.parse import parse_policy
 from controller.policy.trust import parse_trust_root
-from controller.review.leaf import proof_record
-from controller.settings import DocumentSettings
+from controller.review.exceptions import known_to_run
+from controller.review.leaf import exception_record, proof_record
+from controller.settings import DocumentSettings, ExceptionSettings, Seconds
 from controller.verification.verifier import verify
 
 Blob = Callable[[str], bytes | None]
@@ -32,13 +36,16 @@ Blob = Callable[[str], bytes | None]
 
 _TOLD = ("artifact", "location", "authority", "signer", "logEntry", "signedAt")
 """What must come out again. The sentences of `steps` are not among it: another version may put them better."""
+_UNBOUNDED = ExceptionSettings(exception_max_duration=Seconds("inf"))
+"""The longest end that may be granted was another setting then, and is no part of the record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One proof of the record, made again. `trouble`: why it could not be, or what came out instead; empty if it holds.
+    """One proof of the record, made again, or one exception that was used, applied again.
 
-    `recorded` is the proof as it stands in the leaf; `steps` are those of today's proof.
+    `trouble`: why it could not be, or what came out instead; empty if it holds. `recorded` is the proof or exception as
+    it stands in the leaf; `steps` are those of today's proof.
     """
 
     policy: str
@@ -49,7 +56,7 @@ class Replayed:
 
 
 def replay(leaf: Mapping[str, Any], blob: Blob, *, limits: DocumentSettings, digest: str = "") -> list[Replayed]:
-    """Every proof of the leaf, made again; with `digest` those about that image alone.
+    """Every proof and every exception of the leaf, made again; with `digest` those about that image alone.
 
     Raises nothing for what the bytes hold: that is in `trouble`.
     """
@@ -58,10 +65,15 @@ def replay(leaf: Mapping[str, Any], blob: Blob, *, limits: DocumentSettings, dig
     for evaluation in leaf["evaluations"]:
         image = leaf["images"][evaluation["image"]]
         recorded = [*evaluation["signatures"], *evaluation["attestations"]]
-        if not recorded or (digest and image["digest"] != digest):
+        if digest and image["digest"] != digest:
             continue
         policy = "/".join(filter(None, (evaluation["policy"][name] for name in ("kind", "namespace", "name"))))
         about = evaluation.get("child", image)["digest"]
+        for exception in evaluation.get("exceptions", ()):
+            trouble = _void(exception, leaf, evaluation, blob, decided)
+            found.append(Replayed(policy, about or image["reference"], exception, trouble, ()))
+        if not recorded:
+            continue
         try:
             proven = list(_records(_again(evaluation, Digest.parse(about), blob, decided, limits)))
         except AssayError as exc:
@@ -72,6 +84,34 @@ def replay(leaf: Mapping[str, Any], blob: Blob, *, limits: DocumentSettings, dig
             trouble = "" if same else "the stored bytes no longer prove it"
             found.append(Replayed(policy, about, proof, trouble, tuple(same["steps"]) if same else ()))
     return found
+
+
+def _void(
+    recorded: Mapping[str, Any], leaf: Mapping[str, Any], evaluation: Mapping[str, Any], blob: Blob, decided: datetime
+) -> str:
+    """Why the exception, as it is stored, does not except the image from the policy at that time; empty if it does."""
+    image, named = leaf["images"][evaluation["image"]], evaluation["policy"]
+    try:
+        spec = json.loads(_read(blob, recorded["hash"]))["spec"]
+        obj = {"apiVersion": API_VERSION, "kind": EXCEPTION, "metadata": {"name": recorded["name"]}, "spec": spec}
+        exception = parse_exception(obj, claimed=recorded["claimed"])
+        if not isinstance(exception, EvidenceException) or exception_record(exception) != recorded:
+            return "the stored bytes say something else than the record"
+        texts = (image["digest"], evaluation.get("child", {}).get("digest"))
+        digests = known_to_run(
+            *(Digest.parse(text) for text in texts if text),
+            causes=((reason["rule"], reason["code"]) for reason in evaluation["reasons"]),
+        )
+        applying = ExceptionIndex([exception], settings=_UNBOUNDED).applying(
+            (named["kind"], named["namespace"], named["name"]),
+            name=Reference.parse(image["reference"]).name,
+            digests=digests,
+            namespace=leaf["request"]["namespace"],
+            now=decided,
+        )
+    except AssayError as exc:
+        return f"{exc.code}: {exc.message}"
+    return "" if applying else "what is stored does not except this image from this policy at that time"
 
 
 def _again(

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from controller.errors import InputError, RecordingFailed
 from controller.inventory import dialect, migrate, store, tables
-from controller.inventory.records import DecisionFilter
+from controller.inventory.records import DecisionFilter, ExceptionRecord
 from controller.inventory.store import Store
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest
@@ -37,6 +37,7 @@ from tests.support.inventory import (
     Database,
     blob,
     evaluation,
+    excepted,
     image,
     leaf,
     postgres_database,
@@ -391,7 +392,8 @@ async def test_projections_can_be_rebuilt_from_the_leaves_alone(database: Databa
             clock.now = START + timedelta(minutes=number)
             verdict = "Deny" if number % 3 else "Allow"
             # Later recorded decisions lie earlier: facts keep the earliest of each time, whatever the order.
-            await record(opened, leaf(-number, verdict=verdict), leaf(number, evaluations=[evaluation(policy="p")]))
+            used = [excepted(), excepted(claimed=bool(number % 2)), evaluation(policy="p")]
+            await record(opened, leaf(-number, verdict=verdict), leaf(number, evaluations=used))
         before = dump(opened)
         assert min(len(rows) for rows in before.values()) > 0
         with opened.writer._engine.begin() as connection:
@@ -400,6 +402,58 @@ async def test_projections_can_be_rebuilt_from_the_leaves_alone(database: Databa
     assert store.rebuild(database.settings.url()) == 80
     with database.open(clock) as opened:
         assert dump(opened) == before
+
+
+@pytest.mark.guarantee(16)
+async def test_guarantee_16_every_use_of_an_exception_is_in_the_inventory(opened: Store, clock: Clock) -> None:
+    other = {"hash": "sha256:" + "cd" * 32, "reason": "another version", "breakGlass": True}
+    await record(
+        opened,
+        leaf(1, evaluations=[excepted(), excepted(evaluation(policy="second"))]),
+        leaf(2, evaluations=[excepted(**other), evaluation()]),
+        leaf(3, evaluations=[evaluation()]),
+        leaf(4, evaluations=[excepted(name="a", claimed=True, approvedAt=None)], verdict="Deny"),
+    )
+    clock.now = START + timedelta(days=1)
+    await record(opened, late := leaf(5, evaluations=[excepted()]))
+    found = opened.queries.exceptions()
+    assert [(each.name, each.hash[7:9], each.approval, each.uses) for each in found] == [
+        ("hotfix", "ab", "stamped", 3),
+        ("a", "ab", "claimed", 1),
+        ("hotfix", "cd", "stamped", 1),
+    ]
+    assert found[0] == ExceptionRecord(
+        cluster="local",
+        name="hotfix",
+        hash="sha256:" + "ab" * 32,
+        approval="stamped",
+        approver="jane",
+        approved_at=START - timedelta(hours=2),
+        reason="the signing service is down",
+        expires=START + timedelta(hours=22),
+        break_glass=False,
+        uses=3,
+        first_used_at=START + timedelta(seconds=1),
+        last_used_at=START + timedelta(seconds=5),
+    )
+    assert (found[1].approved_at, found[2].break_glass) == (None, True)
+    then = opened.queries.exceptions(name="hotfix", as_of=START + timedelta(hours=1))
+    assert [(each.hash[7:9], each.uses) for each in then] == [("cd", 1), ("ab", 2)]
+    assert opened.queries.exceptions(name="nothing") == ()
+    assert len(opened.queries.exceptions(limit=1)) == 1
+    with pytest.raises(InputError, match="LimitOutOfRange"):
+        opened.queries.exceptions(limit=0)
+    decided = opened.queries.decisions(DecisionFilter(exception="hotfix")).items
+    assert [item.name for item in decided] == ["web-5", "web-2", "web-1"]
+    assert decided[0].id == late["id"]
+
+
+@pytest.mark.parametrize("missing", ["name", "hash", "approver", "reason", "expires"])
+async def test_a_use_that_does_not_say_by_whom_until_when_and_why_is_no_record(opened: Store, missing: str) -> None:
+    broken = leaf(evaluations=[excepted(**{missing: ""})])
+    with pytest.raises(RecordingFailed, match="LeafMalformed"):
+        await record(opened, broken)
+    assert stored(opened) == 0
 
 
 def test_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:

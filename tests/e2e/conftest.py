@@ -17,6 +17,7 @@ from tests.support import tuf
 from tests.support.assay import Assay, serving
 from tests.support.cosign import Cosign, KeyPair
 from tests.support.kubernetes import ApiServer, User
+from tests.support.mistakes import ASSAY_IMAGE
 from tests.support.processes import free_port, wait_until
 from tests.support.registry import Registry, run_registry
 from tests.support.tools import tool
@@ -140,6 +141,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             kubeconfig=str(cluster.kubeconfig_for(ASSAY)),
             webhook_names="127.0.0.1",
             tuf_ca_file=str(roots.ca_file),
+            assay_image=ASSAY_IMAGE,
         ) as assay:
             cosign = Cosign(folder / "cosign")
             rig = Rig(cluster, registry, cosign, cosign.generate_key_pair("release"), assay, roots)

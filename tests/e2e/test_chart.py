@@ -53,6 +53,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
             "networkPolicy.ingressCIDRs={10.0.0.0/24,fd00::/64}",
         ),
         (
+            "exceptions.approver.clusterRole=true",
+            "exceptions.approver.labels.acme\\.example/team=oncall",
+            "exceptions.breakGlass.clusterRole=true",
+        ),
+        (
             "serviceAccountAnnotations.eks\\.amazonaws\\.com/role-arn=arn:aws:iam::123456789012:role/assay",
             "extraInitContainers[0].name=plugin",
             "extraInitContainers[0].image=registry.example/plugin:1",
@@ -64,7 +69,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
             "extraVolumeMounts[0].mountPath=/etc/assay/plugins",
         ),
     ],
-    ids=["defaults", "by url", "replicas", "others", "callers", "plugins"],
+    ids=["defaults", "by url", "replicas", "others", "callers", "exceptions", "plugins"],
 )
 def test_everything_applies_with_no_field_unknown(cluster: ApiServer, values: tuple[str, ...]) -> None:
     status = cluster.kubectl(
@@ -98,6 +103,11 @@ def test_the_account_may_do_what_the_program_does_and_nothing_like_the_rest(clus
         assert not may("patch", f"{collection}.admissionregistration.k8s.io/another")
         for verb in ("create", "delete", "update"):
             assert not may(verb, f"{collection}.admissionregistration.k8s.io/assay")
+    assert may("create", "subjectaccessreviews.authorization.k8s.io")
+    assert cluster.kubectl("auth", "can-i", "create", "events.events.k8s.io", f"--as={ACCOUNT}", "-n", "default")
+    assert not may("create", "events.events.k8s.io")
+    assert not may("break-glass", "evidenceexceptions.assay.dev")
+    assert not may("create", "evidenceexceptions.assay.dev")
     assert may("get", "namespaces/shop")
     assert may("watch", "secrets")
     for verb, what in (
@@ -110,13 +120,22 @@ def test_the_account_may_do_what_the_program_does_and_nothing_like_the_rest(clus
         assert not may(verb, what)
 
 
+def test_nobody_may_break_the_glass_unless_the_chart_is_told_who_might() -> None:
+    roles = [obj["metadata"]["name"] for obj in _render() if obj["kind"] == "ClusterRole"]
+    assert roles == ["assay-exceptions", "assay"]
+    values = ("exceptions.breakGlass.clusterRole=true", "exceptions.approver.clusterRole=true")
+    made = {obj["metadata"]["name"]: obj["rules"][0] for obj in _render(*values) if obj["kind"] == "ClusterRole"}
+    assert "break-glass" in made["assay-break-glass"]["verbs"]
+    assert "break-glass" not in made["assay-exception-approver"]["verbs"]
+
+
 def test_the_webhook_configurations_are_as_the_design_says() -> None:
     objects = _render()
     mutating, validating = (
         _one(objects, "MutatingWebhookConfiguration"),
         _one(objects, "ValidatingWebhookConfiguration"),
     )
-    (mutate,), (validate,) = mutating["webhooks"], validating["webhooks"]
+    (mutate, stamp), (validate, check) = mutating["webhooks"], validating["webhooks"]
     for hook in (mutate, validate):
         assert hook["sideEffects"] == "NoneOnDryRun"
         assert hook["matchPolicy"] == "Equivalent"
@@ -144,6 +163,39 @@ def test_the_webhook_configurations_are_as_the_design_says() -> None:
         ("batch", "jobs"): both,
         ("batch", "cronjobs"): both,
     }
+
+    for hook in (stamp, check):
+        assert hook["sideEffects"] == "None"
+        assert hook["matchPolicy"] == "Equivalent"
+        assert hook["failurePolicy"] == "Fail"
+        assert hook["timeoutSeconds"] == 10
+        assert hook["matchConditions"] == [
+            {
+                "name": "spec-changed",
+                "expression": "request.operation != 'UPDATE' || object.spec != oldObject.spec",
+            }
+        ]
+        assert not {"namespaceSelector", "objectSelector"} & set(hook), "policies are checked wherever they are"
+        assert "caBundle" not in hook["clientConfig"]
+    scopes = {resource.plural: "Namespaced" if resource.namespaced else "Cluster" for resource in RESOURCES}
+    assert {name: rule["scope"] for rule in check["rules"] for name in rule["resources"]} == scopes
+    assert _reviewed(check) == {("assay.dev", name): both for name in scopes}
+    assert _reviewed(stamp) == {("assay.dev", "evidenceexceptions"): both}
+    paths = {hook["name"]: hook["clientConfig"]["service"]["path"] for hook in (mutate, stamp, validate, check)}
+    assert paths == {
+        "mutate.assay.dev": "/mutate",
+        "mutate-policy.assay.dev": "/mutate-policy",
+        "validate.assay.dev": "/validate",
+        "validate-policy.assay.dev": "/validate-policy",
+    }
+
+
+@pytest.mark.parametrize("values", [("webhook.failurePolicy=Ignore",), ("webhook.failurePolicy=Fail",)])
+def test_an_exception_is_never_let_in_unchecked_whatever_becomes_of_pods(values: tuple[str, ...]) -> None:
+    objects = _render(*values)
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+        _, own = _one(objects, kind)["webhooks"]
+        assert (own["name"].endswith("-policy.assay.dev"), own["failurePolicy"]) == (True, "Fail")
 
 
 def _reviewed(hook: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
@@ -173,6 +225,7 @@ def test_the_pod_is_restricted_and_its_environment_are_settings_that_the_program
     assert loaded.webhook.webhook_names == ("assay.assay-system.svc", "assay.assay-system.svc.cluster.local")
     assert loaded.cluster.webhook_configuration == "assay"
     assert loaded.cluster.assay_namespace == NAMESPACE
+    assert loaded.cluster.assay_image == container["image"]
     assert loaded.review.evidence_max_age == 300
 
 

@@ -15,6 +15,8 @@ RECORDED_LEGACY = RECORDED / "legacy"
 RECORDED_COSIGN2 = RECORDED / "cosign2"
 RECORDED_OWN_CA = RECORDED / "own-ca"
 DEMO_LAYOUT = CHECKOUT / "controller" / "demo" / "layout"
+POLICIES = CHECKOUT / "policies"
+POLICIES_EVIDENCE = POLICIES / "evidence"
 
 
 @dataclass(frozen=True, slots=True)

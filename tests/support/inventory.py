@@ -120,6 +120,22 @@ def evaluation(index: int = 0, *, policy: str = "release-signed", outcome: str =
     }
 
 
+def excepted(evaluation_: dict[str, Any] | None = None, name: str = "hotfix", **changes: Any) -> dict[str, Any]:
+    """A leaf's evaluation that an exception made Exempt."""
+    entry = {
+        "name": name,
+        "hash": "sha256:" + "ab" * 32,
+        "approver": "jane",
+        "claimed": False,
+        "approvedAt": "2026-11-22T09:00:00.000000Z",
+        "reason": "the signing service is down",
+        "expires": "2026-11-23T09:00:00.000000Z",
+        "breakGlass": False,
+    }
+    exempt = {"outcome": "Exempt", "otherwise": "Violated", "exceptions": [entry | changes]}
+    return (evaluation_ or evaluation()) | exempt
+
+
 def blob(content: bytes) -> tuple[Digest, bytes]:
     """Bytes under their digest."""
     return Digest.of(content), content

@@ -10,6 +10,9 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from controller.model.reference import Reference
+from controller.policy.advice import Installation
+from controller.policy.lint import Surroundings
 from tests.unit.policy import make
 
 ASSAY_NAMESPACE = "assay-system"
@@ -58,6 +61,11 @@ def policy(name: str, *, namespace: str = "", **fields: Any) -> dict[str, Any]:
     obj = make.resource(name, namespace=namespace, **copy.deepcopy(base | fields))
     del obj["metadata"]["generation"]
     return obj
+
+
+def surroundings(**known: Any) -> Surroundings:
+    """The surroundings in which the table is told."""
+    return Surroundings(Installation(ASSAY_NAMESPACE, Reference.parse(ASSAY_IMAGE)), **known)
 
 
 def by_key(name: str, **fields: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.evidence import Artifact, ArtifactKind, EvidenceSet, VerifiedEvidence
 from controller.model.exception import EvidenceException
-from controller.model.image import ContainerKind, ImageUse, ResolvedImage
+from controller.model.image import ConfigBlob, ContainerKind, ImageUse, ResolvedImage
 from controller.model.policy import Action, DigestMode, FailurePolicy, Namespace, PolicyIdentity
 from controller.model.reference import Digest, Reference
 from controller.policy.exception_index import build_exceptions
@@ -204,6 +204,14 @@ class World:
         if last.startswith("unsigned"):
             return assessment(Outcome.VIOLATED)
         return assessment(Outcome.ERROR if last.startswith("broken") else Outcome.SATISFIED)
+
+    async def configs(
+        self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline
+    ) -> tuple[ConfigBlob, ...]:
+        del access, deadline
+        await self._called("configs", image.reference.name)
+        content = b'{"config": {"User": "1"}}'
+        return (ConfigBlob(None, image.digest, Digest.of(content), content),)
 
     async def record(self, leaf: Mapping[str, Any], *, blobs: Mapping[Digest, bytes], deadline: Deadline) -> None:
         del deadline

@@ -75,6 +75,7 @@ def test_what_the_api_server_may_leave_out_is_filled_in() -> None:
         ({"userInfo": []}, "request.userInfo"),
         ({"userInfo": {"groups": "dev"}}, "request.userInfo.groups"),
         ({"userInfo": {"groups": [7]}}, "request.userInfo.groups"),
+        ({"userInfo": {"extra": {"scopes": "a"}}}, "request.userInfo.extra"),
         ({"userInfo": {"username": 7}}, "request.userInfo.username"),
         ({"object": None}, "request.object"),
         ({"object": {}}, "request.object"),

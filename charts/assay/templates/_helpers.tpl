@@ -43,12 +43,19 @@ matchExpressions:
     values: [kube-system, {{ .Release.Namespace }}]
 {{- end -}}
 
+{{- /* Labels and finalizers can be mended, and objects can end, while Assay is away and whatever their spec says. */ -}}
+{{- define "assay.specChanged" -}}
+- name: spec-changed
+  expression: request.operation != 'UPDATE' || object.spec != oldObject.spec
+{{- end -}}
+
 {{- /* The program's settings, variable by variable; those under `settings` come last and win. */ -}}
 {{- define "assay.environment" -}}
 {{- $name := include "assay.fullname" . -}}
 {{- $environment := dict
   "ASSAY_LOG_FORMAT" "json"
   "ASSAY_ASSAY_NAMESPACE" .Release.Namespace
+  "ASSAY_ASSAY_IMAGE" (include "assay.image" .)
   "ASSAY_CLUSTER_NAME" .Values.clusterName
   "ASSAY_NO_MATCH" .Values.noMatch
   "ASSAY_WEBHOOK_PORT" (toString .Values.webhook.port)

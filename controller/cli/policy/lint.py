@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import click
 from controller import app
 from controller.cli import options, render
 from controller.cli.policy import sarif
-from controller.policy.lint import surroundings
 from controller.policy.sources import Located, Report, lint_files
 from controller.settings import Settings
 
@@ -37,11 +37,7 @@ def lint(load: Callable[..., Settings], *, paths: tuple[Path, ...], strict: bool
     Exit status: 0 clean (warnings allowed, unless --strict), 1 findings, 2 a file that cannot be read.
     """
     settings = load()
-    around = surroundings(
-        settings.cluster.assay_namespace,
-        settings.cluster.assay_image,
-        trust_roots=frozenset(app.read_trust_roots(settings.cluster.trusted_root)),
-    )
+    around = replace(app.read_surroundings(settings), now=app.now(), exceptions=settings.exceptions)
     report = lint_files(paths, around, settings.policy)
     if form == "table":
         _print(report)

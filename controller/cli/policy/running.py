@@ -60,7 +60,7 @@ class Runner:
     async def run(self, file: CaseFile, case: Case) -> Ran:
         """Run one case. Raises `AssayError` for whatever keeps it from being run at all."""
         async with self._places, self._pipeline(file.path, case) as (pipeline, snapshot):
-            request = _request(file.path, case)
+            request = request_of(file.path, case)
             deadline = Deadline.after(self._timeout)
             patch = await pipeline.mutate(request, deadline=deadline)
             pinned = admission.pinned_request(request, patch)
@@ -115,7 +115,7 @@ async def open_runner(
         yield Runner(settings, workers, online=online, timeout=timeout)
 
 
-def _request(file: Path, case: Case) -> AdmissionRequest:
+def request_of(file: Path, case: Case) -> AdmissionRequest:
     """The request that the case is about."""
     document = _document(file, case)
     if document.get("kind") == "AdmissionReview":

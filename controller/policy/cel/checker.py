@@ -236,7 +236,7 @@ class _Checker:
     def _index(self, node: Call, scope: Scope) -> Type:
         base, index = (self.infer(operand, scope) for operand in node.arguments)
         key = node.arguments[1]
-        if base.fields is not None and isinstance(key, Literal) and isinstance(key.value, str):
+        if base.fields is not None and base.is_map and isinstance(key, Literal) and isinstance(key.value, str):
             return self._field(base, key.value, key.place)
         wanted = INT if base.is_list else STRING if base.kind == "object" or base.base == "map" else base.key or DYN
         if not (base.is_open or base.is_list or base.is_map or base.kind == "nothing"):
@@ -244,7 +244,7 @@ class _Checker:
         if not _may_be(index, wanted):
             message = f"the index of {base.name} is {wanted.name}, and this is {index.name}"
             raise self._error(key.place, "TypeMismatch", message)
-        return DYN if base.fields is not None else base.element or DYN
+        return DYN if base.fields is not None and base.is_map else base.element or DYN
 
     def _choose(self, node: Call, dispatcher: Dispatcher, types: list[Type]) -> list[tuple[Overload, Bound]]:
         counted = dispatcher.of_count(len(types))
@@ -266,14 +266,21 @@ class _Checker:
         raise self._error(node.name_place, "TypeMismatch", message)
 
     def _check_constants(self, node: Call, chosen: list[Overload]) -> None:
+        """Refuse constants that no overload takes: of an open receiver it is not known which one it will be."""
         constants = [_constant(operand) for operand in node.operands]
+        counted = [_counted(o, value) for o, value in zip(node.operands, constants, strict=True)]
+        refusal: ConstantError | None = None
         for overload in chosen:
             if overload.check is None:
-                continue
+                return
             try:
-                overload.check(*constants)
+                overload.check(*(counted if overload.counts else constants))
             except ConstantError as exc:
-                raise self._error(node.operands[exc.position].place, exc.code, exc.message) from exc
+                refusal = refusal or exc
+            else:
+                return
+        if refusal is not None:
+            raise self._error(node.operands[refusal.position].place, refusal.code, refusal.message) from refusal
 
     def _check_namespace(self, node: Call, scope: Scope) -> None:
         """`sets.contians(…)`: what is missing is a function, not a name `sets`."""
@@ -305,9 +312,21 @@ def _bound(overload: Overload, types: list[Type]) -> Bound | None:
 
 
 def _constant(node: Node) -> Any:
+    """The value of a literal, of a list or of a map of them; `UNKNOWN` for anything else."""
+    if isinstance(node, Literal):
+        return node.value
     if isinstance(node, ListLiteral):
-        return Listed(len(node.items))
-    return node.value if isinstance(node, Literal) else UNKNOWN
+        items = [_constant(item) for item in node.items]
+        return UNKNOWN if UNKNOWN in items else items
+    if isinstance(node, MapLiteral):
+        entries = {key.value: _constant(value) for key, value in node.entries if isinstance(key, Literal)}
+        whole = len(entries) == len(node.entries) and UNKNOWN not in entries.values()
+        return entries if whole else UNKNOWN
+    return UNKNOWN
+
+
+def _counted(node: Node, value: Any) -> Any:
+    return Listed(len(node.items)) if value is UNKNOWN and isinstance(node, ListLiteral) else value
 
 
 def _may_be(actual: Type, wanted: Type) -> bool:

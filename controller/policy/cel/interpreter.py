@@ -27,7 +27,7 @@ from controller.policy.cel.syntax import (
     Place,
     Select,
 )
-from controller.policy.cel.values import Keyed, TypeValue, is_of, kind_of, to_cel, type_name
+from controller.policy.cel.values import FIELDS, Keyed, TypeValue, is_of, kind_of, to_cel, type_name
 
 
 class Frame:
@@ -145,7 +145,9 @@ def _select(operand: Run, node: Select) -> Run:
     def select(frame: Frame) -> Any:
         frame.meter.step()
         value = operand(frame)
-        if type(value) is not dict and not is_of(kind_of(value), "map"):
+        if type(value) in FIELDS:
+            value = FIELDS[type(value)](value)
+        elif type(value) is not dict and not is_of(kind_of(value), "map"):
             raise CelError(f"no field {field!r}: {type_name(value)} has no fields", place)
         if test:
             return bool(field in value)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from controller.errors import AssayError
 from controller.policy.cel.failure import CelError
+from controller.policy.cel.meter import Abort
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 UINT_MAX = 2**64 - 1
@@ -143,17 +145,32 @@ _CLASSES: dict[type, str] = {
 }
 _BASES: dict[str, str] = {}
 _RECORDS: dict[type, Callable[[Any], Mapping[str, Any]]] = {}
+FIELDS: dict[type, Callable[[Any], Mapping[str, Any]]] = {}
+"""Classes of lists that have fields too, such as `sboms.components`."""
 
 
-def register_class(cls: type, kind: str, *, base: str | None = None) -> None:
+class Unreadable:
+    """The value of a name that is there and cannot be read: whoever reads it ends with this error."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: AssayError) -> None:
+        self.error = error
+
+
+def register_class(
+    cls: type, kind: str, *, base: str | None = None, fields: Callable[[Any], Mapping[str, Any]] | None = None
+) -> None:
     """Make the instances of a class values of a kind of their own.
 
     With `base` (`list` or `map`; the class is then a subclass of Python's) they are values of that kind too, and
-    `type()` calls them so: a receiver for functions of its own, such as `sboms`.
+    `type()` calls them so: a receiver for functions of its own, such as `sboms`. `fields` gives those of a list.
     """
     _CLASSES[cls] = kind
     if base is not None:
         _BASES[kind] = base
+    if fields is not None:
+        FIELDS[cls] = fields
 
 
 def register_record(cls: type, fields: Callable[[Any], Mapping[str, Any]]) -> None:
@@ -189,6 +206,8 @@ def to_cel(value: Any) -> Any:
 
 
 def _convert(value: Any) -> Any:
+    if isinstance(value, Unreadable):
+        raise Abort(value.error)
     fields = _RECORDS.get(type(value))
     if fields is not None:
         return fields(value)

@@ -29,7 +29,7 @@ def vex(**changes: Any) -> dict[str, Any]:
 
 def test_version_0_2_in_one_form() -> None:
     found = parse(TYPE, load("openvex-0.2"))
-    assert (found.author, found.timestamp) == ("Wolfi J Inkinson", WRITTEN)
+    assert (found.author, found.timestamp, found.version) == ("Wolfi J Inkinson", WRITTEN, 2)
     first, second = found.statements
     assert first == VexStatement(
         vulnerability="CVE-2019-17571",
@@ -116,3 +116,17 @@ def test_statements_products_and_subcomponents_are_bounded(many: Any) -> None:
     with pytest.raises(LimitExceeded) as raised:
         parse(TYPE, many, document_max_components=10)
     assert raised.value.setting == "document_max_components"
+
+
+@pytest.mark.parametrize(("written", "version"), [(3, 3), ("3", 3), (None, 0), ("1.2", 0), (True, 0), ([], 0)])
+def test_a_documents_number_is_read_as_it_is_written_anywhere(written: Any, version: int) -> None:
+    assert parse(TYPE, vex() | {"version": written}).version == version
+
+
+def test_parts_beside_the_products_narrow_them_down() -> None:
+    (statement,) = parse(TYPE, vex(products=None, subcomponents=["pkg:npm/x"])).statements
+    part = VexProduct("pkg:npm/x", "pkg:npm/x")
+    assert statement.products == (VexProduct(id="", subcomponents=(part,)),)
+    own = {"@id": "pkg:oci/own", "subcomponents": [{"@id": "pkg:npm/y"}]}
+    (statement,) = parse(TYPE, vex(products=[{"@id": "pkg:oci/app"}, own], subcomponents=["pkg:npm/x"])).statements
+    assert [product.subcomponents[0].id for product in statement.products] == ["pkg:npm/x", "pkg:npm/y"]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from controller.documents.packages import PackageIndex, Query, find
+from controller.documents import packages
+from controller.documents.packages import Element, PackageIndex, Query, find
 from controller.errors import Unacceptable
 from controller.model.documents import Component, Sbom
 
@@ -56,3 +60,56 @@ def test_nothing_is_found_in_an_empty_sbom_but_an_error() -> None:
 def test_a_query_that_would_be_read_otherwise_than_written_is_refused(purl: str) -> None:
     with pytest.raises(ValueError, match=r"package URL|name only"):
         Query.parse(purl)
+
+
+def described(**fields: str | None) -> Component:
+    full: dict[str, Any] = {"version": "1", "purl": "pkg:npm/x@1", "supplier": "Acme", "cpe": "cpe:2.3:a:x"}
+    return Component(name="x", licenses=("MIT",), **(full | fields))
+
+
+def listed(*components: Component) -> Sbom:
+    return Sbom(format="SPDX", spec_version="2.3", name="", created=None, components=components)
+
+
+@pytest.mark.parametrize(
+    ("element", "component"),
+    [
+        ("version", described(version=None)),
+        ("supplier", described(supplier="")),
+        ("identifier", described(purl="", cpe="")),
+        ("purl", described(purl="")),
+        ("license", replace(described(), licenses=())),
+        ("license", replace(described(), licenses=("NOASSERTION",))),
+    ],
+)
+def test_a_component_that_lacks_an_element_is_told(element: str, component: Component) -> None:
+    others = [other for other in Element if other != element and not (element == "identifier" and other == "purl")]
+    assert packages.lacking([listed(described(), component)], Element(element)) == [component]
+    assert all(not packages.lacking([listed(component)], other) for other in others)
+
+
+def test_an_identifier_is_a_package_url_or_a_cpe_name() -> None:
+    assert packages.lacking([listed(described(purl=""), described(cpe=""))], Element.IDENTIFIER) == []
+
+
+def test_the_licences_of_all_sboms_and_whether_any_is_missing() -> None:
+    one, other = listed(described()), listed(replace(described(), licenses=("mit OR gpl-2.0+",)))
+    assert packages.licenses_of([one, other]) == ("MIT", "GPL-2.0+")
+    assert packages.licenses_of([one, listed(replace(described(), licenses=()))]) == ("MIT", "NOASSERTION")
+    assert packages.licensed_under([one, other], ["gpl-*"]) == [*other.components]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        packages.components,
+        lambda sboms: packages.lacking(sboms, Element.VERSION),
+        packages.licenses_of,
+        lambda sboms: packages.licensed_under(sboms, ["gpl-*"]),
+    ],
+)
+def test_an_sbom_that_lists_nothing_says_nothing(asked: Any) -> None:
+    for sboms, code in (([], "SbomAbsent"), ([listed(described()), listed()], "SbomEmpty")):
+        with pytest.raises(Unacceptable) as raised:
+            asked(sboms)
+        assert raised.value.code == code

@@ -85,7 +85,7 @@ def test_spdx_in_one_form(type_: str) -> None:
     assert (sbom.format, sbom.spec_version, sbom.name, sbom.tools) == ("SPDX", "2.3", "app", ("syft-1.18.1",))
     assert sbom.created == datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
     assert sbom.components == (
-        Component(name="log4j-core", version="2.14.1", purl=LOG4J, licenses=("Apache-2.0",)),
+        Component(name="log4j-core", version="2.14.1", purl=LOG4J, licenses=("Apache-2.0",), cpe="cpe:2.3:a:x"),
         Component(name="tool", version=None),
     )
 
@@ -203,7 +203,13 @@ def test_spdx_3_in_the_same_form(type_: str) -> None:
     assert (sbom.format, sbom.spec_version, sbom.name) == ("SPDX", "3.0.1", "acme/shop")
     assert (sbom.created, sbom.tools) == (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), ("sbom-writer 1.0",))
     assert sbom.components == (
-        Component(name="log4j-core", version="2.14.1", purl=LOG4J, licenses=("Apache-2.0",)),
+        Component(
+            name="log4j-core",
+            version="2.14.1",
+            purl=LOG4J,
+            licenses=("Apache-2.0",),
+            cpe="cpe:2.3:a:apache:log4j:2.14.1:*:*:*:*:*:*:*",
+        ),
         Component(
             name="busybox",
             version="1.36.1-r29",
@@ -330,3 +336,50 @@ def test_each_bound_on_documents_is_an_error_with_its_name(predicate: Any, limit
     with pytest.raises(LimitExceeded) as raised:
         parse(CYCLONEDX, predicate, **limits)
     assert raised.value.setting == bound
+
+
+def test_whose_document_it_is_and_how_its_packages_relate() -> None:
+    related = {"spdxElementId": "SPDXRef-image", "relatedSpdxElement": "SPDXRef-1", "relationshipType": "CONTAINS"}
+    others = [
+        related | {"relationshipType": "OTHER"},
+        related | {"relatedSpdxElement": "NOASSERTION"},
+        related | {"relatedSpdxElement": "SPDXRef-File-1"},
+    ]
+    document = spdx(relationships=[*spdx()["relationships"], related, *others])
+    document["packages"][1] |= {"supplier": "NOASSERTION", "originator": "Organization: Apache"}
+    document["packages"][2] |= {"supplier": "Person: Ann (ann@acme.example)"}
+    sbom = parse(SPDX, document)
+    assert (sbom.authors, sbom.relationships) == (("Acme",), 1)
+    assert [component.supplier for component in sbom.components] == ["Apache", "Ann (ann@acme.example)"]
+
+
+def test_the_same_of_cyclonedx() -> None:
+    document = cyclonedx(dependencies=[{"ref": "a", "dependsOn": ["b", "c"]}, {"ref": "b"}])
+    document["metadata"] |= {"authors": [{"name": "Ann"}, {"email": "bob@acme.example"}], "supplier": {"name": "Acme"}}
+    document["components"][0] |= {"supplier": {"name": "Apache"}, "cpe": "cpe:2.3:a:x"}
+    document["components"][0]["components"][0] |= {"publisher": "Inner"}
+    sbom = parse(CYCLONEDX, document)
+    assert (sbom.authors, sbom.relationships) == (("Ann", "bob@acme.example", "Acme"), 2)
+    assert [(component.supplier, component.cpe) for component in sbom.components] == [
+        ("Apache", "cpe:2.3:a:x"),
+        ("Inner", ""),
+    ]
+
+
+def test_the_same_of_spdx_3() -> None:
+    document = load("spdx-3.0")
+    package = next(node for node in document["@graph"] if node.get("name") == "busybox")
+    package["originatedBy"] = ["https://acme.example/spdx/acme"]
+    sbom = parse(SPDX, document)
+    assert (sbom.authors, sbom.relationships) == (("Acme",), 3)
+    assert [component.supplier for component in sbom.components] == ["", "Acme", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "authors", "relationships"),
+    [("spdx-2.2", ("Anchore, Inc",), 7), ("spdx-2.3", ("Anchore, Inc",), 7), ("cyclonedx-1.6", (), 0)],
+)
+def test_the_same_of_syfts_own_documents(name: str, authors: tuple[str, ...], relationships: int) -> None:
+    sbom = parse(SPDX if name.startswith("spdx") else CYCLONEDX, load(name))
+    assert (sbom.authors, sbom.relationships) == (authors, relationships)
+    assert any(component.cpe for component in sbom.components)

@@ -75,6 +75,7 @@ def test_all_findings_of_grype() -> None:
             fixed_versions=("2.15.0",),
             score=10.0,
             aliases=("CVE-2021-44228",),
+            fix_told=False,
         ),
         Finding(id="CVE-2025-46394", severity=Severity.NEGLIGIBLE, package="busybox", version="1.36.1-r29"),
     )
@@ -105,16 +106,16 @@ def test_all_findings_of_trivys_sarif() -> None:
 def test_all_findings_of_grypes_sarif() -> None:
     report = parse("http://docs.oasis-open.org/sarif/sarif/2.1.0", load("grype.sarif"))
     assert report.findings == (
-        Finding(id="GHSA-jfh8-c2jp-5v3q", severity=Severity.CRITICAL, purl=LOG4J, score=10.0),
-        Finding(id="CVE-2025-46394", severity=Severity.LOW, score=3.3),
+        Finding(id="GHSA-jfh8-c2jp-5v3q", severity=Severity.CRITICAL, purl=LOG4J, score=10.0, fix_told=False),
+        Finding(id="CVE-2025-46394", severity=Severity.LOW, score=3.3, fix_told=False),
     )
 
 
 def test_in_totos_own_list_in_both_versions() -> None:
     report = parse(IN_TOTO, load("vulns-0.2"))
     assert report.findings == (
-        Finding(id="CVE-2021-0123", severity=Severity.MEDIUM, score=5.2),
-        Finding(id="GHSA-fxph-q3j8-mv87", severity=Severity.UNKNOWN, score=9.8),
+        Finding(id="CVE-2021-0123", severity=Severity.MEDIUM, score=5.2, fix_told=False),
+        Finding(id="GHSA-fxph-q3j8-mv87", severity=Severity.UNKNOWN, score=9.8, fix_told=False),
     )
     assert report.database_updated == datetime(2021, 8, 6, 17, 45, 50, 520000, tzinfo=UTC)
 
@@ -122,7 +123,8 @@ def test_in_totos_own_list_in_both_versions() -> None:
 @pytest.mark.parametrize("written", ["CVSS:3.1/AV:N", "85", "-1", "NaN", ""])
 def test_a_rating_that_is_no_cvss_score_gives_none(written: str) -> None:
     rating = {"method": "x", "score": written}
-    assert parse(VULN, scan([{"id": "x", "severity": [rating]}])).findings == (Finding("x", Severity.UNKNOWN),)
+    (found,) = parse(VULN, scan([{"id": "x", "severity": [rating]}])).findings
+    assert (found.severity, found.score) == (Severity.UNKNOWN, None)
 
 
 @pytest.mark.parametrize("type_", [VULN, IN_TOTO, "cosign.sigstore.dev/attestation/vuln/v1"])

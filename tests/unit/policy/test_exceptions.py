@@ -390,6 +390,12 @@ def test_a_broken_exception_is_refused_with_every_mistake() -> None:
     assert stamp(request(exception() | {"spec": []}), now=NOW) == ()
 
 
+def test_an_exception_whose_name_is_still_to_be_made_up_is_reviewed_like_any_other() -> None:
+    unnamed = unstamped() | {"metadata": {"generateName": "hotfix-"}}
+    assert refused(stamped(unnamed)) == []
+    assert refused(stamped(unnamed | {"spec": unnamed["spec"] | {"reason": ""}})) == [("FieldMissing", "spec.reason")]
+
+
 def test_a_request_without_a_user_approves_nothing() -> None:
     made = stamped(unstamped(), user="")
     assert refused(made, user="") == [("ApproverMissing", "spec.approver")]

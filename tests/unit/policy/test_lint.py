@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from controller.policy.lint import Surroundings, lint, lint_all, surroundings
+from controller.policy.lint import Surroundings, lint, lint_all
 from controller.policy.references import Materials
-from tests.support.mistakes import ASSAY_IMAGE, ASSAY_NAMESPACE, MISTAKES, by_key, policy
+from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, by_key, policy, surroundings
 from tests.unit.policy import make
 
 
 def around(**more: Any) -> Surroundings:
     known: dict[str, Any] = {"trust_roots": frozenset({"public-good"}), "materials": Materials(ASSAY_NAMESPACE)}
-    return surroundings(ASSAY_NAMESPACE, ASSAY_IMAGE, **(known | more))
+    return surroundings(**(known | more))
 
 
 def told(obj: dict[str, Any], **more: Any) -> list[tuple[str, str, str, str]]:
@@ -133,6 +134,42 @@ def test_a_trust_root_is_checked_and_what_it_refers_to_is_a_warning() -> None:
     assert root(tuf={"url": "https://tuf.example", "root": "{}"}) == [("error", "TufRootMalformed", "spec.tuf.root")]
     assert ("error", "WrongType", "spec.tuf") in root(tuf="x")
     assert root(publicKeys=[{"pem": "x"}]) == [("error", "KeyMalformed", "spec.publicKeys[0].pem")]
+
+
+def exception(**fields: Any) -> dict[str, Any]:
+    spec = {"policies": [{"name": "p"}], "images": ["ghcr.io/acme/**"], "reason": "why"}
+    return {
+        "apiVersion": "assay.dev/v1alpha1",
+        "kind": "EvidenceException",
+        "metadata": {"name": "p"},
+        "spec": {**spec, "expires": "2026-11-23T11:00:00Z", **fields},
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        ({"approver": "jane"}, []),
+        ({"expires": "2026-11-22T10:00:00Z"}, [("warning", "Expired", "spec.expires")]),
+        ({"expires": "2028-11-22T10:00:00Z"}, [("error", "EndTooFar", "spec.expires")]),
+        ({"reason": None}, [("error", "FieldMissing", "spec.reason")]),
+        ({"images": ["ghcr.io/acme/app:1"]}, [("error", "ImagePatternMalformed", "spec.images[0]")]),
+        ({"policies": [{"name": "q"}]}, [("warning", "PolicyMissing", "spec.policies")]),
+        ({"policies": [{"kind": "EvidencePolicy", "namespace": "shop", "name": "p"}]},
+         [("warning", "PolicyMissing", "spec.policies")]),
+    ],
+)  # fmt: skip
+def test_an_exception_in_a_file_is_checked_and_needs_no_approver_yet(
+    fields: dict[str, Any], expected: list[tuple[str, str, str]]
+) -> None:
+    now = datetime(2026, 11, 22, 11, 0, tzinfo=UTC)
+    _, found = lint_all([policy("p"), exception(**fields)], around(now=now))
+    assert [(str(f.severity), f.code, f.field) for f in found] == expected
+
+
+def test_an_exception_s_end_and_policies_are_not_judged_where_neither_is_known() -> None:
+    assert lint(exception(expires="2020-01-01T00:00:00Z", policies=[{"name": "q"}]), around()) == ()
 
 
 def test_of_two_objects_of_one_name_the_second_is_told() -> None:

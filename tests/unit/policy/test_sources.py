@@ -10,14 +10,13 @@ import pytest
 import yaml
 
 from controller.errors import ConfigurationError
-from controller.policy.lint import surroundings
 from controller.policy.sources import Report, lint_files
-from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, by_key, policy, rule
+from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, by_key, policy, rule, surroundings
 from tests.unit.policy import make
 
 
 def checked(*paths: Path) -> Report:
-    return lint_files(paths, surroundings(ASSAY_NAMESPACE, trust_roots=frozenset({"public-good"})))
+    return lint_files(paths, surroundings(trust_roots=frozenset({"public-good"})))
 
 
 def shown(report: Report) -> list[str]:
@@ -128,7 +127,7 @@ def test_the_findings_of_a_file_are_those_of_the_object(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         write(folder / "policy.yaml", mistake.policy("p"))
-        around = surroundings(ASSAY_NAMESPACE, "ghcr.io/assay-dev/assay:1", trust_roots=frozenset({"public-good"}))
+        around = surroundings(trust_roots=frozenset({"public-good"}))
         found = [located.finding for located in lint_files([folder], around).findings]
         told = [(str(f.severity), f.code, f.field, f.message) for f in found]
         assert sorted(told) == sorted(mistake.told)

@@ -19,7 +19,7 @@ import uvicorn
 from controller.errors import Unavailable
 from controller.inventory.store import Store
 from controller.reading.app import create_app
-from tests.support.inventory import DIGEST, Clock, blob, leaf, soon, sqlite_database
+from tests.support.inventory import DIGEST, Clock, blob, excepted, leaf, soon, sqlite_database
 
 CONTENT = bytes(range(256))
 
@@ -53,7 +53,9 @@ class Client:
 @pytest.fixture(scope="module")
 def values() -> list[dict[str, Any]]:
     digest, _ = blob(CONTENT)
-    return [leaf(number, blobs=[str(digest)], verdict="Deny" if number == 3 else "Allow") for number in range(5)]
+    made = [leaf(number, blobs=[str(digest)], verdict="Deny" if number == 3 else "Allow") for number in range(5)]
+    made[2]["evaluations"] = [excepted()]
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,31 @@ def problem(answer: Answer) -> tuple[int, str]:
 
 def test_it_lives(client: Client) -> None:
     assert client.get("/livez").status == 200
+
+
+@pytest.mark.guarantee(16)
+def test_guarantee_16_an_auditor_sees_which_exceptions_were_used(client: Client, values: list[dict[str, Any]]) -> None:
+    answer = client.get("/api/v1/exceptions", name="hotfix")
+    assert answer.status == 200
+    assert answer.json["items"] == [
+        {
+            "cluster": "local",
+            "name": "hotfix",
+            "hash": "sha256:" + "ab" * 32,
+            "approval": "stamped",
+            "approver": "jane",
+            "approvedAt": "2026-11-22T09:00:00.000000Z",
+            "reason": "the signing service is down",
+            "expires": "2026-11-23T09:00:00.000000Z",
+            "breakGlass": False,
+            "uses": 1,
+            "firstUsedAt": "2026-11-22T11:00:02.000000Z",
+            "lastUsedAt": "2026-11-22T11:00:02.000000Z",
+        }
+    ]
+    assert client.get("/api/v1/exceptions", name="other").json == {"items": []}
+    decided = client.get("/api/v1/decisions", exception="hotfix").json["items"]
+    assert [item["id"] for item in decided] == [values[2]["id"]]
 
 
 def test_a_line_of_the_list_says_all_that_matters(client: Client, values: list[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from controller.model.policy import TrustRoot
 from controller.model.reference import Digest, Reference
 from controller.policy.snapshot import Snapshot, build_policies
 from controller.review.ports import Assessment, AssessmentJob
-from controller.settings import ReviewSettings
+from controller.settings import ReviewSettings, Seconds
 from tests.support.review import World, digest, pod, policy, review
 
 LATER = Deadline(math.inf)
@@ -145,3 +145,41 @@ async def test_images_that_no_policy_denies_are_counted_one_by_one() -> None:
     assert count() - before == 3
     await World().pipeline().validate(request(APP), deadline=LATER)
     assert count() - before == 3
+
+
+READS_CONFIG = {"authorities": [], "signatures": None, "validations": [{"expression": "image.nonRoot"}]}
+
+
+async def test_configurations_are_fetched_once_and_only_for_a_policy_that_reads_them() -> None:
+    world = Watched(policies=[policy(**READS_CONFIG), policy("other")])
+    pipeline = world.pipeline()
+    for _ in range(3):
+        await pipeline.validate(request(APP), deadline=LATER)
+    assert sum(call.startswith("configs") for call in world.calls) == 1
+    jobs = {job.policy.identity.name: job for job in world.jobs}
+    assert {name: bool(job.configs) for name, job in jobs.items()} == {"signed": True, "other": False}
+    await pipeline.close()
+
+
+async def test_what_mutation_prepares_has_the_configurations_too() -> None:
+    world = Watched(policies=[policy(**READS_CONFIG)])
+    pipeline = world.pipeline()
+    await pipeline.mutate(request("ghcr.io/acme/app:1"), deadline=LATER)
+    await asyncio.gather(*pipeline._warming)
+    assert world.jobs[0].configs
+    await pipeline.close()
+
+
+async def test_a_configuration_that_could_not_be_had_is_asked_for_again_and_its_verdict_not_remembered() -> None:
+    def away() -> None:
+        raise Unavailable("RegistryUnavailable", "no answer")
+
+    world = Watched(policies=[policy(**READS_CONFIG)], fail={"configs": away})
+    pipeline = world.pipeline(ReviewSettings(failure_max_age=Seconds(0)))
+    await pipeline.validate(request(APP), deadline=LATER)
+    assert isinstance(world.jobs[-1].configs, Unavailable)
+    world.fail.clear()
+    await pipeline.validate(request(APP), deadline=LATER)
+    assert isinstance(world.jobs[-1].configs, tuple)
+    assert len(world.jobs) == 2
+    await pipeline.close()

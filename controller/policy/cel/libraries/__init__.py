@@ -9,6 +9,7 @@ from __future__ import annotations
 from controller.policy.cel.libraries import (
     addresses,
     formats,
+    images,
     lists,
     numbers,
     operators,
@@ -21,6 +22,8 @@ from controller.policy.cel.libraries import (
     texts,
     times,
     urls,
+    vex,
+    vulnerabilities,
 )
 from controller.policy.cel.overloads import Table
 
@@ -41,5 +44,8 @@ TABLE = Table(
         semvers,
         formats,
         sboms,
+        vulnerabilities,
+        vex,
+        images,
     )
 )

@@ -38,8 +38,9 @@ def check_format(text: Any, arguments: Any) -> None:
         clauses = sum(not isinstance(piece, str) for piece in _pieces(text))
     except CelError as exc:
         raise ConstantError(0, "ArgumentInvalid", exc.message) from exc
-    if isinstance(arguments, Listed) and arguments.count != clauses:
-        message = f"format: the text has {clauses} clauses, and the list {arguments.count} entries"
+    listed = Listed(len(arguments)) if isinstance(arguments, list) else arguments
+    if isinstance(listed, Listed) and listed.count != clauses:
+        message = f"format: the text has {clauses} clauses, and the list {listed.count} entries"
         raise ConstantError(1, "ArgumentCount", message)
 
 

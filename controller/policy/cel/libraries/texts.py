@@ -132,7 +132,7 @@ def trim(meter: Meter, text: str) -> str:
     return text.strip(_SPACE)
 
 
-@LIBRARY.method("format", STRING, list_of(DYN), returns=STRING, cost=_BUILDS, check=check_format)
+@LIBRARY.method("format", STRING, list_of(DYN), returns=STRING, cost=_BUILDS, check=check_format, counts=True)
 def formatted(meter: Meter, text: str, arguments: Any) -> str:
     """The text with %s, %d, %f, %e, %b, %o, %x and %X (and %.3f) replaced by the entries of the list, and %% by %."""
     return format_text(meter, text, arguments)

@@ -1,0 +1,163 @@
+"""Documents and configurations in rules, on recorded real evidence: what did not meet this policy is not there.
+
+Guarantee 5 for the names `provenances`, `vulnerabilities`, `vex` and `image.…`, through the whole of Assay.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.registry_servers.scripted import OCI_INDEX, OCI_MANIFEST, descriptor, encoded
+from tests.support.pipeline import APP, Rig, running
+
+SIGNED, SCAN, VEX = "release.none.signature", "release.none.vuln", "release.none.openvex"
+THEIR_VEX = "workflow.rekor2+timestamp.openvex"
+SLSA, THEIR_SLSA = "release.none.slsaprovenance1", "workflow.rekor2+timestamp.slsaprovenance1"
+CLEARED = "vulnerabilities.matching('MEDIUM').all(f, vex.clears(f))"
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with running(tmp_path) as running_rig:
+        yield running_rig
+
+
+def entry(name: str, type_: str) -> dict[str, Any]:
+    return {"name": name, "type": type_, "authorities": ["release"]}
+
+
+def publish(rig: Rig, *expressions: str, **spec: Any) -> None:
+    rules = [{"expression": expression} for expression in expressions]
+    rig.publish(rig.policy(validations=rules, **spec))
+
+
+async def test_guarantee_05_a_scan_and_vex_of_this_policys_signer_are_what_rules_see(rig: Rig) -> None:
+    entries = [entry("scan", "Vulnerability"), entry("vex", "OpenVEX")]
+    publish(rig, CLEARED, "vulnerabilities.size() == 1 && vex.size() == 1", attestations=entries)
+    answer = await rig.review(rig.image(SIGNED, SCAN, VEX, THEIR_VEX))
+    assert answer.allowed, answer.message
+
+
+async def test_guarantee_05_anothers_vex_clears_nothing(rig: Rig) -> None:
+    entries = [entry("scan", "Vulnerability"), entry("vex", "OpenVEX")]
+    publish(rig, CLEARED, attestations=entries)
+    answer = await rig.review(rig.image(SIGNED, SCAN, THEIR_VEX))
+    assert not answer.allowed
+    assert "vex" in answer.message
+
+
+async def test_guarantee_05_a_finding_that_nobody_clears_is_told(rig: Rig) -> None:
+    publish(rig, "vulnerabilities.matching('MEDIUM').size() == 0", attestations=[entry("scan", "Vulnerability")])
+    answer = await rig.review(rig.image(SIGNED, SCAN, VEX))
+    assert not answer.allowed
+
+
+async def test_guarantee_05_vex_about_an_image_of_another_name_clears_nothing(rig: Rig) -> None:
+    """The same bytes, signatures and statements in another repository: `pkg:oci/app` is another image's name."""
+    entries = [entry("scan", "Vulnerability"), entry("vex", "OpenVEX")]
+    publish(rig, CLEARED, attestations=entries)
+    assert (await rig.review(rig.image(SIGNED, SCAN, VEX))).allowed
+    assert not (await rig.review(rig.image(SIGNED, SCAN, VEX, repository="acme/renamed"))).allowed
+
+
+async def test_guarantee_05_provenance_of_this_policys_signer_alone(rig: Rig) -> None:
+    publish(
+        rig,
+        "provenances.size() == 1 && provenances.all(p, has(p.builder) && p.builder.startsWith('https://'))",
+        attestations=[entry("built", "SLSAProvenance")],
+    )
+    answer = await rig.review(rig.image(SIGNED, SLSA, THEIR_SLSA))
+    assert answer.allowed, answer.message
+
+
+def put_configured(rig: Rig, *configs: dict[str, Any], tag: str = "1") -> str:
+    """An index with an image for each of these configurations, and BuildKit's unsigned attestation beside them."""
+    entries = []
+    for number, config in enumerate([*configs, {}]):
+        content = rig.registry.put_blob(encoded(config))
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": descriptor(content, "application/vnd.oci.image.config.v1+json"),
+            "layers": [],
+            "annotations": {"number": str(number)},
+        }
+        rig.registry.put_manifest(APP, manifest)
+        attests = number == len(configs)
+        platform = (
+            {"os": "unknown", "architecture": "unknown"} if attests else {"os": "linux", "architecture": f"a{number}"}
+        )
+        entries.append(descriptor(encoded(manifest), OCI_MANIFEST, platform=platform))
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+    rig.registry.put_manifest(APP, index, media_type=OCI_INDEX, tag=tag)
+    return rig.reference(tag)
+
+
+RULES: dict[str, Any] = {"authorities": None, "signatures": None}
+
+
+async def test_guarantee_03_what_a_configuration_says_is_judged_recorded_and_fetched_once(rig: Rig) -> None:
+    publish(rig, "image.nonRoot && image.labels.team == 'shop' && image.configs.size() == 2", **RULES)
+    config = {"config": {"User": "65532", "Labels": {"team": "shop"}}}
+    image = put_configured(rig, config | {"os": "linux"}, config | {"os": "plan9"})
+    answer = await rig.review(image)
+    assert answer.allowed, answer.message
+    asked = len(rig.registry.seen("/blobs/"))
+    assert asked == 2
+    assert (await rig.review(image)).allowed
+    assert len(rig.registry.seen("/blobs/")) == asked
+    used = rig.leaves()[0]["evaluations"][0]["used"]["configs"]
+    assert [one["platform"] for one in used] == ["linux/a0", "linux/a1"]
+    for one in used:
+        content = rig.store.queries.blob(one["digest"])
+        assert content is not None
+        assert json.loads(content)["config"]["User"] == "65532"
+
+
+async def test_no_configuration_is_fetched_for_a_policy_that_reads_none(rig: Rig) -> None:
+    publish(rig, "image.repository == 'acme/app'", **RULES)
+    assert (await rig.review(put_configured(rig, {}))).allowed
+    assert rig.registry.seen("/blobs/") == []
+    assert "configs" not in rig.leaves()[0]["evaluations"][0]["used"]
+
+
+@pytest.mark.parametrize(
+    ("configs", "allowed"),
+    [
+        ([{"config": {"User": "1"}}, {"config": {"User": "1"}}], True),
+        ([{"config": {"User": "1"}}, {"config": {"User": "0"}}], False),
+        ([{"config": {"User": "1"}}, {}], False),
+        ([{"config": {"User": "1", "user": "0"}}], False),
+        ([{"config": {"User": ["1"]}}], False),
+    ],
+)
+async def test_a_rule_about_the_user_holds_for_every_platform_or_not_at_all(
+    rig: Rig, configs: list[dict[str, Any]], allowed: bool
+) -> None:
+    publish(rig, "image.nonRoot", **RULES)
+    assert (await rig.review(put_configured(rig, *configs))).allowed is allowed
+
+
+async def test_each_platform_may_be_judged_by_its_own_configuration(rig: Rig) -> None:
+    publish(rig, "image.user == '1' || image.user == '2'", platforms="Each", **RULES)
+    image = put_configured(rig, {"config": {"User": "1"}}, {"config": {"User": "2"}})
+    answer = await rig.review(image)
+    assert answer.allowed, answer.message
+    publish(rig, "image.user == '1' || image.user == '2'", **RULES)
+    assert "PlatformsDiffer" in (await rig.review(image)).message
+
+
+async def test_guarantee_06_a_configuration_that_cannot_be_had_hides_no_violation(rig: Rig) -> None:
+    image = put_configured(rig, {"config": {"User": "1"}})
+    for digest in list(rig.registry.blobs):
+        rig.registry.status(f"/v2/{APP}/blobs/{digest}", 503)
+    host = [f"{rig.registry.host}/acme/**"]
+    publish(rig, "image.nonRoot", failurePolicy="Ignore", match={"images": host}, **RULES)
+    assert (await rig.review(image)).allowed
+    publish(rig, "image.nonRoot", "image.repository == 'x'", failurePolicy="Ignore", match={"images": host}, **RULES)
+    assert not (await rig.review(image)).allowed
