@@ -248,6 +248,20 @@ class InventorySettings:
     database_group_size: int = _setting(256, "Records that one commit may hold.")
     database_queue: int = _setting(4096, "Records that may wait for a commit.")
     database_readers: int = _setting(2, "Connections that read.")
+    durability: str = _setting(
+        "Spool",
+        "Where a decision must be durable before the answer while the database is away: Spool (a file) or Database.",
+        choices=("Spool", "Database"),
+    )
+    spool_directory: str = _setting(
+        "", "Where records wait for a database that is away; empty: beside an SQLite file, else in the state directory."
+    )
+    spool_max_bytes: int = _setting(256 * MiB, "Bound on the records that wait in the spool.")
+    spool_full: str = _setting(
+        "Deny",
+        "When the spool is full: Deny, or Admit without a record (counted in assay_records_lost_total, and logged).",
+        choices=("Deny", "Admit"),
+    )
     ledger_merge_delay: Seconds = _setting(Seconds(5), "Time in which a record has its number in the ledger.")
     ledger_key_file: str = _setting(
         "", "The ledger's private key (PEM, PKCS #8, Ed25519). Empty: one that Assay makes in ledger_directory."
@@ -260,6 +274,12 @@ class InventorySettings:
     )
     inventory_host: str = _setting("127.0.0.1", "Address of the read-only inventory; loopback until it asks who reads.")
     inventory_port: int = _setting(8080, "Port of the read-only inventory; 0 takes a free one.")
+
+    def spool_folder(self, file: Path | None) -> Path:
+        """Where the spool is; `file` is the SQLite file, if it is one."""
+        if self.spool_directory:
+            return Path(self.spool_directory)
+        return file.with_name(f"{file.name}.spool") if file is not None else _state_directory() / "spool"
 
     def ledger_folder(self) -> Path:
         """Where the ledger's keys and its last checkpoint are kept."""

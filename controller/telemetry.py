@@ -71,6 +71,15 @@ RATELIMIT_REMAINING = Gauge(
     ["host"],
     registry=METRICS,
 )
+RECORDS_SPOOLED = Counter(
+    "assay_records_spooled_total", "Decisions made durable in the spool, since the database was away.", registry=METRICS
+)
+RECORDS_LOST = Counter(
+    "assay_records_lost_total",
+    "Decisions that were answered and are recorded nowhere: the spool was full, and spool_full is Admit.",
+    registry=METRICS,
+)
+SPOOL_BYTES = Gauge("assay_spool_bytes", "Bytes of records that wait for the database.", registry=METRICS)
 LEDGER_SIZE = Gauge("assay_ledger_entries", "Records that have a number in the ledger.", registry=METRICS)
 LEDGER_LAG = Gauge(
     "assay_ledger_lag_seconds", "How long the oldest record without a number has waited for it.", registry=METRICS

@@ -502,9 +502,9 @@ POLICY_SPEC = record(
     },
     rules=(
         rule(
-            "has(self.signatures) || (has(self.attestations) && size(self.attestations) > 0) || "
-            "(has(self.validations) && size(self.validations) > 0) || "
-            "(self.validationActions == ['Audit'] && has(self.auditAnnotations) && size(self.auditAnnotations) > 0)",
+            "!('Deny' in self.validationActions || 'Warn' in self.validationActions) || has(self.signatures) || "
+            "(has(self.attestations) && size(self.attestations) > 0) || "
+            "(has(self.validations) && size(self.validations) > 0)",
             "nothing is demanded: give signatures, attestations or validations",
         ),
         rule(

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from sqlalchemy import Column, ColumnElement, Connection, Engine, QueuePool, Table, Text, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from controller.errors import ConfigurationError, Unavailable
@@ -137,6 +137,11 @@ def unavailable(exc: Exception) -> Unavailable:
     if isinstance(exc, PoolTimeout):
         return Unavailable("DatabaseBusy", "all connections to the database are in use")
     return Unavailable("DatabaseUnavailable", f"the database did not answer ({cause(exc)})")
+
+
+def is_away(exc: Exception) -> bool:
+    """Whether it is the database that is away, full or locked, and no fault of what it was asked to write."""
+    return isinstance(exc, OperationalError | InterfaceError | PoolTimeout)
 
 
 def cause(exc: Exception) -> str:

@@ -19,11 +19,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller.errors import ConfigurationError
 from controller.inventory import audit, dialect, projections
 from controller.inventory.audit import Kept, Report
+from controller.inventory.fallback import Fallback
 from controller.inventory.ledger.notes import NoteKey, NoteSigner
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.lock import FileLock, create_private
 from controller.inventory.queries import Queries
 from controller.inventory.sequencing import Sequencer
+from controller.inventory.spool import Spool
 from controller.inventory.tables import REVISION
 from controller.inventory.writer import Writer
 from controller.settings import InventorySettings
@@ -65,7 +67,17 @@ class Store:
             if lock is not None:
                 lock.release()
             raise
-        writer = Writer(engine, group_size=settings.database_group_size, queue=settings.database_queue, clock=clock)
+        fallback = None
+        if settings.durability == "Spool":
+            spool = Spool(settings.spool_folder(dialect.sqlite_file(url)), max_bytes=settings.spool_max_bytes)
+            fallback = Fallback(spool, dialect.writing_engine(url), lose=settings.spool_full == "Admit")
+        writer = Writer(
+            engine,
+            group_size=settings.database_group_size,
+            queue=settings.database_queue,
+            clock=clock,
+            fallback=fallback,
+        )
         return cls(writer=writer, reading=reading, lock=lock)
 
     @classmethod

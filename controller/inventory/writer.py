@@ -1,7 +1,8 @@
 """The acknowledged write: one thread, a bounded queue, and one commit for all who wait (group commit).
 
-A record is acknowledged only after its group's commit has returned, which `dialect` makes durable. The event loop never
-waits for the database: it hands over a record and is called back. One bad record never fails the others of its group.
+A record is acknowledged only after its group's commit has returned, which `dialect` makes durable, or, while the
+database is away, after the spool was synced. The event loop never waits for either: it hands over a record and is
+called back. One bad record never fails the others of its group.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from controller.errors import ConfigurationError, RecordingFailed
 from controller.inventory.append import Record, append, blob_key
-from controller.inventory.dialect import cause
+from controller.inventory.dialect import cause, is_away
+from controller.inventory.fallback import Fallback
 from controller.inventory.projections import Remembered, project
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest
@@ -44,8 +46,17 @@ class _Waiting:
 class Writer:
     """Implements `controller.review.ports.Recorder`. `record` may be called from any event loop."""
 
-    def __init__(self, engine: Engine, *, group_size: int, queue: int, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        group_size: int,
+        queue: int,
+        clock: Callable[[], datetime],
+        fallback: Fallback | None = None,
+    ) -> None:
         self._engine = engine
+        self._fallback = fallback
         self._group_size = max(1, group_size)
         self._queue_limit = max(1, queue)
         self._clock = clock
@@ -85,6 +96,8 @@ class Writer:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
+        if self._fallback is not None:
+            self._fallback.close()
         self._engine.dispose()
 
     def _has(self, digest: Digest) -> bool:
@@ -126,9 +139,17 @@ class Writer:
 
     def _write(self, group: Sequence[_Waiting]) -> None:
         """Commit the group, or — when one of its records is what fails it — each record by itself."""
+        if self._fallback is not None and self._fallback.is_away:
+            _answer(group, self._keep(self._fallback, group))
+            return
         try:
             refused = self._commit([waiting.record for waiting in group])
         except Exception as exc:  # whatever it was, every caller is told, and the thread lives on
+            if self._fallback is not None and is_away(exc):
+                log.warning("the database is away (%s): decisions are kept in the spool", cause(exc))
+                self._fallback.leave()
+                _answer(group, self._keep(self._fallback, group))
+                return
             if len(group) > 1 and _one_record_may_be_the_cause(exc):
                 for waiting in group:
                     self._write([waiting])
@@ -137,6 +158,12 @@ class Writer:
             log.log(logging.ERROR, "recording failed: %s (%d records)", error, len(group), exc_info=_unexpected(exc))
             refused = dict.fromkeys(range(len(group)), error)
         _answer(group, refused)
+
+    def _keep(self, fallback: Fallback, group: Sequence[_Waiting]) -> Mapping[int, RecordingFailed]:
+        def has(digest: str) -> bool:
+            return self._remembered.has(blob_key(digest))
+
+        return fallback.keep([waiting.record for waiting in group], now=self._clock().astimezone(UTC), has=has)
 
     def _commit(self, records: Sequence[Record]) -> Mapping[int, RecordingFailed]:
         now = self._clock().astimezone(UTC)
@@ -169,7 +196,7 @@ def _settle(answers: Sequence[tuple[asyncio.Future[None], RecordingFailed | None
 
 def _one_record_may_be_the_cause(exc: Exception) -> bool:
     """Not when the database itself is away, full or locked: then each record alone would fail the same way, slowly."""
-    return not isinstance(exc, OperationalError | InterfaceError | ConfigurationError)
+    return not is_away(exc) and not isinstance(exc, ConfigurationError)
 
 
 def _unexpected(exc: Exception) -> Exception | None:
@@ -181,6 +208,6 @@ def _translated(exc: Exception) -> RecordingFailed:
         return exc
     if isinstance(exc, ConfigurationError):
         return RecordingFailed(exc.code, exc.message)
-    if isinstance(exc, DBAPIError) and not isinstance(exc, OperationalError | InterfaceError):
+    if isinstance(exc, DBAPIError) and not is_away(exc):
         return RecordingFailed("DatabaseRefused", f"the database refused the record ({cause(exc)})")
     return RecordingFailed("DatabaseUnavailable", f"the decision could not be made durable ({cause(exc)})")

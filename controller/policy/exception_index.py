@@ -1,5 +1,5 @@
 """Finds the exceptions that are about an image under a policy, so that thousands of them cost a review no more than
-five: by policy and digest, and by policy and the literal prefix of their image patterns."""
+five: by policy and digest, and by policy and what their image patterns spell out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from controller.model.exception import EvidenceException, PolicyName
 from controller.model.policy import Problem
 from controller.model.reference import Digest
 from controller.policy.exceptions import fault, parse_exception
-from controller.policy.match import ImageMatcher, ImagePattern
+from controller.policy.match import Anchor, ImageMatcher, ImagePattern, anchors_of
 from controller.settings import ExceptionSettings
 
 MAX_REMEMBERED = 8192  # bounds the exceptions that are compiled once only, however often others change
@@ -42,7 +42,7 @@ class ExceptionIndex:
     exception may grant, whenever it is used.
     """
 
-    __slots__ = ("_by_digest", "_by_name", "_by_prefix", "problems", "settings")
+    __slots__ = ("_by_anchor", "_by_digest", "_by_name", "problems", "settings")
 
     def __init__(
         self,
@@ -55,19 +55,19 @@ class ExceptionIndex:
         self.problems = MappingProxyType(dict(problems))
         by_name: dict[str, _Compiled] = {}
         by_digest: dict[tuple[PolicyName, Digest], list[_Compiled]] = {}
-        by_prefix: dict[tuple[PolicyName, str], list[_Compiled]] = {}
+        by_anchor: dict[tuple[PolicyName, Anchor], list[_Compiled]] = {}
         for exception in sorted(exceptions, key=lambda each: each.name):
             compiled = _compile(exception)
             by_name[exception.name] = compiled
-            prefixes = compiled.images.prefixes if exception.images else frozenset[str]()
+            anchors = compiled.images.anchors if exception.images else frozenset[Anchor]()
             for policy in exception.policies:
                 for digest in exception.digests:
                     by_digest.setdefault((policy, digest), []).append(compiled)
-                for prefix in prefixes:
-                    by_prefix.setdefault((policy, prefix), []).append(compiled)
+                for anchor in anchors:
+                    by_anchor.setdefault((policy, anchor), []).append(compiled)
         self._by_name: Mapping[str, _Compiled] = MappingProxyType(by_name)
         self._by_digest = MappingProxyType({key: tuple(found) for key, found in by_digest.items()})
-        self._by_prefix = MappingProxyType({key: tuple(found) for key, found in by_prefix.items()})
+        self._by_anchor = MappingProxyType({key: tuple(found) for key, found in by_anchor.items()})
 
     def applying(
         self, policy: PolicyName, *, name: str, digests: Collection[Digest], namespace: str, now: datetime
@@ -91,9 +91,8 @@ class ExceptionIndex:
     def _candidates(self, policy: PolicyName, name: str, digests: Collection[Digest]) -> Iterator[_Compiled]:
         for digest in digests:
             yield from self._by_digest.get((policy, digest), ())
-        components = name.split("/")
-        for end in range(len(components) + 1):
-            yield from self._by_prefix.get((policy, "/".join(components[:end])), ())
+        for anchor in anchors_of(name):
+            yield from self._by_anchor.get((policy, anchor), ())
 
     def idle(self, *, now: datetime) -> Iterator[tuple[str, tuple[Problem, ...]]]:
         """Every exception that excepts nothing at this time, by name, and why."""

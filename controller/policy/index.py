@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
-from controller.model.policy import PolicyIdentity
+from controller.model.policy import Policy, PolicyIdentity
 from controller.model.reference import Reference
 from controller.policy.compiled import CompiledPolicy
+from controller.policy.match import Anchor, anchors_of
 
 MAX_REMEMBERED = 8192  # bounds the names of images (with a namespace) whose policies are remembered
+_VERSION = ("uid", "generation", "namespace")
+
+Name = tuple[str, str, str]
+"""Kind, namespace and name."""
+
+Read = tuple[Mapping[str, Any], Policy]
+"""An object as it came, and what it was parsed to."""
+
+
+def name_of(obj: Mapping[str, Any]) -> Name:
+    """The name of an object as it came; of one without any, a name that no policy has."""
+    metadata = obj.get("metadata") or {}
+    return (str(obj.get("kind")), str(metadata.get("namespace") or ""), str(metadata.get("name") or ""))
 
 
 class PolicyIndex:
-    """All compiled policies, by namespace and by the literal prefix of their image patterns. Immutable."""
+    """All compiled policies, by namespace and by what their image patterns spell out. Immutable.
 
-    __slots__ = ("_by_name", "_by_prefix", "_found")
+    `read` is what each was parsed from, so that the next index need not parse it again.
+    """
 
-    def __init__(self, policies: Iterable[CompiledPolicy] = ()) -> None:
+    __slots__ = ("_by_anchor", "_by_name", "_found", "_read")
+
+    def __init__(
+        self, policies: Iterable[CompiledPolicy] = (), read: Mapping[Name, Read] = MappingProxyType({})
+    ) -> None:
         ordered = sorted(policies, key=lambda compiled: compiled.name)
         self._by_name = MappingProxyType({compiled.name: compiled for compiled in ordered})
-        by_prefix: dict[tuple[str, str], list[CompiledPolicy]] = {}
+        self._read = read
+        by_anchor: dict[tuple[str, Anchor], list[CompiledPolicy]] = {}
         for compiled in self._by_name.values():
-            for prefix in compiled.images.prefixes:
-                by_prefix.setdefault((compiled.policy.identity.namespace, prefix), []).append(compiled)
-        self._by_prefix = MappingProxyType({key: tuple(found) for key, found in by_prefix.items()})
+            for anchor in compiled.images.anchors:
+                by_anchor.setdefault((compiled.policy.identity.namespace, anchor), []).append(compiled)
+        self._by_anchor = MappingProxyType({key: tuple(found) for key, found in by_anchor.items()})
         self._found = lru_cache(maxsize=MAX_REMEMBERED)(self._find)
 
     def candidates(self, reference: Reference, namespace: str) -> tuple[CompiledPolicy, ...]:
@@ -36,12 +57,10 @@ class PolicyIndex:
         return self._found(reference.name, namespace)
 
     def _find(self, name: str, namespace: str) -> tuple[CompiledPolicy, ...]:
-        found: dict[tuple[str, str, str], CompiledPolicy] = {}
-        components = name.split("/")
-        for end in range(len(components) + 1):
-            prefix = "/".join(components[:end])
+        found: dict[Name, CompiledPolicy] = {}
+        for anchor in anchors_of(name):
             for scope in {"", namespace}:
-                for compiled in self._by_prefix.get((scope, prefix), ()):
+                for compiled in self._by_anchor.get((scope, anchor), ()):
                     if compiled.name not in found and compiled.images.matches_name(name):
                         found[compiled.name] = compiled
         return tuple(found[name] for name in sorted(found))
@@ -57,7 +76,22 @@ class PolicyIndex:
         """The policy of this kind, namespace and name in the version in force, which may differ from the identity's."""
         return self._by_name.get((identity.kind, identity.namespace, identity.name))
 
-    def by_name(self, name: tuple[str, str, str]) -> CompiledPolicy | None:
+    def parsed(self, obj: Mapping[str, Any]) -> Policy | None:
+        """What this very version of an object was parsed to, if it was; before what it refers to was looked up.
+
+        The same object, or one that the API server calls the same: a status that was written changes no generation.
+        """
+        read = self._read.get(name_of(obj))
+        if read is None:
+            return None
+        known, policy = read
+        if known is obj:
+            return policy
+        one, other = known.get("metadata") or {}, obj.get("metadata") or {}
+        same = one.get("uid") and one.get("generation") and all(one.get(k) == other.get(k) for k in _VERSION)
+        return policy if same and known.get("spec") == obj.get("spec") else None
+
+    def by_name(self, name: Name) -> CompiledPolicy | None:
         """The policy of this (kind, namespace, name)."""
         return self._by_name.get(name)
 

@@ -8,7 +8,7 @@ characters of one path component, `**` for any characters at all, `!` in front e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.errors import PolicyError
@@ -17,6 +17,11 @@ from controller.model.reference import DOCKER_HUB, Reference, is_host, normal_ho
 from controller.policy.regex import Pattern, compile_pattern
 
 MAX_PATTERN_LENGTH = 512  # bounds one image pattern; a name has at most 255 characters
+
+Anchor = tuple[int, str]
+"""A place among the components of a name, and the text that begins there; in place 0 it may be several components."""
+
+ANYWHERE: Anchor = (0, "")
 
 _ALLOWED = re.compile(r"[a-z0-9._:/*\[\]-]+")
 
@@ -64,6 +69,23 @@ class ImagePattern:
         return "/".join(literal)
 
     @property
+    def anchor(self) -> Anchor:
+        """Where every name that matches has which text: the prefix, or else one whole component further on.
+
+        `*` stands for no slash, so a component before the first `**` has its place in every such name:
+        of `*/acme/**` it is `acme` in place 1.
+        """
+        prefix = self.prefix
+        if prefix:
+            return (0, prefix)
+        for place, component in enumerate(self.text.split("/")):
+            if "**" in component:
+                break
+            if "*" not in component:
+                return (place, component)
+        return ANYWHERE
+
+    @property
     def names_host(self) -> bool:
         """Whether the registry host is spelt out, without a wildcard."""
         return bool(self.prefix)
@@ -95,10 +117,20 @@ class ImageMatcher:
         return not self._including or any(pattern.fullmatch(name) for pattern in self._including)
 
     @property
-    def prefixes(self) -> frozenset[str]:
-        """Under which prefixes an index has to file the policy; the empty one means that it may match any image."""
+    def anchors(self) -> frozenset[Anchor]:
+        """Under what an index has to file this, so that whoever looks for each of `anchors_of` a name finds it."""
         including = [p for p in self.patterns if not p.excludes]
-        return frozenset(p.prefix for p in including) if including else frozenset({""})
+        return frozenset(p.anchor for p in including) if including else frozenset({ANYWHERE})
+
+
+def anchors_of(name: str) -> Iterator[Anchor]:
+    """Every anchor that a pattern that matches this `registry/repository` may have; as many as twice its components."""
+    yield ANYWHERE
+    components = name.split("/")
+    for place, component in enumerate(components):
+        yield (0, "/".join(components[: place + 1]))
+        if place:
+            yield (place, component)
 
 
 def selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:

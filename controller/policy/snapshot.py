@@ -18,7 +18,7 @@ from controller.model.policy import Namespace, TrustRoot
 from controller.model.workload import Workload
 from controller.policy.compiled import CompiledPolicy, compile_policy
 from controller.policy.exception_index import ExceptionIndex
-from controller.policy.index import PolicyIndex
+from controller.policy.index import Name, PolicyIndex, Read, name_of
 from controller.policy.parse import parse_policy
 from controller.policy.references import NOTHING, Materials
 from controller.policy.resolving import resolve
@@ -104,17 +104,20 @@ def build_policies(
 ) -> PolicyIndex:
     """The index of these ClusterEvidencePolicy and EvidencePolicy objects (plain dicts).
 
-    Whatever `previous` has in the same version (policy hash, generation, and what its references lead to) is taken over
-    and not compiled again. Never raises for a broken policy: it is in the index with its problems, and evaluates to
-    Error.
+    Whatever `previous` has in the same version is taken over: not parsed again, and if what its references lead to is
+    the same too, not compiled again. Never raises for a broken policy: it is in the index with its problems, and
+    evaluates to Error.
     """
     compiled: list[CompiledPolicy] = []
+    read: dict[Name, Read] = {}
     for obj in objects:
-        policy = resolve(parse_policy(obj), materials)
+        parsed = (previous.parsed(obj) if previous is not None else None) or parse_policy(obj)
+        read[name_of(obj)] = (obj, parsed)
+        policy = resolve(parsed, materials)
         identity = policy.identity
         known = previous.get(identity) if previous is not None else None
         if known is not None and known.source == policy:
             compiled.append(known)
         else:
             compiled.append(compile_policy(policy, limits))
-    return PolicyIndex(compiled)
+    return PolicyIndex(compiled, read)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.bench import recording
+from tests.bench.policies import compile_beside, many
 from tests.bench.rig import Rig, Target, serve
 from tests.bench.statistics import Figures, Sample, figures, percentile
 
@@ -25,11 +26,12 @@ class Scale:
     slow: int  # pods of five containers
     sboms: int  # images
     known: int  # images
+    policies: int
     records: int
 
 
-FULL = Scale(rounds=5, slice=2.0, cold=100, slow=8, sboms=8, known=1000, records=20_000)
-QUICK = Scale(rounds=1, slice=1.0, cold=15, slow=2, sboms=2, known=50, records=2_000)
+FULL = Scale(rounds=5, slice=2.0, cold=100, slow=8, sboms=8, known=1000, policies=1000, records=20_000)
+QUICK = Scale(rounds=1, slice=1.0, cold=15, slow=2, sboms=2, known=50, policies=100, records=2_000)
 
 
 @dataclass(slots=True)
@@ -178,6 +180,34 @@ def _many_images(rig: Rig, scale: Scale, results: Results) -> None:
     results.values["memory an image known, KiB"] = 1024 * (known - idle) / max(1, scale.known - 10)
 
 
+def _many_policies(rig: Rig, scale: Scale, results: Results) -> None:
+    """Five policies that match, alone and among a thousand; and what the thousand cost to compile."""
+    template, *_ = rig.policies()
+    five = [{**template, "metadata": {"name": f"five-{number}"}} for number in range(5)]
+    others = many(scale.policies - 5, template)
+    pinned = [[rig.reference(f"signed/warm-{number}", digest=True)] for number in range(5)]
+    samples = {name: Sample((), 0, 0) for name in ("warm, 5 policies, all match", "warm, many policies, 5 match")}
+    with (
+        serve(rig.folder / "few-policies", rig.written("five", five)) as few,
+        serve(rig.folder / "many-policies", rig.written("many", [*five, *others])) as whole,
+    ):
+        targets = [Target(one.url, one.ca_file, one.server.pid) for one in (few, whole)]
+        for target in targets:
+            rig.measure(target, pinned, count=10)
+        for _ in range(scale.rounds):
+            for name, target in zip(samples, targets, strict=True):
+                samples[name] += rig.measure(target, pinned, seconds=scale.slice)
+    for name, sample in samples.items():
+        results.rows[name] = figures(sample)
+    results.floors["warm, many policies, 5 match"] = "warm, 5 policies, all match"
+    changed = {**others[-1], "metadata": {**others[-1]["metadata"], "generation": 2}}
+    compiling = compile_beside([*five, *others], changed)
+    results.values["policies"] = scale.policies
+    results.values["compiling 1,000 policies, s"] = compiling.seconds * 1000 / scale.policies
+    results.values["a change of one of them, ms"] = 1000 * compiling.again
+    results.values["pause of a loop while they compile, p99 ms"] = 1000 * percentile(compiling.pauses, 0.99)
+
+
 def _recording(rig: Rig, scale: Scale, results: Results) -> None:
     with sqlite3.connect(f"file:{rig.serving.folder / 'inventory.db'}?mode=ro", uri=True) as connection:
         leaf, blobs = recording.taken_from(connection)
@@ -221,6 +251,7 @@ CASES: dict[str, Case] = {
     "SBOMs of 5,000 packages": _sbom,
     "registry down": _registry_down,
     "many images": _many_images,
+    "many policies": _many_policies,
     "five containers again, ten seconds later": _tags_anew,  # the default of tag_max_age has passed by now
     "recording": _recording,
 }

@@ -98,8 +98,11 @@ class Registry:
 class Rig:
     """The running parts. `assay` and `floor` are targets of `measure`."""
 
-    def __init__(self, folder: Path, registry: Registry, serving: Assay, floor: Target, load: _Load) -> None:
+    def __init__(
+        self, folder: Path, signer: Signer, *, registry: Registry, serving: Assay, floor: Target, load: _Load
+    ) -> None:
         self.folder = folder
+        self._signer = signer
         self.registry = registry
         self.serving = serving
         self.assay = Target(serving.url, serving.ca_file, serving.server.pid)
@@ -115,6 +118,17 @@ class Rig:
         """References to images that are ready in the registry and that nobody has asked for."""
         self.registry.prepare(repositories)
         return [self.reference(repository, digest=digest) for repository in repositories]
+
+    def policies(self) -> list[dict[str, Any]]:
+        """The policies that Assay serves under."""
+        return policies(self._signer)
+
+    def written(self, name: str, found: Iterable[Mapping[str, Any]]) -> Path:
+        """A directory of this name with these policies."""
+        directory = self.folder / name
+        directory.mkdir()
+        (directory / "policies.yaml").write_text(yaml.safe_dump_all(found))
+        return directory
 
     def measure(self, target: Target, images: Sequence[Sequence[str]], **order: Any) -> Sample:
         """Send what the order (see `load.Order`) says.
@@ -169,7 +183,8 @@ def rig(folder: Path) -> Iterator[Rig]:
         registry.start()
         stack.callback(registry.stop)
         serving = stack.enter_context(serve(folder / "assay", folder / "policies"))
-        yield Rig(folder, registry, serving, stack.enter_context(_floor(serving)), stack.enter_context(_loading()))
+        floor, load = stack.enter_context(_floor(serving)), stack.enter_context(_loading())
+        yield Rig(folder, signer, registry=registry, serving=serving, floor=floor, load=load)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -246,6 +247,47 @@ def test_the_audit_log_names_the_record(rig: Rig, namespace: str) -> None:
     (decision,) = rig.decisions(namespace)
     (event,) = [e for e in rig.cluster.audit_events() if e["objectRef"].get("namespace") == namespace]
     assert event["annotations"]["validate.assay.dev/record"] == decision["id"]
+
+
+def test_a_policy_s_annotations_stand_in_the_audit_log_whatever_the_verdict(rig: Rig, namespace: str) -> None:
+    """Under keys that the API server takes: it drops others with a line in its own log, and nobody is told."""
+    image, _ = rig.signed("noted")
+    longest = "k" * (63 - len("noted_"))
+    notes = [
+        {"key": "signer", "valueExpression": "'signed for ' + signatures[0].authority"},
+        {"key": longest, "valueExpression": "request.userInfo.username + ' ' + container.name"},
+        {"key": "none", "valueExpression": "null"},
+    ]
+    rule = {"expression": "object.metadata.name != 'second'", "message": "no second"}
+    match = {"images": [f"{rig.registry.host}/acme/noted"]}
+    rig.cluster.apply(rig.policy("noted", match=match, auditAnnotations=notes, validations=[rule]))
+    in_force(rig, "noted")
+    try:
+        rig.cluster.apply(pod("first", namespace, image, image), user=DEVELOPER, namespace=namespace)
+        refused = rig.cluster.apply(pod("second", namespace, image), user=DEVELOPER, namespace=namespace, check=False)
+    finally:
+        rig.cluster.kubectl("delete", "clusterevidencepolicy", "noted")
+    assert "no second" in refused.stderr
+    events = [e for e in rig.cluster.audit_events() if e["objectRef"].get("namespace") == namespace]
+    own = [
+        {key: value for key, value in event["annotations"].items() if key.startswith("validate.assay.dev/noted_")}
+        for event in events
+    ]
+    names = ["developer c0, developer c1", "developer c0"]
+    assert own == [
+        {
+            "validate.assay.dev/noted_signer": "signed for release",
+            f"validate.assay.dev/noted_{longest}": name,
+        }
+        for name in names
+    ]
+    assert [leaf["auditAnnotations"]["noted_signer"] for leaf in map(_leaf_of(rig), rig.decisions(namespace))] == [
+        "signed for release"
+    ] * 2
+
+
+def _leaf_of(rig: Rig) -> Callable[[dict[str, Any]], Any]:
+    return lambda decision: rig.assay.decision(decision["id"])
 
 
 def test_nothing_gets_in_while_assay_is_away(rig: Rig, namespace: str) -> None:

@@ -142,10 +142,6 @@ BAD_POLICIES = {
     "minimum of nothing": (_policy(signatures={"authorities": ["a"], "minimum": 0}), "greater than or equal to 1"),
     "signatures by nobody": (_policy(signatures={"authorities": []}), "should have at least 1 items"),
     "nothing demanded": ({}, "nothing is demanded: give signatures, attestations or validations"),
-    "nothing demanded, audited": (
-        {"validationActions": ["Audit"]},
-        "nothing is demanded: give signatures, attestations or validations",
-    ),
     "only annotations, with an action": (
         {"validationActions": ["Audit", "Warn"], "auditAnnotations": [{"key": "k", "valueExpression": "'v'"}]},
         "nothing is demanded: give signatures, attestations or validations",

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from controller import admission
+from controller.model.deadline import Deadline
+from controller.model.decision import Decision
 from controller.model.workload import Workload
 from controller.operator.service import Operator
+from controller.policy import snapshot as snapshot_module
+from controller.policy.compiled import CompiledPolicy
 from controller.policy.snapshot import Snapshot
-from controller.settings import ClusterSettings, Seconds
+from controller.review.pipeline import Pipeline
+from controller.settings import ClusterSettings, ReviewSettings, Seconds
 from tests.support.kubernetes import ApiServer
 from tests.support.processes import wait_until
+from tests.support.review import World, digest, pod, review
 
 CRDS = Path(__file__).parents[2] / "charts" / "assay" / "crds"
 API = "/apis/assay.dev/v1alpha1"
@@ -102,6 +111,75 @@ def test_a_snapshot_that_a_review_holds_never_changes(cluster: ApiServer, operat
     wait_until(lambda: "later" in _names(operator.snapshots.current()), what="the policy binds", timeout=10)
     assert _names(held) == before
     cluster.kubectl("delete", "clusterevidencepolicy", "later")
+
+
+MANY = 1000  # policies, as the issue has it; ten seconds is its figure, and what is asserted is the event
+
+
+def test_a_thousand_policies_come_into_force_and_a_review_meets_only_its_own(
+    cluster: ApiServer, operator: Operator
+) -> None:
+    def create(number: int) -> int:
+        pattern = "ghcr.io/acme/**" if number < 5 else f"ghcr.io/team-{number}/**"
+        body = _policy(f"many-{number}", match={"images": [pattern]}, validations=[{"expression": f"{number} > -1"}])
+        body["metadata"]["labels"] = {"made": "many"}
+        return cluster.request("POST", f"{API}/clusterevidencepolicies", body=body)[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(create, range(MANY))) == {201}
+    names = {f"many-{number}" for number in range(MANY)}
+    wait_until(lambda: _names(operator.snapshots.current()) >= names, what="all of them bind", timeout=100)
+    decision, world = asyncio.run(_reviewed(operator))
+    assert {e.policy.name for e in decision.evaluations} == {f"many-{number}" for number in range(5)}
+    assert sum(call.startswith("assess") for call in world.calls) == 5
+    assert cluster.request("DELETE", f"{API}/clusterevidencepolicies?labelSelector=made%3Dmany")[0] == 200
+    wait_until(lambda: not _names(operator.snapshots.current()) & names, what="they are gone", timeout=100)
+
+
+def test_reviews_go_on_under_the_last_policies_while_new_ones_are_compiled(
+    cluster: ApiServer, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    may_go_on = threading.Event()
+    real = snapshot_module.compile_policy
+
+    def slow(*arguments: Any) -> CompiledPolicy:
+        threads.append(threading.current_thread().name)
+        assert may_go_on.wait(60)
+        return real(*arguments)
+
+    before = operator.snapshots.current()
+    monkeypatch.setattr(snapshot_module, "compile_policy", slow)
+    try:
+        cluster.apply(_policy("slow"))
+        wait_until(lambda: bool(threads), what="it is being compiled", timeout=10)
+        assert operator.snapshots.current().policies is before.policies
+        asyncio.run(_reviewed(operator))
+        assert operator.snapshots.problems() == ()
+    finally:
+        may_go_on.set()
+    wait_until(lambda: "slow" in _names(operator.snapshots.current()), what="the policy binds", timeout=10)
+    assert len(threads) == 1
+    assert threads[0].startswith("assay-compile")
+    cluster.kubectl("delete", "clusterevidencepolicy", "slow")
+
+
+async def _reviewed(operator: Operator) -> tuple[Decision, World]:
+    """What is decided about a pod under the operator's snapshot, and what had to be asked for it."""
+    world = World()
+    pipeline = Pipeline(
+        ReviewSettings(),
+        registry=world,
+        assessor=world,
+        recorder=world,
+        snapshots=operator.snapshots,
+        namespaces=world,
+        clock=lambda: world.now,
+    )
+    request = admission.parse_request(review(pod(f"ghcr.io/acme/app@{digest('app')}"))["request"])
+    decision = await pipeline.validate(request, deadline=Deadline.after(30))
+    await pipeline.close()
+    return decision, world
 
 
 @pytest.mark.guarantee(7)

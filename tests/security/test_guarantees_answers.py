@@ -144,7 +144,7 @@ def test_guarantee_13_a_pod_whose_decision_could_not_be_synced_is_refused(tmp_pa
         [sys.executable, "-m", "tests.security.test_guarantees_answers", str(tmp_path)],
         cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    assert done.stdout.splitlines() == ["True ", "False Assay could not decide: DatabaseUnavailable"]
+    assert done.stdout.splitlines() == ["True ", "False Assay could not decide: SpoolUnusable"]
 
 
 async def _child(folder: Path) -> None:

@@ -8,9 +8,11 @@ before they commit, are acknowledged all the same, which shows that the proof ca
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,12 +44,23 @@ def test_the_proof_notices_a_writer_that_does_not_wait_for_the_sync(tmp_path: Pa
     assert outcome(tmp_path, mutant) == [ACKNOWLEDGED, ACKNOWLEDGED]
 
 
+@pytest.mark.guarantee(13)
+def test_guarantee_13_a_spooled_record_whose_sync_failed_is_not_acknowledged(tmp_path: Path) -> None:
+    for name in ("strict", "mutant"):
+        (tmp_path / name).mkdir()
+    assert outcome(tmp_path / "strict", "spool") == [ACKNOWLEDGED, "refused SpoolUnusable"]
+    assert outcome(tmp_path / "mutant", "spool without sync") == [ACKNOWLEDGED, ACKNOWLEDGED]
+
+
 async def _child(directory: Path, mutant: str) -> None:
     from controller.errors import RecordingFailed
-    from controller.inventory import writer
+    from controller.inventory import spool, writer
     from tests.support import inventory, syscalls
 
-    with inventory.sqlite_database(directory).open() as store:
+    durability = "Spool" if mutant.startswith("spool") else "Database"
+    with inventory.sqlite_database(directory, durability=durability).open() as store:
+        if mutant == "spool without sync":
+            spool.os = SimpleNamespace(**{**vars(os), "fsync": lambda _descriptor: None})  # type: ignore[assignment]
         if mutant.startswith("synchronous"):
             raw = store.writer._engine.raw_connection()
             raw.cursor().execute(f"PRAGMA {mutant}")

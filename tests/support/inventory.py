@@ -166,11 +166,11 @@ class Database:
 def sqlite_database(directory: Path, **settings: Any) -> Database:
     """A new SQLite file."""
     url = f"sqlite:///{directory / 'inventory.db'}"
-    return Database("sqlite", InventorySettings(database_url=url, **settings))
+    return Database("sqlite", InventorySettings(database_url=url, **{"durability": "Database", **settings}))
 
 
 def postgres_database(server: Postgres, **settings: Any) -> Database:
     """A new database on this server, migrated."""
     url = server.new_database()
     migrate(url)
-    return Database("postgresql", InventorySettings(database_url=url, **settings))
+    return Database("postgresql", InventorySettings(database_url=url, **{"durability": "Database", **settings}))

@@ -25,9 +25,33 @@ STOP_TIMEOUT = 30
 class Postgres:
     """A running server, reachable as its administrator without a password, by this user alone."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, command: list[Any], account: dict[str, Any]) -> None:
         self._socket = socket
+        self._command = command
+        self._account = account
+        self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        log = self._socket / "log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, stdout=output, stderr=output, cwd=self._socket, **self._account
+            )
+        _wait(self, self._process, log)
+
+    def stop(self) -> None:
+        """End the server, and every connection to it."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGINT)  # fast shutdown: it does not wait for clients
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def new_database(self) -> str:
         """The URL of an empty database."""
@@ -55,7 +79,7 @@ def running(*options: str) -> Iterator[Postgres]:
         root = Path(name)
         account = _account(root)
         programs = _programs(root)
-        data, log = root / "data", root / "log"
+        data = root / "data"
         subprocess.run(
             [programs / "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", "postgres", "-D", data],
             check=True,
@@ -65,21 +89,12 @@ def running(*options: str) -> Iterator[Postgres]:
             **account,
         )
         flags = [f"-c{option}" for option in ("listen_addresses=", f"unix_socket_directories={root}", *options)]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [programs / "postgres", "-D", data, *flags], stdout=output, stderr=output, cwd=root, **account
-            )
+        server = Postgres(root, [programs / "postgres", "-D", data, *flags], account)
         try:
-            server = Postgres(root)
-            _wait(server, process, log)
+            server.start()
             yield server
         finally:
-            process.send_signal(signal.SIGINT)  # fast shutdown: it does not wait for clients
-            try:
-                process.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            server.stop()
 
 
 def _wait(server: Postgres, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -86,7 +86,7 @@ async def test_an_annotation_says_nothing_of_evidence_that_is_not_proven() -> No
     ]
     around = world(signed(auditAnnotations=notes), app=(OTHER_SIGNATURE,))
     response = await answer(around, APP)
-    assert "SignatureNotTrusted" in message(response)
+    assert [reason["code"] for reason in around.records[0]["evaluations"][0]["reasons"]] == ["SignatureNotTrusted"]
     assert set(response["auditAnnotations"]) == {"record", "evaluations"}
     assert "auditAnnotations" not in around.records[0]
 
@@ -194,6 +194,40 @@ async def test_each_of_several_actions_is_carried_out_and_nothing_else(
     assert ("audited" in response["auditAnnotations"]) is audited
     assert around.records[0]["evaluations"][0]["actions"] == actions
     assert around.records[0]["verdict"] == ("Allow" if allowed else "Deny")
+
+
+# of several digest modes
+
+
+@pytest.mark.guarantee(7)
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("modes", "image", "allowed"),
+    [
+        ([("Deny", "Pin"), ("Deny", "Require")], "ghcr.io/acme/app:1", False),
+        ([("Deny", "Pin"), ("Deny", "Require")], APP, True),
+        ([("Deny", "Pin"), ("Audit", "Require")], f"ghcr.io/acme/app:1@{PROVEN}", True),
+        ([("Deny", "Pin"), ("Warn", "Resolve")], f"ghcr.io/acme/app:1@{PROVEN}", True),
+        ([("Deny", "Require"), ("Warn", "Resolve")], "ghcr.io/acme/app:1", False),
+        ([("Audit", "Resolve"), ("Warn", "Pin")], f"ghcr.io/acme/app:1@{PROVEN}", True),
+        ([("Audit", "Resolve"), ("Warn", "Resolve")], "ghcr.io/acme/app:1", True),
+        ([("Audit", "Pin"), ("Warn", "Require")], "ghcr.io/acme/app:1", True),
+    ],
+)
+async def test_of_several_digest_modes_the_strictest_of_those_that_deny_decides(
+    modes: list[tuple[str, str]], image: str, allowed: bool, order: int
+) -> None:
+    policies = [signed(f"p{i}", validationActions=[action], digest=mode) for i, (action, mode) in enumerate(modes)]
+    around = world(*policies[::order])
+    pipeline = around.pipeline()
+    obj = pod("ghcr.io/acme/app:1" if image != APP else APP)
+    request = admission.parse_request(review(obj)["request"])
+    pinned = admission.apply_pins(obj, list(await pipeline.mutate(request, deadline=LATER)))
+    await pipeline.close()
+    assert pinned["spec"]["containers"][0]["image"] == image
+    response = await answer(around, image)
+    assert response["allowed"] is allowed
+    assert allowed or message(response).count("DigestRequired") == sum(action == "Deny" for action, _ in modes)
 
 
 # one decision a pod, each image judged on its own
