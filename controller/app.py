@@ -39,7 +39,7 @@ from controller.review.pipeline import Pipeline
 from controller.review.ports import Clock, Namespaces, Recorder, Registry, Snapshots
 from controller.settings import Settings, WebhookSettings
 from controller.webhook import app as webhook
-from controller.webhook.policies import Around, Known, PolicyReviews, Unbreakable
+from controller.webhook.policies import Around, Glass, Known, PolicyReviews, Unbreakable
 from controller.webhook.server import Server
 from controller.workers import WorkerPool
 
@@ -342,7 +342,11 @@ async def _webhook(
         )
     )
     policies = PolicyReviews(
-        settings.policy, settings.exceptions, around=_around(settings, stack), glass=Unbreakable(), clock=now
+        settings.policy,
+        settings.exceptions,
+        around=_around(settings, stack),
+        glass=_glass(settings, stack),
+        clock=now,
     )
     stack.callback(policies.close)
     app = webhook.create_app(settings.webhook, pipeline=pipeline, readiness=Readiness(holder), policies=policies)
@@ -369,6 +373,17 @@ def _around(settings: Settings, stack: AsyncExitStack) -> Around:
     from controller.cluster.surroundings import ClusterSurroundings
 
     asking = ClusterSurroundings(settings.cluster, known)
+    stack.push_async_callback(asking.close)
+    return asking
+
+
+def _glass(settings: Settings, stack: AsyncExitStack) -> Glass:
+    """Who may break the glass: whom the cluster says. Without one there is nobody to ask."""
+    if settings.cluster.policies:
+        return Unbreakable()
+    from controller.cluster.permissions import ClusterGlass
+
+    asking = ClusterGlass(settings.cluster)
     stack.push_async_callback(asking.close)
     return asking
 
