@@ -5,7 +5,6 @@ Field names are those of the API in snake case; what each means is said in the C
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -278,13 +277,13 @@ class PolicyIdentity:
 class Problem:
     """What is wrong with a policy: reason code, the field's path, and a sentence that says how to mend it.
 
-    `excerpt` is the line of an expression with carets below the place that `message` names.
+    `excerpt`: the line of an expression that it is about, with a caret in the line below; empty for all else.
     """
 
     code: str
     field: str
     message: str
-    excerpt: str = dataclasses.field(default="", compare=False)
+    excerpt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ class _Compiler:
     def __init__(self, spec: PolicySpec, limits: PolicySettings) -> None:
         self._spec = spec
         self._limits = limits
-        self._variables: dict[str, frozenset[str]] = {}
+        self._variables: dict[str, frozenset[str]] = {}  # what each reads
         self._types: dict[str, Type] = {}
         self.problems: list[Problem] = []
 
@@ -171,8 +171,9 @@ class _Compiler:
             names=_REQUEST | {"image": cel.NAMED_IMAGE}, refused=dict.fromkeys(hidden, ("NameNotHere", why))
         )
         for i, condition in enumerate(self._spec.match.conditions):
-            field = f"spec.match.conditions[{i}].expression"
-            program = self._compile(condition.expression, environment, field, wanted=cel.BOOL)
+            program = self._compile(
+                condition.expression, environment, f"spec.match.conditions[{i}].expression", cel.BOOL
+            )
             if program is not None:
                 yield CompiledCondition(name=condition.name, program=program)
 
@@ -188,11 +189,11 @@ class _Compiler:
         environment = self._environment()
         for i, validation in enumerate(self._spec.validations):
             field = f"spec.validations[{i}]"
-            program = self._compile(validation.expression, environment, f"{field}.expression", wanted=cel.BOOL)
+            program = self._compile(validation.expression, environment, f"{field}.expression", cel.BOOL)
             message = None
             if validation.message_expression:
-                text, place = validation.message_expression, f"{field}.messageExpression"
-                message = self._compile(text, environment, place, wanted=cel.STRING)
+                place = f"{field}.messageExpression"
+                message = self._compile(validation.message_expression, environment, place, cel.STRING)
             if program is not None:
                 reads = self._all_reads(program) | (self._all_reads(message) if message is not None else frozenset())
                 yield CompiledRule(index=i, validation=validation, program=program, message=message, reads=reads)
@@ -201,7 +202,7 @@ class _Compiler:
         environment = self._environment()
         for i, annotation in enumerate(self._spec.audit_annotations):
             field = f"spec.auditAnnotations[{i}].valueExpression"
-            program = self._compile(annotation.value_expression, environment, field, wanted=cel.STRING_OR_NULL)
+            program = self._compile(annotation.value_expression, environment, field, cel.STRING_OR_NULL)
             if program is not None:
                 yield CompiledAnnotation(annotation=annotation, program=program, reads=self._all_reads(program))
 
@@ -225,7 +226,7 @@ class _Compiler:
             else:
                 refused[name] = _not_required(name, f"an entry of type {word} in spec.attestations")
         if self._variables:
-            names["variables"] = cel.record(dict(self._types), alias="variables")
+            names["variables"] = cel.record(self._types)
         else:
             refused["variables"] = ("NameUnknown", "there are no variables before this one")
         return Environment(names=names, refused=refused)
@@ -242,18 +243,14 @@ class _Compiler:
                 found.update(*(self._variables[known] for known in chosen))
         return frozenset(found)
 
-    def _compile(
-        self, text: str, environment: Environment, field: str, *, wanted: Type | None = None
-    ) -> Program | None:
+    def _compile(self, text: str, environment: Environment, field: str, wanted: Type | None = None) -> Program | None:
         if not text:
             return None  # `parse` has said that it is missing
         try:
             return compile_expression(text, environment, self._limits, wanted=wanted)
-        except ExpressionError as exc:
-            self.problems.append(Problem(code=exc.code, field=field, message=exc.message, excerpt=exc.excerpt))
-            return None
         except PolicyError as exc:
-            self.problems.append(Problem(code=exc.code, field=field, message=exc.message))
+            excerpt = exc.excerpt if isinstance(exc, ExpressionError) else ""
+            self.problems.append(Problem(exc.code, field, exc.message, excerpt))
             return None
 
 
