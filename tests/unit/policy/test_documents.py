@@ -471,6 +471,14 @@ def test_why_a_configuration_could_not_be_had_is_what_the_rule_says_and_no_other
     assert [reason.code for reason in (found.unavailable if unavailable else found.unacceptable)] == [error.code]
 
 
+def test_a_remembered_error_holds_no_request() -> None:
+    """It is raised for every request that meets it: with a traceback it would hold what each was about."""
+    error = Unavailable("RegistryUnavailable", "no answer")
+    for _ in range(3):
+        judge(policy("image.nonRoot"), configs=error)
+    assert error.__traceback__ is None
+
+
 def test_a_policy_says_whether_it_reads_configurations() -> None:
     for expression in (
         "image.user == '1'",
