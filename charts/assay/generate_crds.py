@@ -155,6 +155,7 @@ def selector(description: str) -> Schema:
             rule(
                 "self.operator in ['In', 'NotIn'] == (has(self.values) && size(self.values) > 0)",
                 "values must be given for In and NotIn, and only for these",
+                fieldPath=".values",
             ),
         ),
     )
@@ -370,6 +371,7 @@ AUTHORITY = record(
         rule(
             "!has(self.keyless) || self.transparencyLog == 'Required' || self.timestamp == 'Required'",
             "a keyless authority needs a trusted time: transparencyLog or timestamp must be Required",
+            fieldPath=".transparencyLog",
         ),
     ),
 )
@@ -392,6 +394,7 @@ SIGNATURES = record(
         rule(
             "self.distinct != 'Authority' || self.minimum <= size(self.authorities)",
             "minimum is above the number of authorities, so nothing could satisfy it",
+            fieldPath=".minimum",
         ),
     ),
 )
@@ -510,22 +513,26 @@ POLICY_SPEC = record(
         rule(
             "self.digest != 'Resolve' || !('Deny' in self.validationActions)",
             "digest Resolve cannot be combined with Deny: the tag could move after the verdict",
+            fieldPath=".digest",
         ),
         rule(
             "self.failurePolicy != 'Ignore' || (has(self.match.images) && "
             "self.match.images.exists(p, !p.startsWith('!')) && "
             "self.match.images.all(p, p.startsWith('!') || p.matches('^[^/*]+/.')))",
             "failurePolicy Ignore needs match.images that name their registry hosts, such as ghcr.io/acme/**",
+            fieldPath=".failurePolicy",
         ),
         rule(
             "!has(self.signatures) || self.signatures.authorities.all(a, "
             "has(self.authorities) && self.authorities.exists(x, x.name == a))",
             "signatures.authorities names an authority that is not in authorities",
+            fieldPath=".signatures.authorities",
         ),
         rule(
             "!has(self.attestations) || self.attestations.all(t, t.authorities.all(a, "
             "has(self.authorities) && self.authorities.exists(x, x.name == a)))",
             "an attestation's authorities name an authority that is not in authorities",
+            fieldPath=".attestations",
         ),
     ),
 )
@@ -603,6 +610,7 @@ EXCEPTION_SPEC = record(
                     rule(
                         "(self.kind == 'EvidencePolicy') == has(self.namespace)",
                         "namespace must be given for an EvidencePolicy, and only for one",
+                        fieldPath=".namespace",
                     ),
                 ),
             ),
@@ -658,11 +666,13 @@ EXCEPTION_SPEC = record(
         rule(
             "!has(self.images) || size(self.images) == 0 || self.images.exists(image, !image.startsWith('!'))",
             "images must name what is meant: at least one pattern without !",
+            fieldPath=".images",
         ),
         rule(
             "!self.breakGlass || (has(self.namespaces) && size(self.namespaces) > 0 && has(self.digests) && "
             "size(self.digests) > 0 && !(has(self.images) && size(self.images) > 0))",
             "breakGlass needs namespaces and digests, and no images",
+            fieldPath=".breakGlass",
         ),
     ),
 )
@@ -766,6 +776,7 @@ def key_rule(separator: str) -> Schema:
         f"size(self.metadata.name) + size(a.key) <= {MAX_LABEL - len(separator)})",
         "the policy's name and the key of an audit annotation are too long together for the API server: "
         f"at most {MAX_LABEL - len(separator)} characters",
+        fieldPath=".spec.auditAnnotations",
     )
 
 
