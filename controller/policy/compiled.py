@@ -30,7 +30,7 @@ _IMAGE_BY_DIGEST = frozenset({"registry", "repository", "digest", "mediaType", "
 EVIDENCE_ONLY = EVIDENCE_NAMES | {f"image.{field}" for field in _IMAGE_BY_DIGEST} | _CONFIGURED
 
 _REQUEST: dict[str, Type] = {
-    "request": cel.DYN,
+    "request": cel.REQUEST,
     "object": cel.DYN,
     "oldObject": cel.DYN,
     "namespaceObject": cel.NAMESPACE,
@@ -202,7 +202,7 @@ class _Compiler:
         environment = self._environment()
         for i, annotation in enumerate(self._spec.audit_annotations):
             field = f"spec.auditAnnotations[{i}].valueExpression"
-            program = self._compile(annotation.value_expression, environment, field)
+            program = self._compile(annotation.value_expression, environment, field, cel.STRING_OR_NULL)
             if program is not None:
                 yield CompiledAnnotation(annotation=annotation, program=program, reads=self._all_reads(program))
 
