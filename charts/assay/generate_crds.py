@@ -585,7 +585,9 @@ def status(**more: Schema) -> Schema:
 
 POLICY_STATUS = status(
     hash=text("SHA-256 of the canonical spec (RFC 8785): the policy version in the inventory.", longest=80),
-    deniedLastHour=number("Images denied in the last hour.", least=0, most=2**31 - 1),
+    deniedLastHour=number(
+        "How many different images it denied in the last hour, as of a minute ago at most.", least=0, most=2**31 - 1
+    ),
 )
 
 EXCEPTION_SPEC = record(
@@ -765,7 +767,13 @@ def column(title: str, kind: str, path: str, **more: Any) -> Schema:
 
 
 READY = column("Ready", "string", ".status.conditions[?(@.type=='Ready')].status")
-WHY = column("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason", priority=1)
+WHY = column("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason")
+DENIED = column(
+    "Denied-1h",
+    "integer",
+    ".status.deniedLastHour",
+    description="How many different images the policy denied in the last hour.",
+)
 AGE = column("Age", "date", ".metadata.creationTimestamp")
 
 
@@ -851,7 +859,7 @@ def definitions() -> dict[str, Schema]:
             description="What evidence images need, in the whole cluster.",
             spec=POLICY_SPEC,
             state=POLICY_STATUS,
-            columns=[ACTIONS, DIGEST, READY, WHY, AGE],
+            columns=[ACTIONS, DIGEST, READY, WHY, DENIED, AGE],
             rules=(key_rule("_"),),
         ),
         "evidencepolicies.yaml": definition(
@@ -862,7 +870,7 @@ def definitions() -> dict[str, Schema]:
             description="What evidence images need, in one namespace. It can only add to what the cluster demands.",
             spec=POLICY_SPEC,
             state=POLICY_STATUS,
-            columns=[ACTIONS, DIGEST, READY, WHY, AGE],
+            columns=[ACTIONS, DIGEST, READY, WHY, DENIED, AGE],
             rules=(key_rule("__"),),
         ),
         "evidenceexceptions.yaml": definition(
@@ -890,7 +898,13 @@ def definitions() -> dict[str, Schema]:
             description="A root of trust under a name: a Sigstore TrustedRoot, a TUF repository, or own CAs and keys.",
             spec=TRUST_ROOT_SPEC,
             state=TRUST_ROOT_STATUS,
-            columns=[READY, WHY, AGE],
+            columns=[
+                READY,
+                WHY,
+                column("Refreshed", "date", ".status.refreshedAt"),
+                column("Hash", "string", ".status.hash", priority=1),
+                AGE,
+            ],
         ),
     }
 
