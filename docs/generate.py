@@ -224,6 +224,13 @@ def verification_page() -> str:
     return "\n".join(lines)
 
 
+def cel_page() -> str:
+    """Every name, field, function, type and cost of expressions, and what is not supported."""
+    from docs import cel_page as made
+
+    return f"{HEAD}\n{made.page()}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "metrics.md": metrics_page,
@@ -231,6 +238,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "guarantees.md": guarantees_page,
     "commands.md": cli_page,
     "verification.md": verification_page,
+    "cel.md": cel_page,
 }
 
 
