@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import json
 import os
 import re
 import sys
@@ -15,7 +14,6 @@ import typing
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -50,10 +48,6 @@ GUARANTEES = {
     19: "One digest is verified once at a time however many pods arrive; failures are cached by kind and briefly.",
     20: "An auditor cannot write; an unauthorised person cannot read.",
 }
-NOT_YET = {
-    20: "reading is bound to loopback until it asks who reads; that nobody can write through it is tested",
-}
-"""What is not there yet. A page that names a guarantee without a test, and not here, does not generate."""
 
 
 def settings_page() -> str:
@@ -153,14 +147,12 @@ def _codes(tree: ast.AST) -> Iterator[str]:
 def guarantees_page() -> str:
     """Every guarantee with the tests that bear its number."""
     tests = _tests()
-    missing = [number for number in GUARANTEES if not tests[number] and number not in NOT_YET]
+    missing = [number for number in GUARANTEES if not tests[number]]
     if missing:
         sys.exit(f"no test bears the number of guarantee {missing}: name one test_guarantee_NN_…")
     lines = [HEAD, "# Guarantees\n", "What Assay promises, each with the tests that bear its number.\n"]
     for number, text in GUARANTEES.items():
         lines.append(f"## {number:02}. {text}\n")
-        if number in NOT_YET:
-            lines.append(f"*Not yet whole:* {NOT_YET[number]}.\n")
         lines += [f"- `{place}`" for place in tests[number]]
         lines.append("")
     return "\n".join(lines)
@@ -226,97 +218,21 @@ def verification_page() -> str:
     return "\n".join(lines)
 
 
-def resources_page() -> str:
-    """Every field of Assay's own resources, from the CRDs."""
-    import yaml
+def cel_page() -> str:
+    """Every name, field, function, type and cost of expressions, and what is not supported."""
+    from docs import cel_page as made
 
-    lines = [
-        HEAD,
-        "# Resources\n",
-        "`assay.dev/v1alpha1`, as `kubectl explain` has it, with every default and bound. A field in **bold** is required",
-        "where what it stands in is given. An EvidencePolicy has the spec of a ClusterEvidencePolicy. Rules are checked by",
-        "the API server itself; what it cannot check, `assay policy lint` and `/validate-policy` do",
-        "([check-policies.md](../how-to/check-policies.md)).\n",
-    ]
-    specs: dict[str, str] = {}
-    for file in sorted((ROOT / "charts" / "assay" / "crds").iterdir()):
-        definition = yaml.safe_load(file.read_text())["spec"]
-        names, version = definition["names"], definition["versions"][0]
-        schema = version["schema"]["openAPIV3Schema"]
-        columns = ", ".join(column["name"] for column in version["additionalPrinterColumns"])
-        lines.append(f"## {names['kind']}\n")
-        lines.append(
-            f"{schema['description']} {definition['scope']}; short name `{names['shortNames'][0]}`; `kubectl get` shows {columns}.\n"
-        )
-        for part in ("spec", "status"):
-            rows = list(_fields(schema["properties"][part], part))
-            table = "\n".join(["| field | type | default | bounds | |", "| --- | --- | --- | --- | --- |", *rows])
-            same = next((kind for kind, text in specs.items() if text == table), None)
-            if same is not None:
-                lines.append(f"Its `{part}` is that of {same}.\n")
-                continue
-            specs[names["kind"]] = table
-            lines += [table, ""]
-        rules = [f"- `{path or 'the object'}`: {message}" for path, message in _rules(schema, "")]
-        lines += ["Rules:\n", *rules, ""] if rules else []
-    return "\n".join(lines)
-
-
-def _fields(schema: dict[str, Any], path: str) -> Iterator[str]:
-    """A row for each field below an object."""
-    for name, field in schema.get("properties", {}).items():
-        at = f"{path}.{name}"
-        shown = f"**`{at}`**" if name in schema.get("required", ()) else f"`{at}`"
-        default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
-        text = field["description"].replace("|", "\\|")
-        yield f"| {shown} | {_type(field)} | {default} | {_bounds(field)} | {text} |"
-        items = field.get("items", field)
-        yield from _fields(items, f"{at}[]" if "items" in field else at)
-
-
-def _type(field: dict[str, Any]) -> str:
-    if "enum" in field:
-        return " \\| ".join(f"`{word}`" for word in field["enum"])
-    if field["type"] == "array":
-        return f"list of {_type(field['items'])}"
-    if "additionalProperties" in field:
-        return "map of string"
-    return str(field.get("format", field["type"]))
-
-
-def _bounds(field: dict[str, Any]) -> str:
-    words = {
-        "minLength": "at least {} long",
-        "maxLength": "at most {} long",
-        "minItems": "at least {}",
-        "maxItems": "at most {}",
-        "maxProperties": "at most {}",
-        "minimum": "from {}",
-        "maximum": "to {}",
-    }
-    parts = [text.format(field[name]) for name, text in words.items() if name in field]
-    if "pattern" in field:
-        parts.append("`" + field["pattern"].replace("|", "\\|") + "`")
-    return ", ".join(parts)
-
-
-def _rules(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    for rule in schema.get("x-kubernetes-validations", ()):
-        yield f"{path}{rule.get('fieldPath', '')}".lstrip("."), rule["message"]
-    for name, field in schema.get("properties", {}).items():
-        yield from _rules(field, f"{path}.{name}".lstrip("."))
-    if "items" in schema:
-        yield from _rules(schema["items"], f"{path}[]")
+    return f"{HEAD}\n{made.page()}"
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "resources.md": resources_page,
     "settings.md": settings_page,
     "metrics.md": metrics_page,
     "reasons.md": reasons_page,
     "guarantees.md": guarantees_page,
     "commands.md": cli_page,
     "verification.md": verification_page,
+    "cel.md": cel_page,
 }
 
 
