@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from controller import __version__
 from controller.cli import run
+from tests.support.fixtures import CHECKOUT
 from tests.support.mistakes import MISTAKES, policy
 
 WARNING, ERROR = MISTAKES["a rule that demands nothing"], MISTAKES["a rule that is never true"]
@@ -66,6 +68,14 @@ def test_people_read_place_code_object_and_the_whole_message(folder: Path, capsy
     assert output.err == "1 object, 1 error, 0 warnings (1 object of other kinds passed over)\n"
 
 
+def test_people_see_the_line_with_a_caret(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "a.yaml", MISTAKES["an unknown name"].policy("p"))
+    run(["policy", "lint", "my policies"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1] == f"    spec.validations[0].expression: {MISTAKES['an unknown name'].told[0][3]}"
+    assert shown[2:] == ["      size(signature) > 0", "           ^^^^^^^^^"]
+
+
 def test_programs_read_a_versioned_document(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder / "a.yaml", ERROR.policy("p"))
     run(["policy", "lint", "my policies", "-o", "json"])
@@ -83,6 +93,7 @@ def test_programs_read_a_versioned_document(folder: Path, capsys: pytest.Capture
                 "object": {"kind": "ClusterEvidencePolicy", "namespace": "", "name": "p"},
                 "field": "spec.validations[0].expression",
                 "message": ERROR.told[0][3],
+                "excerpt": "",
                 "file": "my policies/a.yaml",
                 "line": line,
                 "column": 5,
@@ -91,6 +102,13 @@ def test_programs_read_a_versioned_document(folder: Path, capsys: pytest.Capture
     }
     run(["policy", "lint", "my policies", "-o", "yaml"])
     assert yaml.safe_load(capsys.readouterr().out) == written
+
+
+def test_the_document_s_fields_are_those_that_the_page_tells() -> None:
+    page = (CHECKOUT / "docs" / "how-to" / "check-policies.md").read_text()
+    told = set(re.findall(r"`(?:findings\[\]\.)?(\w+)`", page))
+    fields = {"severity", "code", "object", "field", "message", "excerpt", "file", "line", "column"}
+    assert {"checked", "errors", "warnings"} | fields <= told
 
 
 def test_sarif_has_what_its_schema_requires_and_code_scanning_asks_for(
