@@ -235,7 +235,7 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
         if Role.INVENTORY in roles:
             http = _in_thread(
                 lambda: Server(
-                    reading.create_app(store.queries),
+                    reading.create_app(store.queries, store.ledger),
                     host=settings.inventory.inventory_host,
                     port=settings.inventory.inventory_port,
                 ),

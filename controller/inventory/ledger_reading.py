@@ -99,6 +99,17 @@ class LedgerReader:
         content = entry_of(found.digest, found.recorded_at)
         return InclusionProof(record, content, found.number, signed.size, tuple(hashes), signed.note)
 
+    def continues(self, old: int, new: int) -> list[bytes]:
+        """The proof that the first `old` entries are the beginning of the first `new`.
+
+        Raises `InputError` (`SizesOutOfRange`) for sizes that the ledger does not have.
+        """
+        with self._reading() as connection:
+            size = connection.execute(select(tables.ledger_state.c.size)).scalar_one()
+            if not 0 < old <= new <= size:
+                raise InputError("SizesOutOfRange", f"the sizes must be from 1 to {size}, the smaller one first")
+            return merkle.consistency_proof(old, new, tiles.nodes_in(tile_reader(connection, size)))
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:

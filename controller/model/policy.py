@@ -275,11 +275,15 @@ class PolicyIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a policy: reason code, the field's path, and a sentence that says how to mend it."""
+    """What is wrong with a policy: reason code, the field's path, and a sentence that says how to mend it.
+
+    `excerpt`: the line of an expression that it is about, with a caret in the line below; empty for all else.
+    """
 
     code: str
     field: str
     message: str
+    excerpt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

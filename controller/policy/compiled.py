@@ -10,6 +10,7 @@ from controller.errors import PolicyError
 from controller.model.policy import AuditAnnotation, Policy, PolicySpec, Problem, Validation
 from controller.policy.cel import Environment, Program, compile_expression
 from controller.policy.cel import schema as cel
+from controller.policy.cel.problem import ExpressionError
 from controller.policy.cel.schema import Type
 from controller.policy.match import ImageMatcher, ImagePattern
 from controller.policy.predicates import read_as
@@ -29,7 +30,7 @@ _IMAGE_BY_DIGEST = frozenset({"registry", "repository", "digest", "mediaType", "
 EVIDENCE_ONLY = EVIDENCE_NAMES | {f"image.{field}" for field in _IMAGE_BY_DIGEST} | _CONFIGURED
 
 _REQUEST: dict[str, Type] = {
-    "request": cel.DYN,
+    "request": cel.REQUEST,
     "object": cel.DYN,
     "oldObject": cel.DYN,
     "namespaceObject": cel.NAMESPACE,
@@ -159,7 +160,8 @@ class _Compiler:
     def __init__(self, spec: PolicySpec, limits: PolicySettings) -> None:
         self._spec = spec
         self._limits = limits
-        self._variables: dict[str, frozenset[str]] = {}
+        self._variables: dict[str, frozenset[str]] = {}  # what each reads
+        self._types: dict[str, Type] = {}
         self.problems: list[Problem] = []
 
     def conditions(self) -> Iterator[CompiledCondition]:
@@ -169,7 +171,9 @@ class _Compiler:
             names=_REQUEST | {"image": cel.NAMED_IMAGE}, refused=dict.fromkeys(hidden, ("NameNotHere", why))
         )
         for i, condition in enumerate(self._spec.match.conditions):
-            program = self._compile(condition.expression, environment, f"spec.match.conditions[{i}].expression")
+            program = self._compile(
+                condition.expression, environment, f"spec.match.conditions[{i}].expression", cel.BOOL
+            )
             if program is not None:
                 yield CompiledCondition(name=condition.name, program=program)
 
@@ -177,6 +181,7 @@ class _Compiler:
         for i, variable in enumerate(self._spec.variables):
             program = self._compile(variable.expression, self._environment(), f"spec.variables[{i}].expression")
             self._variables[variable.name] = self._all_reads(program) if program is not None else frozenset()
+            self._types[variable.name] = program.type if program is not None else cel.DYN
             if program is not None:
                 yield variable.name, program
 
@@ -184,10 +189,11 @@ class _Compiler:
         environment = self._environment()
         for i, validation in enumerate(self._spec.validations):
             field = f"spec.validations[{i}]"
-            program = self._compile(validation.expression, environment, f"{field}.expression")
+            program = self._compile(validation.expression, environment, f"{field}.expression", cel.BOOL)
             message = None
             if validation.message_expression:
-                message = self._compile(validation.message_expression, environment, f"{field}.messageExpression")
+                place = f"{field}.messageExpression"
+                message = self._compile(validation.message_expression, environment, place, cel.STRING)
             if program is not None:
                 reads = self._all_reads(program) | (self._all_reads(message) if message is not None else frozenset())
                 yield CompiledRule(index=i, validation=validation, program=program, message=message, reads=reads)
@@ -196,7 +202,7 @@ class _Compiler:
         environment = self._environment()
         for i, annotation in enumerate(self._spec.audit_annotations):
             field = f"spec.auditAnnotations[{i}].valueExpression"
-            program = self._compile(annotation.value_expression, environment, field)
+            program = self._compile(annotation.value_expression, environment, field, cel.STRING_OR_NULL)
             if program is not None:
                 yield CompiledAnnotation(annotation=annotation, program=program, reads=self._all_reads(program))
 
@@ -220,7 +226,7 @@ class _Compiler:
             else:
                 refused[name] = _not_required(name, f"an entry of type {word} in spec.attestations")
         if self._variables:
-            names["variables"] = cel.record(dict.fromkeys(self._variables, cel.DYN))
+            names["variables"] = cel.record(self._types)
         else:
             refused["variables"] = ("NameUnknown", "there are no variables before this one")
         return Environment(names=names, refused=refused)
@@ -237,13 +243,14 @@ class _Compiler:
                 found.update(*(self._variables[known] for known in chosen))
         return frozenset(found)
 
-    def _compile(self, text: str, environment: Environment, field: str) -> Program | None:
+    def _compile(self, text: str, environment: Environment, field: str, wanted: Type | None = None) -> Program | None:
         if not text:
             return None  # `parse` has said that it is missing
         try:
-            return compile_expression(text, environment, self._limits)
+            return compile_expression(text, environment, self._limits, wanted=wanted)
         except PolicyError as exc:
-            self.problems.append(Problem(code=exc.code, field=field, message=exc.message))
+            excerpt = exc.excerpt if isinstance(exc, ExpressionError) else ""
+            self.problems.append(Problem(exc.code, field, exc.message, excerpt))
             return None
 
 

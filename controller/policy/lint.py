@@ -50,13 +50,17 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, or odd, with an object: reason code, the field's path, and a sentence with the fix."""
+    """One thing that is wrong, or odd, with an object: reason code, the field's path, and a sentence with the fix.
+
+    `excerpt`: the line of an expression that it is about, with a caret in the line below; empty for all else.
+    """
 
     severity: Severity
     code: str
     subject: Subject
     field: str
     message: str
+    excerpt: str = ""
 
     @property
     def text(self) -> str:
@@ -95,7 +99,7 @@ def lint(obj: Mapping[str, Any], around: Surroundings, limits: PolicySettings | 
             found = _exception(obj, around)
         else:
             raise PolicyError("KindUnknown", f"is {str(obj.get('kind'))[:100]!r}, which is no kind of Assay's", "kind")
-        findings = [Finding(severity, p.code, subject, p.field, p.message) for severity, p in found]
+        findings = [Finding(severity, p.code, subject, p.field, p.message, p.excerpt) for severity, p in found]
     except PolicyError as exc:
         findings = [Finding(Severity.ERROR, exc.code, subject, exc.field, exc.message)]
     return tuple(sorted(dict.fromkeys(findings), key=_order))

@@ -12,6 +12,18 @@ MAX_PATTERN = 2_000  # characters of one expression
 MAX_PROGRAM_BYTES = 4 * 1024 * 1024  # memory of one compiled expression; `x{1000}{1000}` crosses it
 
 
+class Match(Protocol):
+    """What an expression matched."""
+
+    def group(self, number: int, /) -> str:
+        """The text of a group; 0 is all of it."""
+        ...
+
+    def span(self) -> tuple[int, int]:
+        """Where it stands."""
+        ...
+
+
 class Pattern(Protocol):
     """A compiled expression."""
 
@@ -19,8 +31,8 @@ class Pattern(Protocol):
         """A match of the whole text, or None."""
         ...
 
-    def search(self, text: str) -> object | None:
-        """A match anywhere in the text, or None."""
+    def search(self, text: str, start: int = 0, /) -> Match | None:
+        """A match anywhere in the text from `start` on, or None."""
         ...
 
 

@@ -14,8 +14,10 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from controller import __version__
+from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
 from controller.model.reference import Digest
+from controller.reading import ledger as routes
 from controller.reading import problems, wire
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -30,7 +32,7 @@ _PROBLEM: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(queries: Queries, *, hosts: Sequence[str] = LOOPBACK_NAMES) -> FastAPI:
+def create_app(queries: Queries, ledger: LedgerReader, *, hosts: Sequence[str] = LOOPBACK_NAMES) -> FastAPI:
     """The application. `hosts` are the names (without port) that requests may ask for."""
     app = FastAPI(
         title="Assay inventory",
@@ -93,6 +95,7 @@ def create_app(queries: Queries, *, hosts: Sequence[str] = LOOPBACK_NAMES) -> Fa
         headers["Content-Disposition"] = f'attachment; filename="{name.hex}"'
         return Response(content, media_type="application/octet-stream", headers=headers)
 
+    routes.install(app, ledger)
     return app
 
 

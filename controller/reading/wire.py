@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
+from controller.inventory import ledger_reading
 from controller.inventory.queries import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
 from controller.inventory.records import DecisionFilter
 
@@ -67,6 +70,15 @@ class DecisionsAsked(_Asked):
             since=self.since,
             until=self.until,
         )
+
+
+class ConsistencyAsked(BaseModel):
+    """Two sizes of the ledger."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    old: int = Field(ge=1, lt=1 << 63, description="The earlier size.")
+    new: int = Field(ge=1, lt=1 << 63, description="The later size.")
 
 
 class _Shown(BaseModel):
@@ -171,3 +183,43 @@ class ImageRecord(_Shown):
     attestations: list[Finding]
     rejections: list[Finding]
     decisions: DecisionPage
+
+
+class InclusionProof(_Shown):
+    """That a record is an entry of the ledger: `hashes` (base64) lead from the entry to the checkpoint's root."""
+
+    record: str
+    entry: str
+    index: int
+    size: int
+    hashes: list[str]
+    checkpoint: str
+
+    @classmethod
+    def of(cls, proof: ledger_reading.InclusionProof) -> Self:
+        """As JSON has it."""
+        return cls(
+            record=proof.record,
+            entry=proof.entry.decode(),
+            index=proof.index,
+            size=proof.size,
+            hashes=_base64(proof.hashes),
+            checkpoint=proof.checkpoint,
+        )
+
+
+class ConsistencyProof(_Shown):
+    """That the ledger of `old` entries is the beginning of that of `new`."""
+
+    old: int
+    new: int
+    hashes: list[str]
+
+    @classmethod
+    def of(cls, old: int, new: int, hashes: Iterable[bytes]) -> Self:
+        """As JSON has it."""
+        return cls(old=old, new=new, hashes=_base64(hashes))
+
+
+def _base64(hashes: Iterable[bytes]) -> list[str]:
+    return [base64.b64encode(step).decode() for step in hashes]

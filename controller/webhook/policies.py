@@ -102,7 +102,8 @@ class PolicyReviews:
         loop = asyncio.get_running_loop()
         findings = await loop.run_in_executor(self._thread, lint, obj, around, self._settings)
         warnings = [finding.text for finding in findings if finding.severity is Severity.WARNING]
-        causes = [(f.code, f.field, f.message) for f in findings if f.severity is Severity.ERROR]
+        errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+        causes = [(f.code, f.field, f"{f.message}\n{f.excerpt}".strip()) for f in errors]
         if request.kind == EXCEPTION:
             causes += [(p.code, p.field, p.message) for p in await self._exception(request, deadline)]
             causes = sorted(dict.fromkeys(causes), key=lambda cause: cause[1])

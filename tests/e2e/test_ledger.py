@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from controller.inventory.ledger.notes import NoteSigner
 from tests.support.assay import Assay, serving
 from tests.support.commands import assay
 from tests.support.review import pod, review
+from tests.support.tools import CommandError, run_tool
 
+STRANGER = NoteSigner.of_seed("assay/shop", bytes(32))
 POLICY = """\
 apiVersion: assay.dev/v1alpha1
 kind: ClusterEvidencePolicy
@@ -70,8 +73,15 @@ def test_a_recorded_decision_is_proven_and_a_changed_one_is_named(tmp_path: Path
         assert checkpoint.returncode == 0
         assert checkpoint.stdout == proof["checkpoint"]
         assert checkpoint.stdout.startswith("assay/shop\n3\n")
+        # Go's own implementation of tiled logs reads the ledger over HTTP and proves every entry of it.
+        key = (tmp_path / "assay" / "ledger" / "ledger.pub").read_text().strip()
+        prefix = f"http://127.0.0.1:{running.inventory_port}/ledger"
+        verified = json.loads(run_tool("tlog-verifier", "-prefix", prefix, "-key", key))
+        assert verified == {"size": 3, "root": checkpoint.stdout.splitlines()[2]}
         kept = tmp_path / "kept"
         kept.write_text(checkpoint.stdout)
+        with pytest.raises(CommandError, match="no verifiable signatures"):
+            run_tool("tlog-verifier", "-prefix", prefix, "-key", str(STRANGER.key()))
         answer = ledger(running, "verify", "--checkpoint", str(kept))
         assert answer.returncode == 0, answer.stderr
         first, *rest = answer.stdout.splitlines()
@@ -81,7 +91,6 @@ def test_a_recorded_decision_is_proven_and_a_changed_one_is_named(tmp_path: Path
             "  by the key that lies beside the ledger: give --key to be independent of this machine",
             "  and a checkpoint that was kept elsewhere vouches for the first 3",
         ]
-    key = (tmp_path / "assay" / "ledger" / "ledger.pub").read_text().strip()
     file = tmp_path / "assay" / "inventory.db"
     with contextlib.closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE decision SET username = 'nobody' WHERE id = ?", (records[1],))

@@ -14,17 +14,22 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from controller.inventory import store, tables
+from controller.inventory.audit import Kept
+from controller.inventory.keeping import CHECKPOINT, LedgerKeeper
+from controller.inventory.ledger.notes import NoteSigner
 from tests.support.inventory import sqlite_database
 
 ROOT = Path(__file__).parents[2]
 DEATHS = 50
 CALLERS = 16  # records under way at once
+SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
 
 
 @pytest.mark.guarantee(13)
@@ -86,13 +91,39 @@ def _verify(directory: Path, acknowledged: list[str]) -> None:
     )
     assert connection.execute(missing).fetchone() == (0,)
     connection.close()
+    _verify_ledger(directory, len(recorded))
     assert store.rebuild(database.settings.url()) == len(recorded)
+
+
+def _verify_ledger(directory: Path, recorded: int) -> None:
+    """What was numbered before each death is continued: one history, which the checkpoint beside it vouches for."""
+    database = sqlite_database(directory)
+    kept = (directory / CHECKPOINT).read_bytes()
+    with database.open() as opened:
+        before = opened.verify(keys=[SIGNER.key()], kept=[Kept("kept", kept)])
+        assert before.findings == []
+        assert before.entries > recorded // 4
+        assert before.kept > 0
+        sequencer = opened.sequencer(database.settings, signer=SIGNER)
+        sequencer.take_over()
+        while sequencer.sequence().more:
+            pass
+        after = opened.verify(keys=[SIGNER.key()], kept=[Kept("kept", kept)])
+        assert (after.findings, after.entries, after.signed, after.waiting) == ([], recorded, recorded, 0)
 
 
 async def _record_until_killed(directory: Path) -> None:
     from tests.support.inventory import blob, leaf, soon
 
-    opened = sqlite_database(directory).open()
+    database = sqlite_database(directory)
+    opened = database.open()
+    LedgerKeeper(  # numbers what is recorded all the while, and dies with the rest
+        opened.sequencer(database.settings, signer=SIGNER),
+        opened.ledger,
+        directory=directory,
+        interval=0.001,
+        clock=lambda: datetime.now(UTC),
+    )
 
     async def caller() -> None:
         while True:

@@ -17,18 +17,23 @@ from tests.unit.policy import make
 
 ASSAY_NAMESPACE = "assay-system"
 ASSAY_IMAGE = "ghcr.io/assay-dev/assay:1"
-Told = tuple[str, str, str, str]
-"""Severity, code, field and message."""
+Told = tuple[str, str, str, str, str]
+"""Severity, code, field, message and excerpt."""
 
 
-def error(code: str, field: str, message: str) -> Told:
+def error(code: str, field: str, message: str, excerpt: str = "") -> Told:
     """What refuses a policy."""
-    return ("error", code, field, message)
+    return ("error", code, field, message, excerpt)
+
+
+def caret(line: str, part: str) -> str:
+    """The line of an expression with carets below the part that is meant."""
+    return f"{line}\n{' ' * line.index(part)}{'^' * len(part)}"
 
 
 def warning(code: str, field: str, message: str) -> Told:
     """What a policy is taken with."""
-    return ("warning", code, field, message)
+    return ("warning", code, field, message, "")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,26 @@ class Mistake:
         """The policy without it."""
         namespace = "shop" if self.namespace and not self.mended else self.namespace
         return policy(name, namespace=namespace, **self.mended)
+
+    @property
+    def causes(self) -> list[dict[str, str]]:
+        """What the API server tells of it, one by one."""
+        return [
+            {"reason": code, "field": field, "message": f"{message}\n{excerpt}".strip()}
+            for severity, code, field, message, excerpt in self.told
+            if severity == "error"
+        ]
+
+    def refusal(self, name: str) -> str:
+        """What the API server tells of it at once."""
+        told = [f"{cause['field']}: {cause['message']}" for cause in self.causes]
+        listed = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+        return f'{self.policy(name)["kind"]}.assay.dev "{name}" is invalid: {listed}'
+
+    @property
+    def warnings(self) -> list[str]:
+        """What it is taken with."""
+        return [f"{field}: {message}" for severity, _, field, message, _ in self.told if severity == "warning"]
 
     @property
     def refused(self) -> bool:
@@ -89,7 +114,7 @@ RULE = "spec.validations[0].expression"
 MISTAKES: dict[str, Mistake] = {
     "no CEL": Mistake(
         rule("size(signatures) >\n  > 0"),
-        (error("ExpressionMalformed", RULE, "line 2, column 3: '>' is not expected here"),),
+        (error("ExpressionMalformed", RULE, "line 2, column 3: '>' is not expected here", caret("  > 0", ">")),),
         rule("size(signatures) >\n  0"),
     ),
     "an unknown name": Mistake(
@@ -99,13 +124,21 @@ MISTAKES: dict[str, Mistake] = {
                 "NameUnknown",
                 RULE,
                 "line 1, column 6: there is no name 'signature' here; did you mean 'signatures'?",
+                caret("size(signature) > 0", "signature"),
             ),
         ),
         rule("size(signatures) > 0"),
     ),
     "an unknown field": Mistake(
         rule("image.repo == 'acme/app'"),
-        (error("FieldUnknown", RULE, "line 1, column 7: there is no field 'repo' here"),),
+        (
+            error(
+                "FieldUnknown",
+                RULE,
+                "line 1, column 7: there is no field 'repo' here",
+                caret("image.repo == 'acme/app'", "repo"),
+            ),
+        ),
         rule("image.repository == 'acme/app'"),
     ),
     "an unknown function": Mistake(
@@ -115,13 +148,21 @@ MISTAKES: dict[str, Mistake] = {
                 "FunctionUnknown",
                 RULE,
                 "line 1, column 18: there is no such function 'startWith'; did you mean 'startsWith'?",
+                caret("image.repository.startWith('acme/')", "startWith"),
             ),
         ),
         rule("image.repository.startsWith('acme/')"),
     ),
     "too many arguments": Mistake(
         rule("image.repository.startsWith('acme/', 'b')"),
-        (error("ArgumentCount", RULE, "line 1, column 18: startsWith takes 1 arguments, not 2"),),
+        (
+            error(
+                "ArgumentCount",
+                RULE,
+                "line 1, column 18: startsWith takes 1 arguments, not 2",
+                caret("image.repository.startsWith('acme/', 'b')", "startsWith"),
+            ),
+        ),
         rule("image.repository.startsWith('acme/')"),
     ),
     "a pattern in a rule that RE2 does not take": Mistake(
@@ -131,6 +172,7 @@ MISTAKES: dict[str, Mistake] = {
                 "PatternMalformed",
                 RULE,
                 "line 1, column 26: the regular expression is no RE2 regular expression: invalid perl operator: (?=",
+                caret("image.repository.matches('(?=a)')", "'(?=a)'"),
             ),
         ),
         rule("image.repository.matches('a')"),
@@ -143,9 +185,66 @@ MISTAKES: dict[str, Mistake] = {
                 RULE,
                 "line 1, column 6: sboms is read but not required: add an entry of type SBOM in spec.attestations, so "
                 "that nothing passes without it",
+                caret("size(sboms.find('pkg:npm/left-pad')) == 0", "sboms"),
             ),
         ),
         rule("size(sboms.find('pkg:npm/left-pad')) == 0") | SBOM,
+    ),
+    "a rule that is no boolean": Mistake(
+        rule("size(image.repository)"),
+        (
+            error(
+                "ExpressionNotBoolean",
+                RULE,
+                "line 1, column 1: the expression is no boolean but int",
+                caret("size(image.repository)", "size(image.repository)"),
+            ),
+        ),
+        rule("size(image.repository) > 0"),
+    ),
+    "a message that is no text": Mistake(
+        rule("image.tag != 'latest'", messageExpression="size(image.tag)"),
+        (
+            error(
+                "ExpressionNotString",
+                "spec.validations[0].messageExpression",
+                "line 1, column 1: the expression is no string but int",
+                caret("size(image.tag)", "size(image.tag)"),
+            ),
+        ),
+        rule("image.tag != 'latest'", messageExpression="'no ' + image.tag"),
+    ),
+    "a wrong type": Mistake(
+        rule("image.repository > 3"),
+        (
+            error(
+                "TypeMismatch", RULE, "line 1, column 18: there is no string > int", caret("image.repository > 3", ">")
+            ),
+        ),
+        rule("size(image.repository) > 3"),
+    ),
+    "a wrong type of a variable": Mistake(
+        rule("variables.repository > 3") | {"variables": [{"name": "repository", "expression": "image.repository"}]},
+        (
+            error(
+                "TypeMismatch",
+                RULE,
+                "line 1, column 22: there is no string > int",
+                caret("variables.repository > 3", ">"),
+            ),
+        ),
+    ),
+    "a size below nothing": Mistake(
+        rule("size(image.repository) < 0 || size(signatures) < 0"),
+        (
+            error(
+                "RuleNeverTrue",
+                RULE,
+                "is never true, whatever the image, so nothing could satisfy the policy; say what must hold of an "
+                "image",
+            ),
+        ),
+        rule("size(image.repository) > 0"),
     ),
     "a rule that is never true": Mistake(
         rule("size('') > 0"),
@@ -400,6 +499,7 @@ MISTAKES: dict[str, Mistake] = {
                 "NameUnknown",
                 RULE,
                 "line 1, column 6: there is no name 'signature' here; did you mean 'signatures'?",
+                caret("size(signature) > 0", "signature"),
             ),
         ),
     ),

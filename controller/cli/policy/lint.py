@@ -57,6 +57,8 @@ def _print(report: Report) -> None:
         subject = str(finding.subject) if finding.subject.kind else "file"
         click.echo(f"{where}: {render.coloured(str(finding.severity))} {finding.code} {subject}")
         click.echo(render.indented(finding.text, "    "))
+        if finding.excerpt:
+            click.echo(render.indented(finding.excerpt, "      "))
     counted = [_number(report.checked, "object"), _number(report.errors, "error"), _number(report.warnings, "warning")]
     others = f" ({_number(report.others, 'object')} of other kinds passed over)" if report.others else ""
     click.echo(f"{', '.join(counted)}{others}", err=True)
@@ -89,6 +91,7 @@ def _entry(located: Located) -> dict[str, Any]:
         },
         "field": finding.field,
         "message": finding.message,
+        "excerpt": finding.excerpt,
         "file": str(located.path),
         "line": located.place.line,
         "column": located.place.column,

@@ -63,7 +63,7 @@ def _result(located: Located, rule: int) -> dict[str, Any]:
         "ruleId": finding.code,
         "ruleIndex": rule,
         "level": "error" if finding.severity is Severity.ERROR else "warning",
-        "message": {"text": finding.text},
+        "message": {"text": f"{finding.text}\n{finding.excerpt}".strip()},
         "locations": [location],
         "partialFingerprints": {FINGERPRINT: _fingerprint(located)},
     }

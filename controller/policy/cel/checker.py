@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.policy.cel.libraries import TABLE
-from controller.policy.cel.overloads import UNKNOWN, ConstantError, Dispatcher, Overload, applied
+from controller.policy.cel.overloads import UNKNOWN, ConstantError, Dispatcher, Listed, Overload, applied
 from controller.policy.cel.problem import ExpressionError
 from controller.policy.cel.scan import RESERVED
 from controller.policy.cel.schema import (
@@ -266,14 +266,21 @@ class _Checker:
         raise self._error(node.name_place, "TypeMismatch", message)
 
     def _check_constants(self, node: Call, chosen: list[Overload]) -> None:
-        constants: list[Any] = [_constant(operand) for operand in node.operands]
+        """Refuse constants that no overload takes: of an open receiver it is not known which one it will be."""
+        constants = [_constant(operand) for operand in node.operands]
+        counted = [_counted(o, value) for o, value in zip(node.operands, constants, strict=True)]
+        refusal: ConstantError | None = None
         for overload in chosen:
             if overload.check is None:
-                continue
+                return
             try:
-                overload.check(*constants)
+                overload.check(*(counted if overload.counts else constants))
             except ConstantError as exc:
-                raise self._error(node.operands[exc.position].place, exc.code, exc.message) from exc
+                refusal = refusal or exc
+            else:
+                return
+        if refusal is not None:
+            raise self._error(node.operands[refusal.position].place, refusal.code, refusal.message) from refusal
 
     def _check_namespace(self, node: Call, scope: Scope) -> None:
         """`sets.contians(…)`: what is missing is a function, not a name `sets`."""
@@ -316,6 +323,10 @@ def _constant(node: Node) -> Any:
         whole = len(entries) == len(node.entries) and UNKNOWN not in entries.values()
         return entries if whole else UNKNOWN
     return UNKNOWN
+
+
+def _counted(node: Node, value: Any) -> Any:
+    return Listed(len(node.items)) if value is UNKNOWN and isinstance(node, ListLiteral) else value
 
 
 def _may_be(actual: Type, wanted: Type) -> bool:

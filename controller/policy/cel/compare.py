@@ -21,7 +21,7 @@ def equal(meter: Meter, a: Any, b: Any) -> bool:
             if one is str or one is bytes:
                 meter.charge(min(len(a), len(b)))
             return bool(a == b)
-        return one in _NUMBERS and other in _NUMBERS and bool(a == b)
+        return one in _NUMBERS and other in _NUMBERS and _sign(*_alike(a, b)) == 0
     kind_a, kind_b = kind_of(a), kind_of(b)
     if is_of(kind_a, "list") and is_of(kind_b, "list"):
         return len(a) == len(b) and all(equal(meter, to_cel(x), to_cel(y)) for x, y in zip(a, b, strict=True))
@@ -48,7 +48,7 @@ def order(meter: Meter, a: Any, b: Any) -> int:
     meter.step()
     one, other = type(a), type(b)
     if one in _NUMBERS and other in _NUMBERS:
-        return _sign(a, b)
+        return _sign(*_alike(a, b))
     if one is other:
         if one is str or one is bytes:
             meter.charge(min(len(a), len(b)))
@@ -58,6 +58,11 @@ def order(meter: Meter, a: Any, b: Any) -> int:
         if one is Timestamp or one is Duration:
             return _sign(a.ns, b.ns)
     raise no_overload("_<_", (a, b))
+
+
+def _alike(a: Any, b: Any) -> tuple[Any, Any]:
+    """An integer beside a double is compared as the nearest double (cel-spec, "lossy")."""
+    return (float(a), float(b)) if type(a) is float or type(b) is float else (a, b)
 
 
 def _sign(a: Any, b: Any) -> int:

@@ -7,7 +7,7 @@ import time
 from controller.errors import AssayError, LimitExceeded
 from controller.settings import PolicySettings
 
-_CLOCK_EVERY = 128  # steps between two looks at the clock
+_CLOCK_EVERY = 128  # steps between two looks at the clock, however they were taken
 _BYTES_PER_STEP = 16  # what building or scanning this much costs, so that bytes cannot be had without steps
 
 
@@ -26,11 +26,12 @@ class Abort(BaseException):
 class Meter:
     """Counts what one evaluation costs: steps, wall-clock time, and the size of each value that is built."""
 
-    __slots__ = ("_deadline", "_left", "_max_bytes", "_steps")
+    __slots__ = ("_check_at", "_deadline", "_left", "_max_bytes", "_steps")
 
     def __init__(self, limits: PolicySettings) -> None:
         self._steps = limits.policy_cel_steps
         self._left = limits.policy_cel_steps
+        self._check_at = self._left
         self._deadline = time.monotonic() + limits.policy_cel_timeout
         self._max_bytes = limits.policy_cel_max_value_bytes
 
@@ -44,7 +45,7 @@ class Meter:
         self._left -= 1
         if self._left < 0:
             raise Abort(LimitExceeded("policy_cel_steps", f"the expression takes more than {self._steps} steps"))
-        if self._left % _CLOCK_EVERY == 0:
+        if self._left < self._check_at:
             self._check_clock()
 
     def charge(self, size: int) -> None:
@@ -59,5 +60,6 @@ class Meter:
         self.charge(size)
 
     def _check_clock(self) -> None:
+        self._check_at = self._left - _CLOCK_EVERY
         if time.monotonic() > self._deadline:
             raise Abort(LimitExceeded("policy_cel_timeout", "the expression takes too long"))

@@ -22,6 +22,13 @@ class Declare(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An argument that is a list written out: what is in it is no constant, but how much is."""
+
+    count: int
+
+
 UNKNOWN: Any = type("Unknown", (), {"__slots__": ()})()  # an argument that is no constant
 CONSTANT = "1 step"
 SCANS = "1 step for each 16 bytes"
@@ -45,7 +52,8 @@ class Overload:
     `receiver` is None for a plain function. `run` is called with the meter and the operands, which are of these kinds;
     what is inside of a list or map it has to look at itself. `cost` is what it charges, in words. `reads` is the name
     that calling it reads although the expression does not say so (`now`). `check` is given the operands that are
-    constants (else `UNKNOWN`) when a policy is compiled, and raises `ConstantError`.
+    constants (else `UNKNOWN`; with `counts`, `Listed` for a list that is written out) when a policy is compiled, and
+    raises `ConstantError`.
     """
 
     name: str
@@ -57,6 +65,7 @@ class Overload:
     cost: str
     reads: str = ""
     check: Callable[..., None] | None = None
+    counts: bool = False
 
     @property
     def operands(self) -> tuple[Type, ...]:
@@ -90,7 +99,7 @@ class Library:
         self.overloads: list[Overload] = []
 
     def function(self, name: str, *parameters: Type, returns: Type, **more: Any) -> Declare:
-        """Declare `name(parameters)`. `more`: `cost`, `text`, `reads`, `check` of `Overload`."""
+        """Declare `name(parameters)`. `more`: `cost`, `text`, `reads`, `check`, `counts` of `Overload`."""
         return self._declare(name, None, parameters, returns, more)
 
     def method(self, name: str, receiver: Type, *parameters: Type, returns: Type, **more: Any) -> Declare:

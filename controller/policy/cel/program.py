@@ -15,7 +15,7 @@ from controller.policy.cel.interpreter import Compiler, Frame, Run
 from controller.policy.cel.libraries import TABLE
 from controller.policy.cel.meter import Abort, Meter
 from controller.policy.cel.problem import ExpressionError, ExpressionFailed
-from controller.policy.cel.schema import Type
+from controller.policy.cel.schema import BOOL, NULL, STRING, STRING_OR_NULL, Type
 from controller.policy.cel.syntax import Node
 from controller.policy.cel.tree import MAX_HEIGHT, TYPE_NAMES
 from controller.policy.cel.unify import matches
@@ -25,7 +25,11 @@ from controller.settings import PolicySettings
 _FRAMES_PER_LEVEL = 4  # of Python's stack, for one level of a tree, macros included
 STACK = MAX_HEIGHT * _FRAMES_PER_LEVEL + 1000
 
-_NOT_WANTED = {"bool": ("ExpressionNotBoolean", "boolean"), "string": ("ExpressionNotString", "string")}
+_NOT_WANTED = {
+    BOOL: ("ExpressionNotBoolean", "boolean"),
+    STRING: ("ExpressionNotString", "string"),
+    STRING_OR_NULL: ("ExpressionNotString", "string and not null"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +101,17 @@ def compile_expression(
     """
     parsed = tree.parse(text, limits, TABLE.qualified)
     checked = check(parsed, environment, text)
-    if wanted is not None and not matches(wanted, checked.type, {}):
-        code, name = _NOT_WANTED[wanted.kind]
+    if wanted is not None and not _fits(wanted, checked.type):
+        code, name = _NOT_WANTED[wanted]
         message = f"the expression is no {name} but {checked.type.name}"
         raise ExpressionError(code, message, parsed.place, text)
     compiler = Compiler(TABLE, TYPE_NAMES - environment.names.keys())
     run = compiler.compile(parsed)
     return Program(text, checked.reads, checked.type, parsed, run, compiler.loops)
+
+
+def _fits(wanted: Type, actual: Type) -> bool:
+    return matches(wanted, actual, {}) or (wanted == STRING_OR_NULL and actual == NULL)
 
 
 def _described(value: Any) -> str:

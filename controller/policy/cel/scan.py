@@ -100,6 +100,8 @@ def _refuse(piece: _Piece, previous: list[_Piece]) -> None:
         raise ScanError("NotSupported", "optional syntax is not supported; use has()", piece.start)
     if piece.kind == "name" and piece.text in RESERVED - _LITERAL_NAMES and before.text != ".":
         raise ScanError("NameReserved", f"{piece.text} is a reserved word", piece.start, piece.start + len(piece.text))
+    if piece.text == "." and before.kind == "number" and _end(before) == piece.start:
+        raise ScanError("ExpressionMalformed", "a number ends with a digit", piece.start)
     if piece.kind in {"name", "number", "text"} and before.kind == "number" and _end(before) == piece.start:
         raise ScanError("ExpressionMalformed", "a number ends before this", piece.start)
 

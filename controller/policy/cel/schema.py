@@ -61,6 +61,7 @@ UINT = Type("uint")
 DOUBLE = Type("double")
 STRING = Type("string")
 BYTES = Type("bytes")
+STRING_OR_NULL = Type("string", alias="string or null")
 TYPE = Type("type")
 TIMESTAMP = Type("google.protobuf.Timestamp", alias="timestamp")
 DURATION = Type("google.protobuf.Duration", alias="duration")
@@ -112,12 +113,39 @@ _NAMED_IMAGE = {"reference": STRING, "registry": STRING, "repository": STRING, "
 _RESOLVED_IMAGE = {"digest": STRING, "mediaType": STRING, "platforms": list_of(STRING)} | CONFIGURED
 NAMED_IMAGE = record(_NAMED_IMAGE, later=frozenset({*_RESOLVED_IMAGE, "age"}))
 IMAGE = value_of("image", _NAMED_IMAGE | _RESOLVED_IMAGE)
-CONTAINER = record({"kind": STRING, "name": STRING, "image": STRING})
-NAMESPACE = record({"metadata": record({"name": STRING, "labels": map_of(STRING), "annotations": map_of(STRING)})})
+CONTAINER = record({"kind": STRING, "name": STRING, "image": STRING}, alias="container")
+_METADATA = record({"name": STRING, "labels": map_of(STRING), "annotations": map_of(STRING)}, alias="metadata")
+NAMESPACE = record({"metadata": _METADATA}, alias="namespace")
+_KIND = record({"group": STRING, "version": STRING, "kind": STRING}, alias="groupVersionKind")
+_RESOURCE = record({"group": STRING, "version": STRING, "resource": STRING}, alias="groupVersionResource")
+_USER = record(
+    {"username": STRING, "uid": STRING, "groups": list_of(STRING), "extra": map_of(list_of(STRING))}, alias="userInfo"
+)
+REQUEST = record(  # k8s.io/api/admission/v1, AdmissionRequest
+    {
+        "uid": STRING,
+        "kind": _KIND,
+        "resource": _RESOURCE,
+        "subResource": STRING,
+        "requestKind": _KIND,
+        "requestResource": _RESOURCE,
+        "requestSubResource": STRING,
+        "name": STRING,
+        "namespace": STRING,
+        "operation": STRING,
+        "userInfo": _USER,
+        "object": DYN,
+        "oldObject": DYN,
+        "dryRun": BOOL,
+        "options": DYN,
+    },
+    alias="request",
+)
 _SIGNER = {"authority": STRING, "issuer": STRING, "subject": STRING, "key": STRING, "identity": STRING}
-SIGNATURE = record(_SIGNER | {"claims": map_of(STRING), "signedAt": TIMESTAMP})
+SIGNATURE = record(_SIGNER | {"claims": map_of(STRING), "signedAt": TIMESTAMP}, alias="signature")
 ATTESTATION = record(
-    _SIGNER | {"claims": map_of(STRING), "signedAt": TIMESTAMP, "predicateType": STRING, "predicate": DYN}
+    _SIGNER | {"claims": map_of(STRING), "signedAt": TIMESTAMP, "predicateType": STRING, "predicate": DYN},
+    alias="attestation",
 )
 COMPONENT = value_of(
     "component",
@@ -211,7 +239,7 @@ NAMES: dict[str, Type] = {
     "container": CONTAINER,
     "object": DYN,
     "oldObject": DYN,
-    "request": DYN,
+    "request": REQUEST,
     "namespaceObject": NAMESPACE,
     "signatures": list_of(SIGNATURE),
     "attestations": map_of(list_of(ATTESTATION)),

@@ -44,7 +44,6 @@ MACROS: dict[str, tuple[int, ...]] = {
     "all": (2,),
     "exists": (2,),
     "exists_one": (2,),
-    "existsOne": (2,),
     "map": (2, 3),
     "filter": (2,),
     "sortBy": (2,),
@@ -319,7 +318,7 @@ class _Builder:
         condition = None if maps and len(arguments) == 2 else arguments[1]
         return Macro(
             place=_place(tree),
-            name="exists_one" if name == "existsOne" else name,
+            name=name,
             name_place=where,
             target=target,
             variable=variable.name,

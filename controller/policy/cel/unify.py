@@ -22,6 +22,8 @@ def matches(declared: Type, actual: Type, bound: Bound) -> bool:
         return True
     if declared.kind == "list":
         return actual.is_list and matches(_element(declared), _element(actual), bound)
+    if declared.kind == "optional_type":
+        return actual.kind == "optional_type" and matches(_element(declared), _element(actual), bound)
     if declared.kind == "map":
         return (
             actual.is_map
@@ -65,6 +67,9 @@ def resolved(result: Type, bound: Bound) -> Type:
         return bound.get(result.alias, DYN)
     if result.kind == "list" and result.element is not None:
         return list_of(resolved(result.element, bound))
+    if result.kind == "optional_type" and result.element is not None:
+        element = resolved(result.element, bound)
+        return Type("optional_type", element=element, alias=f"optional({element.name})")
     if result.kind == "map" and result.element is not None:
         return map_of(resolved(result.element, bound), resolved(_key(result), bound))
     return result

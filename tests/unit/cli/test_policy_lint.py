@@ -66,6 +66,14 @@ def test_people_read_place_code_object_and_the_whole_message(folder: Path, capsy
     assert output.err == "1 object, 1 error, 0 warnings (1 object of other kinds passed over)\n"
 
 
+def test_people_see_the_line_with_a_caret(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "a.yaml", MISTAKES["an unknown name"].policy("p"))
+    run(["policy", "lint", "my policies"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1] == f"    spec.validations[0].expression: {MISTAKES['an unknown name'].told[0][3]}"
+    assert shown[2:] == ["      size(signature) > 0", "           ^^^^^^^^^"]
+
+
 def test_programs_read_a_versioned_document(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder / "a.yaml", ERROR.policy("p"))
     run(["policy", "lint", "my policies", "-o", "json"])
@@ -83,6 +91,7 @@ def test_programs_read_a_versioned_document(folder: Path, capsys: pytest.Capture
                 "object": {"kind": "ClusterEvidencePolicy", "namespace": "", "name": "p"},
                 "field": "spec.validations[0].expression",
                 "message": ERROR.told[0][3],
+                "excerpt": "",
                 "file": "my policies/a.yaml",
                 "line": line,
                 "column": 5,

@@ -136,7 +136,7 @@ def test_values_of_different_types_are_unequal_and_no_error(text: str) -> None:
         "{'a': 1 / 0}.size() == 1",
         "int('x') == 1",
         "timestamp(object.metadata.name) == now",
-        "object.metadata.name.find('pkg:npm/x') == []",
+        "object.metadata.count.find('pkg:npm/x') == []",
         "!object.metadata.name",
         "object.metadata.name && true",
     ],
@@ -247,7 +247,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("has(object['x'])", "ArgumentInvalid", ""),
     ("sboms.find('log4j') == []", "ArgumentInvalid", "package URL"),
     ("sboms.find('pkg:npm/x', '<latest') == []", "ArgumentInvalid", "no version of type npm"),
-    ("signatures.find('pkg:npm/x') == []", "FunctionUnknown", "sboms only"),
+    ("signatures.find('pkg:npm/x') == []", "FunctionUnknown", "find is a function of sbom or sboms or string only"),
     ("'a'.matches('(?=x)')", "PatternMalformed", "RE2"),
     ("object.reduce(a, b, 0, a + b) == 1", "NotSupported", ""),
     (".object == 1", "NotSupported", ""),
@@ -292,3 +292,11 @@ def test_what_is_not_evaluated_is_no_error() -> None:
     assert holds("true || size(sboms.find(object.metadata.name)) == 0") is True
     assert holds("!(false && size(sboms.find(object.metadata.name)) == 0)") is True
     assert holds("true ? true : size(sboms.find(object.metadata.name)) == 0") is True
+
+
+@pytest.mark.parametrize(
+    "text", ["object.name.contains('y')", "object.name.find('[a-z]+') == 'x'", "object.name.startsWith('y')"]
+)
+def test_a_constant_that_some_receiver_takes_is_no_mistake(text: str) -> None:
+    """What `object.name` is shows only later: a text has a part `y`, SBOMs contain no package `y`."""
+    program(text)

@@ -211,7 +211,7 @@ def test_a_rule_that_fails_is_an_error_and_a_certain_violation_stands_beside_it(
     [
         ({"messageExpression": "'made ' + 'up'", "message": "m"}, "made up"),
         ({"messageExpression": "string(signatures[9].key)", "message": "m"}, "m"),
-        ({"messageExpression": "1", "message": "m"}, "m"),
+        ({"messageExpression": "dyn(1)", "message": "m"}, "m"),
         ({"messageExpression": "' \\t '", "message": "m"}, "m"),
         ({"messageExpression": "' x '", "message": "m"}, "x"),
         ({"messageExpression": "'a\\nb'", "message": "m"}, "m"),

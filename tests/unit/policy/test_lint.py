@@ -10,7 +10,7 @@ import pytest
 
 from controller.policy.lint import Surroundings, lint, lint_all
 from controller.policy.references import Materials
-from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, by_key, policy, surroundings
+from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, Told, by_key, policy, surroundings
 from tests.unit.policy import make
 
 
@@ -19,10 +19,10 @@ def around(**more: Any) -> Surroundings:
     return surroundings(**(known | more))
 
 
-def told(obj: dict[str, Any], **more: Any) -> list[tuple[str, str, str, str]]:
+def told(obj: dict[str, Any], **more: Any) -> list[Told]:
     found = lint(obj, around(**more))
     assert all(str(finding.subject) == f"{obj['kind']}/p" for finding in found if "namespace" not in obj["metadata"])
-    return [(str(finding.severity), finding.code, finding.field, finding.message) for finding in found]
+    return [(str(f.severity), f.code, f.field, f.message, f.excerpt) for f in found]
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -66,14 +66,14 @@ def _wanted(obj: dict[str, Any]) -> Any:
 )
 def test_a_pattern_is_redundant_only_if_another_matches_all_of_it(images: list[str], useless: list[int]) -> None:
     found = told(policy("p", match={"images": images}, validationActions=["Audit"]))
-    assert [(code, field) for _, code, field, _ in found] == [
+    assert [(code, field) for _, code, field, *_ in found] == [
         ("PatternRedundant", f"spec.match.images[{index}]") for index in useless
     ]
 
 
 def test_a_denial_that_rests_on_the_object_s_metadata_is_told_and_a_warning_or_a_record_is_not() -> None:
     match = {"images": ["ghcr.io/acme/**"], "conditions": [{"name": "c", "expression": "has(object.metadata.labels)"}]}
-    assert [code for _, code, _, _ in told(policy("p", match=match))] == ["SelectedByAuthor"]
+    assert [code for _, code, *_ in told(policy("p", match=match))] == ["SelectedByAuthor"]
     assert told(policy("p", match=match, validationActions=["Warn", "Audit"])) == []
 
 
@@ -98,13 +98,13 @@ def test_a_policy_in_a_namespace_that_is_never_asked_about_is_told_so() -> None:
         (ASSAY_NAMESPACE, {"match": {}, "validationActions": ["Warn"]}),
     ):
         found = told(policy("p", namespace=namespace, **fields))
-        assert [(severity, code) for severity, code, _, _ in found] == [("warning", "NamespaceNotReviewed")]
+        assert [(severity, code) for severity, code, *_ in found] == [("warning", "NamespaceNotReviewed")]
 
 
 def test_a_mistake_that_cannot_be_read_hides_no_other_and_makes_none_up() -> None:
     obj = policy("p", digest="Resolve", signatures={"authorities": ["release"], "minimum": "2"}, match={"image": []})
     obj["spec"] |= {"failurePolicy": "Ignore", "atestations": []}
-    assert [(code, field) for _, code, field, _ in told(obj)] == [
+    assert [(code, field) for _, code, field, *_ in told(obj)] == [
         ("FieldUnknown", "spec.atestations"),
         ("ResolveWithDeny", "spec.digest"),
         ("FieldUnknown", "spec.match.image"),
@@ -121,9 +121,9 @@ def test_no_object_is_too_broken_to_be_told_about(broken: dict[str, Any]) -> Non
 
 
 def test_a_trust_root_is_checked_and_what_it_refers_to_is_a_warning() -> None:
-    def root(**spec: Any) -> list[tuple[str, str, str, str]]:
+    def root(**spec: Any) -> list[tuple[str, ...]]:
         obj = {"apiVersion": "assay.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": "p"}, "spec": spec}
-        return [entry[:3] for entry in map(tuple, told(obj))]  # type: ignore[misc]
+        return [entry[:3] for entry in told(obj)]
 
     reference = {"name": "roots", "key": "root.json"}
     tuf_root = json.dumps({"signed": {"_type": "root"}})

@@ -129,7 +129,7 @@ def test_the_findings_of_a_file_are_those_of_the_object(tmp_path: Path) -> None:
         write(folder / "policy.yaml", mistake.policy("p"))
         around = surroundings(trust_roots=frozenset({"public-good"}))
         found = [located.finding for located in lint_files([folder], around).findings]
-        told = [(str(f.severity), f.code, f.field, f.message) for f in found]
+        told = [(str(f.severity), f.code, f.field, f.message, f.excerpt) for f in found]
         assert sorted(told) == sorted(mistake.told)
 
 

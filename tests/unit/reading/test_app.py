@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import json
 import threading
@@ -17,11 +18,15 @@ import pytest
 import uvicorn
 
 from controller.errors import Unavailable
+from controller.inventory.ledger import merkle, notes, tiles
+from controller.inventory.ledger.checkpoint import Checkpoint
+from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.store import Store
 from controller.reading.app import create_app
 from tests.support.inventory import DIGEST, Clock, blob, excepted, leaf, soon, sqlite_database
 
 CONTENT = bytes(range(256))
+SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,19 @@ def values() -> list[dict[str, Any]]:
 def client(tmp_path_factory: pytest.TempPathFactory, values: list[dict[str, Any]]) -> Iterator[Client]:
     digest, content = blob(CONTENT)
     directory: Path = tmp_path_factory.mktemp("inventory")
-    with sqlite_database(directory).open(Clock()) as store:
+    database = sqlite_database(directory)
+    with database.open(Clock()) as store:
 
         async def fill() -> None:
             for value in values:
                 await store.writer.record(value, blobs={digest: content}, deadline=soon())
 
         asyncio.run(fill())
+        sequencer = store.sequencer(database.settings, signer=SIGNER, clock=Clock())
+        sequencer.take_over()
+        sequencer.sequence()
         config = uvicorn.Config(
-            create_app(store.queries), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
+            create_app(store.queries, store.ledger), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
@@ -266,3 +275,41 @@ def test_the_interface_describes_itself(client: Client) -> None:
     paths = client.get("/api/v1/openapi.json").json["paths"]
     assert {method for operations in paths.values() for method in operations} == {"get"}
     assert "/api/v1/decisions" in paths
+
+
+def test_the_ledger_is_served_where_public_tools_look_for_it(client: Client, values: list[dict[str, Any]]) -> None:
+    answer = client.get("/ledger/checkpoint")
+    assert answer.headers.get_content_type() == "text/plain"
+    text, _ = notes.open_note(answer.body, [SIGNER.key()])
+    checkpoint = Checkpoint.parse(text)
+    assert checkpoint.size == len(values)
+    tile = client.get("/ledger/tile/0/000.p/5")
+    assert "immutable" in tile.headers["Cache-Control"]
+    assert merkle.Frontier().append(tiles.hashes_of(tile.body)).root() == checkpoint.root
+    entries = list(tiles.entries_of(client.get("/ledger/tile/entries/000.p/5").body))
+    assert [merkle.leaf_hash(entry) for entry in entries] == tiles.hashes_of(tile.body)
+    assert not any(value["object"]["name"].encode() in entry for entry in entries for value in values)
+    proof = client.get(f"/api/v1/ledger/proofs/{values[2]['id']}").json
+    assert proof["checkpoint"].encode() == answer.body
+    steps = [base64.b64decode(step) for step in proof["hashes"]]
+    leaf_hash = merkle.leaf_hash(proof["entry"].encode())
+    assert merkle.verify_inclusion(leaf_hash, proof["index"], proof["size"], steps, checkpoint.root)
+    consistent = client.get("/api/v1/ledger/consistency", old=2, new=5).json
+    steps = [base64.b64decode(step) for step in consistent["hashes"]]
+    before = merkle.Frontier().append(tiles.hashes_of(tile.body)[:2]).root()
+    assert merkle.verify_consistency(2, 5, steps, before, checkpoint.root)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/ledger/tile/0/000", 404, "NotFound"),
+        ("/ledger/tile/0/000.p/6", 404, "NotFound"),
+        ("/ledger/tile/0/..%2F..%2Fetc%2Fpasswd", 404, "NotFound"),
+        ("/api/v1/ledger/proofs/nothing", 404, "NotFound"),
+        ("/api/v1/ledger/consistency?old=3&new=2", 400, "SizesOutOfRange"),
+        ("/api/v1/ledger/consistency?old=3&new=6", 400, "SizesOutOfRange"),
+    ],
+)
+def test_what_the_ledger_does_not_have_is_said(client: Client, path: str, status: int, code: str) -> None:
+    assert problem(client.get(path)) == (status, code)

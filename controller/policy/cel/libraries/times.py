@@ -63,9 +63,13 @@ def parse_duration(text: str) -> Duration:
     return Duration(-total if found[1] == "-" else total)
 
 
+def _seconds(value: int) -> Timestamp:
+    return Timestamp(value * SECOND)
+
+
 def _check(parse: Any, name: str) -> Any:
     def check(value: Any) -> None:
-        if not isinstance(value, str):
+        if type(value) not in {str, int}:
             return
         try:
             parse(value)
@@ -77,22 +81,21 @@ def _check(parse: Any, name: str) -> Any:
 
 @LIBRARY.function("timestamp", TIMESTAMP, returns=TIMESTAMP)
 @LIBRARY.function("timestamp", STRING, returns=TIMESTAMP, check=_check(parse_timestamp, "timestamp"))
-@LIBRARY.function("timestamp", INT, returns=TIMESTAMP, text="So many seconds after 1970.")
+@LIBRARY.function(
+    "timestamp", INT, returns=TIMESTAMP, text="So many seconds after 1970.", check=_check(_seconds, "timestamp")
+)
 def to_timestamp(_meter: Meter, value: Any) -> Timestamp:
     """The timestamp that a text of RFC 3339 says."""
     if isinstance(value, str):
         return parse_timestamp(value)
-    return value if isinstance(value, Timestamp) else Timestamp(value * SECOND)
+    return value if isinstance(value, Timestamp) else _seconds(value)
 
 
 @LIBRARY.function("duration", DURATION, returns=DURATION)
 @LIBRARY.function("duration", STRING, returns=DURATION, check=_check(parse_duration, "duration"))
-@LIBRARY.function("duration", INT, returns=DURATION, text="So many nanoseconds.")
 def to_duration(_meter: Meter, value: Any) -> Duration:
     """The duration that a text says: `1h30m`, `90s`, `1.5ms`."""
-    if isinstance(value, str):
-        return parse_duration(value)
-    return value if isinstance(value, Duration) else Duration(value)
+    return value if isinstance(value, Duration) else parse_duration(value)
 
 
 @LIBRARY.function("_+_", TIMESTAMP, DURATION, returns=TIMESTAMP)
