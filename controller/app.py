@@ -224,8 +224,8 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
     """
     async with AsyncExitStack() as stack:
         made = _Certificates(settings.webhook) if Role.WEBHOOK in roles else None
-        holder = await _snapshots(settings, roles, stack, made)
         store = _store(settings, roles, stack)
+        holder = await _snapshots(settings, roles, stack, made, store)
         if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
             _keep_ledger(settings, store, stack)
         https: Server | None = None
@@ -272,7 +272,7 @@ class _Certificates:
 
 
 async def _snapshots(
-    settings: Settings, roles: Collection[Role], stack: AsyncExitStack, made: _Certificates | None
+    settings: Settings, roles: Collection[Role], stack: AsyncExitStack, made: _Certificates | None, store: Store
 ) -> SnapshotHolder | None:
     if Role.WEBHOOK not in roles and Role.OPERATOR not in roles:
         return None
@@ -292,6 +292,7 @@ async def _snapshots(
         exceptions=settings.exceptions,
         check_address=AddressRules(settings.registry, denied=await _api_server(settings)).check,
         ca_bundle=made.bundle if made is not None and not made.given else None,
+        denied=lambda since: store.queries.denied(since=since, cluster=settings.review.cluster_name),
     )
     operator.start()
     stack.callback(operator.stop)

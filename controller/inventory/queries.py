@@ -31,6 +31,7 @@ from controller.inventory.records import (
     ImageRecord,
     PolicyVersion,
 )
+from controller.model.exception import PolicyName
 from controller.model.reference import Digest, Reference
 
 MAX_LIMIT = 500  # decisions on one page
@@ -122,6 +123,32 @@ class Queries:
         with self._reading() as connection:
             rows = connection.execute(_used(name, as_of).limit(limit)).mappings().all()
         return tuple(ExceptionRecord(**row) for row in rows)
+
+    def denied(self, *, since: datetime, cluster: str, as_of: datetime | None = None) -> dict[PolicyName, int]:
+        """How many different images each policy of a cluster denied since a time, by kind, namespace and name.
+
+        An image is its digest, or what was written where that is not known; however often it was tried, it is one. A
+        policy denied it if it was in the way of an object that was denied: Violated or Error, with Deny.
+        """
+        image = func.coalesce(_evaluation.c.digest, _image.c.reference)
+        query = (
+            select(
+                _evaluation.c.policy_kind,
+                _evaluation.c.policy_namespace,
+                _evaluation.c.policy_name,
+                func.count(image.distinct()).label("images"),
+            )
+            .join(_decision, _decision.c.leaf == _evaluation.c.leaf)
+            .join(_image, and_(_image.c.leaf == _evaluation.c.leaf, _image.c.position == _evaluation.c.image))
+            .where(_decision.c.decided_at >= since, _decision.c.verdict == "Deny", _decision.c.cluster == cluster)
+            .where(_evaluation.c.outcome.in_(("Violated", "Error")), _evaluation.c.actions.contains('"Deny"'))
+            .group_by(_evaluation.c.policy_kind, _evaluation.c.policy_namespace, _evaluation.c.policy_name)
+        )
+        if as_of is not None:
+            query = query.where(_decision.c.recorded_at <= as_of)
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        return {(row.policy_kind, row.policy_namespace, row.policy_name): row.images for row in rows}
 
     def blob(self, digest: str, *, as_of: datetime | None = None) -> bytes | None:
         """The raw bytes of this digest, unchanged; None if they were never recorded.
