@@ -150,6 +150,12 @@ class ReviewSettings:
     evidence_max_age: Seconds = _setting(
         Seconds(600), "Age at which remembered evidence is asked for anew, in the background."
     )
+    grace: Seconds = _setting(
+        Seconds(86_400), "Age up to which remembered evidence still counts while its registry is away; 0: none does."
+    )
+    tag_grace: Seconds = _setting(
+        Seconds(3600), "How long a tag goes on naming its last digest while its registry is away, within grace."
+    )
     missing_max_age: Seconds = _setting(Seconds(5), "How long an image without evidence is remembered as such.")
     tag_max_age: Seconds = _setting(Seconds(10), "How long a tag's digest is remembered.")
     failure_max_age: Seconds = _setting(Seconds(2), "How long a failure to reach a registry is remembered.")
@@ -272,7 +278,14 @@ class InventorySettings:
     ledger_directory: str = _setting(
         "", "Where the ledger's keys and its last checkpoint are kept; empty: a folder in the state directory."
     )
-    inventory_host: str = _setting("127.0.0.1", "Address of the read-only inventory; loopback until it asks who reads.")
+    inventory_host: str = _setting(
+        "127.0.0.1", "Address of the read-only inventory; loopback unless inventory_access is Kubernetes."
+    )
+    inventory_access: str = _setting(
+        "Open",
+        "Who may read: Open (everybody; on loopback alone), or Kubernetes (who shows a token of the cluster and may).",
+        choices=("Open", "Kubernetes"),
+    )
     inventory_port: int = _setting(8080, "Port of the read-only inventory; 0 takes a free one.")
 
     def spool_folder(self, file: Path | None) -> Path:

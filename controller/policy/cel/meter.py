@@ -55,9 +55,13 @@ class Meter:
 
     def build(self, size: int) -> None:
         """A value of `size` bytes or entries is about to be built."""
+        self.bound(size)
+        self.charge(size)
+
+    def bound(self, size: int) -> None:
+        """A value has grown to `size` bytes or entries; what it grew by is charged apart."""
         if size > self._max_bytes:
             raise Abort(LimitExceeded("policy_cel_max_value_bytes", "the expression builds too large a value"))
-        self.charge(size)
 
     def _check_clock(self) -> None:
         self._check_at = self._left - _CLOCK_EVERY
