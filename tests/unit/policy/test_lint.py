@@ -10,7 +10,7 @@ import pytest
 
 from controller.policy.lint import Surroundings, lint, lint_all
 from controller.policy.references import Materials
-from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, Told, by_key, caret, policy, rule, surroundings
+from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, Told, by_key, caret, error, policy, rule, surroundings
 from tests.unit.policy import make
 
 
@@ -146,6 +146,19 @@ def test_a_trust_root_s_document_is_read_by_who_can() -> None:
     assert lint(inline, around(read_document=lambda _: "")) == lint(inline, around()) == ()
     keys = obj | {"spec": {"publicKeys": [{"pem": make.pem()}]}}
     assert lint(keys, around(read_document=lambda _: "has no document")) == ()
+
+
+@pytest.mark.guarantee(10)
+def test_what_all_expressions_of_a_policy_may_cost_is_bounded() -> None:
+    long = f"image.repository != '{'x' * 9_000}'"
+    obj = policy(
+        "p", validations=[{"expression": long}] * 4, variables=[{"name": f"v{n}", "expression": long} for n in range(4)]
+    )
+    bound = "bound: policy_cel_max_total_length 65536"
+    message = f"has expressions of {8 * len(long)} characters in all ({bound}); make it several policies"
+    assert told(obj) == [error("ExpressionTooLong", "spec", message)]
+    obj["spec"]["variables"] = []
+    assert told(obj) == []
 
 
 def test_no_control_character_of_a_policy_reaches_a_terminal() -> None:
