@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from controller.model.exception import EvidenceException
 from controller.model.image import ImageUse, PlatformManifest
-from controller.model.policy import Action, DigestMode, FailurePolicy, PolicyIdentity
+from controller.model.policy import Action, DigestMode, FailurePolicy, PolicyIdentity, Problem
 from controller.model.reference import Digest
 
 
@@ -48,6 +48,7 @@ class Evaluation:
 
     `child` is the manifest within the image that this is about, where the policy asks of each (`platforms`).
     `exceptions` are set exactly when the outcome is EXEMPT, and so is `otherwise`, what it would be without them.
+    `lapsed` says of exceptions that name the image and except nothing why that is: for people, no part of the outcome.
     `annotations` are what the policy's own `auditAnnotations` gave: no part of the outcome.
     """
 
@@ -63,6 +64,7 @@ class Evaluation:
     child: PlatformManifest | None = None
     otherwise: Outcome | None = None
     exceptions: tuple[EvidenceException, ...] = ()
+    lapsed: tuple[tuple[str, Problem], ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
 
 
