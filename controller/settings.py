@@ -150,6 +150,12 @@ class ReviewSettings:
     evidence_max_age: Seconds = _setting(
         Seconds(600), "Age at which remembered evidence is asked for anew, in the background."
     )
+    grace: Seconds = _setting(
+        Seconds(86_400), "Age up to which remembered evidence still counts while its registry is away; 0: none does."
+    )
+    tag_grace: Seconds = _setting(
+        Seconds(3600), "How long a tag goes on naming its last digest while its registry is away, within grace."
+    )
     missing_max_age: Seconds = _setting(Seconds(5), "How long an image without evidence is remembered as such.")
     tag_max_age: Seconds = _setting(Seconds(10), "How long a tag's digest is remembered.")
     failure_max_age: Seconds = _setting(Seconds(2), "How long a failure to reach a registry is remembered.")

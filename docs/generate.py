@@ -225,7 +225,15 @@ def cel_page() -> str:
     return f"{HEAD}\n{made.page()}"
 
 
+def resources_page() -> str:
+    """Every field of Assay's own resources."""
+    from docs import resources_page as made
+
+    return f"{HEAD}\n{made.page()}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "resources.md": resources_page,
     "settings.md": settings_page,
     "metrics.md": metrics_page,
     "reasons.md": reasons_page,

@@ -471,6 +471,12 @@ POLICY_SPEC = record(
             "Nodes",
             default="Index",
         ),
+        "cryptography": choice(
+            "Which algorithms count. FIPS: those that FIPS 186-5 and FIPS 180-4 approve, and none else.",
+            "Default",
+            "FIPS",
+            default="Default",
+        ),
         "grace": text(
             "For how long evidence seen before counts while the registry is away, at most ASSAY_GRACE; 0s forbids it.",
             longest=16,
