@@ -121,6 +121,9 @@ class PolicySettings:
     policy_cel_steps: int = _setting(100_000, "Evaluation steps that one expression may take.")
     policy_cel_timeout: Seconds = _setting(Seconds(2), "Time that one expression may take.")
     policy_cel_max_length: int = _setting(10_000, "Bound on the characters of one expression.")
+    policy_cel_max_total_length: int = _setting(
+        65_536, "Bound on the characters of all expressions of one policy: what compiling it may cost."
+    )
     policy_cel_max_depth: int = _setting(24, "Bound on the nesting of one expression.")
     policy_cel_max_value_bytes: int = _setting(1 * MiB, "Bound on one string, list or map built by an expression.")
 
