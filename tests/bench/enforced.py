@@ -43,9 +43,7 @@ def main() -> None:
             taken = sorted(_change(cluster, denied=number % 2 == 0) for number in range(changes))
     last = taken[-1]
     median, late = statistics.median(taken), taken[int(0.95 * (len(taken) - 1))]
-    print(
-        f"a change of policy binds: p50 {median:.3f} s, p95 {late:.3f} s, at most {last:.3f} s ({changes} changes)"
-    )
+    print(f"a change of policy binds: p50 {median:.3f} s, p95 {late:.3f} s, at most {last:.3f} s ({changes} changes)")
 
 
 def _change(cluster: ApiServer, *, denied: bool) -> float:
