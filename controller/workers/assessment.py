@@ -12,11 +12,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from controller.documents import exploitability, image_config, parse
+from controller.documents import dates as dating
+from controller.documents import image_config, parse
 from controller.documents.types import is_sbom
 from controller.errors import AssayError, PolicyError, Unacceptable
 from controller.model.decision import Reason
-from controller.model.documents import Document, Vex
+from controller.model.documents import Document
 from controller.model.evidence import UNSIGNED, EvidenceSet, Rejection, VerifiedAttestation, VerifiedEvidence
 from controller.model.image import ImageConfigs, RawConfigs
 from controller.model.policy import Policy
@@ -68,7 +69,7 @@ def assess(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySet
         error_kind=findings.error_kind,
         evidence=selected if compiled.has_request_rules else _without_documents(selected),
         used=_used(job),
-        valid_until=_valid_until(verified, selected, job.now),
+        valid_until=_valid_until(verified, selected, configs, job.now),
         complete=complete,
         annotations=findings.annotations,
         configs=configs if compiled.has_request_rules else (),
@@ -165,11 +166,14 @@ def _used_configs(configs: RawConfigs) -> Mapping[str, Any]:
     return {"configs": found}
 
 
-def _valid_until(verified: VerifiedEvidence, selected: VerifiedEvidence, now: datetime) -> datetime | None:
+def _valid_until(
+    verified: VerifiedEvidence, selected: VerifiedEvidence, configs: ImageConfigs, now: datetime
+) -> datetime | None:
     """From when a date may change the outcome: the end of a validity, or that what lies in the future has come."""
     dates = [verified.valid_until] if verified.valid_until is not None else []
-    documents = [a.document for a in selected.attestations if isinstance(a.document, Vex)]
-    dates += exploitability.future_times(documents, now)
+    read = [a.document for a in selected.attestations if a.document is not None]
+    read += () if isinstance(configs, AssayError) else configs
+    dates += (moment for document in read for moment in dating.to_come(document, now))
     if any(rejection.code == "SignedInFuture" for rejection in verified.rejections):
         dates.append(now + CLOCK_SKEW)
     return min(dates, default=None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controller.documents.dates import CLOCK_SKEW
 from controller.errors import Unavailable
 from controller.model.decision import Outcome
 from controller.model.evidence import EvidenceSet
@@ -81,6 +82,15 @@ def test_a_verdict_is_true_until_what_a_statement_says_of_the_future_has_come() 
     assert (found.outcome, found.valid_until) == (Outcome.SATISFIED, None)
 
 
+def test_a_verdict_is_true_until_a_scan_that_is_dated_ahead_was_made() -> None:
+    scan = load("trivy") | {"CreatedAt": (NOW + DAY).isoformat()}
+    rule = "vulnerabilities.all(r, has(r.scannedAt))"
+    found = assessed(rule, Vulnerability=scan)
+    assert (found.outcome, found.valid_until) == (Outcome.VIOLATED, NOW + DAY - CLOCK_SKEW)
+    found = assessed(rule, Vulnerability=scan, now=NOW + DAY - CLOCK_SKEW)
+    assert (found.outcome, found.valid_until) == (Outcome.SATISFIED, None)
+
+
 def test_documents_travel_back_only_for_rules_that_are_judged_at_each_request() -> None:
     once, each = (
         assessed("vulnerabilities.size() == 1", Vulnerability=load("trivy")),
@@ -136,6 +146,13 @@ def test_configurations_are_read_by_the_worker_and_travel_back_for_the_clock() -
     found = assessed("image.age() < duration('72h')", configs=old)
     assert isinstance(found.configs, tuple)
     assert [c.user for c in found.configs] == ["1"]
+
+
+def test_a_verdict_is_true_until_an_image_that_is_dated_ahead_was_made() -> None:
+    late = config(b'{"created": "2100-01-02T00:00:00Z"}')
+    found = assessed("has(image.created)", configs=late)
+    assert (found.outcome, found.valid_until) == (Outcome.VIOLATED, NOW + DAY - CLOCK_SKEW)
+    assert assessed("has(image.created)", configs=late, now=NOW + DAY).outcome is Outcome.SATISFIED
 
 
 def test_a_configuration_that_cannot_be_read_or_had_is_an_error_of_its_kind() -> None:
