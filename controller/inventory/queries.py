@@ -151,7 +151,8 @@ class Queries:
         """What ran at a time (None: whatever ran at all), the latest started first, and how each was admitted.
 
         A page that is asked for by `admission` may hold fewer than `limit` and still have a next one: at most
-        `MAX_SCANNED` runs are looked at for each. Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`.
+        `MAX_SCANNED` runs are looked at for each.
+        Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`.
         """
         _check_limit(limit)
         wanted = str(Digest.parse(digest)) if digest is not None else None

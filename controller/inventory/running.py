@@ -56,7 +56,7 @@ Place = tuple[datetime, int]
 def page(
     connection: Connection, query: Select[Any], *, before: Place | None, limit: int
 ) -> tuple[tuple[RunRecord, ...], Place | None]:
-    """The next runs of `running`, the latest started first, with how each was admitted, and where to go on if at all."""
+    """The next runs of `running`, the latest started first, with how each was admitted, and where to go on, if so."""
     if before is not None:
         started_at, leaf = before
         earlier = and_(_started.c.started_at == started_at, _started.c.leaf < leaf)
