@@ -231,6 +231,17 @@ async def test_guarantee_06_nothing_but_a_registry_that_does_not_answer_is_cover
     assert error.code in response["status"]["message"]
 
 
+async def test_a_failure_that_is_not_covered_is_remembered_as_briefly_as_any(clock: Clock) -> None:
+    around = world()
+    pipeline, _ = await later(around, clock, HOUR, away=Unavailable("CredentialProviderFailed", "the plugin failed"))
+    asked = around.asked()
+    assert not (await answer(pipeline))["allowed"]
+    assert around.asked() == asked
+    clock.now += 2
+    assert not (await answer(pipeline))["allowed"]
+    assert around.asked() == asked + 1
+
+
 @pytest.mark.guarantee(6)
 @pytest.mark.parametrize("code", ["RegistryUnavailable", "RegistryTimeout", "RegistryThrottled", "CircuitOpen"])
 async def test_every_way_of_not_answering_is_covered(code: str, clock: Clock) -> None:
@@ -416,6 +427,21 @@ async def test_a_tag_goes_on_naming_its_last_digest_for_its_own_grace(
     around.away = AWAY
     assert await pinned(pipeline) is still
     await pipeline.close()
+
+
+@pytest.mark.guarantee(7)
+@pytest.mark.parametrize("mild", [{"grace": "0s"}, {"nonsense": 1}], ids=["without grace", "broken"])
+async def test_guarantee_07_a_policy_that_warns_takes_no_grace_from_one_that_denies(
+    mild: dict[str, Any], clock: Clock
+) -> None:
+    around = world(signed("denies"), signed("warns", validationActions=["Warn"], **mild))
+    pipeline = around.pipeline()
+    assert await pinned(pipeline)
+    await answer(pipeline)
+    clock.now += HOUR
+    around.away = AWAY
+    assert await pinned(pipeline)
+    assert (await answer(pipeline, f"{TAG}@{PROVEN}"))["allowed"]
 
 
 async def test_a_tag_that_is_not_there_any_more_names_nothing(clock: Clock) -> None:
