@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.mistakes import rule
 from tests.unit.policy.make import compiled
+
+
+def validation(expression: str, **more: str) -> dict[str, str]:
+    """One of `validations`."""
+    return {"expression": expression, **more}
 
 
 def told(**fields: Any) -> list[tuple[str, str, str]]:
@@ -39,7 +43,7 @@ VARIABLES = [
     ],
 )
 def test_what_the_request_and_variables_are_is_known(expression: str, message: str) -> None:
-    problems = told(variables=VARIABLES, validations=[rule(expression)])
+    problems = told(variables=VARIABLES, validations=[validation(expression)])
     assert [field for _, field, _ in problems] == ["spec.validations[0].expression"]
     assert message in problems[0][2]
 
@@ -54,19 +58,19 @@ def test_what_the_request_and_variables_are_is_known(expression: str, message: s
     ],
 )
 def test_what_is_open_is_left_to_the_evaluation(expression: str) -> None:
-    assert told(variables=VARIABLES, validations=[rule(expression)]) == []
+    assert told(variables=VARIABLES, validations=[validation(expression)]) == []
 
 
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
         (
-            {"validations": [rule("size(signatures)")]},
+            {"validations": [validation("size(signatures)")]},
             ("ExpressionNotBoolean", "spec.validations[0].expression",
              "line 1, column 1: the expression is no boolean but int"),
         ),
         (
-            {"validations": [rule("true", messageExpression="size(signatures)")]},
+            {"validations": [validation("true", messageExpression="size(signatures)")]},
             ("ExpressionNotString", "spec.validations[0].messageExpression",
              "line 1, column 1: the expression is no string but int"),
         ),
@@ -92,5 +96,5 @@ def test_an_annotation_may_be_null() -> None:
 
 
 def test_a_problem_shows_its_place_below_the_line() -> None:
-    policy = compiled(validations=[rule("size(signatures) > 0 &&\n  image.tga == ''")]).policy
+    policy = compiled(validations=[validation("size(signatures) > 0 &&\n  image.tga == ''")]).policy
     assert [problem.excerpt for problem in policy.problems] == ["  image.tga == ''\n        ^^^"]
