@@ -51,7 +51,7 @@ def proof(load: Callable[..., Settings], *, record: str, form: str) -> int:
     """
     with Store.open_to_read(load().inventory) as store:
         found = store.ledger.prove(record)
-        known = store.queries.decision(record) is not None
+        known = store.queries.record(record) is not None
     if found is None:
         why = "it has no number in the ledger yet; ask again in a few seconds" if known else "there is no such record"
         raise InputError("ProofUnavailable", f"{record[:100]}: {why}")

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller.errors import InputError
 from controller.inventory import running, tables
 from controller.inventory.dialect import unavailable
+from controller.inventory.projections import SCHEMA
 from controller.inventory.records import (
     FLAGS,
     Admission,
@@ -80,6 +81,11 @@ class Queries:
 
     def decision(self, identity: str, *, as_of: datetime | None = None) -> DecisionRecord | None:
         """One decision whole, None if there is none of this id."""
+        found = self.record(identity, as_of=as_of)
+        return found if found is not None and found.leaf["schema"] == SCHEMA else None
+
+    def record(self, identity: str, *, as_of: datetime | None = None) -> DecisionRecord | None:
+        """One record whole, a decision or what was seen running; None if there is none of this id."""
         leaf = tables.leaf
         query = select(leaf.c.id, leaf.c.recorded_at, leaf.c.canonical).where(leaf.c.id == identity)
         if as_of is not None:

@@ -22,7 +22,7 @@ from controller.model.reference import Digest
 from controller.reading import ledger as routes
 from controller.reading import problems, wire
 from controller.reading.access import Access, Readers
-from controller.reading.ledger import namespace_of
+from controller.reading.ledger import matter_of
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _HEADERS = {
@@ -91,7 +91,7 @@ def create_app(
     ) -> wire.DecisionRecord | Response:
         await access.identified(request)
         record = await run_in_threadpool(queries.decision, identity, as_of=asked.as_of)
-        if record is None or not await access.sees(request, resource="decisions", namespace=namespace_of(record)):
+        if record is None or not await access.sees(request, **matter_of(record)):
             return _absent("decision")
         return wire.DecisionRecord.model_validate(record)
 

@@ -17,7 +17,7 @@ from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
 from controller.inventory.records import DecisionRecord
 from controller.reading import problems, wire
-from controller.reading.access import Access
+from controller.reading.access import EVERYWHERE, Access
 
 _FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
@@ -46,13 +46,13 @@ def install(app: FastAPI, ledger: LedgerReader, queries: Queries, access: Access
 
     @app.get(
         "/api/v1/ledger/proofs/{record}",
-        summary="That a decision is in the ledger (RFC 6962, 2.1.1)",
+        summary="That a record is in the ledger (RFC 6962, 2.1.1)",
         response_model=wire.InclusionProof,
     )
     async def proof(record: str, request: Request) -> wire.InclusionProof | Response:
         await access.identified(request)
-        known = await run_in_threadpool(queries.decision, record)
-        seen = known is not None and await access.sees(request, resource="decisions", namespace=namespace_of(known))
+        known = await run_in_threadpool(queries.record, record)
+        seen = known is not None and await access.sees(request, **matter_of(known))
         found = await run_in_threadpool(ledger.prove, record) if seen else None
         return _absent("no such record has a number yet") if found is None else wire.InclusionProof.of(found)
 
@@ -68,9 +68,12 @@ def install(app: FastAPI, ledger: LedgerReader, queries: Queries, access: Access
         )
 
 
-def namespace_of(record: DecisionRecord) -> str:
-    """The namespace whose matter a decision is."""
-    return str(record.leaf["object"]["namespace"])
+def matter_of(record: DecisionRecord) -> dict[str, str]:
+    """Whose matter a record is: the resource and the namespace in which somebody must be allowed to get it."""
+    leaf = record.leaf
+    if "object" in leaf:
+        return {"resource": "decisions", "namespace": leaf["object"]["namespace"] or EVERYWHERE}
+    return {"resource": "runs", "namespace": leaf["pod"]["namespace"] if "pod" in leaf else EVERYWHERE}
 
 
 def _absent(why: str) -> Response:

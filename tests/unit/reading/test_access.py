@@ -17,7 +17,7 @@ from controller.model.workload import User
 from controller.reading.access import EVERYWHERE
 from controller.reading.app import create_app
 from tests.support.asgi import Answer, call
-from tests.support.inventory import ARTIFACT, Clock, evaluation, image, leaf, soon, sqlite_database
+from tests.support.inventory import ARTIFACT, Clock, evaluation, image, leaf, sighting, soon, sqlite_database
 
 SHOP, BANK = "shop", "bank"
 COMMON, PRIVATE = "sha256:" + "a1" * 32, "sha256:" + "b2" * 32
@@ -27,6 +27,7 @@ GRANTS = {
     "auditor": {
         (resource, EVERYWHERE) for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger")
     },
+    "runner": {("runs", SHOP)},
     "nobody": set(),
 }
 
@@ -61,6 +62,9 @@ def leaves() -> dict[str, dict[str, Any]]:
         "shop": decision(0, SHOP, COMMON, EVIDENCE),
         "bank": decision(1, BANK, COMMON, EVIDENCE, policy_namespace=BANK),
         "private": decision(2, BANK, PRIVATE, SECRET_EVIDENCE),
+        "run": sighting("Started", 3),
+        "bank run": sighting("Started", 4, namespace=BANK, uid="pod-2"),
+        "gap": sighting("Gap", 5),
     }
 
 
@@ -173,6 +177,19 @@ def test_guarantee_20_a_digest_is_visible_where_it_ran_and_as_far_as_it_ran_ther
     assert ask(client, f"/api/v1/blobs/{hidden}?namespace={SHOP}", "shopper")[0] == 404
     assert ask(client, f"/api/v1/blobs/{hidden}?namespace={BANK}", "auditor") == (200, SECRET_EVIDENCE)
     assert ask(client, f"/api/v1/blobs/{ARTIFACT}?namespace={SHOP}", "shopper")[0] == 404
+
+
+@pytest.mark.guarantee(20)
+def test_guarantee_20_what_was_seen_running_is_no_decision_and_is_proven_to_who_may_see_it(
+    client: FastAPI, leaves: dict[str, dict[str, Any]]
+) -> None:
+    for name in ("run", "bank run", "gap"):
+        path = f"/api/v1/decisions/{leaves[name]['id']}"
+        assert (ask(client, path, "shopper")[0], ask(client, path, "auditor")[0]) == (404, 404), name
+        assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "auditor")[0] == 200, name
+    for name, status in {"run": 200, "bank run": 404, "gap": 404}.items():
+        assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "runner")[0] == status, name
+        assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "shopper")[0] == 404, name
 
 
 @pytest.mark.guarantee(20)
