@@ -31,7 +31,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class SeenPod:
-    """A pod as the API server had it, with all that ran in it. `owner` is its controller, `Kind/name`, or empty."""
+    """A pod as the API server had it, with all that ran in it. `owner` is its controller, `Kind/name`, or empty.
+
+    `idle` are its containers, (kind, name), that do not run now; `over`: none of them does, nor will again.
+    """
 
     namespace: str
     name: str
@@ -41,3 +44,5 @@ class SeenPod:
     owner: str
     reason: str = ""
     runs: tuple[Run, ...] = ()
+    idle: tuple[tuple[str, str], ...] = ()
+    over: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from controller.model.image import ContainerKind
@@ -20,6 +20,9 @@ _KINDS = (
     (ContainerKind.REGULAR, "containerStatuses", "containers"),
     (ContainerKind.EPHEMERAL, "ephemeralContainerStatuses", "ephemeralContainers"),
 )
+
+_OVER = frozenset({"Succeeded", "Failed"})
+_FIRST_YEAR = 1970  # a container that began before is a kubelet's mistake
 
 
 def pod_of(obj: Mapping[str, Any]) -> SeenPod | None:
@@ -36,6 +39,8 @@ def pod_of(obj: Mapping[str, Any]) -> SeenPod | None:
             owner=f"{owner['kind']}/{owner['name']}" if owner else "",
             reason=status.get("reason") or "",
             runs=tuple(_runs(spec, status)),
+            idle=tuple(_idle(status)),
+            over=status.get("phase") in _OVER,
         )
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
@@ -58,6 +63,15 @@ def _runs(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Run]:
                 run = _run(kind, entry, state, image)
                 if run is not None:
                     yield run
+
+
+def _idle(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The containers that do not run. One that is gone need not have a run to show for it: the kubelet forgets ids and
+    times where it lost the container (ContainerStatusUnknown)."""
+    for kind, statuses, _ in _KINDS:
+        for entry in status.get(statuses) or ():
+            if not (entry.get("state") or {}).get("running"):
+                yield str(kind), entry["name"]
 
 
 def _run(kind: ContainerKind, entry: Mapping[str, Any], state: Mapping[str, Any], image: str) -> Run | None:
@@ -85,4 +99,9 @@ def _run(kind: ContainerKind, entry: Mapping[str, Any], state: Mapping[str, Any]
 
 
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    """A moment; None for none, and for one that cannot be."""
+    try:
+        found = datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except (ValueError, OverflowError):
+        return None
+    return found if found is not None and found.year >= _FIRST_YEAR else None

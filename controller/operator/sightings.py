@@ -25,7 +25,7 @@ from controller.review.leaf import timestamp
 from controller.review.ports import Recorder
 
 SCHEMA = "assay.dev/sighting/v1alpha1"
-DELETED, UNSEEN, REPLACED = "PodDeleted", "GoneWhileUnwatched", "Replaced"
+DELETED, UNSEEN, REPLACED, LOST = "PodDeleted", "GoneWhileUnwatched", "Replaced", "NoLongerRunning"
 MAX_WAITING = 200_000  # facts that wait to be recorded while the inventory cannot: past it the oldest make room
 AT_ONCE = 64  # facts recorded side by side: one group commit
 RETRY = 2.0  # seconds before facts are tried again that could not be recorded
@@ -82,12 +82,13 @@ class Follower:
         if pod is None:
             return
         self._pods[place] = pod
-        # The kubelet keeps one state before the present one: of two restarts at once the first run just vanishes.
         shown = {_key(pod, run) for run in pod.runs}
-        for key in [
-            key for key in self._open.get(pod.uid, ()) if key not in shown and key[1:3] in {k[1:3] for k in shown}
-        ]:
-            self._end(key, self._clock(), REPLACED)
+        for key in [key for key in self._open.get(pod.uid, ()) if key not in shown]:
+            # The kubelet keeps one state before the present one: of two restarts at once the first run just vanishes.
+            if key[1:3] in {k[1:3] for k in shown}:
+                self._end(key, self._clock(), REPLACED)
+            elif pod.over or key[1:3] in pod.idle:
+                self._end(key, self._clock(), pod.reason or LOST)
         for run in pod.runs:
             if before is None or run not in before.runs:
                 self._see(OpenRun(pod, run))
@@ -97,7 +98,7 @@ class Follower:
         if key not in self._open.get(seen.pod.uid, ()):
             begun = replace(seen, run=replace(seen.run, ended_at=None, reason=""))
             self._fact("Started", begun, at=seen.run.started_at)
-        self._begin(seen)
+            self._begin(seen)  # once: a container's status has its present image, beside a run that had another
         if seen.run.ended_at is not None:
             self._end(key, seen.run.ended_at, seen.run.reason)
 

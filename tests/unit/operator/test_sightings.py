@@ -161,6 +161,53 @@ def test_a_pod_that_vanishes_takes_its_runs_with_it() -> None:
     assert world.change(None) == [("Ended", "containerd://1", "Evicted")]
 
 
+@pytest.mark.parametrize(
+    "after",
+    [
+        # https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/kubelet/status/status_manager.go (TerminatePod)
+        pod({"name": "app", "containerID": "containerd://1", "state": {"terminated": {"exitCode": 137}}}),
+        pod({"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}),
+        pod(phase="Failed", reason="Evicted"),  # a kubelet that evicts may leave no container's status at all
+        pod(phase="Succeeded"),
+    ],
+)
+def test_a_run_that_is_no_longer_told_of_has_ended_without_a_time_of_its_own(after: dict[str, Any]) -> None:
+    world = World()
+    world.change(seen(status()))
+    found = pod_of(after)
+    assert found is not None
+    ((what, run, _),) = world.change(found)
+    assert (what, run) == ("Ended", "containerd://1")
+    assert world.leaves[-1]["run"]["endedAt"] == "2026-11-28T12:00:00.000000Z"
+    assert world.leaves[-1]["run"]["digest"] == DIGEST
+    assert world.change(found) == []
+
+
+def test_a_status_that_is_not_there_yet_ends_nothing() -> None:
+    world = World()
+    world.change(seen(status()))
+    assert world.change(seen()) == []
+
+
+def test_the_image_of_a_run_is_the_one_it_began_with() -> None:
+    """A container whose image was changed in place: its status has the new image beside the old run's end."""
+    world = World()
+    world.change(seen(status()))
+    world.change(seen(status("containerd://2", last="containerd://1", imageID=f"ghcr.io/acme/app@sha256:{'b' * 64}")))
+    ended, started = world.leaves[-2:]
+    assert (ended["verdict"], ended["run"]["id"], ended["run"]["digest"]) == ("Ended", "containerd://1", DIGEST)
+    assert (started["verdict"], started["run"]["digest"]) == ("Started", f"sha256:{'b' * 64}")
+
+
+@pytest.mark.parametrize("when", ["0000-01-01T00:00:00Z", "0900-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "soon"])
+def test_a_time_that_cannot_be_hides_neither_the_pod_nor_its_other_runs(when: str) -> None:
+    world = World()
+    world.change(seen(status()))
+    strange = {"name": "sidecar", "containerID": "containerd://7", "state": {"running": {"startedAt": when}}}
+    assert world.change(seen(status(), strange)) == []
+    assert world.change(seen(status(ended=when), strange)) == [("Ended", "containerd://1", "Error")]
+
+
 def test_another_pod_of_the_same_name_is_another_pod() -> None:
     world = World()
     world.change(seen(status()))
