@@ -30,6 +30,7 @@ CONNECT_TIMEOUT = 5  # seconds for one connection attempt to PostgreSQL
 WRITE_TIMEOUT = 10.0  # seconds that one statement of a group may take, waiting for locks included
 CHECKPOINT_PAGES = 4000  # WAL pages (16 MiB) after which SQLite copies them into the database file
 MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is cut back
+_LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
 PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
 
 
@@ -141,6 +142,8 @@ def unavailable(exc: Exception) -> Unavailable:
 
 def is_away(exc: Exception) -> bool:
     """Whether it is the database that is away, full or locked, and no fault of what it was asked to write."""
+    if isinstance(exc, OperationalError) and str(getattr(exc.orig, "sqlstate", "")).startswith(_LIMIT_EXCEEDED):
+        return False
     return isinstance(exc, OperationalError | InterfaceError | PoolTimeout)
 
 

@@ -111,14 +111,16 @@ class Fallback:
     def _turn(self) -> None:
         try:
             self._spool.seal()
-            segments = self._spool.segments()
-            if not segments:
-                with self._engine.begin() as connection:
-                    connection.execute(text("SELECT 1"))
-            for segment in segments:
-                self._bring(segment)
+            for segment in self._spool.segments():
+                try:
+                    self._bring(segment)
+                except OSError as exc:
+                    log.error("%s in the spool: %s", segment.name, exc.strerror)  # noqa: TRY400 - the cause is in it
                 if self._closing.is_set():
                     return
+            # Asked whatever came of the files: one that cannot be brought keeps nobody from a database that is back.
+            with self._engine.begin() as connection:
+                connection.execute(text("SELECT 1"))
             if self._away.is_set():
                 self._away.clear()
                 log.info("the database is back")
@@ -129,7 +131,7 @@ class Fallback:
             telemetry.SPOOL_BYTES.set(self._spool.size)
 
     def _bring(self, segment: Path) -> None:
-        """All records of one file, then the file's removal."""
+        """All records of one file, then the file's removal. Raises `OSError`, and is to be tried again then."""
         whole = True
         group: list[Spooled] = []
         try:

@@ -7,6 +7,7 @@ was told that it was recorded.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -25,6 +26,8 @@ _HEAD = struct.Struct(">4sQ32s")  # mark, length of the body, SHA-256 of the bod
 _CHECKED = _HEAD.size + 4
 _MARK = b"ASP1"
 _LENGTH = struct.Struct(">Q")
+_MAX_FRAME = 256 * 1024 * 1024  # bytes of a body: twice what the writer takes as one record
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WHOLE = 0x2144DF1C  # the CRC-32 of anything with its own CRC-32 behind it
 _SUFFIX, _BAD = ".spool", ".damaged"
 
@@ -57,8 +60,11 @@ class Spool:
         self._next = 1
         self._segments: dict[Path, int] = {}
         try:
-            if any(folder.glob(f"*{_SUFFIX}")):
+            # Not `glob`: to that a folder that cannot be read is an empty one.
+            if any(path.suffix == _SUFFIX for path in folder.iterdir()):
                 self._hold()
+        except FileNotFoundError:
+            return
         except BlockingIOError:
             return  # another process's, which brings what is in it to the database
         except OSError as exc:
@@ -72,8 +78,8 @@ class Spool:
         descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found = sorted(path for path in self._folder.glob(f"*{_SUFFIX}") if path.stem.isdigit())
-            self._segments = {path: path.stat().st_size for path in found}
+            found = sorted(path for path in self._folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
+            self._segments = {path: path.lstat().st_size for path in found}
         except OSError:
             os.close(descriptor)
             raise
@@ -105,6 +111,8 @@ class Spool:
                 self._hold()
                 self._write(content)
             except OSError as exc:
+                if exc.errno in _NO_ROOM:
+                    raise RecordingFailed("SpoolFull", "the database is away, and the spool's disk is full") from exc
                 raise RecordingFailed("SpoolUnusable", f"the spool cannot be written ({exc.strerror})") from exc
 
     def segments(self) -> tuple[Path, ...]:
@@ -169,21 +177,26 @@ class Spool:
 def read(segment: Path) -> Iterator[Spooled]:
     """The records of a file, in their order, up to its end or to where its writer died.
 
-    Raises `ValueError` at one that was damaged: what is behind it cannot be told from it.
+    Raises `ValueError` at one that was damaged: what is behind it cannot be told from it. Raises `OSError` where the
+    file cannot be read.
     """
     with segment.open("rb") as file:
         while head := file.read(_CHECKED):
             if len(head) < _CHECKED:
                 return
             mark, length, digest = _HEAD.unpack_from(head)
-            if mark != _MARK or zlib.crc32(head) != _WHOLE:
+            if mark != _MARK or zlib.crc32(head) != _WHOLE or length > _MAX_FRAME:
                 raise ValueError("no frame begins here")
             body = file.read(length)
             if len(body) < length:
                 return
             if hashlib.sha256(body).digest() != digest:
                 raise ValueError("a frame is not what was written")
-            yield _parsed(body)
+            try:
+                record = _parsed(body)
+            except (struct.error, OverflowError, OSError) as exc:
+                raise ValueError("a frame holds no record") from exc
+            yield record
 
 
 def _frame(record: Spooled) -> bytes:

@@ -30,6 +30,7 @@ MAX_WAITING = 200_000  # facts that wait to be recorded while the inventory cann
 AT_ONCE = 64  # facts recorded side by side: one group commit
 RETRY = 2.0  # seconds before facts are tried again that could not be recorded
 TIMEOUT = 30.0  # seconds for one record
+HOPELESS = frozenset({"LeafMalformed", "LeafConflict", "RecordTooLarge", "DatabaseRefused"})  # the same at any time
 
 log = logging.getLogger(__name__)
 
@@ -182,11 +183,17 @@ class Recording:
             if not self._waiting:
                 self._some.clear()
             answers = await asyncio.gather(*map(self._record, group), return_exceptions=True)
-            failed = [leaf for leaf, answer in zip(group, answers, strict=True) if isinstance(answer, BaseException)]
+            failed = []
+            for leaf, answer in zip(group, answers, strict=True):
+                if isinstance(answer, AssayError) and answer.code in HOPELESS:
+                    telemetry.SIGHTINGS_LOST.inc()
+                    log.error("sighting %s is none that can be recorded: %s", leaf["id"], answer)
+                elif isinstance(answer, BaseException):
+                    failed.append(leaf)
             for leaf in reversed(failed):
                 self._waiting.appendleft(leaf)
             if failed:
-                error = next(answer for answer in answers if isinstance(answer, BaseException))
+                error = next(a for a in answers if isinstance(a, BaseException) and getattr(a, "code", "") not in HOPELESS)
                 if not isinstance(error, AssayError):
                     raise error
                 log.warning("%d sightings could not be recorded, again in %.0f s: %s", len(failed), RETRY, error)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import hashlib
+import os
+import secrets
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,7 +21,7 @@ import pytest
 from sqlalchemy import func, select
 
 from controller import telemetry
-from controller.errors import RecordingFailed
+from controller.errors import ConfigurationError, RecordingFailed
 from controller.inventory import dialect, fallback, spool, tables
 from controller.inventory.spool import Spool, Spooled
 from controller.inventory.store import Store
@@ -90,7 +95,7 @@ def recorded(store: Store) -> set[str]:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 20
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -297,6 +302,77 @@ async def test_a_damaged_file_is_set_aside_with_what_can_be_read_brought(world: 
         wait_until(lambda: any(world.folder.glob("*.damaged")))
         assert recorded(store) >= {item["id"] for item in values[:3]}
         assert values[3]["id"] not in recorded(store)
+
+
+async def test_a_file_that_cannot_be_read_keeps_nobody_from_the_database(world: World) -> None:
+    """Whoever can write the folder, or a failing disk: what can be brought is, and decisions go to the database."""
+    hostile = hashlib.sha256(b"").digest()
+    head = spool._HEAD.pack(spool._MARK, 0, hostile)
+    huge = spool._HEAD.pack(spool._MARK, 2**63, hostile)
+    with world.open() as store:
+        await record(store, leaf(0))
+    world.folder.mkdir(exist_ok=True)
+    (world.folder / "000000000001.spool").mkdir()
+    for number, frame in enumerate((head, huge), 2):
+        (world.folder / f"{number:012}.spool").write_bytes(frame + zlib.crc32(frame).to_bytes(4, "little"))
+    during = leaf(1)
+    with world.open() as store:
+        world.away()
+        await record(store, during)
+        world.back()
+        wait_until(lambda: during["id"] in recorded(store))
+        kept = store.writer._fallback
+        assert kept is not None
+        wait_until(lambda: not kept.is_away)
+        after = leaf(2)
+        await record(store, after)
+        assert after["id"] in recorded(store)
+    assert len(list(world.folder.glob("*.damaged"))) == 2
+    assert [path.name for path in world.folder.glob("*.spool")] == ["000000000001.spool"]
+
+
+async def test_a_disk_that_is_full_is_a_spool_that_is_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for choice in ("Deny", "Admit"):
+        with world.open(spool_full=choice) as store:
+            await record(store, leaf(0))
+            world.away()
+            with monkeypatch.context() as patched:
+                patched.setattr(os, "write", full)
+                if choice == "Admit":
+                    lost = telemetry.RECORDS_LOST._value.get()
+                    await record(store, leaf(1))
+                    assert telemetry.RECORDS_LOST._value.get() == lost + 1
+                else:
+                    with pytest.raises(RecordingFailed) as caught:
+                        await record(store, leaf(1))
+                    assert caught.value.code == "SpoolFull"
+            world.back()
+            wait_until(lambda: not any(world.folder.glob("*.spool")))
+
+
+def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_bytes(b"")
+    with pytest.raises(ConfigurationError) as caught:
+        Spool(tmp_path / "spool", max_bytes=10_000)
+    assert caught.value.code == "SpoolUnusable"
+
+
+async def test_what_one_record_is_refused_for_does_not_make_the_database_away(world: World) -> None:
+    """PostgreSQL calls a value too long for an index an operational error; it is that record's fault."""
+    value = leaf(1)
+    value["object"] = {**value["object"], "uid": "".join(secrets.token_hex(16) for _ in range(1000))}
+    with world.open() as store:
+        await record(store, leaf(0))
+        if world.database.kind == "sqlite":  # which has no such bound
+            await record(store, value)
+        else:
+            with pytest.raises(RecordingFailed) as caught:
+                await record(store, value)
+            assert caught.value.code == "DatabaseRefused"
+        assert not world.folder.exists()
 
 
 def test_a_folder_of_another_process_is_left_alone(tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from controller import telemetry
+from controller.errors import RecordingFailed
 from controller.inventory.projections import project
 from controller.model.image import ContainerKind
 from controller.model.sighting import SeenPod
 from controller.operator.runs import digest_of, pod_of
-from controller.operator.sightings import Follower, OpenRun
+from controller.operator.sightings import AT_ONCE, Follower, OpenRun, Recording
 
 DIGEST = "sha256:" + "a1" * 32
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -260,3 +263,26 @@ def test_twenty_thousand_pods_are_followed_in_a_few_megabytes() -> None:
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size < 80 * 1024 * 1024
+
+
+async def test_a_fact_that_can_never_be_recorded_is_counted_and_holds_up_no_other() -> None:
+    recorded: list[str] = []
+
+    class Recorder:
+        async def record(self, leaf: Any, *, blobs: Any, deadline: Any) -> None:
+            if leaf["id"].startswith("bad"):
+                raise RecordingFailed("DatabaseRefused", "not that one")
+            recorded.append(leaf["id"])
+
+    lost = telemetry.SIGHTINGS_LOST._value.get()
+    recording = Recording(Recorder())
+    for number in range(AT_ONCE):
+        recording.put({"id": f"bad{number}", "verdict": "Started"})
+    recording.put({"id": "good", "verdict": "Started"})
+    work = asyncio.create_task(recording.run())
+    async with asyncio.timeout(10):
+        while not recorded:
+            assert not work.done()
+            await asyncio.sleep(0.01)
+    work.cancel()
+    assert telemetry.SIGHTINGS_LOST._value.get() == lost + AT_ONCE
