@@ -145,10 +145,10 @@ class LedgerKeeper:
         return True
 
     def _keep(self) -> None:
-        note = self._reader.checkpoint()
-        if note is not None and note != self._kept:
-            _write(self._file, note.encode())
-            self._kept = note
+        """Write down what was signed here. What the database says was signed may be somebody else's word."""
+        if self._sequencer.signed != self._kept:
+            _write(self._file, self._sequencer.signed.encode())
+            self._kept = self._sequencer.signed
 
     def _measure(self) -> None:
         extent = self._reader.extent()

@@ -52,6 +52,8 @@ class Sequencer:
         self._clock = clock
         self._term = term
         self._frontier: Frontier | None = None
+        self._kept: Checkpoint | None = None
+        self.signed = ""  # the note that this sequencer signed last, which is in the database
 
     def take_over(self) -> None:
         """Be the one who writes, until somebody else is. Raises `sqlalchemy.exc.SQLAlchemyError`, as all of these."""
@@ -64,17 +66,14 @@ class Sequencer:
     def check(self, kept: Checkpoint) -> None:
         """Raise `LedgerError` (`LedgerForked`) unless the ledger continues what this checkpoint says of it."""
         with self._reading.begin() as connection:
-            size = connection.execute(select(tables.ledger_state.c.size)).scalar_one()
-            if kept.size > size:
-                why = f"it has {size} entries, and a checkpoint was signed for {kept.size}"
-                raise LedgerError("LedgerForked", f"the ledger is shorter than it was: {why}")
-            if kept.size and root_of(kept.size, tiles.nodes_in(tile_reader(connection, size))) != kept.root:
-                raise LedgerError("LedgerForked", f"the ledger's first {kept.size} entries are not those it had before")
+            _continue(connection, connection.execute(select(tables.ledger_state.c.size)).scalar_one(), kept)
+        self._kept = kept
 
     def sequence(self) -> Sequenced:
         """Number what was recorded since, at most `MAX_BATCH` leaves, and sign the new size.
 
-        Raises `LedgerError` (`LedgerTaken`) when another took over.
+        Raises `LedgerError`: `LedgerTaken` when another took over, or the ledger is not as this sequencer left it,
+        `LedgerForked` where it does not continue what it was checked against.
         """
         last = self._last_leaf()
         with self._reading.begin() as connection:
@@ -83,13 +82,18 @@ class Sequencer:
             if not leaves:
                 return Sequenced(state.size, 0, more=False)
             frontier = self._frontier
-            if frontier is None or frontier.size != state.size:
+            if frontier is not None and frontier.size != state.size:
+                # Another writes, or an older state was put back: whoever goes on looks first what it continues.
+                raise LedgerError("LedgerTaken", f"it has {state.size} entries, and had {frontier.size}")
+            if frontier is None:
+                if self._kept is not None:
+                    _continue(connection, state.size, self._kept)
                 frontier = Frontier.of(state.size, tiles.nodes_in(tile_reader(connection, state.size)))
             partial = _partial_tiles(connection, state.size)
         entries, hashes = _entries(state.size, leaves)
         grown = _Tiles(partial)
         frontier = frontier.append(hashes, grown.add)
-        self._write(state, entries, grown, frontier)
+        self.signed = self._write(state, entries, grown, frontier)
         self._frontier = frontier
         return Sequenced(frontier.size, len(entries), more=len(leaves) == MAX_BATCH)
 
@@ -99,7 +103,7 @@ class Sequencer:
             stop_appends(connection)
             return connection.execute(select(func.max(tables.leaf.c.position))).scalar() or 0
 
-    def _write(self, state: Row[Any], entries: Sequence[dict[str, object]], grown: _Tiles, frontier: Frontier) -> None:
+    def _write(self, state: Row[Any], entries: Sequence[dict[str, object]], grown: _Tiles, frontier: Frontier) -> str:
         now = self._clock().astimezone(UTC)
         text = Checkpoint(self._signer.name, frontier.size, frontier.root()).text()
         note = notes.note(text, [self._signer.sign(text)])
@@ -120,6 +124,7 @@ class Sequencer:
             hour = now.replace(minute=0, second=0, microsecond=0)
             connection.execute(delete(checkpoint).where(checkpoint.c.signed_at >= hour))
             connection.execute(checkpoint.insert(), {"size": frontier.size, "note": note, "signed_at": now})
+        return note
 
 
 class _Tiles:
@@ -143,6 +148,15 @@ class _Tiles:
             {"level": level, "number": number, "content": bytes(self._content[level, number])}
             for level, number in sorted(self._changed)
         ]
+
+
+def _continue(connection: Connection, size: int, kept: Checkpoint) -> None:
+    """Raise `LedgerError` (`LedgerForked`) unless a ledger of that size continues the checkpoint."""
+    if kept.size > size:
+        why = f"it has {size} entries, and a checkpoint was signed for {kept.size}"
+        raise LedgerError("LedgerForked", f"the ledger is shorter than it was: {why}")
+    if kept.size and root_of(kept.size, tiles.nodes_in(tile_reader(connection, size))) != kept.root:
+        raise LedgerError("LedgerForked", f"the ledger's first {kept.size} entries are not those it had before")
 
 
 def _next_leaves(connection: Connection, *, after: int, until: int) -> Sequence[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,9 +15,10 @@ import pytest
 from sqlalchemy import Connection, create_engine, delete, func, insert, select, update
 
 from controller.errors import InputError
-from controller.inventory import dialect, sequencing, tables
+from controller.inventory import dialect, keeping, sequencing, tables
 from controller.inventory.audit import Kept, Report
 from controller.inventory.canonical import canonical
+from controller.inventory.keeping import CHECKPOINT, LedgerKeeper
 from controller.inventory.ledger import merkle, notes, tiles
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.merkle import leaf_hash
@@ -371,6 +373,25 @@ async def test_guarantee_14_who_makes_all_hashes_anew_lacks_the_signature(ledger
     assert ("LedgerCut", "kept") in found
 
 
+def _put_back(size: int, note: str) -> Callable[[Connection], None]:
+    """A backup that is put back, or somebody with the key: it is what it was (below 256), and then goes on otherwise."""
+
+    def back(connection: Connection) -> None:
+        last = connection.execute(select(func.max(_ENTRY.c.leaf)).where(_ENTRY.c.number < size)).scalar_one()
+        for table in (_DECISION, _IMAGE, tables.evaluation):
+            connection.execute(delete(table).where(table.c.leaf > last))
+        connection.execute(delete(_LEAF).where(_LEAF.c.position > last))
+        connection.execute(delete(_ENTRY).where(_ENTRY.c.number >= size))
+        content = func.substr(tables.ledger_tile.c.content, 1, 32 * size)
+        connection.execute(update(tables.ledger_tile).values(content=content))
+        connection.execute(delete(tables.ledger_checkpoint))
+        checkpoint = {"size": size, "note": note, "signed_at": START}
+        connection.execute(insert(tables.ledger_checkpoint).values(checkpoint))
+        connection.execute(update(tables.ledger_state).values(size=size, leaf=last))
+
+    return back
+
+
 @pytest.mark.guarantee(14)
 async def test_guarantee_14_a_cut_end_and_a_fork_show_by_a_checkpoint_kept_elsewhere(ledger: Ledger) -> None:
     await ledger.record(10)
@@ -384,20 +405,7 @@ async def test_guarantee_14_a_cut_end_and_a_fork_show_by_a_checkpoint_kept_elsew
     assert ledger.verify(early, late).findings == []
     assert ledger.verify(early, late).kept == 20
 
-    def back(connection: Connection) -> None:
-        """A backup that is put back, or somebody with the key: it is what it was, and then goes on otherwise."""
-        last = connection.execute(select(func.max(_ENTRY.c.leaf)).where(_ENTRY.c.number < 10)).scalar_one()
-        for table in (_DECISION, _IMAGE, tables.evaluation):
-            connection.execute(delete(table).where(table.c.leaf > last))
-        connection.execute(delete(_LEAF).where(_LEAF.c.position > last))
-        connection.execute(delete(_ENTRY).where(_ENTRY.c.number >= 10))
-        connection.execute(update(tables.ledger_tile).values(content=func.substr(tables.ledger_tile.c.content, 1, 320)))
-        connection.execute(delete(tables.ledger_checkpoint))
-        note = {"size": 10, "note": early, "signed_at": START}
-        connection.execute(insert(tables.ledger_checkpoint).values(note))
-        connection.execute(update(tables.ledger_state).values(size=10, leaf=last))
-
-    ledger.change(back)
+    ledger.change(_put_back(10, early))
     assert ledger.verify(early).findings == []  # nothing in the database contradicts it
     (finding,) = ledger.verify(late).findings
     assert (finding.code, finding.where) == ("LedgerCut", "kept")
@@ -413,6 +421,73 @@ async def test_guarantee_14_a_cut_end_and_a_fork_show_by_a_checkpoint_kept_elsew
     with pytest.raises(LedgerError) as caught:
         successor.check(Checkpoint.parse(notes.split(late.encode())[0]))
     assert caught.value.code == "LedgerForked"
+
+
+@pytest.mark.guarantee(14)
+@pytest.mark.parametrize("when", ["while it is written", "before it is written first"])
+async def test_guarantee_14_a_ledger_that_was_put_back_under_its_writer_is_not_forked(
+    ledger: Ledger, when: str
+) -> None:
+    await ledger.record(10)
+    ledger.sequence()
+    early = ledger.sequencer.signed
+    await ledger.record(10)
+    ledger.sequence()
+    late = ledger.sequencer.signed
+    writer = ledger.sequencer
+    if when == "before it is written first":
+        writer = ledger.store.sequencer(ledger.database.settings, signer=SIGNER, clock=ledger.clock)
+        writer.check(Checkpoint.parse(notes.split(late.encode())[0]))
+        writer.take_over()
+    ledger.change(_put_back(10, early))
+    await ledger.record(5)
+    for _ in range(2):
+        with pytest.raises(LedgerError):
+            writer.sequence()
+    assert ledger.store.ledger.extent().size == 10
+    assert ledger.store.ledger.checkpoint() == early
+
+
+@pytest.mark.guarantee(14)
+async def test_guarantee_14_what_is_kept_outside_of_the_database_is_not_taken_from_it(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who can write the database can have it say that an older checkpoint, truly signed, was the last."""
+    monkeypatch.setattr(keeping, "PATIENCE", 0.0)
+    monkeypatch.setattr(keeping, "RETRY", 0.05)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+
+    def keep() -> LedgerKeeper:
+        sequencer = ledger.store.sequencer(ledger.database.settings, signer=SIGNER, clock=ledger.clock)
+        return LedgerKeeper(sequencer, ledger.store.ledger, directory=kept, interval=0.1, clock=ledger.clock)
+
+    def until(holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + 20
+        while not holds():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    def size() -> int:
+        return Checkpoint.parse(notes.split((kept / CHECKPOINT).read_bytes())[0]).size
+
+    await ledger.record(10)
+    keeper = keep()
+    until(lambda: (kept / CHECKPOINT).exists() and size() == 10)
+    early = (kept / CHECKPOINT).read_text()
+    await ledger.record(10)
+    until(lambda: size() == 20)
+    ledger.change(_put_back(10, early))
+    time.sleep(0.3)
+    assert size() == 20
+    await ledger.record(5)
+    until(lambda: "shorter than it was" in caplog.text)
+    keeper.close()
+    keeper = keep()
+    time.sleep(0.3)
+    keeper.close()
+    assert size() == 20
+    assert ledger.store.ledger.checkpoint() == early  # nothing else was signed
 
 
 @pytest.mark.guarantee(14)
