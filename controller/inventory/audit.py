@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import Connection, Table, func, select, type_coerce
+from sqlalchemy.types import NULLTYPE
 
 from controller.inventory import dialect, projections, tables
 from controller.inventory.ledger import notes, tiles
@@ -72,9 +73,14 @@ class Report:
     def add(self, code: str, where: str, message: str) -> None:
         """Note a finding; past `MAX_FINDINGS` they are only counted."""
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding(code, where, message))
+            self.findings.append(Finding(code, _printable(where), _printable(message)))
         else:
             self.omitted += 1
+
+
+def _printable(text: str) -> str:
+    """With what is no text written out: it may be what somebody put in the place of a name."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def verify(connection: Connection, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
@@ -97,9 +103,10 @@ class _Checkpoints:
         self._by_size: dict[int, list[tuple[str, Checkpoint, bool]]] = {}
         self._sizes: list[int] = []
         table = tables.ledger_checkpoint
-        for row in connection.execute(select(table).order_by(table.c.size)):
+        for row in connection.execute(select(*dialect.stored(connection, table.columns)).order_by(table.c.size)):
             where = f"ledger_checkpoint {row.size}"
-            found = self._open(where, row.note.encode(), keys)
+            note = row.note.encode(errors="surrogateescape") if isinstance(row.note, str) else b""
+            found = self._open(where, note, keys)
             if found is not None and found.size != row.size:
                 report.add("CheckpointInvalid", where, f"it stands at size {row.size} and was signed for {found.size}")
             elif found is not None:
@@ -150,11 +157,15 @@ def _walk(connection: Connection, checkpoints: _Checkpoints, report: Report) -> 
     checkpoints.meet(frontier)
     for rows in _entries(connection):
         for row in rows:
-            while row.number > report.entries:  # go on behind the gap: what comes after it is told by the roots
-                report.add("EntryRemoved", f"ledger_entry {report.entries}", "the entry is gone")
-                report.entries += 1
+            if row.number < 0:
+                report.add("EntryAdded", f"ledger_entry {row.number}", "no entry has such a number")
+                continue
+            for number in range(report.entries, min(row.number, report.entries + MAX_FINDINGS)):
+                report.add("EntryRemoved", f"ledger_entry {number}", "the entry is gone")
+            report.omitted += max(0, row.number - report.entries - MAX_FINDINGS)
+            report.entries = row.number  # go on behind the gap: what comes after it is told by the roots
             _check_leaf(row, report)
-            frontier = frontier.append([leaf_hash(entry_of(row.digest, row.recorded_at))], see)
+            frontier = frontier.append([_hash_of(row)], see)
             report.entries += 1
             checkpoints.meet(frontier)
         _check_tiles(connection, grown, report, whole=True)
@@ -162,18 +173,25 @@ def _walk(connection: Connection, checkpoints: _Checkpoints, report: Report) -> 
     _check_state(connection, report)
 
 
+def _hash_of(row: Any) -> bytes:
+    """The hash of an entry, whatever stands in its row: what it should not hold changes the hash."""
+    try:
+        return leaf_hash(entry_of(row.digest, row.recorded_at))
+    except (ValueError, TypeError, AttributeError):
+        return leaf_hash(b"")
+
+
 def _entries(connection: Connection) -> Iterator[Sequence[Any]]:
     entry, leaf = tables.ledger_entry, tables.leaf
-    columns: list[ColumnElement[Any]] = [entry.c.number, entry.c.digest, entry.c.recorded_at, entry.c.leaf]
-    columns += [c.label(f"leaf_{c.name}") for c in leaf.columns]
-    last = -1
-    while True:
-        query = select(*columns).outerjoin(leaf, leaf.c.position == entry.c.leaf).where(entry.c.number > last)
-        rows = connection.execute(query.order_by(entry.c.number).limit(BATCH)).all()
-        if not rows:
-            return
+    columns = dialect.stored(connection, (entry.c.number, entry.c.digest, entry.c.recorded_at, entry.c.leaf))
+    found = zip(leaf.columns, dialect.stored(connection, leaf.columns), strict=True)
+    columns += [stored.label(f"leaf_{column.name}") for column, stored in found]
+    query = select(*columns).outerjoin_from(entry, leaf, leaf.c.position == entry.c.leaf)
+    query = query.order_by(entry.c.number).limit(BATCH)
+    rows = connection.execute(query).all()
+    while rows:
         yield rows
-        last = rows[-1].number
+        rows = connection.execute(query.where(entry.c.number > rows[-1].number)).all()
 
 
 def _check_leaf(row: Any, report: Report) -> None:
@@ -183,13 +201,17 @@ def _check_leaf(row: Any, report: Report) -> None:
         report.add("LeafRemoved", where, f"its leaf, at position {row.leaf}, is gone")
         return
     where = f"{where}, leaf {row.leaf_id}"
-    if f"sha256:{hashlib.sha256(row.leaf_canonical).hexdigest()}" != row.digest:
+    content = row.leaf_canonical
+    if not isinstance(content, bytes) or f"sha256:{hashlib.sha256(content).hexdigest()}" != row.digest:
         report.add("LeafChanged", where, "the leaf's content is not the one that was given this number")
         return
     if row.leaf_recorded_at != row.recorded_at:
         report.add("LeafChanged", where, "the time at which it was recorded is not the one that it had")
-    content = json.loads(row.leaf_canonical)
-    says = content.get("id"), content.get("decisionKey"), content.get("verdict")
+    try:
+        said = json.loads(content)
+        says = said["id"], said["decisionKey"], said["verdict"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return  # it was numbered like this; that nobody can read it is told with the projections
     if (row.leaf_id, row.leaf_decision_key, row.leaf_verdict) != says:
         report.add("LeafChanged", where, "the leaf's columns are not what its content says")
 
@@ -211,8 +233,11 @@ def _check_tiles(
 
 def _tile(connection: Connection, level: int, number: int) -> bytes:
     table = tables.ledger_tile
-    query = select(table.c.content).where(table.c.level == level, table.c.number == number)
-    return connection.execute(query).scalar() or b""
+    query = select(*dialect.stored(connection, (table.c.content,)))
+    content = connection.execute(query.where(table.c.level == level, table.c.number == number)).scalar()
+    if content is None or isinstance(content, bytes):
+        return content or b""
+    return str(content).encode(errors="replace")  # no tile, and not gone
 
 
 def _stands(connection: Connection, number: int, tile: bytes) -> bool:
@@ -234,18 +259,42 @@ def _tell_entries(number: int, made: bytes, stored: bytes, report: Report) -> No
 
 
 def _check_state(connection: Connection, report: Report) -> None:
-    state = connection.execute(select(tables.ledger_state)).one()
-    if state.size != report.entries:
-        message = f"the ledger says that it has {state.size} entries, and there are {report.entries}"
-        report.add("LedgerCut" if state.size > report.entries else "EntryAdded", "ledger_state", message)
     leaf, entry = tables.leaf, tables.ledger_entry
-    absent = select(leaf.c.position, leaf.c.id).outerjoin(entry, entry.c.leaf == leaf.c.position)
-    last = connection.execute(select(func.max(entry.c.leaf))).scalar() or 0
-    for row in connection.execute(absent.where(entry.c.number.is_(None)).order_by(leaf.c.position)):
+    last = connection.execute(select(func.max(leaf.c.position)).join(entry, entry.c.leaf == leaf.c.position)).scalar()
+    last = last or 0
+    size, numbered = _state(connection, report)
+    if size != report.entries:
+        message = f"the ledger says that it has {size} entries, and there are {report.entries}"
+        report.add("LedgerCut" if size > report.entries else "EntryAdded", "ledger_state", message)
+    elif numbered != last:
+        message = f"the ledger says that it has leaves up to position {numbered}, and the last that it has is {last}"
+        report.add("LedgerCut" if numbered > last else "EntryAdded", "ledger_state", message)
+    tile = tables.ledger_tile
+    for level, number in connection.execute(select(tile.c.level, tile.c.number).order_by(tile.c.level, tile.c.number)):
+        if not (0 <= level <= tiles.MAX_LEVEL and number >= 0 and tiles.width_of(level, number, report.entries)):
+            report.add("TileChanged", f"ledger_tile {level} {number}", "the ledger does not go that far")
+    absent = select(leaf.c.position, *dialect.stored(connection, (leaf.c.id,)))
+    absent = absent.outerjoin(entry, entry.c.leaf == leaf.c.position).where(entry.c.number.is_(None))
+    for row in connection.execute(absent.order_by(leaf.c.position)):
         if row.position <= last:
             report.add("LeafAdded", f"leaf {row.id}", "it stands among leaves that have a number, and has none")
         else:
-            report.waiting += row.position > state.leaf  # those before were cut off with the ledger's end
+            report.waiting += row.position > numbered  # those before were cut off with the ledger's end
+
+
+def _state(connection: Connection, report: Report) -> tuple[int, int]:
+    """What the ledger says of itself: its size, and the last leaf that has a number."""
+    table = tables.ledger_state
+    columns = dialect.stored(connection, (table.c.size, table.c.leaf))
+    rows = connection.execute(select(*columns).order_by(table.c.id)).all()
+    if len(rows) > 1:
+        report.add("EntryAdded", "ledger_state", f"{len(rows)} rows say how far the ledger goes, and one has to")
+    elif not rows or not all(isinstance(value, int) for value in rows[0]):
+        report.add("LedgerCut", "ledger_state", "no row says how far the ledger goes")
+    else:
+        return rows[0].size, rows[0].leaf
+    last = connection.execute(select(func.max(tables.ledger_entry.c.leaf))).scalar()
+    return report.entries, last if isinstance(last, int) else 0
 
 
 def _check_projections(connection: Connection, report: Report) -> None:
@@ -258,7 +307,9 @@ def _check_projections(connection: Connection, report: Report) -> None:
                 for batch in projections.stored(connection, unreadable=lambda leaf: _tell_unreadable(leaf, report)):
                     projections.write(scratch, batch, Remembered())
                 for table in tables.PROJECTIONS:
-                    _compare(table, _in_order(scratch, table), _in_order(connection, table), report)
+                    as_stored = connection.dialect.name == scratch.dialect.name
+                    made = _in_order(scratch, table, as_stored=as_stored)
+                    _compare(table, made, _in_order(connection, table, as_stored=as_stored), report)
         finally:
             engine.dispose()
 
@@ -267,10 +318,19 @@ def _tell_unreadable(leaf: str, report: Report) -> None:
     report.add("LeafUnreadable", f"leaf {leaf}", "the leaf is none that this version reads")
 
 
-def _in_order(connection: Connection, table: Table) -> Iterator[dict[str, Any]]:
+def _in_order(connection: Connection, table: Table, *, as_stored: bool) -> Iterator[dict[str, Any]]:
+    columns = dialect.stored(connection, table.columns) if as_stored else list(table.columns)
     order = [dialect.bytewise(connection, column) for column in table.primary_key.columns]
-    for row in connection.execute(select(table).order_by(*order).execution_options(yield_per=BATCH)).mappings():
+    query = select(*columns).order_by(*order).execution_options(yield_per=BATCH)
+    for row in connection.execute(query).mappings():
         yield dict(row)
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """A value's place as both databases order them: numbers, text by its bytes, bytes."""
+    if isinstance(value, str):
+        return 1, value.encode(errors="surrogateescape")
+    return (2, value) if isinstance(value, bytes) else (0, value)
 
 
 def _compare(table: Table, made: Iterator[dict[str, Any]], found: Iterator[dict[str, Any]], report: Report) -> None:
@@ -279,7 +339,7 @@ def _compare(table: Table, made: Iterator[dict[str, Any]], found: Iterator[dict[
     while one is not None or other is not None:
         first = tuple(one[name] for name in names) if one is not None else None
         second = tuple(other[name] for name in names) if other is not None else None
-        key = min(key for key in (first, second) if key is not None)
+        key = min((key for key in (first, second) if key is not None), key=lambda key: [_rank(value) for value in key])
         where = f"table {table.name}, {' '.join(map(str, key))}"
         if first != key:
             report.add("ProjectionChanged", where, "no leaf makes this row")
@@ -294,30 +354,34 @@ def _compare(table: Table, made: Iterator[dict[str, Any]], found: Iterator[dict[
 
 def _check_blobs(connection: Connection, report: Report) -> None:
     blob = tables.blob
-    last = ""
+    last: Any = ""
     present: set[str] = set()
     while True:
-        query = select(blob.c.digest, blob.c.size, blob.c.content).where(blob.c.digest > last)
+        query = select(*dialect.stored(connection, (blob.c.digest, blob.c.size, blob.c.content)))
+        query = query.where(type_coerce(blob.c.digest, NULLTYPE) > last)
         rows = connection.execute(query.order_by(blob.c.digest).limit(BATCH // 10)).all()
         if not rows:
             break
         for row in rows:
             present.add(row.digest)
             report.blobs += 1
-            if f"sha256:{hashlib.sha256(row.content).hexdigest()}" != row.digest or len(row.content) != row.size:
+            content = row.content if isinstance(row.content, bytes) else b""
+            if f"sha256:{hashlib.sha256(content).hexdigest()}" != row.digest or len(content) != row.size:
                 report.add("BlobChanged", f"blob {row.digest}", "its bytes are not those of its digest")
         last = rows[-1].digest
     leaf = tables.leaf
     missing: dict[str, str] = {}
     for record, canonical in connection.execute(
-        select(leaf.c.id, leaf.c.canonical).order_by(leaf.c.position).execution_options(yield_per=BATCH)
+        select(*dialect.stored(connection, (leaf.c.id, leaf.c.canonical)))
+        .order_by(leaf.c.position)
+        .execution_options(yield_per=BATCH)
     ):
         try:
-            named = json.loads(canonical).get("blobs") or ()
-        except (ValueError, AttributeError):
+            named = [str(digest) for digest in json.loads(canonical).get("blobs") or ()]
+        except (ValueError, TypeError, AttributeError, RecursionError):
             continue  # told already
         for digest in named:
             if digest not in present:
-                missing.setdefault(str(digest), record)
+                missing.setdefault(digest, record)
     for digest, record in sorted(missing.items()):
         report.add("BlobRemoved", f"blob {digest}", f"its bytes are gone, and record {record} names them")

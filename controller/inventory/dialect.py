@@ -9,17 +9,30 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, QueuePool, Table, Text, create_engine, event, make_url
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    QueuePool,
+    Table,
+    Text,
+    create_engine,
+    event,
+    make_url,
+    type_coerce,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.types import NULLTYPE
 
 from controller.errors import ConfigurationError, Unavailable
 
@@ -112,6 +125,27 @@ def bytewise(connection: Connection, column: Column[Any]) -> ColumnElement[Any]:
     if connection.dialect.name == "postgresql" and isinstance(column.type, Text):
         return column.collate("C")
     return column
+
+
+def stored(connection: Connection, columns: Iterable[Column[Any]]) -> list[ColumnElement[Any]]:
+    """The columns as they lie in the database: SQLite keeps whatever was written there, a type notwithstanding."""
+    if connection.dialect.name == "postgresql":
+        return list(columns)
+    return [type_coerce(column, NULLTYPE).label(column.name) for column in columns]
+
+
+@contextmanager
+def any_text(connection: Connection) -> Iterator[None]:
+    """Let SQLite give text that is no UTF-8 too, its bytes as surrogates, where it would refuse the whole answer."""
+    own: object = connection.connection.dbapi_connection
+    if not isinstance(own, sqlite3.Connection):
+        yield
+        return
+    own.text_factory = lambda content: content.decode(errors="surrogateescape")
+    try:
+        yield
+    finally:
+        own.text_factory = str
 
 
 def upsert(connection: Connection, table: Table) -> Any:

@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, select
 
 from controller.errors import InputError, RecordingFailed
-from controller.inventory import tables
-from controller.inventory.canonical import encoder
+from controller.inventory import dialect, tables
+from controller.inventory.canonical import MAX_SAFE_INTEGER, encoder
 from controller.inventory.inserts import Inserting, keeping_earliest
 from controller.model.reference import Reference
 
@@ -132,7 +132,7 @@ def project(leaf: Mapping[str, Any]) -> Projection:
             exceptions=tuple({tuple(row.values()): row for _, row in used}.values()),
             uses=tuple(_use(position, number, row) for position, (number, row) in enumerate(used)),
         )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as exc:
         raise RecordingFailed(
             "LeafMalformed", f"a decision's leaf is malformed ({type(exc).__name__}: {str(exc)[:200]})"
         ) from exc
@@ -256,11 +256,9 @@ def stored(connection: Connection, *, unreadable: Callable[[str], None] | None =
     last = FIRST_POSITION
     leaf = tables.leaf
     while True:
+        columns = dialect.stored(connection, (leaf.c.position, leaf.c.id, leaf.c.recorded_at, leaf.c.canonical))
         rows = connection.execute(
-            select(leaf.c.position, leaf.c.id, leaf.c.recorded_at, leaf.c.canonical)
-            .where(leaf.c.position > last)
-            .order_by(leaf.c.position)
-            .limit(REBUILD_BATCH)
+            select(*columns).where(leaf.c.position > last).order_by(leaf.c.position).limit(REBUILD_BATCH)
         ).all()
         if not rows:
             return
@@ -268,20 +266,27 @@ def stored(connection: Connection, *, unreadable: Callable[[str], None] | None =
         batch = []
         for row in rows:
             try:
-                batch.append(Appended(row.position, row.recorded_at, project(_read(row.canonical))))
+                batch.append(Appended(row.position, _moment(row.recorded_at), project(_read(row.canonical))))
             except RecordingFailed:
                 if unreadable is None:
                     raise
-                unreadable(row.id)
+                unreadable(str(row.id))
         yield batch
 
 
-def _read(canonical: bytes) -> Mapping[str, Any]:
+def _read(canonical: Any) -> Mapping[str, Any]:
     try:
         leaf: Mapping[str, Any] = json.loads(canonical)
-    except ValueError as exc:
+    except (ValueError, TypeError, RecursionError) as exc:
         raise RecordingFailed("LeafMalformed", "a decision's leaf is no JSON") from exc
     return leaf
+
+
+def _moment(stored: Any) -> datetime:
+    try:
+        return stored if isinstance(stored, datetime) else _instant(stored)
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise RecordingFailed("LeafMalformed", "a leaf has no time at which it was recorded") from exc
 
 
 def _keep_earliest(
@@ -311,7 +316,7 @@ def _decision(leaf: Mapping[str, Any], write_json: Writing) -> Row:
         "object_hash": _text(subject["hash"]),
         "service_account": _text(subject["serviceAccount"]),
         "username": _text(request["user"]["username"]),
-        "latency_us": int(leaf["latencyUs"]),
+        "latency_us": _count(leaf["latencyUs"]),
     }
 
 
@@ -402,6 +407,13 @@ def _policy(policy: Mapping[str, Any]) -> Row:
         "name": _text(policy["name"]),
         "hash": _text(policy["hash"]),
     }
+
+
+def _count(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number <= MAX_SAFE_INTEGER:
+        raise ValueError("a number that is none of this kind")
+    return number
 
 
 def _instant(text: str) -> datetime:

@@ -128,7 +128,8 @@ class Store:
         try:
             with self._reading.begin() as connection:
                 dialect.take_time(connection)
-                return audit.verify(connection, keys=keys, kept=kept)
+                with dialect.any_text(connection):
+                    return audit.verify(connection, keys=keys, kept=kept)
         except SQLAlchemyError as exc:
             raise dialect.unavailable(exc) from exc
 

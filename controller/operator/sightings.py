@@ -183,17 +183,18 @@ class Recording:
             if not self._waiting:
                 self._some.clear()
             answers = await asyncio.gather(*map(self._record, group), return_exceptions=True)
-            failed = []
+            failed: list[dict[str, Any]] = []
+            error: BaseException | None = None
             for leaf, answer in zip(group, answers, strict=True):
                 if isinstance(answer, AssayError) and answer.code in HOPELESS:
                     telemetry.SIGHTINGS_LOST.inc()
                     log.error("sighting %s is none that can be recorded: %s", leaf["id"], answer)
                 elif isinstance(answer, BaseException):
                     failed.append(leaf)
+                    error = answer
             for leaf in reversed(failed):
                 self._waiting.appendleft(leaf)
-            if failed:
-                error = next(a for a in answers if isinstance(a, BaseException) and getattr(a, "code", "") not in HOPELESS)
+            if error is not None:
                 if not isinstance(error, AssayError):
                     raise error
                 log.warning("%d sightings could not be recorded, again in %.0f s: %s", len(failed), RETRY, error)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -12,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, delete, func, insert, select, update
+from sqlalchemy import Connection, create_engine, delete, func, insert, select, text, update
 
 from controller.errors import InputError
-from controller.inventory import dialect, keeping, sequencing, tables
+from controller.inventory import dialect, keeping, projections, sequencing, tables
 from controller.inventory.audit import Kept, Report
 from controller.inventory.canonical import canonical
 from controller.inventory.keeping import CHECKPOINT, LedgerKeeper
@@ -33,6 +35,7 @@ from tests.support.inventory import (
     Database,
     blob,
     evaluation,
+    excepted,
     leaf,
     postgres_database,
     soon,
@@ -374,7 +377,7 @@ async def test_guarantee_14_who_makes_all_hashes_anew_lacks_the_signature(ledger
 
 
 def _put_back(size: int, note: str) -> Callable[[Connection], None]:
-    """A backup that is put back, or somebody with the key: it is what it was (below 256), and then goes on otherwise."""
+    """A backup that is put back, or somebody with the key: it is what it was (of one tile), and goes on otherwise."""
 
     def back(connection: Connection) -> None:
         last = connection.execute(select(func.max(_ENTRY.c.leaf)).where(_ENTRY.c.number < size)).scalar_one()
@@ -478,13 +481,13 @@ async def test_guarantee_14_what_is_kept_outside_of_the_database_is_not_taken_fr
     await ledger.record(10)
     until(lambda: size() == 20)
     ledger.change(_put_back(10, early))
-    time.sleep(0.3)
+    await asyncio.sleep(0.3)
     assert size() == 20
     await ledger.record(5)
     until(lambda: "shorter than it was" in caplog.text)
     keeper.close()
     keeper = keep()
-    time.sleep(0.3)
+    await asyncio.sleep(0.3)
     keeper.close()
     assert size() == 20
     assert ledger.store.ledger.checkpoint() == early  # nothing else was signed
@@ -513,3 +516,130 @@ async def test_facts_of_many_leaves_are_compared_with_the_earliest_of_their_time
     await ledger.record(3, evaluations=[evaluation(policy="another"), evaluation()])
     ledger.sequence()
     assert ledger.verify().findings == []
+
+
+def _raw(statement: str, **values: Any) -> Callable[[Connection], None]:
+    return lambda connection: connection.execute(text(statement), values) and None
+
+
+def _written(canonical: Any) -> Callable[[Connection], None]:
+    """Somebody who can write the database has a leaf of his own numbered."""
+    row = {"id": "slipped", "key": "k", "verdict": "Allow", "canonical": canonical, "at": tables.instant(START)}
+    into = "INSERT INTO leaf (id, decision_key, verdict, canonical, recorded_at) "
+    return _raw(into + "VALUES (:id, :key, :verdict, :canonical, :at)", **row)
+
+
+@pytest.mark.guarantee(14)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no JSON",
+        b"[]",
+        b"[" * 100_000,
+        b'"\\ud800"',
+        canonical(leaf(1, latencyUs=2**53 - 1)).replace(b"9007199254740991", b"9" * 30),
+        canonical(leaf(1)).replace(b"2026-11-22T11:00:01.000000Z", b"0001-01-01T00:00:00+23:00"),
+        canonical(leaf(1)).replace(b"2026-11-22T11:00:01.000000Z", b"9999-12-31T23:00:00-23:00"),
+    ],
+)
+async def test_guarantee_14_a_leaf_that_nobody_can_read_is_named_and_the_rest_is_looked_at(
+    ledger: Ledger, content: bytes
+) -> None:
+    await ledger.record(3)
+    ledger.change(_written(content))
+    ledger.sequence()
+    await ledger.record(3)
+    ledger.sequence()
+    found = [(finding.code, finding.where) for finding in ledger.verify().findings]
+    assert ("LeafUnreadable", "leaf slipped") in found
+    assert {where[-12:] for _, where in found} == {"leaf slipped"}
+    ledger.change(update(_DECISION).where(_DECISION.c.leaf == 6).values(username="somebody"))
+    assert ("ProjectionChanged", "table decision, 6") in [(f.code, f.where) for f in ledger.verify().findings]
+
+
+@pytest.mark.guarantee(14)
+async def test_guarantee_14_a_forged_leaf_with_an_entry_of_no_number_is_named(ledger: Ledger) -> None:
+    """A whole decision that nobody made, with all its rows, and an entry before the first."""
+    await ledger.record(3)
+    ledger.sequence()
+    forged = canonical(leaf(7, id="forged", decisionKey="k"))
+    row = {"position": 0, "id": "forged", "decision_key": "k", "verdict": "Allow", "canonical": forged}
+    entry = {"number": -1, "leaf": 0, "digest": str(Digest.of(forged)), "recorded_at": START}
+    ledger.change(insert(_LEAF).values(row | {"recorded_at": START}), insert(_ENTRY).values(entry), projections.rebuild)
+    assert [(f.code, f.where) for f in ledger.verify().findings] == [("EntryAdded", "ledger_entry -1")]
+
+
+@pytest.mark.guarantee(14)
+async def test_guarantee_14_a_gap_of_any_width_is_told_at_once(ledger: Ledger) -> None:
+    await ledger.record(3)
+    ledger.sequence()
+    ledger.change(update(_ENTRY).where(_ENTRY.c.number == 2).values(number=2**62))
+    report = ledger.verify()
+    assert ("EntryRemoved", "ledger_entry 2") in [(finding.code, finding.where) for finding in report.findings]
+    assert report.omitted > 2**61
+
+
+_OTHERWISE = "2026-11-22 11:00:00.000000Z"  # the same moment, which sorts before all others of that day
+STATES: dict[str, tuple[Any, str]] = {
+    "a state that is ahead": (update(tables.ledger_state).values(leaf=10**6), "LedgerCut"),
+    "a state that is behind": (update(tables.ledger_state).values(leaf=1), "EntryAdded"),
+    "no state": (delete(tables.ledger_state), "LedgerCut"),
+    "two states": (insert(tables.ledger_state).values(id=2, term=1, size=1, leaf=1), "EntryAdded"),
+    "a tile too many": (insert(tables.ledger_tile).values(level=0, number=9, content=bytes(32)), "TileChanged"),
+}
+
+
+@pytest.mark.guarantee(14)
+@pytest.mark.parametrize("what", STATES)
+async def test_guarantee_14_how_far_the_ledger_goes_is_held_against_its_entries(ledger: Ledger, what: str) -> None:
+    await ledger.record(3)
+    ledger.sequence()
+    tampering, code = STATES[what]
+    ledger.change(tampering)
+    await ledger.record(2)
+    assert [finding.code for finding in ledger.verify().findings] == [code]
+
+
+@pytest.mark.guarantee(14)
+@pytest.mark.parametrize("value", [f"'{_OTHERWISE}'", "'yesterday'", "x'ff'", "CAST(x'32ff' AS TEXT)", "7"])
+@pytest.mark.parametrize(
+    ("column", "code"),
+    [
+        ("leaf.recorded_at", "LeafChanged"),
+        ("leaf.verdict", "LeafChanged"),
+        ("leaf.canonical", "LeafChanged"),
+        ("ledger_entry.recorded_at", "LeafChanged"),
+        ("ledger_entry.digest", "LeafChanged"),
+        ("ledger_entry.leaf", "LeafRemoved"),
+        ("ledger_checkpoint.note", "CheckpointInvalid"),
+        ("ledger_tile.content", "TileChanged"),
+        ("ledger_state.size", "LedgerCut"),
+        ("blob.content", "BlobChanged"),
+        ("blob.size", "BlobChanged"),
+        ("decision.decided_at", "ProjectionChanged"),
+        ("decision.username", "ProjectionChanged"),
+        ("decision.latency_us", "ProjectionChanged"),
+        ("verification.decided_at", "ProjectionChanged"),
+        ("verification.fact", "ProjectionChanged"),
+        ("exception.break_glass", "ProjectionChanged"),
+    ],
+)
+async def test_guarantee_14_sqlite_keeps_anything_in_any_column_and_each_is_named(
+    tmp_path: Path, column: str, code: str, value: str
+) -> None:
+    """A row of SQLite can hold what its column's type has no word for: no look at it may fail, or take it for right."""
+    database = sqlite_database(tmp_path)
+    with database.open(Clock()) as store:
+        sequencer = store.sequencer(database.settings, signer=SIGNER, clock=Clock())
+        sequencer.take_over()
+        digest, content = blob(b"evidence")
+        value_ = leaf(0, blobs=[str(digest)], evaluations=[excepted()])
+        await store.writer.record(value_, blobs={digest: content}, deadline=soon())
+        sequencer.sequence()
+        assert store.verify(keys=[SIGNER.key()]).findings == []
+        table, _, name = column.partition(".")
+        with contextlib.closing(sqlite3.connect(tmp_path / "inventory.db")) as connection, connection:
+            first = f"SELECT min(rowid) FROM {table}"  # noqa: S608 - the test's own words
+            connection.execute(f"UPDATE {table} SET {name} = {value} WHERE rowid = ({first})")  # noqa: S608 - the same
+        found = [finding.code for finding in store.verify(keys=[SIGNER.key()]).findings]
+        assert code in found, found

@@ -13,6 +13,10 @@ from controller.inventory.canonical import canonical
 from controller.inventory.tables import instant
 
 
-def entry_of(digest: str, recorded_at: datetime) -> bytes:
-    """The entry of a record: the hash of its canonical bytes (`sha256:<hex>`), and when the inventory learnt of it."""
-    return canonical({"leaf": digest, "recordedAt": instant(recorded_at)})
+def entry_of(digest: str, recorded_at: datetime | str) -> bytes:
+    """The entry of a record: the hash of its canonical bytes (`sha256:<hex>`), and when the inventory learnt of it.
+
+    A time as text is taken as it is.
+    """
+    text = recorded_at if isinstance(recorded_at, str) else instant(recorded_at)
+    return canonical({"leaf": digest, "recordedAt": text})

@@ -270,6 +270,8 @@ async def test_a_fact_that_can_never_be_recorded_is_counted_and_holds_up_no_othe
 
     class Recorder:
         async def record(self, leaf: Any, *, blobs: Any, deadline: Any) -> None:
+            assert blobs == {}
+            assert deadline.remaining() > 0
             if leaf["id"].startswith("bad"):
                 raise RecordingFailed("DatabaseRefused", "not that one")
             recorded.append(leaf["id"])
