@@ -96,6 +96,21 @@ def test_a_wrong_expectation_fails_and_shows_what_was_expected_and_found(desk: D
     assert lines[-1] == "2 passed, 1 failed"
 
 
+def test_a_failing_case_names_the_rule_and_what_its_parts_came_to(desk: Desk) -> None:
+    done = desk.run(GOOD.replace("VulnerableComponent", "SomethingElse"), "-q")
+    assert done.returncode == 1
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert any("VulnerableComponent at validations[0]" in line for line in lines)
+    assert "validations[0] is false" in lines
+    assert any(line.split() == ["size(variables.bad)", "1"] for line in lines)
+    assert any("log4j-core@2.14.1" in line for line in lines)
+    assert not any("release-signed (Deny)" in line for line in lines)  # as expected, so nobody asks why
+    wrong = GOOD.replace("checkout-by-its-workflow, outcome: NotMatched", "checkout-by-its-workflow, outcome: Satisfied")
+    done = desk.run(wrong, "-q")
+    why = "not images: none of */acme/checkout, */acme/checkout-fork matches registry.acme.example/acme/shop"
+    assert why in done.stdout
+
+
 def test_programs_get_json_with_a_schema(desk: Desk) -> None:
     done = desk.run(GOOD + WRONG, "-o", "json")
     shown = json.loads(done.stdout)
