@@ -9,11 +9,12 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from controller.policy.lint import Surroundings
 from controller.policy.snapshot import Snapshot
 from controller.policy.trust import MAX_DOCUMENT, trust_root
 from controller.reading import app as reading
+from controller.reading.access import GROUP
 from controller.registry.addresses import AddressRules
 from controller.registry.client import RegistryClient
 from controller.review.budget import Budget
@@ -223,24 +225,18 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
     Raises `ConfigurationError` for whatever stands in the way of serving.
     """
     async with AsyncExitStack() as stack:
-        made = _Certificates(settings.webhook) if Role.WEBHOOK in roles else None
-        holder = await _snapshots(settings, roles, stack, made)
+        protected = Role.INVENTORY in roles and _asks_who_reads(settings)
+        made = _Certificates(settings.webhook) if Role.WEBHOOK in roles or protected else None
         store = _store(settings, roles, stack)
+        holder = await _snapshots(settings, roles, stack, made if Role.WEBHOOK in roles else None, store)
         if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
             _keep_ledger(settings, store, stack)
         https: Server | None = None
         http: Server | None = None
-        if made is not None and holder is not None:
+        if made is not None and holder is not None and Role.WEBHOOK in roles:
             https = await _webhook(settings, holder, store, made, stack)
         if Role.INVENTORY in roles:
-            http = _in_thread(
-                lambda: Server(
-                    reading.create_app(store.queries, store.ledger),
-                    host=settings.inventory.inventory_host,
-                    port=settings.inventory.inventory_port,
-                ),
-                stack,
-            )
+            http = _inventory(settings, store, made if protected else None, stack)
         yield Serving(
             webhook_port=https.port if https else None,
             inventory_port=http.port if http else None,
@@ -272,7 +268,7 @@ class _Certificates:
 
 
 async def _snapshots(
-    settings: Settings, roles: Collection[Role], stack: AsyncExitStack, made: _Certificates | None
+    settings: Settings, roles: Collection[Role], stack: AsyncExitStack, made: _Certificates | None, store: Store
 ) -> SnapshotHolder | None:
     if Role.WEBHOOK not in roles and Role.OPERATOR not in roles:
         return None
@@ -292,6 +288,7 @@ async def _snapshots(
         exceptions=settings.exceptions,
         check_address=AddressRules(settings.registry, denied=await _api_server(settings)).check,
         ca_bundle=made.bundle if made is not None and not made.given else None,
+        denied=lambda since: store.queries.denied(since=since, cluster=settings.review.cluster_name),
     )
     operator.start()
     stack.callback(operator.stop)
@@ -408,19 +405,68 @@ async def _api_server(settings: Settings) -> tuple[str, ...]:
     return tuple(sorted({f"[{a[4][0]}]:{port}" if ":" in str(a[4][0]) else f"{a[4][0]}:{port}" for a in found}))
 
 
-def _in_thread(make: Callable[[], Server], stack: AsyncExitStack) -> Server:
-    """A server on an event loop and a thread of its own: no reader's question delays an admission."""
+def _asks_who_reads(settings: Settings) -> bool:
+    """Whether readers show a token. Raises `ConfigurationError` (`SettingInvalid`) for an inventory open to others."""
+    if settings.inventory.inventory_access == "Kubernetes":
+        return True
+    host = settings.inventory.inventory_host
+    try:
+        alone = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        alone = False
+    if not alone:
+        message = f"inventory_host {host} can be reached by others, so inventory_access must be Kubernetes"
+        raise ConfigurationError("SettingInvalid", message)
+    return False
+
+
+def _inventory(settings: Settings, store: Store, made: _Certificates | None, stack: AsyncExitStack) -> Server:
+    """The read-only inventory, on an event loop of its own: by HTTPS and to those who may, or on loopback to all."""
+    host, port = settings.inventory.inventory_host, settings.inventory.inventory_port
+    if made is None:
+        return _in_thread(lambda: Server(reading.create_app(store.queries, store.ledger), host=host, port=port), stack)
+    from controller.cluster.readers import ClusterReaders
+
+    readers = ClusterReaders(settings.cluster, group=GROUP)
+    app = reading.create_app(store.queries, store.ledger, readers=readers)
+    return _in_thread(
+        lambda: Server(app, host=host, port=port, certificate=made.certificate, key=made.key),
+        stack,
+        beside=lambda server: _renew(made, server),
+        after=readers.close,
+    )
+
+
+def _in_thread(
+    make: Callable[[], Server],
+    stack: AsyncExitStack,
+    *,
+    beside: Callable[[Server], Coroutine[Any, Any, None]] | None = None,
+    after: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> Server:
+    """A server on an event loop and a thread of its own: no reader's question delays an admission.
+
+    `beside` runs there as long as it serves, `after` once it has stopped.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="assay-inventory", daemon=True)
     thread.start()
 
+    async def end() -> None:
+        if work is not None:
+            work.cancel()
+        await server.stop()
+        if after is not None:
+            await after()
+
     def stop() -> None:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
+        asyncio.run_coroutine_threadsafe(end(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
     server = make()
     asyncio.run_coroutine_threadsafe(server.start(), loop).result()
+    work = asyncio.run_coroutine_threadsafe(beside(server), loop) if beside is not None else None
     stack.callback(stop)
     return server

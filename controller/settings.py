@@ -272,7 +272,14 @@ class InventorySettings:
     ledger_directory: str = _setting(
         "", "Where the ledger's keys and its last checkpoint are kept; empty: a folder in the state directory."
     )
-    inventory_host: str = _setting("127.0.0.1", "Address of the read-only inventory; loopback until it asks who reads.")
+    inventory_host: str = _setting(
+        "127.0.0.1", "Address of the read-only inventory; loopback unless inventory_access is Kubernetes."
+    )
+    inventory_access: str = _setting(
+        "Open",
+        "Who may read: Open (everybody; on loopback alone), or Kubernetes (who shows a token of the cluster and may).",
+        choices=("Open", "Kubernetes"),
+    )
     inventory_port: int = _setting(8080, "Port of the read-only inventory; 0 takes a free one.")
 
     def spool_folder(self, file: Path | None) -> Path:

@@ -48,10 +48,6 @@ GUARANTEES = {
     19: "One digest is verified once at a time however many pods arrive; failures are cached by kind and briefly.",
     20: "An auditor cannot write; an unauthorised person cannot read.",
 }
-NOT_YET = {
-    20: "reading is bound to loopback until it asks who reads; that nobody can write through it is tested",
-}
-"""What is not there yet. A page that names a guarantee without a test, and not here, does not generate."""
 
 
 def settings_page() -> str:
@@ -151,14 +147,12 @@ def _codes(tree: ast.AST) -> Iterator[str]:
 def guarantees_page() -> str:
     """Every guarantee with the tests that bear its number."""
     tests = _tests()
-    missing = [number for number in GUARANTEES if not tests[number] and number not in NOT_YET]
+    missing = [number for number in GUARANTEES if not tests[number]]
     if missing:
         sys.exit(f"no test bears the number of guarantee {missing}: name one test_guarantee_NN_…")
     lines = [HEAD, "# Guarantees\n", "What Assay promises, each with the tests that bear its number.\n"]
     for number, text in GUARANTEES.items():
         lines.append(f"## {number:02}. {text}\n")
-        if number in NOT_YET:
-            lines.append(f"*Not yet whole:* {NOT_YET[number]}.\n")
         lines += [f"- `{place}`" for place in tests[number]]
         lines.append("")
     return "\n".join(lines)
@@ -224,13 +218,29 @@ def verification_page() -> str:
     return "\n".join(lines)
 
 
+def cel_page() -> str:
+    """Every name, field, function, type and cost of expressions, and what is not supported."""
+    from docs import cel_page as made
+
+    return f"{HEAD}\n{made.page()}"
+
+
+def resources_page() -> str:
+    """Every field of Assay's own resources."""
+    from docs import resources_page as made
+
+    return f"{HEAD}\n{made.page()}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "resources.md": resources_page,
     "settings.md": settings_page,
     "metrics.md": metrics_page,
     "reasons.md": reasons_page,
     "guarantees.md": guarantees_page,
     "commands.md": cli_page,
     "verification.md": verification_page,
+    "cel.md": cel_page,
 }
 
 

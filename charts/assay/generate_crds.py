@@ -155,6 +155,7 @@ def selector(description: str) -> Schema:
             rule(
                 "self.operator in ['In', 'NotIn'] == (has(self.values) && size(self.values) > 0)",
                 "values must be given for In and NotIn, and only for these",
+                fieldPath=".values",
             ),
         ),
     )
@@ -370,6 +371,7 @@ AUTHORITY = record(
         rule(
             "!has(self.keyless) || self.transparencyLog == 'Required' || self.timestamp == 'Required'",
             "a keyless authority needs a trusted time: transparencyLog or timestamp must be Required",
+            fieldPath=".transparencyLog",
         ),
     ),
 )
@@ -392,6 +394,7 @@ SIGNATURES = record(
         rule(
             "self.distinct != 'Authority' || self.minimum <= size(self.authorities)",
             "minimum is above the number of authorities, so nothing could satisfy it",
+            fieldPath=".minimum",
         ),
     ),
 )
@@ -468,6 +471,12 @@ POLICY_SPEC = record(
             "Nodes",
             default="Index",
         ),
+        "cryptography": choice(
+            "Which algorithms count. FIPS: those that FIPS 186-5 and FIPS 180-4 approve, and none else.",
+            "Default",
+            "FIPS",
+            default="Default",
+        ),
         "grace": text(
             "For how long evidence seen before counts while the registry is away, at most ASSAY_GRACE; 0s forbids it.",
             longest=16,
@@ -510,22 +519,26 @@ POLICY_SPEC = record(
         rule(
             "self.digest != 'Resolve' || !('Deny' in self.validationActions)",
             "digest Resolve cannot be combined with Deny: the tag could move after the verdict",
+            fieldPath=".digest",
         ),
         rule(
             "self.failurePolicy != 'Ignore' || (has(self.match.images) && "
             "self.match.images.exists(p, !p.startsWith('!')) && "
             "self.match.images.all(p, p.startsWith('!') || p.matches('^[^/*]+/.')))",
             "failurePolicy Ignore needs match.images that name their registry hosts, such as ghcr.io/acme/**",
+            fieldPath=".failurePolicy",
         ),
         rule(
             "!has(self.signatures) || self.signatures.authorities.all(a, "
             "has(self.authorities) && self.authorities.exists(x, x.name == a))",
             "signatures.authorities names an authority that is not in authorities",
+            fieldPath=".signatures.authorities",
         ),
         rule(
             "!has(self.attestations) || self.attestations.all(t, t.authorities.all(a, "
             "has(self.authorities) && self.authorities.exists(x, x.name == a)))",
             "an attestation's authorities name an authority that is not in authorities",
+            fieldPath=".attestations",
         ),
     ),
 )
@@ -578,7 +591,9 @@ def status(**more: Schema) -> Schema:
 
 POLICY_STATUS = status(
     hash=text("SHA-256 of the canonical spec (RFC 8785): the policy version in the inventory.", longest=80),
-    deniedLastHour=number("Images denied in the last hour.", least=0, most=2**31 - 1),
+    deniedLastHour=number(
+        "How many different images it denied in the last hour, as of a minute ago at most.", least=0, most=2**31 - 1
+    ),
 )
 
 EXCEPTION_SPEC = record(
@@ -603,6 +618,7 @@ EXCEPTION_SPEC = record(
                     rule(
                         "(self.kind == 'EvidencePolicy') == has(self.namespace)",
                         "namespace must be given for an EvidencePolicy, and only for one",
+                        fieldPath=".namespace",
                     ),
                 ),
             ),
@@ -658,11 +674,13 @@ EXCEPTION_SPEC = record(
         rule(
             "!has(self.images) || size(self.images) == 0 || self.images.exists(image, !image.startsWith('!'))",
             "images must name what is meant: at least one pattern without !",
+            fieldPath=".images",
         ),
         rule(
             "!self.breakGlass || (has(self.namespaces) && size(self.namespaces) > 0 && has(self.digests) && "
             "size(self.digests) > 0 && !(has(self.images) && size(self.images) > 0))",
             "breakGlass needs namespaces and digests, and no images",
+            fieldPath=".breakGlass",
         ),
     ),
 )
@@ -755,7 +773,13 @@ def column(title: str, kind: str, path: str, **more: Any) -> Schema:
 
 
 READY = column("Ready", "string", ".status.conditions[?(@.type=='Ready')].status")
-WHY = column("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason", priority=1)
+WHY = column("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason")
+DENIED = column(
+    "Denied-1h",
+    "integer",
+    ".status.deniedLastHour",
+    description="How many different images the policy denied in the last hour.",
+)
 AGE = column("Age", "date", ".metadata.creationTimestamp")
 
 
@@ -766,6 +790,7 @@ def key_rule(separator: str) -> Schema:
         f"size(self.metadata.name) + size(a.key) <= {MAX_LABEL - len(separator)})",
         "the policy's name and the key of an audit annotation are too long together for the API server: "
         f"at most {MAX_LABEL - len(separator)} characters",
+        fieldPath=".spec.auditAnnotations",
     )
 
 
@@ -840,7 +865,7 @@ def definitions() -> dict[str, Schema]:
             description="What evidence images need, in the whole cluster.",
             spec=POLICY_SPEC,
             state=POLICY_STATUS,
-            columns=[ACTIONS, DIGEST, READY, WHY, AGE],
+            columns=[ACTIONS, DIGEST, READY, WHY, DENIED, AGE],
             rules=(key_rule("_"),),
         ),
         "evidencepolicies.yaml": definition(
@@ -851,7 +876,7 @@ def definitions() -> dict[str, Schema]:
             description="What evidence images need, in one namespace. It can only add to what the cluster demands.",
             spec=POLICY_SPEC,
             state=POLICY_STATUS,
-            columns=[ACTIONS, DIGEST, READY, WHY, AGE],
+            columns=[ACTIONS, DIGEST, READY, WHY, DENIED, AGE],
             rules=(key_rule("__"),),
         ),
         "evidenceexceptions.yaml": definition(
@@ -879,7 +904,13 @@ def definitions() -> dict[str, Schema]:
             description="A root of trust under a name: a Sigstore TrustedRoot, a TUF repository, or own CAs and keys.",
             spec=TRUST_ROOT_SPEC,
             state=TRUST_ROOT_STATUS,
-            columns=[READY, WHY, AGE],
+            columns=[
+                READY,
+                WHY,
+                column("Refreshed", "date", ".status.refreshedAt"),
+                column("Hash", "string", ".status.hash", priority=1),
+                AGE,
+            ],
         ),
     }
 

@@ -28,6 +28,7 @@ VERDICT_SETTINGS = (
     "registry_insecure_hosts",
     "registry_ca_files",
     "registry_allow_private",
+    "exception_max_duration",
     "no_match",
     "templates",
 )

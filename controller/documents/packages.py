@@ -103,6 +103,11 @@ class PackageIndex:
             else:
                 self._by_name.setdefault(component.name.lower(), []).append(place)
 
+    def count(self, query: Query) -> int:
+        """How many components `find` has to look at."""
+        named = sum(len(self._by_name.get(name, ())) for name in query.names)
+        return len(self._by_key.get(query.key, ())) + named
+
     def find(self, query: Query) -> list[Component]:
         """The components that the query asks for, in document order."""
         places = list(self._by_key.get(query.key, ()))

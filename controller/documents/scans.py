@@ -12,6 +12,7 @@ from typing import Any
 
 from controller.documents import purls, severity
 from controller.documents.packages import Query
+from controller.documents.purls import PurlKey
 from controller.errors import Unacceptable
 from controller.model.documents import Finding, Severity, VulnerabilityReport
 
@@ -33,14 +34,15 @@ class Filter:
     """Which findings are asked for: those for which all that is given here is true, or cannot be told.
 
     `least` is the mildest severity that counts; `unknown` whether those count of which it is not known; `ids` are
-    identifiers or aliases in lower case; `packages` are packages of any version.
+    identifiers or aliases in lower case; `packages` and `names` are those of packages of any version.
     """
 
     least: Severity | None = None
     unknown: bool = True
     fixable: bool | None = None
     ids: frozenset[str] = frozenset()
-    packages: tuple[Query, ...] = ()
+    packages: frozenset[PurlKey] = frozenset()
+    names: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, asked: str | Mapping[str, Any]) -> Filter:
@@ -72,9 +74,8 @@ class Filter:
 
     def _about_one(self, finding: Finding) -> bool:
         if finding.purl:
-            key = purls.key_of(finding.purl)
-            return any(query.key == key for query in self.packages)
-        return not finding.package or any(finding.package.lower() in query.names for query in self.packages)
+            return purls.key_of(finding.purl) in self.packages
+        return not finding.package or finding.package.lower() in self.names
 
 
 def matching(reports: Iterable[VulnerabilityReport], asked: Filter) -> list[Finding]:
@@ -118,7 +119,9 @@ def _ids(value: Any) -> dict[str, Any]:
 
 
 def _packages(value: Any) -> dict[str, Any]:
-    return {"packages": tuple(Query.parse(text) for text in _texts("packages", value))}
+    queries = [Query.parse(text) for text in _texts("packages", value)]
+    names = frozenset(name for query in queries for name in query.names)
+    return {"packages": frozenset(query.key for query in queries), "names": names}
 
 
 def _texts(name: str, value: Any) -> list[str]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, case, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import InputError
@@ -31,6 +31,7 @@ from controller.inventory.records import (
     ImageRecord,
     PolicyVersion,
 )
+from controller.model.exception import PolicyName
 from controller.model.reference import Digest, Reference
 
 MAX_LIMIT = 500  # decisions on one page
@@ -84,19 +85,27 @@ class Queries:
             return None
         return DecisionRecord(row.id, row.recorded_at, row.canonical, json.loads(row.canonical))
 
-    def image(self, digest: str, *, limit: int = DEFAULT_LIMIT, as_of: datetime | None = None) -> ImageRecord | None:
+    def image(
+        self,
+        digest: str,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        as_of: datetime | None = None,
+        namespace: str | None = None,
+    ) -> ImageRecord | None:
         """What is known of a digest: its decisions, who signed it, what was attested, what did not count.
 
-        None for a digest that no decision names. Raises `InputError` (`DigestMalformed`, `LimitOutOfRange`).
+        With a `namespace` as far as that is concerned: its decisions, and what its and the cluster's policies found.
+        None for a digest that no such decision names. Raises `InputError` (`DigestMalformed`, `LimitOutOfRange`).
         """
-        where = DecisionFilter(digest=digest)
+        where = DecisionFilter(digest=digest, namespace=namespace)
         with self._reading() as connection:
             page = _page(connection, where, limit=limit, cursor=None, as_of=as_of)
             if not page.items:
                 return None
-            total = connection.execute(_totals(digest, as_of)).one()
-            findings = list(map(_finding, connection.execute(_findings(digest, as_of))))
-            names = connection.execute(_names(digest, as_of)).all()
+            total = connection.execute(_totals(digest, as_of, namespace)).one()
+            findings = list(map(_finding, connection.execute(_findings(digest, as_of, namespace))))
+            names = connection.execute(_names(digest, as_of, namespace)).all()
         return ImageRecord(
             digest=digest,
             references=tuple(sorted({row.reference for row in names})),
@@ -123,13 +132,42 @@ class Queries:
             rows = connection.execute(_used(name, as_of).limit(limit)).mappings().all()
         return tuple(ExceptionRecord(**row) for row in rows)
 
-    def blob(self, digest: str, *, as_of: datetime | None = None) -> bytes | None:
+    def denied(self, *, since: datetime, cluster: str, as_of: datetime | None = None) -> dict[PolicyName, int]:
+        """How many different images each policy of a cluster denied since a time, by kind, namespace and name.
+
+        An image is its digest, or what was written where that is not known; however often it was tried, it is one. A
+        policy denied it if it was in the way of an object that was denied: Violated or Error, with Deny.
+        """
+        image = func.coalesce(_evaluation.c.digest, _image.c.reference)
+        query = (
+            select(
+                _evaluation.c.policy_kind,
+                _evaluation.c.policy_namespace,
+                _evaluation.c.policy_name,
+                func.count(image.distinct()).label("images"),
+            )
+            .join(_decision, _decision.c.leaf == _evaluation.c.leaf)
+            .join(_image, and_(_image.c.leaf == _evaluation.c.leaf, _image.c.position == _evaluation.c.image))
+            .where(_decision.c.decided_at >= since, _decision.c.verdict == "Deny", _decision.c.cluster == cluster)
+            .where(_evaluation.c.outcome.in_(("Violated", "Error")), _evaluation.c.actions.contains('"Deny"'))
+            .group_by(_evaluation.c.policy_kind, _evaluation.c.policy_namespace, _evaluation.c.policy_name)
+        )
+        if as_of is not None:
+            query = query.where(_decision.c.recorded_at <= as_of)
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        return {(row.policy_kind, row.policy_namespace, row.policy_name): row.images for row in rows}
+
+    def blob(self, digest: str, *, as_of: datetime | None = None, namespace: str | None = None) -> bytes | None:
         """The raw bytes of this digest, unchanged; None if they were never recorded.
 
+        With a `namespace` only evidence about images that it had decisions on, and policies that these were by.
         Raises `InputError` (`DigestMalformed`).
         """
         blob = tables.blob
         query = select(blob.c.content).where(blob.c.digest == str(Digest.parse(digest)))
+        if namespace is not None:
+            query = query.where(or_(_is_evidence_in(namespace, as_of), _is_policy_in(namespace, as_of)))
         if as_of is not None:
             query = query.where(blob.c.recorded_at <= as_of)
         with self._reading() as connection:
@@ -234,7 +272,7 @@ def _with_image(where: DecisionFilter) -> Select[Any]:
     return query
 
 
-def _totals(digest: str, as_of: datetime | None) -> Select[Any]:
+def _totals(digest: str, as_of: datetime | None, namespace: str | None) -> Select[Any]:
     verdict = _decision.c.verdict
     query = select(
         func.min(_decision.c.decided_at, type_=tables.Instant).label("first"),
@@ -242,22 +280,48 @@ def _totals(digest: str, as_of: datetime | None) -> Select[Any]:
         func.coalesce(func.sum(case((verdict == "Allow", 1), else_=0)), 0).label("admitted"),
         func.coalesce(func.sum(case((verdict == "Deny", 1), else_=0)), 0).label("denied"),
     ).where(_decision.c.leaf.in_(select(_image.c.leaf).where(_image.c.digest == digest)))
+    if namespace is not None:
+        query = query.where(_decision.c.namespace == namespace)
     return query if as_of is None else query.where(_decision.c.recorded_at <= as_of)
 
 
-def _findings(digest: str, as_of: datetime | None) -> Select[Any]:
+def _findings(digest: str, as_of: datetime | None, namespace: str | None) -> Select[Any]:
     table = tables.verification
     query = select(table).where(table.c.digest == digest)
+    if namespace is not None:
+        query = query.where(table.c.policy_namespace.in_(["", namespace]))
     if as_of is not None:
         query = query.where(table.c.recorded_at <= as_of)
     return query.order_by(table.c.decided_at, table.c.fact).limit(MAX_FINDINGS)
 
 
-def _names(digest: str, as_of: datetime | None) -> Select[Any]:
+def _names(digest: str, as_of: datetime | None, namespace: str | None) -> Select[Any]:
     query = select(_image.c.reference, _image.c.repository).where(_image.c.digest == digest).distinct()
+    if namespace is not None:
+        query = query.where(_image.c.leaf.in_(select(_decision.c.leaf).where(_decision.c.namespace == namespace)))
     if as_of is not None:
         query = query.where(_image.c.recorded_at <= as_of)
     return query.order_by(_image.c.repository, _image.c.reference).limit(MAX_REFERENCES)
+
+
+def _of_namespace(namespace: str, as_of: datetime | None) -> Select[Any]:
+    """The leaves of a namespace's decisions."""
+    query = select(_decision.c.leaf).where(_decision.c.namespace == namespace)
+    return query if as_of is None else query.where(_decision.c.recorded_at <= as_of)
+
+
+def _is_evidence_in(namespace: str, as_of: datetime | None) -> ColumnElement[bool]:
+    """Whether a blob is evidence about an image of this namespace, as its own and the cluster's policies found it."""
+    table = tables.verification
+    ours = select(_image.c.digest).where(_image.c.leaf.in_(_of_namespace(namespace, as_of)))
+    found = select(table.c.artifact).where(table.c.digest.in_(ours), table.c.policy_namespace.in_(["", namespace]))
+    return tables.blob.c.digest.in_(found)
+
+
+def _is_policy_in(namespace: str, as_of: datetime | None) -> ColumnElement[bool]:
+    """Whether a blob is a policy by which a decision of this namespace was made."""
+    used = select(_evaluation.c.policy_hash).where(_evaluation.c.leaf.in_(_of_namespace(namespace, as_of)))
+    return tables.blob.c.digest.in_(used)
 
 
 def _images(connection: Connection, leaves: Iterable[int]) -> dict[int, tuple[DecisionImage, ...]]:

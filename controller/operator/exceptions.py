@@ -91,15 +91,22 @@ def tellings(exceptions: ExceptionIndex, objects: Iterable[Mapping[str, Any]], *
         exception = exceptions.by_name(obj["metadata"]["name"])
         if exception is None:
             continue
-        by = f"approved by {exception.approver}: {exception.reason}"
-        if exception.break_glass and fault(exception, now=now, settings=exceptions.settings) is None:
-            yield _telling(BREAK_GLASS, exception, obj, f"The glass is broken until {_time(exception.expires)}, {by}")
-        if is_soon(exception, exceptions, now):
-            yield _telling(EXPIRES_SOON, exception, obj, f"Excepts until {_time(exception.expires)}, {by}")
-        soon = exception.expires - _soon_from(exception, exceptions)
-        if timedelta(0) <= now - exception.expires <= soon:
+        until = f"{_time(exception.expires)}, approved by {exception.approver}: {exception.reason}"
+        if fault(exception, now=now, settings=exceptions.settings) is None:
+            if exception.break_glass:
+                yield _telling(BREAK_GLASS, exception, obj, f"The glass is broken until {until}", now=now)
+            if is_soon(exception, exceptions, now):
+                yield _telling(EXPIRES_SOON, exception, obj, f"Excepts until {until}", now=now)
+        lead = exception.expires - _soon_from(exception, exceptions)
+        last = exception.expires - timedelta(microseconds=1)
+        was_in_force = fault(exception, now=last, settings=exceptions.settings) is None
+        if was_in_force and timedelta(0) <= now - exception.expires <= lead:
             note = f"Ended at {_time(exception.expires)}; what it named is judged like everything else"
-            yield _telling(EXPIRED, exception, obj, note)
+            yield _telling(EXPIRED, exception, obj, note, now=now)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class ExceptionWatch:
@@ -116,12 +123,13 @@ class ExceptionWatch:
         objects: Callable[[], Iterable[Mapping[str, Any]]],
         client: ClusterClient | None,
         changed: Callable[[], None],
+        clock: Callable[[], datetime] = _now,
     ) -> None:
         self._current = current
         self._objects = objects
         self._client = client
         self._changed = changed
-        self._measured = Measured()
+        self._clock = clock
         self._told: set[tuple[str, str, str]] = set()
         self._look = asyncio.Event()
 
@@ -134,16 +142,16 @@ class ExceptionWatch:
         while True:
             self._look.clear()
             change: datetime | None = None
-            now, exceptions = datetime.now(UTC), self._current()
+            now, exceptions = self._clock(), self._current()
             if exceptions is not None:
                 change = next_change(exceptions, now)
-                self._measured.update(exceptions, now=now)
+                measure(exceptions, now=now)
                 await self._tell(exceptions, now)
             pause = INTERVAL if change is None else min(INTERVAL, (change - now).total_seconds())
             try:
                 await asyncio.wait_for(self._look.wait(), pause)
             except TimeoutError:
-                if change is not None and change <= datetime.now(UTC):
+                if change is not None and change <= self._clock():
                     self._changed()
 
     async def _tell(self, exceptions: ExceptionIndex, now: datetime) -> None:
@@ -163,33 +171,26 @@ class ExceptionWatch:
             self._told.add(key)
 
 
-class Measured:
-    """Keeps the metrics of exceptions: each one's end, and how many are in which state."""
-
-    def __init__(self) -> None:
-        self._labelled: set[tuple[str, str]] = set()
-
-    def update(self, exceptions: ExceptionIndex, *, now: datetime) -> None:
-        """Say how it is now."""
-        states = dict.fromkeys(("in-force", "expiring-soon", "idle"), 0)
-        states["idle"] = len(exceptions.problems)
-        in_force: list[EvidenceException] = []
-        for exception in exceptions:
-            if fault(exception, now=now, settings=exceptions.settings) is not None:
-                states["idle"] += 1
-                continue
-            in_force.append(exception)
-            states["expiring-soon" if is_soon(exception, exceptions, now) else "in-force"] += 1
-        for state, count in states.items():
-            telemetry.EXCEPTIONS.labels(state).set(count)
-        labelled = set()
-        for exception in sorted(in_force, key=lambda each: (each.expires, each.name))[:MAX_MEASURED]:
-            labels = (exception.name, str(exception.break_glass).lower())
-            telemetry.EXCEPTION_EXPIRES.labels(*labels).set(exception.expires.timestamp())
-            labelled.add(labels)
-        for labels in self._labelled - labelled:
-            telemetry.EXCEPTION_EXPIRES.remove(*labels)
-        self._labelled = labelled
+def measure(exceptions: ExceptionIndex, *, now: datetime) -> None:
+    """Set the metrics of exceptions: each one's end, and how many are in which state."""
+    states = dict.fromkeys(("in-force", "expiring-soon", "idle"), 0)
+    states["idle"] = len(exceptions.problems)
+    in_force: list[EvidenceException] = []
+    for exception in exceptions:
+        if fault(exception, now=now, settings=exceptions.settings) is not None:
+            states["idle"] += 1
+            continue
+        in_force.append(exception)
+        states["expiring-soon" if is_soon(exception, exceptions, now) else "in-force"] += 1
+    for state, count in states.items():
+        telemetry.EXCEPTIONS.labels(state).set(count)
+    nearest = sorted(in_force, key=lambda each: (each.expires, each.name))[:MAX_MEASURED]
+    wanted = {(each.name, str(each.break_glass).lower()): each.expires.timestamp() for each in nearest}
+    (shown,) = telemetry.EXCEPTION_EXPIRES.collect()
+    for labels in {(s.labels["exception"], s.labels["break_glass"]) for s in shown.samples} - wanted.keys():
+        telemetry.EXCEPTION_EXPIRES.remove(*labels)
+    for labels, end in wanted.items():
+        telemetry.EXCEPTION_EXPIRES.labels(*labels).set(end)
 
 
 def _soon_from(exception: EvidenceException, exceptions: ExceptionIndex) -> datetime:
@@ -200,10 +201,10 @@ def _soon_from(exception: EvidenceException, exceptions: ExceptionIndex) -> date
     return exception.expires - timedelta(seconds=lead)
 
 
-def _telling(reason: str, exception: EvidenceException, obj: Mapping[str, Any], note: str) -> Telling:
+def _telling(reason: str, exception: EvidenceException, obj: Mapping[str, Any], note: str, *, now: datetime) -> Telling:
     metadata = obj["metadata"]
     version = exception.hash.removeprefix("sha256:")[:16]
-    moment = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    moment = now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     body = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

@@ -25,6 +25,7 @@ from controller.cluster.webhooks import inject_ca_bundle
 from controller.errors import AssayError, ConfigurationError, Unavailable
 from controller.model.policy import TrustRoot
 from controller.operator.connection import connection_info
+from controller.operator.denials import CountDenied, keep_counting
 from controller.operator.distribution import Distribution, Refreshed
 from controller.operator.events import EventThread
 from controller.operator.exceptions import ExceptionWatch
@@ -59,7 +60,7 @@ class Operator:
     `trust_roots` are those of the setting. `write_status` is the operator role's alone: webhook replicas write nothing.
     `ca_bundle` gives the PEM certificates for the webhook configurations; None leaves them alone. `limits`
     bound what policies' expressions may cost, `exceptions` what exceptions may grant. `check_address` judges where TUF
-    repositories lead (guarantee 11).
+    repositories lead (guarantee 11). `denied` counts what policies denied, for their statuses; None: nobody does.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Operator:
         limits: PolicySettings | None = None,
         exceptions: ExceptionSettings | None = None,
         check_address: CheckAddress = no_address,
+        denied: CountDenied | None = None,
     ) -> None:
         self.snapshots = SnapshotHolder(
             sources=(*(resource.plural for resource in RESOURCES), DIRECTORY), max_age=settings.snapshot_max_age
@@ -83,6 +85,7 @@ class Operator:
         self._limits = limits
         self._exceptions = exceptions
         self._check_address = check_address
+        self._denied = denied
         self._window = max(1.0, min(60.0, settings.snapshot_max_age / 2))
         self._relist = max(0.5, min(LONGEST_RELIST, settings.snapshot_max_age / 3))
         self._picture: Picture | None = None
@@ -156,6 +159,8 @@ class Operator:
                 watch.run(),
                 *(self._list(client, resource) for resource in RESOURCES),
             ]
+            if self._denied is not None and self._write_status:
+                work.append(keep_counting(self._denied, self._keeper, client))
             if self._ca_bundle is not None and self._settings.webhook_configuration:
                 work.append(self._inject(client, self._ca_bundle))
             events.start()

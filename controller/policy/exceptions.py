@@ -50,6 +50,8 @@ def parse_exception(obj: Mapping[str, Any], *, claimed: bool = False) -> Evidenc
     if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
         raise PolicyError("NameMissing", "the exception has no name", "metadata.name")
     problems: list[Problem] = []
+    if metadata.get("deletionTimestamp"):  # held by a finalizer, which whoever may label it can add
+        problems.append(Problem("BeingDeleted", "metadata.deletionTimestamp", "is set: it excepts nothing any more"))
     fields = Fields(obj.get("spec"), "spec", problems)
     expires = fields.time("expires", required=True)
     generation = metadata.get("generation", 0)

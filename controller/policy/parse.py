@@ -238,7 +238,6 @@ def _identity(fields: Fields) -> Identity:
 
 
 def _key(fields: Fields) -> KeyAuthority:
-    fields.not_supported("kms", "KMS keys")
     pem, secret, trust_root = _own_or_root(fields, "pem")
     fields.close()
     return KeyAuthority(pem, trust_root, secret)

@@ -1,7 +1,8 @@
 """The read-only REST interface: every question is a GET, every answer says what it is, and nobody can write.
 
-Until it asks who reads, it belongs on loopback. A page in somebody's browser could still reach it there under a name of
-its own (DNS rebinding), so a request has to name a host that this server is known by.
+With `readers` each question is answered to who may ask it (`access`). Without, it belongs on loopback. A page in
+somebody's browser could still reach it there under a name of its own (DNS rebinding), so a request has to name a host
+that this server is known by.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from controller import __version__
@@ -19,6 +21,8 @@ from controller.inventory.queries import Queries
 from controller.model.reference import Digest
 from controller.reading import ledger as routes
 from controller.reading import problems, wire
+from controller.reading.access import Access, Readers
+from controller.reading.ledger import namespace_of
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _HEADERS = {
@@ -32,8 +36,18 @@ _PROBLEM: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(queries: Queries, ledger: LedgerReader, *, hosts: Sequence[str] = LOOPBACK_NAMES) -> FastAPI:
-    """The application. `hosts` are the names (without port) that requests may ask for."""
+def create_app(
+    queries: Queries,
+    ledger: LedgerReader,
+    *,
+    readers: Readers | None = None,
+    hosts: Sequence[str] = LOOPBACK_NAMES,
+) -> FastAPI:
+    """The application.
+
+    Without `readers` everybody may read, and `hosts` are the names (without port) that requests may ask for.
+    """
+    access = Access(readers)
     app = FastAPI(
         title="Assay inventory",
         version=__version__,
@@ -48,7 +62,7 @@ def create_app(queries: Queries, ledger: LedgerReader, *, hosts: Sequence[str] =
 
     @app.middleware("http")
     async def guard(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        if _host(request) in known:
+        if readers is not None or _host(request) in known:
             response = await proceed(request)
         else:
             response = problems.problem(
@@ -63,30 +77,50 @@ def create_app(queries: Queries, ledger: LedgerReader, *, hosts: Sequence[str] =
         return PlainTextResponse("ok\n")
 
     @app.get("/api/v1/decisions", summary="Decisions, newest first")
-    def decisions(asked: Annotated[wire.DecisionsAsked, Query()]) -> wire.DecisionPage:
-        page = queries.decisions(asked.where(), limit=asked.limit, cursor=asked.cursor, as_of=asked.as_of)
+    async def decisions(asked: Annotated[wire.DecisionsAsked, Query()], request: Request) -> wire.DecisionPage:
+        await access.require(request, verb="list", resource="decisions", namespace=asked.namespace)
+        where = asked.where()
+        page = await run_in_threadpool(
+            queries.decisions, where, limit=asked.limit, cursor=asked.cursor, as_of=asked.as_of
+        )
         return wire.DecisionPage.model_validate(page)
 
     @app.get("/api/v1/decisions/{identity}", summary="One decision whole", response_model=wire.DecisionRecord)
-    def decision(identity: str, asked: Annotated[wire.Asked, Query()]) -> wire.DecisionRecord | Response:
-        record = queries.decision(identity, as_of=asked.as_of)
-        return _absent("decision") if record is None else wire.DecisionRecord.model_validate(record)
+    async def decision(
+        identity: str, asked: Annotated[wire.Asked, Query()], request: Request
+    ) -> wire.DecisionRecord | Response:
+        await access.identified(request)
+        record = await run_in_threadpool(queries.decision, identity, as_of=asked.as_of)
+        if record is None or not await access.sees(request, resource="decisions", namespace=namespace_of(record)):
+            return _absent("decision")
+        return wire.DecisionRecord.model_validate(record)
 
     @app.get("/api/v1/images/{digest}", summary="All that is known of a digest", response_model=wire.ImageRecord)
-    def image(digest: str, asked: Annotated[wire.ImageAsked, Query()]) -> wire.ImageRecord | Response:
-        record = queries.image(str(Digest.parse(digest)), limit=asked.limit, as_of=asked.as_of)
+    async def image(
+        digest: str, asked: Annotated[wire.ImageAsked, Query()], request: Request
+    ) -> wire.ImageRecord | Response:
+        await access.require(request, verb="get", resource="images", namespace=asked.namespace)
+        record = await run_in_threadpool(
+            queries.image,
+            str(Digest.parse(digest)),
+            limit=asked.limit,
+            as_of=asked.as_of,
+            namespace=asked.namespace,
+        )
         return _absent("image") if record is None else wire.ImageRecord.model_validate(record)
 
     @app.get("/api/v1/exceptions", summary="Exceptions that were used, the last used first")
-    def exceptions(asked: Annotated[wire.ExceptionsAsked, Query()]) -> wire.ExceptionList:
-        found = queries.exceptions(name=asked.name, limit=asked.limit, as_of=asked.as_of)
+    async def exceptions(asked: Annotated[wire.ExceptionsAsked, Query()], request: Request) -> wire.ExceptionList:
+        await access.require(request, verb="list", resource="exceptions", namespace=None)
+        found = await run_in_threadpool(queries.exceptions, name=asked.name, limit=asked.limit, as_of=asked.as_of)
         return wire.ExceptionList(items=[wire.ExceptionRecord.model_validate(record) for record in found])
 
     @app.get("/api/v1/blobs/{digest}", summary="Raw evidence, unchanged", response_class=Response)
-    def blob(digest: str, asked: Annotated[wire.Asked, Query()], request: Request) -> Response:
+    async def blob(digest: str, asked: Annotated[wire.BlobAsked, Query()], request: Request) -> Response:
+        await access.require(request, verb="get", resource="blobs", namespace=asked.namespace)
         name = Digest.parse(digest)
         etag = f'"{name}"'
-        content = queries.blob(str(name), as_of=asked.as_of)
+        content = await run_in_threadpool(queries.blob, str(name), as_of=asked.as_of, namespace=asked.namespace)
         if content is None:
             return _absent("blob")
         headers = {"ETag": etag, "Cache-Control": "private, max-age=31536000, immutable"}
@@ -95,7 +129,7 @@ def create_app(queries: Queries, ledger: LedgerReader, *, hosts: Sequence[str] =
         headers["Content-Disposition"] = f'attachment; filename="{name.hex}"'
         return Response(content, media_type="application/octet-stream", headers=headers)
 
-    routes.install(app, ledger)
+    routes.install(app, ledger, queries, access)
     return app
 
 

@@ -8,30 +8,36 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import FastAPI, Query, Response
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from controller.errors import InputError
 from controller.inventory.ledger_reading import LedgerReader
+from controller.inventory.queries import Queries
+from controller.inventory.records import DecisionRecord
 from controller.reading import problems, wire
+from controller.reading.access import Access
 
 _FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
-def install(app: FastAPI, ledger: LedgerReader) -> None:
-    """Add the ledger's routes to the application."""
+def install(app: FastAPI, ledger: LedgerReader, queries: Queries, access: Access) -> None:
+    """Add the ledger's routes to the application. All but the proof of one's own records are for the whole cluster."""
 
     @app.get("/ledger/checkpoint", summary="The newest signed checkpoint", response_class=PlainTextResponse)
-    def checkpoint() -> Response:
-        note = ledger.checkpoint()
+    async def checkpoint(request: Request) -> Response:
+        await access.require(request, verb="get", resource="ledger", namespace=None)
+        note = await run_in_threadpool(ledger.checkpoint)
         if note is None:
             return _absent("no checkpoint was signed yet")
         return PlainTextResponse(note)
 
     @app.get("/ledger/tile/{path:path}", summary="A tile, or a bundle of entries", response_class=Response)
-    def tile(path: str) -> Response:
+    async def tile(path: str, request: Request) -> Response:
+        await access.require(request, verb="get", resource="ledger", namespace=None)
         try:
-            content = ledger.tile(f"tile/{path}")
+            content = await run_in_threadpool(ledger.tile, f"tile/{path}")
         except InputError as exc:
             return _absent(exc.message)
         if content is None:
@@ -43,8 +49,11 @@ def install(app: FastAPI, ledger: LedgerReader) -> None:
         summary="That a decision is in the ledger (RFC 6962, 2.1.1)",
         response_model=wire.InclusionProof,
     )
-    def proof(record: str) -> wire.InclusionProof | Response:
-        found = ledger.prove(record)
+    async def proof(record: str, request: Request) -> wire.InclusionProof | Response:
+        await access.identified(request)
+        known = await run_in_threadpool(queries.decision, record)
+        seen = known is not None and await access.sees(request, resource="decisions", namespace=namespace_of(known))
+        found = await run_in_threadpool(ledger.prove, record) if seen else None
         return _absent("no such record has a number yet") if found is None else wire.InclusionProof.of(found)
 
     @app.get(
@@ -52,8 +61,16 @@ def install(app: FastAPI, ledger: LedgerReader) -> None:
         summary="That one size of the ledger is the beginning of another (RFC 6962, 2.1.2)",
         response_model=wire.ConsistencyProof,
     )
-    def consistency(asked: Annotated[wire.ConsistencyAsked, Query()]) -> wire.ConsistencyProof:
-        return wire.ConsistencyProof.of(asked.old, asked.new, ledger.continues(asked.old, asked.new))
+    async def consistency(asked: Annotated[wire.ConsistencyAsked, Query()], request: Request) -> wire.ConsistencyProof:
+        await access.require(request, verb="get", resource="ledger", namespace=None)
+        return wire.ConsistencyProof.of(
+            asked.old, asked.new, await run_in_threadpool(ledger.continues, asked.old, asked.new)
+        )
+
+
+def namespace_of(record: DecisionRecord) -> str:
+    """The namespace whose matter a decision is."""
+    return str(record.leaf["object"]["namespace"])
 
 
 def _absent(why: str) -> Response:

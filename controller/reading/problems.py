@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from controller.errors import AssayError, InputError, Unavailable
+from controller.reading.access import Refused
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 2  # seconds after which a database that was busy may be asked again
@@ -24,10 +25,17 @@ def problem(status: int, code: str, detail: str, headers: dict[str, str] | None 
 
 def install(app: FastAPI) -> None:
     """Make the application answer every error this way."""
+    app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(AssayError, _assay)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 - registered for nothing else
+    headers = {"WWW-Authenticate": "Bearer"} if error.status is HTTPStatus.UNAUTHORIZED else None
+    return problem(error.status, error.code, error.message, headers)
 
 
 async def _assay(_request: Request, error: Exception) -> Response:

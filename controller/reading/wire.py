@@ -31,7 +31,15 @@ class Asked(_Asked):
     """Parameters of a question about one thing."""
 
 
-class ImageAsked(_Asked):
+class _InNamespace(_Asked):
+    namespace: Text | None = Field(None, description="As far as this namespace is concerned; default: all of them.")
+
+
+class BlobAsked(_InNamespace):
+    """Parameters of a question about raw bytes."""
+
+
+class ImageAsked(_InNamespace):
     """Parameters of a question about one image."""
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on the first page.")

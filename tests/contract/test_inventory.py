@@ -503,3 +503,40 @@ async def test_recording_goes_on_after_postgresql_ended_the_connection(server: p
             await record(opened, value)
         await record(opened, value)
         assert stored(opened) == 2
+
+
+async def test_what_each_policy_denied_is_counted_by_image_however_often_it_was_tried(
+    opened: Store, clock: Clock
+) -> None:
+    def denied(
+        number: int, *evaluations: dict[str, Any], images: list[dict[str, Any]] | None = None, **changes: Any
+    ) -> Any:
+        return leaf(number, verdict="Deny", evaluations=list(evaluations), images=images or [image()], **changes)
+
+    bad = evaluation(outcome="Violated")
+    other = image("ghcr.io/acme/other:1", OTHER)
+    unresolved = image("ghcr.io/acme/gone:1", None)
+    warned = {**evaluation(outcome="Violated", policy="warns"), "actions": ["Warn"]}
+    namespaced = {**bad, "policy": {**bad["policy"], "kind": "EvidencePolicy", "namespace": "shop"}}
+    everything = [
+        denied(-3601, bad),  # too long ago
+        denied(0, bad),
+        denied(1, bad),  # the same image once more
+        denied(2, {**bad, "image": 1}, images=[image(), other]),
+        denied(3, evaluation(outcome="Error"), images=[unresolved]),
+        denied(4, bad, warned, evaluation(policy="satisfied"), namespaced),
+        denied(5, evaluation(outcome="Exempt", policy="excepted"), bad),
+        denied(6, evaluation(outcome="Violated", policy="elsewhere"), cluster="another"),
+        leaf(
+            7, evaluations=[evaluation(outcome="Violated", policy="template")]
+        ),  # a denial of a template may be a warning
+    ]
+    await record(opened, *everything)
+    since = START - timedelta(hours=1)
+    assert opened.queries.denied(since=since, cluster="local") == {
+        ("ClusterEvidencePolicy", "", "release-signed"): 3,
+        ("EvidencePolicy", "shop", "release-signed"): 1,
+    }
+    assert opened.queries.denied(since=START + timedelta(hours=1), cluster="local") == {}
+    assert opened.queries.denied(since=since, cluster="local", as_of=START - timedelta(days=1)) == {}
+    del clock

@@ -204,6 +204,7 @@ def test_defaults_are_filled_in(cluster: ApiServer) -> None:
         "failurePolicy": "Fail",
         "digest": "Pin",
         "platforms": "Index",
+        "cryptography": "Default",
         "authorities": [
             {
                 "name": "a",

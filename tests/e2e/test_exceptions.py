@@ -181,6 +181,41 @@ def test_guarantee_16_an_exception_ends_without_anybodys_doing(rig: Rig, namespa
 
 
 @pytest.mark.guarantee(16)
+def test_guarantee_16_an_approval_outlives_every_way_of_writing_the_same_again(rig: Rig) -> None:
+    granted = exception("again", images=["docker.io/**"])
+    for tool in (["create"], ["replace"], ["apply", "--server-side", "--force-conflicts"]):
+        for user in ("jane", "joe") if tool != ["create"] else ("jane",):
+            as_ = (f"--as={user}", "--as-group=approvers", "--as-group=system:authenticated")
+            rig.cluster.kubectl(*tool, *as_, "-f", "-", stdin=json.dumps(granted))
+            stored = spec_of(rig, "again")
+            assert stored["approver"] == "jane", tool
+            assert stored["approvedAt"]
+    wait_until(lambda: ready(rig, "again") == ("True", "ExpiresSoon"), what="it is in force")
+
+
+@pytest.mark.guarantee(16)
+def test_guarantee_16_a_deleted_exception_ends_at_once_whatever_holds_it(rig: Rig, namespace: str) -> None:
+    image, _ = rig.unsigned("held")
+    held = exception("held", images=[f"{rig.registry.host}/acme/held"])
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    apply(rig, held, user="jane")
+    wait_until(lambda: run(rig, "before", namespace, image).status == 0, what="it is in force", timeout=10)
+    assert rig.cluster.request("DELETE", f"{API}/held")[0] == 200
+    dry = ("apply", "--dry-run=server", "-f", "-")
+    wanted = json.dumps(pod("after", namespace, image))
+
+    def denied() -> bool:
+        return "denied the request" in rig.cluster.kubectl(*dry, stdin=wanted, namespace=namespace, check=False).stderr
+
+    wait_until(denied, what="it is over", timeout=10)
+    wait_until(lambda: ready(rig, "held") == ("False", "BeingDeleted"), what="its status says so")
+    freed = {"metadata": {"finalizers": None}}
+    path = f"{API}/held"
+    assert rig.cluster.request("PATCH", path, body=freed, content_type="application/merge-patch+json")[0] == 200
+    assert rig.cluster.request("GET", path)[0] == 404
+
+
+@pytest.mark.guarantee(16)
 def test_guarantee_16_only_who_has_the_verb_breaks_the_glass(rig: Rig, namespace: str) -> None:
     image, digest = rig.unsigned("incident")
     glass = exception("glass", breakGlass=True, digests=[digest], namespaces=[namespace])

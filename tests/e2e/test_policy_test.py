@@ -105,7 +105,9 @@ def test_a_failing_case_names_the_rule_and_what_its_parts_came_to(desk: Desk) ->
     assert any(line.split() == ["size(variables.bad)", "1"] for line in lines)
     assert any("log4j-core@2.14.1" in line for line in lines)
     assert not any("release-signed (Deny)" in line for line in lines)  # as expected, so nobody asks why
-    wrong = GOOD.replace("checkout-by-its-workflow, outcome: NotMatched", "checkout-by-its-workflow, outcome: Satisfied")
+    wrong = GOOD.replace(
+        "checkout-by-its-workflow, outcome: NotMatched", "checkout-by-its-workflow, outcome: Satisfied"
+    )
     done = desk.run(wrong, "-q")
     why = "not images: none of */acme/checkout, */acme/checkout-fork matches registry.acme.example/acme/shop"
     assert why in done.stdout

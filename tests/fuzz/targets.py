@@ -23,11 +23,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controller import documents
+from controller.documents import image_config
 from controller.errors import InputError, Unacceptable
 from controller.model.access import parse_docker_config
 from controller.model.evidence import Artifact, ArtifactKind, VerifiedEvidence
+from controller.model.image import ConfigBlob
 from controller.model.policy import Authority, CertificateAuthority, CertificateIdentity, Cryptography, Need, TrustRoot
 from controller.model.reference import Digest
+from controller.policy.cel.shown import as_json
+from controller.policy.cel.values import to_cel
 from controller.registry.challenges import parse_challenges
 from controller.registry.manifests import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from controller.settings import DocumentSettings
@@ -55,6 +59,7 @@ from tests.support.fixtures import (
     recorded_manifest,
 )
 from tests.support.own_log import OwnLog
+from tests.unit.documents.predicates import look_through
 from tests.unit.verification.evidence import IMAGE, NOW, ROOTS, Signer, artifact, authority_for, b64, statement
 from tests.unit.verification.legacy import LEGACY_ROOT, layer_artifact, layer_authority
 
@@ -505,7 +510,7 @@ def _pull_secrets() -> Iterator[Input]:
 def _document(given: Input) -> None:
     with contextlib.suppress(EvidenceFailure, Unacceptable):
         predicate = strict_json.parse(given.content, what="it", max_bytes=LIMITS.document_max_bytes, max_depth=100)
-        documents.parse(given.about, predicate, LIMITS)
+        look_through(documents.parse(given.about, predicate, LIMITS))
 
 
 def _documents() -> Iterator[Input]:
@@ -538,6 +543,27 @@ _DOCUMENTS = {
 }
 
 
+def _config(given: Input) -> None:
+    blob = ConfigBlob(None, IMAGE, Digest.of(given.content), given.content)
+    with contextlib.suppress(Unacceptable):
+        read = image_config.parse(blob, LIMITS)
+        as_json(to_cel(read))
+        assert not read.non_root or int(read.user.partition(":")[0]) > 0
+
+
+def _configs() -> Iterator[Input]:
+    config = {
+        "User": "65532:0",
+        "Labels": {"a": "b"},
+        "Entrypoint": ["/app"],
+        "Cmd": None,
+        "ExposedPorts": {"80/tcp": {}},
+    }
+    whole = {"architecture": "amd64", "os": "linux", "created": "2026-01-02T03:04:05.1234Z", "config": config}
+    for value in (whole, {}, {"config": None, "created": None}):
+        yield Input("config", json.dumps(value).encode())
+
+
 TARGETS = (
     Target("bundle", _bundle, _bundles),
     Target("layer", _layer, _layers),
@@ -552,6 +578,7 @@ TARGETS = (
     Target("challenge", _challenge, _challenges),
     Target("pull-secret", _pull_secret, _pull_secrets),
     Target("document", _document, _documents),
+    Target("config", _config, _configs),
 )
 
 

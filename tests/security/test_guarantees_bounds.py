@@ -178,3 +178,44 @@ async def test_guarantee_10_expressions_cannot_swallow_the_bound_that_they_cross
         answer = await rig.review(f"{rig.image(SIGNATURE)}@{DIGEST}")
         assert not answer.allowed
         assert "policy_cel_steps" in answer.message
+
+
+@pytest.mark.parametrize(
+    "burn",
+    [
+        "{}.all(a, {}.all(b, {}.all(c, {}.all(d, {}.all(e, a + b + c + d + e < 0 || true)))))".replace("{}", MANY),
+        f"request.operation != '' && {MANY}.all(a, {MANY}.all(b, {MANY}.all(c, {MANY}.all(d, {MANY}.all(e, true)))))",
+        f"{MANY}.all(a, {MANY}.all(b, {MANY}.all(c, {MANY}.all(d, 'aaaaaaaaaaaaaaaa'.matches('(a|aa)+b') || true))))",
+    ],
+)
+async def test_guarantee_10_a_hostile_policy_does_not_hold_up_the_answer_of_another(tmp_path: Path, burn: str) -> None:
+    """Asked first, the hostile policy burns its whole time; the good one's answer is there before."""
+    async with running(tmp_path, policy_cel_steps=10**9, policy_cel_timeout=3, worker_processes=2) as rig:
+        good = rig.image(SIGNATURE)
+        digest = rig.registry.put_image("acme/burnt", "1", mark="burnt")
+        hostile = rig.reference("1", repository="acme/burnt")
+        rig.registry.put_referrer("acme/burnt", digest, recorded_bundle(SIGNATURE).raw)
+        rule = {"expression": burn}
+        rig.publish(
+            rig.policy(name="good", match={"images": [f"{rig.registry.host}/{APP}"]}),
+            rig.policy(
+                name="hostile", match={"images": [f"{rig.registry.host}/acme/burnt"]},
+                signatures=None, attestations=None, validations=[rule],
+            ),
+        )  # fmt: skip
+        ended: list[str] = []
+
+        async def ask(name: str, image: str) -> Any:
+            answer = await rig.review(image)
+            ended.append(name)
+            return answer
+
+        burning = asyncio.create_task(ask("hostile", hostile))
+        await asyncio.sleep(0.5)  # it is burning by now; were it not, the order below would say so
+        answer = await ask("good", good)
+        refused = await burning
+        assert ended == ["good", "hostile"], refused.message
+        assert answer.allowed
+        assert not refused.allowed
+        assert "policy_cel_timeout" in refused.message
+        assert "validations[0]" in refused.message

@@ -78,6 +78,11 @@ matchExpressions:
 {{- $_ := set $environment "ASSAY_WEBHOOK_CLIENT_NAMES" (join "," .names) -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.inventory.enabled -}}
+{{- $_ := set $environment "ASSAY_INVENTORY_ACCESS" "Kubernetes" -}}
+{{- $_ := set $environment "ASSAY_INVENTORY_HOST" "0.0.0.0" -}}
+{{- $_ := set $environment "ASSAY_INVENTORY_PORT" (toString .Values.inventory.port) -}}
+{{- end -}}
 {{- if .Values.ledger.existingSecret -}}
 {{- $_ := set $environment "ASSAY_LEDGER_KEY_FILE" "/etc/assay/ledger/ledger.key" -}}
 {{- end -}}

@@ -31,7 +31,7 @@ SETTINGS = (
 _NAME = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
 
 
-@click.command("eval")
+@click.command("eval", context_settings={"ignore_unknown_options": True})  # -1 + 2 is an expression
 @click.argument("expression")
 @click.option(
     "--input",

@@ -296,9 +296,10 @@ class _Checker:
     def _unknown_function(self, node: Call) -> ExpressionError:
         method = node.target is not None
         known = [*TABLE.names(method=method), *(MACROS if method else ("has",))]
-        hint = _nearest(node.name, known)
-        if not hint and TABLE.get(node.name, method=not method) is not None:
+        if TABLE.get(node.name, method=not method) is not None:
             hint = "; it is a function, not a method" if method else "; it is a method: write it behind its receiver"
+        else:
+            hint = _nearest(node.name, known)
         return self._error(node.name_place, "FunctionUnknown", f"there is no such function {node.name!r}{hint}")
 
     def _error(self, where: Place, code: str, message: str) -> ExpressionError:

@@ -8,7 +8,7 @@ from controller.errors import AssayError, LimitExceeded
 from controller.settings import PolicySettings
 
 _CLOCK_EVERY = 128  # steps between two looks at the clock, however they were taken
-_BYTES_PER_STEP = 16  # what building or scanning this much costs, so that bytes cannot be had without steps
+BYTES_PER_STEP = 16  # what building or scanning this much costs, so that bytes cannot be had without steps
 
 
 class Abort(BaseException):
@@ -50,14 +50,18 @@ class Meter:
 
     def charge(self, size: int) -> None:
         """Something of `size` bytes or entries is built, scanned or compared."""
-        self._left -= size // _BYTES_PER_STEP
+        self._left -= size // BYTES_PER_STEP
         self.step()
 
     def build(self, size: int) -> None:
         """A value of `size` bytes or entries is about to be built."""
+        self.bound(size)
+        self.charge(size)
+
+    def bound(self, size: int) -> None:
+        """A value has grown to `size` bytes or entries; what it grew by is charged apart."""
         if size > self._max_bytes:
             raise Abort(LimitExceeded("policy_cel_max_value_bytes", "the expression builds too large a value"))
-        self.charge(size)
 
     def _check_clock(self) -> None:
         self._check_at = self._left - _CLOCK_EVERY

@@ -58,8 +58,7 @@ class Program:
 
     def value(self, bindings: Mapping[str, Any], meter: Meter) -> Any:
         """The value. Raises `Unacceptable` (`ExpressionFailed`, or what a function met) and `LimitExceeded`."""
-        if sys.getrecursionlimit() < STACK:
-            sys.setrecursionlimit(STACK)
+        enough_stack()
         try:
             return self.evaluate(bindings, meter)
         except Abort as exc:
@@ -95,6 +94,12 @@ class Program:
             message = f"the expression is neither a string nor null but {_described(value)}"
             raise Unacceptable("ExpressionNotString", message)
         return value
+
+
+def enough_stack() -> None:
+    """Let Python's stack be as deep as a tree may be, macros in macros included."""
+    if sys.getrecursionlimit() < STACK:
+        sys.setrecursionlimit(STACK)
 
 
 def compile_expression(

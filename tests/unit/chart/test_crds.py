@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ from controller.model.policy import (
     Validation,
 )
 from controller.operator.resources import GROUP, RESOURCES, VERSION
+from controller.policy.exceptions import parse_exception
+from controller.policy.fields import Fields
 from controller.policy.parse import parse_policy, parse_trust_root
 from controller.policy.references import Materials, ObjectRef
 
@@ -138,6 +141,7 @@ def test_defaults_are_those_of_the_model() -> None:
         "failurePolicy": spec.failure_policy,
         "digest": spec.digest,
         "platforms": spec.platforms,
+        "cryptography": spec.cryptography,
         "authorities[].certificate.extendedKeyUsages": ["codeSigning"],
         "authorities[].keyless.trustRootRef": {},
         "authorities[].keyless.trustRootRef.name": keyless.trust_root,
@@ -164,6 +168,35 @@ def test_every_field_of_a_policy_is_read_or_refused_as_not_supported_yet(kind: s
     assert [problem for problem in problems if problem.code == "FieldUnknown"] == []
     refused = {problem.field for problem in problems if problem.code == "NotSupportedYet"}
     assert {"spec.authorities[0].kms", "spec.grace"} <= refused
+
+
+@pytest.mark.guarantee(7)
+@pytest.mark.parametrize("kind", [resource.kind for resource in RESOURCES])
+def test_no_field_is_read_from_files_that_a_cluster_would_prune(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A field that the schema does not have vanishes from what is applied: a demand less, without a word.
+    asked: set[str] = set()
+    for name in ("has", "raw"):
+        real = getattr(Fields, name)
+
+        def asking(fields: Fields, field: str, real: Any = real) -> Any:
+            asked.add(re.sub(r"\[\d+\]", "[]", fields.at(field)))
+            return real(fields, field)
+
+        monkeypatch.setattr(Fields, name, asking)
+    spec = _schema(kind)["properties"]["spec"]
+    parse = {"TrustRoot": parse_trust_root, "EvidenceException": parse_exception}.get(kind, parse_policy)
+    parse(
+        {
+            "apiVersion": "assay.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": "sample", "namespace": "sample"},
+            "spec": _sample(spec),
+        }
+    )
+    served = {path for path, _ in _walk(spec, "spec")}
+    maps = tuple(f"{path}." for path, schema in _walk(spec, "spec") if "additionalProperties" in schema)
+    assert len(asked) > 5
+    assert sorted(path for path in asked - served if not path.startswith(maps)) == []
 
 
 DOCUMENT = '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from controller import __version__
 from controller.cli import run
+from tests.support.fixtures import CHECKOUT
 from tests.support.mistakes import MISTAKES, policy
 
 WARNING, ERROR = MISTAKES["a rule that demands nothing"], MISTAKES["a rule that is never true"]
@@ -100,6 +102,13 @@ def test_programs_read_a_versioned_document(folder: Path, capsys: pytest.Capture
     }
     run(["policy", "lint", "my policies", "-o", "yaml"])
     assert yaml.safe_load(capsys.readouterr().out) == written
+
+
+def test_the_document_s_fields_are_those_that_the_page_tells() -> None:
+    page = (CHECKOUT / "docs" / "how-to" / "check-policies.md").read_text()
+    told = set(re.findall(r"`(?:findings\[\]\.)?(\w+)`", page))
+    fields = {"severity", "code", "object", "field", "message", "excerpt", "file", "line", "column"}
+    assert {"checked", "errors", "warnings"} | fields <= told
 
 
 def test_sarif_has_what_its_schema_requires_and_code_scanning_asks_for(

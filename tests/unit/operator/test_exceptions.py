@@ -18,8 +18,8 @@ from controller.operator.exceptions import (
     EVENTS_PATH,
     MAX_MEASURED,
     ExceptionWatch,
-    Measured,
     exception_conditions,
+    measure,
     next_change,
     tellings,
 )
@@ -105,7 +105,8 @@ def test_events_tell_of_a_near_end_of_an_end_and_of_a_broken_glass() -> None:
     assert told(NOW, **GLASS) == ["BreakGlass"]
     assert told(NOW + 3.5 * HOUR, **GLASS) == ["BreakGlass", "ExpiresSoon"]
     assert told(NOW + 4 * HOUR, **GLASS) == ["Expired"]
-    assert told(NOW, **GLASS | {"expires": stamp(NOW + 5 * HOUR)}) == []  # void, so that nothing is broken
+    void = GLASS | {"expires": stamp(NOW + 5 * HOUR)}  # so that nothing is broken, and nothing ends
+    assert told(NOW, **void) == told(NOW + 4.9 * HOUR, **void) == told(NOW + 5 * HOUR, **void) == []
 
 
 def test_an_event_is_one_as_the_api_server_takes_it() -> None:
@@ -127,7 +128,6 @@ def test_an_event_is_one_as_the_api_server_takes_it() -> None:
 
 
 def test_metrics_say_each_end_and_how_many_are_in_which_state() -> None:
-    measured = Measured()
     granted = [exception("a", **LONG), exception("b"), exception("c", expires=stamp(NOW)), exception("d", reason=None)]
 
     def states() -> list[float]:
@@ -137,15 +137,15 @@ def test_metrics_say_each_end_and_how_many_are_in_which_state() -> None:
         (family,) = telemetry.EXCEPTION_EXPIRES.collect()
         return {sample.labels["exception"]: sample.value for sample in family.samples}
 
-    measured.update(build_exceptions(granted), now=NOW)
+    measure(build_exceptions(granted), now=NOW)
     assert states() == [1, 1, 2]
     assert ends() == {"a": END.timestamp(), "b": (NOW + DAY).timestamp()}
-    measured.update(build_exceptions(granted), now=NOW + 2 * DAY)
+    measure(build_exceptions(granted), now=NOW + 2 * DAY)
     assert states() == [1, 0, 3]
     assert ends() == {"a": END.timestamp()}
-    measured.update(build_exceptions(exception(f"e{i}") for i in range(MAX_MEASURED + 5)), now=NOW)
+    measure(build_exceptions(exception(f"e{i}") for i in range(MAX_MEASURED + 5)), now=NOW)
     assert len(ends()) == MAX_MEASURED
-    measured.update(ExceptionIndex(), now=NOW)
+    measure(ExceptionIndex(), now=NOW)
     assert states() == [0, 0, 0]
     assert ends() == {}
 

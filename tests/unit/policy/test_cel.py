@@ -12,6 +12,7 @@ from controller.policy.cel import Environment, compile_expression
 from controller.policy.cel import schema as cel
 from controller.policy.cel.libraries.sboms import Sboms
 from controller.policy.cel.meter import Meter
+from controller.policy.cel.problem import ExpressionError, ExpressionFailed
 from controller.policy.cel.program import Program
 from controller.settings import PolicySettings
 from tests.unit.policy.make import LOG4J, sbom
@@ -300,3 +301,196 @@ def test_what_is_not_evaluated_is_no_error() -> None:
 def test_a_constant_that_some_receiver_takes_is_no_mistake(text: str) -> None:
     """What `object.name` is shows only later: a text has a part `y`, SBOMs contain no package `y`."""
     program(text)
+
+
+MISTYPED: list[tuple[str, str, str]] = [
+    ("size(1) == 1", "TypeMismatch", "line 1, column 1: there is no size(int)"),
+    ("1 + 'a' == 2", "TypeMismatch", "line 1, column 3: there is no int + string"),
+    ("object.x == 1 &&\n  1 + 'a' == 2", "TypeMismatch", "line 2, column 5: there is no int + string"),
+    ("1 && true", "TypeMismatch", "line 1, column 1: && needs booleans, and this is int"),
+    ("true || 'a'", "TypeMismatch", "|| needs booleans, and this is string"),
+    ("!image.tag", "TypeMismatch", "there is no !string"),
+    ("-true", "TypeMismatch", "there is no -bool"),
+    ("1u - 1 == 0", "TypeMismatch", "there is no uint - int"),
+    ("1.5 % 2.0 == 0.0", "TypeMismatch", "there is no double % double"),
+    ("image.tag > 1", "TypeMismatch", "there is no string > int"),
+    ("image < image", "TypeMismatch", "there is no image < image"),
+    ("[1] < [2]", "TypeMismatch", "there is no list(int) < list(int)"),
+    ("image.tag == 1", "TypeMismatch", "values of different types are never equal"),
+    ("signatures == 'a'", "TypeMismatch", "there is no list(signature) == string"),
+    ("1 == 1.0", "TypeMismatch", "there is no int == double"),
+    ("'a' in ['b'] == 'c'", "TypeMismatch", "there is no bool == string"),
+    ("1 in ['a']", "TypeMismatch", "there is no int in list(string)"),
+    ("'a' in 'abc'", "TypeMismatch", "there is no string in string"),
+    ("true ? 1 : 'a'", "TypeMismatch", "both sides of ?: have one type, and these are int and string"),
+    ("image.tag ? 1 : 2", "TypeMismatch", "the condition of ?: is a boolean, and this is string"),
+    ("signatures.foo == 1", "FieldUnknown", "there is no field 'foo': list(signature) has no fields"),
+    ("has(image.tag.x)", "FieldUnknown", "there is no field 'x': string has no fields"),
+    ("has(now.x)", "FieldUnknown", "timestamp has no fields"),
+    ("signatures['a'] == 1", "TypeMismatch", "the index of list(signature) is int, and this is string"),
+    ("signatures[0].claims[1] == 'a'", "TypeMismatch", "the index of map(string, string) is string, and this is int"),
+    ("image.tag[0] == 'a'", "TypeMismatch", "string has no entries to take one of by [ ]"),
+    ("image.tag.all(c, true)", "TypeMismatch", "all needs a list or a map, and this is string"),
+    ("signatures.all(s, s.key)", "TypeMismatch", "the condition of all is a boolean, and this is string"),
+    ("signatures.map(s, s.key, s) == []", "TypeMismatch", "the condition of map is a boolean, and this is string"),
+    ("signatures.map(s, s.key).all(k, k > 1)", "TypeMismatch", "there is no string > int"),
+    ("signatures.filter(s, true)[0].key.size() == 'a'", "TypeMismatch", "there is no int == string"),
+    ("signatures.map(s, {'k': s.key})[0].k + 1 == 2", "TypeMismatch", "there is no string + int"),
+    ("[1, 2].sum() == 'a'", "TypeMismatch", "there is no int == string"),
+    ("['a'].sum() == 1", "FunctionUnknown", "sum is a function of"),
+    ("image.platforms.join(1) == ''", "TypeMismatch", "there is no list(string).join(int); it is"),
+    ("now + 1 == now", "TypeMismatch", "there is no timestamp + int"),
+    ("duration('1x') == duration('1h')", "ArgumentInvalid", "line 1, column 10: duration: the string is no duration"),
+    ("timestamp('yesterday') < now", "ArgumentInvalid", "the string is no timestamp of RFC 3339"),
+    ("'%d'.format(['a', 1]) == ''", "ArgumentCount", "the text has 1 clauses, and the list 2 entries"),
+    ("'%y'.format([1]) == ''", "ArgumentInvalid", "format: % stands before"),
+    ("image.tag.find('(') == ''", "PatternMalformed", "RE2"),
+    ("{1.5: 'a'} == {}", "TypeMismatch", "a map's keys are strings, ints, uints or booleans, and this is double"),
+    ("ip('1.2.3.4').family() == '4'", "TypeMismatch", "there is no int == string"),
+    ("ip('1.2.3.4') == cidr('1.2.3.4/8')", "TypeMismatch", "there is no net.IP == net.CIDR"),
+    ("quantity('1').isGreaterThan(semver('1.0.0'))", "TypeMismatch", "kubernetes.Quantity.isGreaterThan"),
+    ("sets.contians([1], [1])", "FunctionUnknown", "did you mean 'sets.contains'?"),
+    ("'a'.lowerASCII() == 'a'", "FunctionUnknown", "did you mean 'lowerAscii'?"),
+    ("charAt('a', 0) == 'a'", "FunctionUnknown", "it is a method: write it behind its receiver"),
+    ("'5'.int() == 5", "FunctionUnknown", "it is a function, not a method"),
+    ("format.dns1123Label().validate('a') == []", "TypeMismatch", "optional(list(string)) == list"),
+]
+
+
+@pytest.mark.parametrize(("text", "code", "message"), MISTYPED)
+def test_types_that_do_not_fit_are_refused_when_compiled(text: str, code: str, message: str) -> None:
+    with pytest.raises(PolicyError) as raised:
+        program(text)
+    assert raised.value.code == code
+    assert message in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "object.x + 1 == 2 && object.x.all(y, y.z) && size(object.x) == 1 && object.x == 'a'",
+        "[1, 'a'].all(x, x == 1)",
+        "{'a': 1, 'b': 'c'}.a + 1 == 2",
+        "dyn(image.tag) == 1",
+        "true ? dyn(1) : 'a'",
+        "signatures.size() > 0.5 && 1u < 2",
+        "[] == [1] && [1] + [] == [1] && {} == {'a': 1}",
+        "timestamp('2026-01-01T00:00:00Z') != null",
+        "type(image.tag) == string && type(1) != double",
+        "signatures.sortBy(s, s.key)[0].key == ''",
+    ],
+)
+def test_what_only_shows_when_it_is_evaluated_compiles(text: str) -> None:
+    program(text)
+
+
+NOT_SUPPORTED = [
+    "object.?x == 1",
+    "object[?0] == 1",
+    "[?object.x] == []",
+    "{?'a': 1} == {}",
+    "[1, ?object.x] == []",
+    "optional.of(1) == 1",
+    "optional.none() == 1",
+    "object.x.optMap(y, y) == 1",
+    "cel.bind(x, 1, x == 1)",
+    "cel.block([1], true)",
+    "object.all(i, v, true)",
+    "object.exists(i, v, true)",
+    "object.existsOne(i, v, true)",
+    "object.transformList(i, v, v) == []",
+    "object.transformMap(k, v, v) == {}",
+    "object.reduce(a, b, 0, a + b) == 1",
+    ".object == 1",
+    "google.protobuf.Int32Value{value: 1} == 1",
+    "Message{} == 1",
+    "object.`a-b` == 1",
+]
+
+
+@pytest.mark.parametrize("text", NOT_SUPPORTED)
+def test_what_cel_has_and_we_have_not_is_refused_by_name(text: str) -> None:
+    with pytest.raises(PolicyError) as raised:
+        program(text)
+    assert raised.value.code == "NotSupported"
+    assert "not supported" in raised.value.message
+    assert raised.value.message.startswith("line 1, column ")
+
+
+def test_kubernetes_min_is_no_macro_of_the_library() -> None:
+    assert holds("object.items.min() == 1 && [3, 1].min() == 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "excerpt"),
+    [
+        ("objekt.x == 1", "objekt.x == 1\n^^^^^^"),
+        ("object.x == 1 &&\n  size(image.tag, 1) == 1", "  size(image.tag, 1) == 1\n  ^^^^"),
+        ("object.x ==", "object.x ==\n           ^"),
+        ("(1 + 2) * 'a' == 3", "(1 + 2) * 'a' == 3\n        ^"),
+        ("\ttrue && 1", "\ttrue && 1\n\t        ^"),
+        ("'a\\qb' == ''", "'a\\qb' == ''\n  ^"),
+        ("object.x == 'abc", "object.x == 'abc\n            ^"),
+        ("image.digst == ''", "image.digst == ''\n      ^^^^^"),
+        ("size(\n  object\n  ,1) == 1", "size(\n^^^^"),
+    ],
+)
+def test_a_mistake_is_shown_with_a_caret_below_its_line(text: str, excerpt: str) -> None:
+    with pytest.raises(ExpressionError) as raised:
+        program(text)
+    assert raised.value.excerpt == excerpt
+    assert "\n" not in raised.value.message
+
+
+def test_an_excerpt_of_a_long_line_shows_what_is_around_the_mistake() -> None:
+    with pytest.raises(ExpressionError) as raised:
+        program(f"{'true && ' * 60}objekt.x == 1")
+    line, caret = raised.value.excerpt.split("\n")
+    assert len(line) <= 160
+    assert line[caret.index("^") :].startswith("objekt")
+
+
+def test_an_error_at_run_time_has_its_place_and_caret_too() -> None:
+    with pytest.raises(ExpressionFailed) as raised:
+        holds("true &&\n  object.items[7] == 1")
+    assert raised.value.message == "line 2, column 3: index out of range"
+    assert raised.value.excerpt == "  object.items[7] == 1\n  ^^^^^^^^^^^^^^^"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "code"),
+    [
+        ("1", cel.BOOL, "ExpressionNotBoolean"),
+        ("image.tag", cel.BOOL, "ExpressionNotBoolean"),
+        ("signatures.filter(s, true)", cel.BOOL, "ExpressionNotBoolean"),
+        ("null", cel.BOOL, "ExpressionNotBoolean"),
+        ("true", cel.STRING, "ExpressionNotString"),
+        ("null", cel.STRING, "ExpressionNotString"),
+        ("1", cel.STRING_OR_NULL, "ExpressionNotString"),
+    ],
+)
+def test_an_expression_of_another_type_than_is_wanted_is_refused(text: str, wanted: cel.Type, code: str) -> None:
+    with pytest.raises(PolicyError) as raised:
+        compile_expression(text, ENVIRONMENT, LIMITS, wanted=wanted)
+    assert raised.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("object.x", cel.BOOL),
+        ("true", cel.BOOL),
+        ("object.x", cel.STRING),
+        ("null", cel.STRING_OR_NULL),
+        ("object.x ? 'a' : null", cel.STRING_OR_NULL),
+    ],
+)
+def test_what_may_be_of_the_wanted_type_compiles(text: str, wanted: cel.Type) -> None:
+    compile_expression(text, ENVIRONMENT, LIMITS, wanted=wanted)
+
+
+@pytest.mark.guarantee(12)
+def test_no_overload_names_types_and_never_values() -> None:
+    with pytest.raises(Unacceptable) as raised:
+        holds("object.secret.startsWith(object.items)", object={"secret": "hunter2", "items": ["swordfish"]})
+    assert raised.value.message == "line 1, column 15: no such overload: string.startsWith(list)"

@@ -161,6 +161,16 @@ def test_every_mistake_is_named_with_its_field(spec: dict[str, Any], problem: tu
     assert problem in found
 
 
+@pytest.mark.guarantee(16)
+def test_guarantee_16_an_exception_that_is_deleted_ends_at_once_whatever_finalizer_holds_it() -> None:
+    held = exception(metadata={"deletionTimestamp": written(NOW), "finalizers": ["example.com/hold"]})
+    found = parse_exception(held)
+    assert isinstance(found, tuple)
+    assert [problem.code for problem in found] == ["BeingDeleted"]
+    unheld = {**held, "metadata": held["metadata"] | {"finalizers": []}}
+    assert refused(unheld, held) == []  # so that it can go
+
+
 def test_one_mistake_does_not_hide_the_next() -> None:
     found = read(policies=[], reason=None, images=["app"], expires="soon", approver=None, extra=1)
     assert isinstance(found, list)

@@ -128,6 +128,15 @@ def test_a_crossed_budget_is_the_value_of_the_rule_that_crossed_it_alone() -> No
     assert found["validations[1]"].value.text == "true"
 
 
+def test_an_expression_may_be_as_deep_as_it_is_admitted() -> None:
+    deep = "sboms.all(s, " * 8 + "object" + ".metadata" * 150 + " == 1" + ")" * 8
+    rule = traced(policy(deep))["validations[0]"]
+    assert rule.value.text.startswith("ExpressionFailed: ")
+    assert "no such field 'metadata'" in rule.value.text
+    chain = " + ".join(["image.tag"] * 150)
+    assert traced(policy(f"size({chain}) == 450"))["validations[0]"].value.text == "true"
+
+
 def test_an_input_that_is_absent_is_an_error_as_in_the_verdict() -> None:
     made = policy("namespaceObject.metadata.name == 'shop'")
     (found,) = trace_rules(

@@ -59,7 +59,8 @@ def format_text(meter: Meter, text: str, arguments: Any) -> str:
                 raise CelError("format: there are fewer entries than clauses")
             part = _clause(meter, piece, to_cel(argument))
         built += len(part)
-        meter.build(built)  # each time the whole, so that many clauses do not pass the bound one by one
+        meter.bound(built)  # the whole, so that many clauses do not pass the bound one by one
+        meter.charge(len(part))
         parts.append(part)
     return "".join(parts)
 

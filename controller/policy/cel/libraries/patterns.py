@@ -35,10 +35,11 @@ def find_all(meter: Meter, text: str, pattern: str, count: int = -1) -> list[str
         if found is None:
             break
         start, end = found.span()
+        meter.charge(end - start)
         if start != end or start != last_end:  # an empty match right behind another one does not count (Go, regexp)
             matches.append(found.group(0))
             size += end - start + 16
-            meter.build(size)
+            meter.bound(size)
         last_end = end
         at = end if end > start else end + 1
     return matches

@@ -11,7 +11,7 @@ from controller.documents.packages import Element
 from controller.errors import Unacceptable
 from controller.model.documents import Component, Sbom
 from controller.policy.cel.libraries.provenances import present
-from controller.policy.cel.meter import Abort, Meter
+from controller.policy.cel.meter import BYTES_PER_STEP, Abort, Meter
 from controller.policy.cel.overloads import UNKNOWN, ConstantError, Library
 from controller.policy.cel.schema import BOOL, COMPONENT, SBOM, SBOMS, STRING, Type, list_of
 from controller.policy.cel.values import Computed, register_class, register_record
@@ -22,7 +22,8 @@ LIBRARY = Library(
 
 T = TypeVar("T")
 
-_FOUND = "1 step for each 16 bytes of the arguments, and for each 16 components found"
+_FOUND = "1 step for each 16 bytes of the arguments, and for each component of the package in any version"
+_LICENSED = "1 step for each 16 components, and for each 16 bytes of what they say of their licences"
 _WALKED = "1 step for each 16 components"
 
 
@@ -86,8 +87,10 @@ def _documents(receiver: Sboms | SbomValue) -> Sequence[Sbom]:
     return receiver if isinstance(receiver, Sboms) else [receiver.sbom]
 
 
-def _walk(meter: Meter, sboms: Sequence[Sbom]) -> None:
+def _walk(meter: Meter, sboms: Sequence[Sbom], *, licences: bool = False) -> None:
     meter.charge(sum(len(sbom.components) for sbom in sboms))
+    if licences:
+        meter.charge(sum(len(text) for sbom in sboms for component in sbom.components for text in component.licenses))
 
 
 @lru_cache(maxsize=256)
@@ -110,7 +113,9 @@ def _find(meter: Meter, name: str, sboms: Sequence[Sbom], purl: str, versions: s
         query = _query(purl, versions)
     except ValueError as exc:
         raise Abort(Unacceptable("ArgumentInvalid", f"sboms.{name}: {exc}")) from exc
-    found = _answered(packages.find, [packages.index_of(sbom) for sbom in sboms], query)
+    indexes = [packages.index_of(sbom) for sbom in sboms]
+    meter.charge(BYTES_PER_STEP * sum(index.count(query) for index in indexes))
+    found = _answered(packages.find, indexes, query)
     meter.build(len(found))
     return found
 
@@ -140,11 +145,11 @@ def contains(meter: Meter, receiver: Sboms | SbomValue, purl: str, versions: str
     return bool(_find(meter, "contains", _documents(receiver), purl, versions))
 
 
-@_of_both("licenses", returns=list_of(STRING), cost=_WALKED)
+@_of_both("licenses", returns=list_of(STRING), cost=_LICENSED)
 def licenses_of_all(meter: Meter, receiver: Sboms | SbomValue) -> list[str]:
     """The SPDX identifiers of all licences that any component names; `NOASSERTION` is one if any names none."""
     sboms = _documents(receiver)
-    _walk(meter, sboms)
+    _walk(meter, sboms, licences=True)
     return list(_answered(packages.licenses_of, sboms))
 
 
@@ -172,8 +177,8 @@ def _check_licences(_receiver: Any, asked: Any) -> None:
         raise ConstantError(1, "ArgumentInvalid", f"licensed: {exc}") from exc
 
 
-@_of_both("licensed", STRING, returns=list_of(COMPONENT), cost=_WALKED, check=_check_licences)
-@_of_both("licensed", list_of(STRING), returns=list_of(COMPONENT), cost=_WALKED, check=_check_licences)
+@_of_both("licensed", STRING, returns=list_of(COMPONENT), cost=_LICENSED, check=_check_licences)
+@_of_both("licensed", list_of(STRING), returns=list_of(COMPONENT), cost=_LICENSED, check=_check_licences)
 def licensed(meter: Meter, receiver: Sboms | SbomValue, asked: Any) -> list[Any]:
     """The components that name this licence, or one of these (`GPL-3.0`, `GPL-*`), among others or in any version."""
     sboms = _documents(receiver)
@@ -181,7 +186,7 @@ def licensed(meter: Meter, receiver: Sboms | SbomValue, asked: Any) -> list[Any]
         patterns = _patterns(asked)
     except ValueError as exc:
         raise Abort(Unacceptable("ArgumentInvalid", f"sboms.licensed: {exc}")) from exc
-    _walk(meter, sboms)
+    _walk(meter, sboms, licences=True)
     meter.charge(sum(map(len, patterns)))
     found = _answered(packages.licensed_under, sboms, patterns)
     meter.build(len(found))
@@ -212,7 +217,7 @@ def lacking(meter: Meter, receiver: Sboms | SbomValue, asked: str) -> list[Any]:
         element = _element(asked)
     except ValueError as exc:
         raise Abort(Unacceptable("ArgumentInvalid", f"sboms.lacking {exc}")) from exc
-    _walk(meter, sboms)
+    _walk(meter, sboms, licences=element is Element.LICENSE)
     found = _answered(packages.lacking, sboms, element)
     meter.build(len(found))
     return found

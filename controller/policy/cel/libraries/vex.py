@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,14 +12,14 @@ from controller.errors import Unacceptable
 from controller.model.documents import Vex, VexProduct, VexStatement
 from controller.policy.cel.libraries.provenances import present
 from controller.policy.cel.libraries.vulnerabilities import FindingValue
-from controller.policy.cel.meter import Abort, Meter
+from controller.policy.cel.meter import BYTES_PER_STEP, Abort, Meter
 from controller.policy.cel.overloads import UNKNOWN, ConstantError, Library
 from controller.policy.cel.schema import BOOL, FINDING, STRING, VEX
 from controller.policy.cel.values import register_class, register_record
 
 LIBRARY = Library("vex", "Functions of `vex`, over the statements about this image in all verified OpenVEX documents.")
 
-_COST = "1 step for each 16 bytes of the arguments"
+_COST = "1 step for each 16 bytes of the arguments, and for each statement about the vulnerability"
 
 
 class VexDocuments(list[Vex]):
@@ -82,14 +82,18 @@ def status(meter: Meter, vex: VexDocuments, vulnerability: str, purl: str = "") 
     """What is said of a vulnerability in a package of the image, or in all of it: a status, or '' where nobody says."""
     meter.charge(len(vulnerability) + len(purl))
     try:
-        found = vex.said.status(vulnerability, purl)
+        found = vex.said.status(vulnerability, purl, charge=_by_statement(meter))
     except ValueError as exc:
         raise Abort(Unacceptable("ArgumentInvalid", f"vex.status: the package URL cannot be read: {exc}")) from exc
     return "" if found is None else str(found)
 
 
-@LIBRARY.method("clears", VEX, FINDING, returns=BOOL)
+@LIBRARY.method("clears", VEX, FINDING, returns=BOOL, cost="1 step for each statement about one of its names")
 def clears(meter: Meter, vex: VexDocuments, finding: FindingValue) -> bool:
     """Whether a finding is said to be no trouble (`not_affected`, `fixed`), under each name that it has."""
     meter.step()
-    return vex.said.clears(finding.finding)
+    return vex.said.clears(finding.finding, _by_statement(meter))
+
+
+def _by_statement(meter: Meter) -> Callable[[int], None]:
+    return lambda count: meter.charge(BYTES_PER_STEP * count)
