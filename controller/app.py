@@ -157,7 +157,19 @@ def read_surroundings(settings: Settings) -> Surroundings:
         installation = Installation(settings.cluster.assay_namespace, Reference.parse(image) if image else None)
     except InputError as exc:
         raise ConfigurationError("SettingInvalid", f"assay_image: {exc.message}") from exc
-    return Surroundings(installation, frozenset(read_trust_roots(settings.cluster.trusted_root)))
+    given = frozenset(read_trust_roots(settings.cluster.trusted_root))
+    return Surroundings(installation, given, read_document=_read_document)
+
+
+def _read_document(root: TrustRoot) -> str:
+    """Why a trust root's document cannot be used; empty if it can."""
+    from controller.verification.trust import parse_root  # slow to import, and hardly ever needed
+
+    try:
+        parse_root(root)
+    except ConfigurationError as exc:
+        return exc.message.removeprefix(f"trust root {root.name} ")
+    return ""
 
 
 def fixed(snapshot: Snapshot) -> SnapshotHolder:

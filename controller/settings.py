@@ -121,6 +121,9 @@ class PolicySettings:
     policy_cel_steps: int = _setting(100_000, "Evaluation steps that one expression may take.")
     policy_cel_timeout: Seconds = _setting(Seconds(2), "Time that one expression may take.")
     policy_cel_max_length: int = _setting(10_000, "Bound on the characters of one expression.")
+    policy_cel_max_total_length: int = _setting(
+        65_536, "Bound on the characters of all expressions of one policy: what compiling it may cost."
+    )
     policy_cel_max_depth: int = _setting(24, "Bound on the nesting of one expression.")
     policy_cel_max_value_bytes: int = _setting(1 * MiB, "Bound on one string, list or map built by an expression.")
 
@@ -149,6 +152,12 @@ class ReviewSettings:
     cluster_name: str = _setting("local", "This cluster's name in the inventory.")
     evidence_max_age: Seconds = _setting(
         Seconds(600), "Age at which remembered evidence is asked for anew, in the background."
+    )
+    grace: Seconds = _setting(
+        Seconds(86_400), "Age up to which remembered evidence still counts while its registry is away; 0: none does."
+    )
+    tag_grace: Seconds = _setting(
+        Seconds(3600), "How long a tag goes on naming its last digest while its registry is away, within grace."
     )
     missing_max_age: Seconds = _setting(Seconds(5), "How long an image without evidence is remembered as such.")
     tag_max_age: Seconds = _setting(Seconds(10), "How long a tag's digest is remembered.")

@@ -59,8 +59,8 @@ def _relationships(document: Mapping[str, Any], packages: list[Mapping[str, Any]
     """How many relations between two packages it states (11.1): those to files and to the document say nothing here."""
     ids = {text(package, "SPDXID", "a package") for package in packages}
     return sum(
-        text(relationship, "spdxElementId", "relationships") in ids
-        and text(relationship, "relatedSpdxElement", "relationships") in ids
+        text(relationship, "relatedSpdxElement", "relationships") in ids
+        and text(relationship, "spdxElementId", "relationships") in ids
         and text(relationship, "relationshipType", "relationships") not in _NO_RELATIONS
         for relationship in objects(document, "relationships", "the document")
     )
@@ -89,22 +89,25 @@ def _is_image(package: Mapping[str, Any], described: frozenset[str], where: str)
     """Whether a package is the image that the document is about; 2.2 has no purpose, so its package URL tells."""
     if text(package, "SPDXID", where) not in described:
         return False
-    return package.get("primaryPackagePurpose") == "CONTAINER" or any(map(is_image_purl, _purls(package, where)))
+    return package.get("primaryPackagePurpose") == "CONTAINER" or any(map(is_image_purl, _names(package, where)[0]))
 
 
-def _purls(package: Mapping[str, Any], where: str) -> list[str]:
-    references = objects(package, "externalRefs", where)
-    return [text(r, "referenceLocator", where) for r in references if text(r, "referenceType", where) in _PURL]
+def _names(package: Mapping[str, Any], where: str) -> tuple[list[str], str]:
+    """Its package URLs, and its first CPE name."""
+    purls, cpe = [], ""
+    for reference in objects(package, "externalRefs", where):
+        kind = text(reference, "referenceType", where)
+        if kind in _PURL:
+            purls.append(text(reference, "referenceLocator", where))
+        elif not cpe and kind in _CPE:
+            cpe = text(reference, "referenceLocator", where)
+    return purls, cpe
 
 
 def _components(package: Mapping[str, Any], where: str) -> Iterator[Component]:
     """The package under each of its package URLs: whichever was passed over could be the one that is looked for."""
-    purls = _purls(package, where)
-    parties = (_party(text(package, field, where)) for field in ("supplier", "originator"))
-    supplier = next(filter(None, parties), "")
-    references = objects(package, "externalRefs", where)
-    cpes = (text(r, "referenceLocator", where) for r in references if text(r, "referenceType", where) in _CPE)
-    cpe = next(cpes, "")
+    purls, cpe = _names(package, where)
+    supplier = _party(text(package, "supplier", where)) or _party(text(package, "originator", where))
     licenses = [text(package, field, where) for field in ("licenseConcluded", "licenseDeclared")]
     for purl in dict.fromkeys(purls) or ("",):
         yield component(

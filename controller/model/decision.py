@@ -48,7 +48,8 @@ class Evaluation:
 
     `child` is the manifest within the image that this is about, where the policy asks of each (`platforms`).
     `exceptions` are set exactly when the outcome is EXEMPT, and so is `otherwise`, what it would be without them.
-    `annotations` are what the policy's own `auditAnnotations` gave: no part of the outcome.
+    `stale` says that the evidence could not be asked for anew, and why: it is Satisfied, or Violated by a rule, all the
+    same. `annotations` are what the policy's own `auditAnnotations` gave: no part of the outcome.
     """
 
     image: ImageUse
@@ -61,6 +62,7 @@ class Evaluation:
     reasons: tuple[Reason, ...] = ()
     error_kind: ErrorKind | None = None
     child: PlatformManifest | None = None
+    stale: Reason | None = None
     otherwise: Outcome | None = None
     exceptions: tuple[EvidenceException, ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()

@@ -48,8 +48,9 @@ class EvidenceSet:
     """All evidence found for one digest in one repository at one time.
 
     `problems` are artefacts that could not be read (each with its code): they never count, and they never vanish.
-    `complete` is False when a source could not be asked; then *missing* may not be concluded. `held` accounts for the
-    bytes in memory for as long as the set, or a copy of it, is there (`controller.review.budget`).
+    `held` accounts for the bytes in memory for as long as the set, or a copy of it, is there
+    (`controller.review.budget`). `stale` is set where
+    the registry could not be asked again, and says why: then nothing is *missing* for certain.
     """
 
     image: Digest
@@ -58,6 +59,7 @@ class EvidenceSet:
     fetched_at: datetime
     problems: tuple[AssayError, ...] = ()
     held: object = field(default=None, repr=False, compare=False)
+    stale: AssayError | None = field(default=None, compare=False)
 
     @property
     def hash(self) -> Digest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -85,13 +85,17 @@ class PlatformManifest:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedImage:
-    """What a reference names now: the digest of the manifest bytes that were fetched (guarantee 3)."""
+    """What a reference names now: the digest of the manifest bytes that were fetched (guarantee 3).
+
+    `stale` is set for a tag whose registry could not be asked, and says why: this is what it named last.
+    """
 
     reference: Reference
     digest: Digest
     media_type: str
     size: int
     platforms: tuple[PlatformManifest, ...] = ()
+    stale: AssayError | None = field(default=None, compare=False)
 
     @property
     def is_index(self) -> bool:

@@ -241,7 +241,10 @@ class AuditAnnotation:
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """The shared spec of ClusterEvidencePolicy and EvidencePolicy, defaults filled in."""
+    """The shared spec of ClusterEvidencePolicy and EvidencePolicy, defaults filled in.
+
+    `grace`: the most that remembered evidence may be old, in seconds, while its registry is away; None: as the setting.
+    """
 
     match: Match = Match()
     validation_actions: tuple[Action, ...] = (Action.DENY,)
@@ -255,6 +258,7 @@ class PolicySpec:
     variables: tuple[Expression, ...] = ()
     validations: tuple[Validation, ...] = ()
     audit_annotations: tuple[AuditAnnotation, ...] = ()
+    grace: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,8 @@ def canonical_spec(spec: PolicySpec) -> dict[str, Any]:
         "variables": [_expression(variable) for variable in spec.variables],
         "validations": [_validation(validation) for validation in spec.validations],
     }
+    if spec.grace is not None:
+        canonical["grace"] = f"{spec.grace:.3f}s"
     if spec.audit_annotations:
         canonical["auditAnnotations"] = [
             {"key": annotation.key, "valueExpression": annotation.value_expression}

@@ -136,6 +136,14 @@ def compile_policy(policy: Policy, limits: PolicySettings | None = None) -> Comp
         matcher = ImageMatcher(ImagePattern.parse(text) for text in policy.spec.match.images)
     except PolicyError:
         matcher = ImageMatcher(())  # `parse` has said why; a pattern that cannot be read means every image
+    total = sum(map(len, _expressions(policy.spec)))
+    if total > limits.policy_cel_max_total_length:
+        message = (
+            f"has expressions of {total} characters in all (bound: policy_cel_max_total_length "
+            f"{limits.policy_cel_max_total_length}); make it several policies"
+        )
+        problems = (*policy.problems, *policy.unresolved, Problem("ExpressionTooLong", "spec", message))
+        return CompiledPolicy(dataclasses.replace(policy, problems=problems), matcher, policy, limits)
     compiler = _Compiler(policy.spec, limits)
     conditions = tuple(compiler.conditions())
     variables = tuple(compiler.variables())
@@ -152,6 +160,14 @@ def compile_policy(policy: Policy, limits: PolicySettings | None = None) -> Comp
         rules=rules,
         annotations=annotations,
     )
+
+
+def _expressions(spec: PolicySpec) -> Iterator[str]:
+    yield from (condition.expression for condition in spec.match.conditions)
+    yield from (variable.expression for variable in spec.variables)
+    for validation in spec.validations:
+        yield from (validation.expression, validation.message_expression)
+    yield from (annotation.value_expression for annotation in spec.audit_annotations)
 
 
 class _Compiler:

@@ -6,6 +6,7 @@ input is absent is an Error too (guarantee 17).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
@@ -237,7 +238,8 @@ def _failed(part: CompiledRule | CompiledAnnotation, error: AssayError) -> Findi
             fix=f"correct the annotation, {fix} a policy of which a part cannot be evaluated",
         )
     if isinstance(error, Unavailable):
-        return Findings(unavailable=(reason,))
+        fix = "try again when the registry answers; nothing is wrong with the policy or the image itself"
+        return Findings(unavailable=(dataclasses.replace(reason, fix=fix),))
     return Findings(unacceptable=(reason,))
 
 

@@ -21,6 +21,9 @@ NOT_SUPPORTED_YET = "NotSupportedYet"
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d")
 
+_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
@@ -101,6 +104,18 @@ class Fields:
             self.problem("OutOfRange", f"is {value}; it must be from {minimum} to {maximum}", name)
             return default
         return value
+
+    def duration(self, name: str) -> float | None:
+        """A time as the API writes it (`250ms`, `30s`, `5m`, `24h`, `14d`), in seconds; None where absent or wrong."""
+        text = self.text(name)
+        if not text:
+            return None
+        found = _DURATION.fullmatch(text)
+        if found is None:
+            must = "it must be a number of ms, s, m, h or d, such as 24h"
+            self.problem("DurationMalformed", f"is {text[:20]!r}; {must}", name)
+            return None
+        return int(found[1]) * _UNITS[found[2]]
 
     def choice(self, name: str, default: Choice) -> Choice:
         """One of an enumeration's words; the default where it is absent or wrong."""

@@ -7,7 +7,7 @@ is known; what is not known is no finding.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,7 +23,7 @@ from controller.policy.kinds import EXCEPTION, POLICY_KINDS, TRUST_ROOT
 from controller.policy.parse import parse_policy
 from controller.policy.references import NOTHING, Materials
 from controller.policy.resolving import needs_root, resolve
-from controller.policy.trust import is_reference, parse_trust_root
+from controller.policy.trust import DOCUMENTS, is_reference, parse_trust_root
 from controller.settings import ExceptionSettings, PolicySettings
 
 _UNKNOWN_YET = frozenset({"ReferenceUnread", "TufUnread", "TufStale"})  # what only time tells
@@ -73,7 +73,8 @@ class Surroundings:
     """What lies around the objects. None: not known, and then nothing is said of it.
 
     `trust_roots` are the names of those that there are, `policies` those of policies; `materials` what Secrets and
-    ConfigMaps hold. `now` and `exceptions` are what an exception's end is judged by.
+    ConfigMaps hold. `now` and `exceptions` are what an exception's end is judged by. `read_document` says why a trust
+    root's document cannot be used (a clause; empty if it can), which verification alone can tell.
     """
 
     installation: Installation
@@ -82,6 +83,7 @@ class Surroundings:
     policies: frozenset[PolicyName] | None = None
     now: datetime | None = None
     exceptions: ExceptionSettings = ExceptionSettings()
+    read_document: Callable[[TrustRoot], str] | None = None
 
 
 def lint(obj: Mapping[str, Any], around: Surroundings, limits: PolicySettings | None = None) -> tuple[Finding, ...]:
@@ -99,7 +101,10 @@ def lint(obj: Mapping[str, Any], around: Surroundings, limits: PolicySettings | 
             found = _exception(obj, around)
         else:
             raise PolicyError("KindUnknown", f"is {str(obj.get('kind'))[:100]!r}, which is no kind of Assay's", "kind")
-        findings = [Finding(severity, p.code, subject, p.field, p.message, p.excerpt) for severity, p in found]
+        findings = [
+            Finding(severity, p.code, subject, _shown(p.field), _shown(p.message), _shown(p.excerpt))
+            for severity, p in found
+        ]
     except PolicyError as exc:
         findings = [Finding(Severity.ERROR, exc.code, subject, exc.field, exc.message)]
     return tuple(sorted(dict.fromkeys(findings), key=_order))
@@ -129,6 +134,13 @@ def lint_all(
     return findings
 
 
+def _document(obj: Mapping[str, Any], root: TrustRoot, around: Surroundings) -> tuple[Problem, ...]:
+    message = around.read_document(root) if around.read_document is not None and root.trusted_root else ""
+    spec = obj.get("spec")
+    source = next((name for name in DOCUMENTS if isinstance(spec, Mapping) and spec.get(name)), "trustedRoot")
+    return (Problem("TrustRootUnreadable", f"spec.{source}", message),) if message else ()
+
+
 def subject_of(obj: Mapping[str, Any]) -> Subject:
     """Which object this is, as far as it says so."""
     metadata = obj.get("metadata")
@@ -136,6 +148,11 @@ def subject_of(obj: Mapping[str, Any]) -> Subject:
     return Subject(
         *(str(value or "")[:253] for value in (obj.get("kind"), metadata.get("namespace"), metadata.get("name")))
     )
+
+
+def _shown(text: str) -> str:
+    """The text without control characters, which a terminal would obey; each stays one character wide."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def _order(finding: Finding) -> tuple[Any, ...]:
@@ -199,7 +216,9 @@ def _around(policy: Policy, around: Surroundings) -> Iterator[Problem]:
 
 def _trust_root(obj: Mapping[str, Any], around: Surroundings) -> Found:
     parsed = parse_trust_root(obj, around.materials or NOTHING)
-    for problem in () if isinstance(parsed, TrustRoot) else parsed:
+    if isinstance(parsed, TrustRoot):
+        parsed = _document(obj, parsed, around)
+    for problem in parsed:
         if not is_reference(problem):
             yield Severity.ERROR, problem
         elif around.materials is not None and problem.code not in _UNKNOWN_YET:

@@ -123,8 +123,8 @@ def _spec(fields: Fields) -> PolicySpec:
         variables=tuple(_expression(node, _IDENTIFIER) for node in fields.nodes("variables")),
         validations=tuple(_validation(node) for node in fields.nodes("validations")),
         audit_annotations=tuple(_audit_annotation(node) for node in fields.nodes("auditAnnotations")),
+        grace=fields.duration("grace"),
     )
-    fields.not_supported("grace", "a grace period of the policy's own")
     fields.close()
     return spec
 

@@ -24,8 +24,6 @@ NONE_OWN: tuple[tuple[OwnAuthority, ...], tuple[OwnKey, ...]] = ((), ())
 _REFERENCES = {"secretRef": SECRET, "configMapRef": CONFIG_MAP}
 _URL = re.compile(r"https://[^/@?#\s]+(/[^?#\s@]*)?")
 _TARGET = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot"
 
 
@@ -143,8 +141,8 @@ def _repository(fields: Fields) -> TufRepository:
         url=fields.text("url", required=True),
         root=fields.text("root", required=True),
         target=fields.text("target", default.target),
-        refresh=_seconds(fields, "refresh", default.refresh),
-        max_stale=_seconds(fields, "maxStale", default.max_stale),
+        refresh=default.refresh if (refresh := fields.duration("refresh")) is None else refresh,
+        max_stale=default.max_stale if (longest := fields.duration("maxStale")) is None else longest,
     )
     if not _URL.fullmatch(repository.url) and repository.url:
         fields.problem("UrlMalformed", "must be an https URL without user, query and fragment", "url")
@@ -163,17 +161,6 @@ def _is_root(text: str) -> bool:
         return bool(document["signed"]["_type"] == "root")
     except (ValueError, RecursionError, KeyError, TypeError):
         return False
-
-
-def _seconds(fields: Fields, name: str, default: float) -> float:
-    text = fields.text(name)
-    if not text:
-        return default
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        fields.problem("DurationMalformed", f"is {text[:20]!r}; it must be a number of s, m, h or d, such as 24h", name)
-        return default
-    return int(found[1]) * _UNITS[found[2]]
 
 
 def is_reference(problem: Problem) -> bool:

@@ -8,15 +8,13 @@ absence of an answer into an answer.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import replace
 from datetime import datetime
-from typing import Generic, TypeVar
+from functools import partial
+from typing import TypeVar
 
-from controller import telemetry
-from controller.errors import AssayError, DeadlineExceeded, LimitExceeded, Unavailable
+from controller.errors import AssayError, LimitExceeded, Unavailable
 from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.evidence import EvidenceSet
@@ -27,86 +25,21 @@ from controller.policy.compiled import CompiledPolicy
 from controller.policy.resolving import resolved_pems
 from controller.review.budget import Budget, Room
 from controller.review.flights import Flights
+from controller.review.memory import FOREVER, Memory, given
 from controller.review.ports import Assessment, AssessmentJob, Assessor, Registry
 from controller.settings import ReviewSettings
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-_FOREVER = float("inf")
 _ENTRIES = ("components", "findings", "statements", "materials")  # what documents hold many of
 _PARSED = 4  # bytes that JSON takes as Python values for each of its own
 
 
-@dataclass(slots=True)
-class _Entry(Generic[V]):
-    value: V | AssayError
-    fresh_until: float
-    usable_until: float
-    weight: int
-
-
-class Memory(Generic[K, V]):
-    """A cache bounded by entries and by bytes, least recently used out first, with times of the monotonic clock."""
-
-    def __init__(self, *, name: str, entries: int, size: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._looked = {found: telemetry.CACHE.labels(name, found) for found in ("hit", "stale", "miss")}
-        self._entries = entries
-        self._size = size
-        self._clock = clock
-        self._held: OrderedDict[K, _Entry[V]] = OrderedDict()
-        self.weight = 0
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def get(self, key: K) -> tuple[V | AssayError, bool] | None:
-        """What is remembered and usable, and whether it is still fresh."""
-        entry = self._held.get(key)
-        now = self._clock()
-        if entry is None or now >= entry.usable_until:
-            self._looked["miss"].inc()
-            return None
-        self._held.move_to_end(key)
-        fresh = now < entry.fresh_until
-        self._looked["hit" if fresh else "stale"].inc()
-        return entry.value, fresh
-
-    def put(self, key: K, value: V | AssayError, *, fresh: float, usable: float, weight: int = 0) -> None:
-        """Remember for `fresh` seconds as good and for `usable` seconds at all."""
-        self.drop(key)
-        if weight > self._size:
-            return
-        now = self._clock()
-        self._held[key] = _Entry(value, now + fresh, now + usable, weight)
-        self.weight += weight
-        while len(self._held) > self._entries or self.weight > self._size:
-            _, out = self._held.popitem(last=False)
-            self.weight -= out.weight
-
-    def put_failure(self, key: K, error: AssayError, settings: ReviewSettings) -> None:
-        """Remember, briefly, that there was no answer: a copy, since an error holds the frames that it went through."""
-        age = _failure_age(error, settings)
-        self.put(key, _copy(error), fresh=age, usable=age)
-
-    def shrink(self, size: int, *, of: Callable[[V | AssayError], int]) -> None:
-        """Forget so many bytes at least, the least recently used first; `of` says how many a value has that may go."""
-        for key, entry in list(self._held.items()):
-            if size <= 0:
-                return
-            going = of(entry.value)
-            if going:
-                self.drop(key)
-                size -= going
-
-    def drop(self, key: K) -> None:
-        """Forget."""
-        out = self._held.pop(key, None)
-        if out is not None:
-            self.weight -= out.weight
-
-
 class Resolutions:
-    """What a reference names now. A digest names the same for ever; a tag is believed for `tag_max_age`."""
+    """What a reference names now. A digest names the same for ever; a tag is believed for `tag_max_age`.
+
+    While its registry is away a tag goes on naming its last digest, for `tag_grace` (`stale` says so then).
+    """
 
     def __init__(self, registry: Registry, settings: ReviewSettings) -> None:
         self._registry = registry
@@ -116,12 +49,17 @@ class Resolutions:
             name="resolution", entries=2 * settings.cache_images, size=settings.cache_evidence_bytes
         )
 
-    async def get(self, reference: Reference, *, access: RegistryAccess, deadline: Deadline) -> ResolvedImage:
-        """The manifest that the reference names. Raises what `Registry.resolve` raises, and `DeadlineExceeded`."""
+    async def get(
+        self, reference: Reference, *, access: RegistryAccess, deadline: Deadline, grace: float | None = None
+    ) -> ResolvedImage:
+        """The manifest that the reference names. `grace`: the most that a tag's last digest may be old, in seconds,
+        while the registry is away, within the settings; None: no grace.
+
+        Raises what `Registry.resolve` raises, and `DeadlineExceeded`.
+        """
         key = (f"{reference.name}@{reference.digest}" if reference.digest else str(reference), access.scope(reference))
-        known = self._memory.get(key)
-        if known is not None:
-            return replace(_given(known[0]), reference=reference)
+        longest = min(float(self._settings.grace), float(self._settings.tag_grace))
+        grace = None if grace is None else min(grace, longest)
 
         async def work(own: Deadline) -> ResolvedImage:
             try:
@@ -129,18 +67,19 @@ class Resolutions:
             except AssayError as exc:
                 self._memory.put_failure(key, exc, self._settings)
                 raise
-            age = _FOREVER if reference.digest else self._settings.tag_max_age
-            self._memory.put(key, found, fresh=age, usable=age, weight=512 + 128 * len(found.platforms))
+            age = FOREVER if reference.digest else self._settings.tag_max_age
+            self._memory.put(key, found, fresh=age, usable=age, kept=longest, weight=512 + 128 * len(found.platforms))
             return found
 
         doing = f"asking {reference.registry} what {reference.name} is"
-        found = await self._flights.join(key, work, deadline=deadline, doing=doing)
-        return replace(found, reference=reference)
+        asking = partial(self._flights.join, key, work, deadline=deadline, doing=doing)
+        found, away = await _remembered(self._memory, self._flights, key, work, asking=asking, grace=grace)
+        return replace(found, reference=reference, stale=away)
 
     def put(self, image: ResolvedImage, *, access: RegistryAccess) -> None:
         """Remember what a digest names, learnt from its tag: `validate` asks by digest a moment later."""
         key = (f"{image.reference.name}@{image.digest}", access.scope(image.reference))
-        self._memory.put(key, image, fresh=_FOREVER, usable=_FOREVER, weight=512 + 128 * len(image.platforms))
+        self._memory.put(key, image, fresh=FOREVER, usable=FOREVER, weight=512 + 128 * len(image.platforms))
 
     async def close(self) -> None:
         """End what is under way."""
@@ -151,8 +90,9 @@ class Evidences:
     """The evidence of a digest in one repository, for one credential scope.
 
     What was seen through somebody's credentials serves nobody else. Past `evidence_max_age` it is asked for anew in the
-    background and serves for as long again; what is *missing* is remembered for seconds only. What is remembered counts
-    against the budget like the rest, and makes room where somebody waits for it.
+    background and serves for as long again; while its registry is away, for `grace` (`stale` says so then). What is
+    *missing* is remembered for seconds only, and never serves by grace. What is remembered counts against the budget
+    like the rest, and makes room where somebody waits for it.
     """
 
     def __init__(self, registry: Registry, settings: ReviewSettings, budget: Budget | None = None) -> None:
@@ -165,36 +105,36 @@ class Evidences:
             name="evidence", entries=settings.cache_images, size=settings.cache_evidence_bytes
         )
 
-    async def get(self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline) -> EvidenceSet:
-        """All evidence, unverified. Raises what `Registry.discover` raises, and `DeadlineExceeded`."""
+    async def get(
+        self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline, grace: float | None = None
+    ) -> EvidenceSet:
+        """All evidence, unverified. `grace`: the most that it may be old, in seconds, while the registry is away,
+        within the setting; None: no grace.
+
+        Raises what `Registry.discover` raises, and `DeadlineExceeded`.
+        """
         key = (image.digest, image.reference.name, access.scope(image.reference))
+        grace = None if grace is None else min(grace, float(self._settings.grace))
 
         async def work(own: Deadline) -> EvidenceSet:
             try:
                 found = _in_order(await self._registry.discover(image, access=access, deadline=own))
             except AssayError as exc:
-                # A refresh that gets no answer does not take away what still serves; a refusal is an answer.
-                if not isinstance(exc, Unavailable) or self._memory.get(key) is None:
-                    self._memory.put_failure(key, exc, self._settings)
+                self._memory.put_failure(key, exc, self._settings)
                 raise
             age = float(self._settings.evidence_max_age if found.artifacts else self._settings.missing_max_age)
-            usable = 2 * age if found.artifacts else age
+            usable, kept = (2 * age, float(self._settings.grace)) if found.artifacts else (age, age)
             weight = 512 + sum(len(artifact.content) + 512 for artifact in found.artifacts)
             if isinstance(found.held, Room) and found.held.crowded:
                 self._memory.drop(key)
             else:
-                self._memory.put(key, found, fresh=age, usable=usable, weight=weight)
+                self._memory.put(key, found, fresh=age, usable=usable, kept=kept, weight=weight)
             return found
 
-        known = self._memory.get(key)
-        if known is not None:
-            value, fresh = known
-            if not fresh:
-                with contextlib.suppress(LimitExceeded):  # the next one refreshes it
-                    self._flights.start(key, work)
-            return _given(value)
         doing = f"fetching the evidence of {image.reference.name} from {image.reference.registry}"
-        return await self._flights.join(key, work, deadline=deadline, doing=doing)
+        asking = partial(self._flights.join, key, work, deadline=deadline, doing=doing)
+        found, away = await _remembered(self._memory, self._flights, key, work, asking=asking, grace=grace)
+        return replace(found, stale=away) if away is not None else found
 
     def _make_room(self, namespace: str | None, size: int) -> None:
         def going(value: EvidenceSet | AssayError) -> int:
@@ -224,7 +164,7 @@ class Configs:
         key = (image.digest, image.platforms, image.reference.name, access.scope(image.reference))
         known = self._memory.get(key)
         if known is not None:
-            return _given(known[0])
+            return given(known[0])
 
         async def work(own: Deadline) -> tuple[ConfigBlob, ...]:
             try:
@@ -233,7 +173,7 @@ class Configs:
                 self._memory.put_failure(key, exc, self._settings)
                 raise
             weight = 512 + sum(len(config.content) + 256 for config in found)
-            self._memory.put(key, found, fresh=_FOREVER, usable=_FOREVER, weight=weight)
+            self._memory.put(key, found, fresh=FOREVER, usable=FOREVER, weight=weight)
             return found
 
         doing = f"fetching the configuration of {image.reference.name} from {image.reference.registry}"
@@ -286,7 +226,7 @@ class Verdicts:
         )
         known = self._memory.get(key)
         if known is not None:
-            value = _given(known[0])
+            value = given(known[0])
             if value.valid_until is None or now < value.valid_until:
                 return value
 
@@ -299,7 +239,7 @@ class Verdicts:
             except AssayError as exc:
                 self._memory.put_failure(key, exc, self._settings)
                 raise
-            self._memory.put(key, found, fresh=_FOREVER, usable=_FOREVER, weight=_weight(found, evidence))
+            self._memory.put(key, found, fresh=FOREVER, usable=FOREVER, weight=_weight(found, evidence))
             return found
 
         doing = f"verifying the evidence of {image.reference.name}"
@@ -310,35 +250,41 @@ class Verdicts:
         await self._flights.close()
 
 
+async def _remembered(
+    memory: Memory[K, V],
+    flights: Flights[K, V],
+    key: K,
+    work: Callable[[Deadline], Awaitable[V]],
+    *,
+    asking: Callable[[], Awaitable[V]],
+    grace: float | None,
+) -> tuple[V, AssayError | None]:
+    """What is remembered, or else what `asking` brings; and why it could not be asked for anew, where it serves by
+    grace. What is past its freshness is asked for in the background."""
+    known = memory.recall(key, grace=grace)
+    if known is None:
+        try:
+            return await asking(), None
+        except Unavailable:
+            known = memory.recall(key, grace=grace)
+            if known is None or known.away is None:
+                raise
+    elif known.ask:
+        with contextlib.suppress(LimitExceeded):  # the next one refreshes it
+            flights.start(key, work)
+    return given(known.value), known.away
+
+
 def _in_order(found: EvidenceSet) -> EvidenceSet:
     """The same in an order of its own: a registry may list as it likes, and rules and messages see an order."""
     return replace(
         found,
-        artifacts=tuple(sorted(found.artifacts, key=lambda a: (a.kind, a.digest, a.location, a.annotations))),
-        problems=tuple(sorted(found.problems, key=lambda problem: (problem.code, problem.message))),
+        artifacts=tuple(sorted(found.artifacts, key=lambda a: (a.location, a.digest, a.kind, a.annotations))),
     )
 
 
 def _flights(settings: ReviewSettings) -> Flights[K, V]:
     return Flights(bound=settings.review_work_timeout, most=settings.review_flights, setting="review_flights")
-
-
-def _given(value: V | AssayError) -> V:
-    if isinstance(value, AssayError):
-        raise _copy(value)  # raised again and again, one error would collect tracebacks
-    return value
-
-
-def _copy(error: AssayError) -> AssayError:
-    return type(error)(*error.args)
-
-
-def _failure_age(error: AssayError, settings: ReviewSettings) -> float:
-    if isinstance(error, DeadlineExceeded):
-        return 0.0  # the caller's own doing, not the other side's
-    if isinstance(error, Unavailable):
-        return float(error.retry_after or settings.failure_max_age)
-    return float(settings.missing_max_age)
 
 
 def _weight(assessment: Assessment, raw: EvidenceSet) -> int:

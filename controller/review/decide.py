@@ -61,6 +61,7 @@ def decide(
     let_in = tuple(e for e in ordered if _fails_open(e) and Action.DENY in e.actions and not denied)
     warnings += [messages.fail_open(e, let_in=e in let_in) for e in ordered if _fails_open(e)]
     warnings += [messages.exempt(e) for e in ordered if e.exceptions]
+    warnings += [messages.stale(e.image, e.stale) for e in ordered if e.stale is not None]
     if unmatched and no_match is NoMatch.WARN:
         warnings += [messages.unmatched(image) for image in unmatched]
     softened = denied and bool(subject.softened)
@@ -72,6 +73,7 @@ def decide(
         "audit": bool(auditing),
         "exempt": any(e.outcome is Outcome.EXEMPT for e in ordered),
         "break-glass": any(exception.break_glass for e in ordered for exception in e.exceptions),
+        "stale": any(e.stale is not None for e in ordered),
         "error": any(e.outcome is Outcome.ERROR for e in ordered),
         "fail-open": bool(let_in),
         "no-match": bool(unmatched),

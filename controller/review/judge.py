@@ -7,6 +7,7 @@ is never hidden behind one.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -24,6 +25,7 @@ from controller.review.budget import BUDGET_FULL
 from controller.review.caches import Configs, Evidences, Resolutions, Verdicts
 from controller.review.flights import WORK_TIMEOUT
 from controller.review.leaf import Judged
+from controller.review.memory import copy
 from controller.review.platforms import demanded, unsigned
 from controller.review.ports import Assessment
 from controller.review.scope import Covered, Scope
@@ -37,6 +39,7 @@ _NEXT = {
     "AccessDenied": "check the imagePullSecrets of the pod and of its service account",
     "RegistryUnavailable": "try again when the registry answers; nothing is wrong with the image itself",
     "RegistryTimeout": "try again when the registry answers; nothing is wrong with the image itself",
+    "CircuitOpen": "try again when the registry answers; nothing is wrong with the image itself",
     "RegistryThrottled": "try again after the pause that the registry asks for; nothing is wrong with the image itself",
     "DigestMismatch": "tell the registry's owners: it, or a proxy before it, sends other content than was asked for",
     "AddressForbidden": "use a registry that this cluster may reach, or ask Assay's operators to allow this one",
@@ -88,7 +91,9 @@ class Judge:
             return (Judged(_violated(covered, compiled, (_digest_required(covered.reference),)), compiled),)
         resolved: ResolvedImage | None = None
         try:
-            resolved = await self._resolutions.get(covered.reference, access=scope.access, deadline=deadline)
+            resolved = await self._resolutions.get(
+                covered.reference, access=scope.access, deadline=deadline, grace=grace_of(compiled)
+            )
             if scope.workload.is_pod and mode is DigestMode.PIN and covered.reference.digest is None:
                 evaluation = _violated(covered, compiled, (_not_pinned(covered.reference),), resolved)
                 return (Judged(evaluation, compiled, resolved),)
@@ -129,17 +134,22 @@ class Judge:
             whole = await _with_request_rules(
                 assessment, compiled, covered=covered, scope=scope, now=now, image=image, deadline=deadline
             )
+            away = resolved.stale or found.stale
+            if away is not None and not _stands(whole):
+                raise copy(away)  # nothing is missing for certain while it cannot be asked for
         except AssayError as exc:
             evaluation = _error(covered, compiled, (_reason(exc, "evidence"),), _kind(exc), resolved)
         else:
+            stale = None if away is None else _stale(found, away, tag=resolved.stale is not None)
             evaluation = _evaluation(
                 covered,
                 compiled,
                 outcome=whole.outcome,
-                reasons=whole.reasons,
+                reasons=whole.reasons if stale is None or not whole.reasons else (*whole.reasons, stale),
                 kind=whole.error_kind,
                 resolved=resolved,
                 annotations=whole.annotations,
+                stale=stale,
             )
         return Judged(replace(evaluation, child=child), compiled, resolved, evidence, assessment, roots, configs)
 
@@ -152,7 +162,9 @@ class Judge:
         """
         if compiled.policy.problems:
             return
-        resolved = await self._resolutions.get(reference, access=scope.access, deadline=deadline)
+        resolved = await self._resolutions.get(
+            reference, access=scope.access, deadline=deadline, grace=grace_of(compiled)
+        )
         for image, _ in _manifests(resolved, compiled, scope):
             evidence, configs = await asyncio.gather(
                 self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline),
@@ -216,7 +228,7 @@ class Judge:
         else:
             found = await asyncio.gather(
                 *(
-                    self._evidences.get(place, access=access, deadline=deadline)
+                    self._evidences.get(place, access=access, deadline=deadline, grace=grace_of(compiled))
                     for place, access in places(image, spec, access=scope.access, snapshot=scope.snapshot)
                 )
             )
@@ -238,6 +250,40 @@ def trust_roots(compiled: CompiledPolicy, scope: Scope) -> tuple[TrustRoot, ...]
     """The trust roots that the policy's authorities name, as far as they are known; verification names the missing."""
     wanted = sorted({a.kind.trust_root for a in compiled.policy.spec.authorities if a.kind is not None})
     return tuple(scope.snapshot.trust_roots[name] for name in wanted if name in scope.snapshot.trust_roots)
+
+
+def grace_of(compiled: CompiledPolicy) -> float:
+    """The most that remembered evidence may be old under this policy while its registry is away; the setting bounds it.
+
+    A policy that is not accepted gives none.
+    """
+    if compiled.policy.problems:
+        return 0.0
+    grace = compiled.policy.spec.grace
+    return math.inf if grace is None else grace
+
+
+def _stands(assessment: Assessment) -> bool:
+    """Whether a judgement by evidence that could not be asked for anew may be given at all.
+
+    What is proven stays proven, and a rule that is broken by it stays broken: it must not become an Error that
+    `failurePolicy: Ignore` covers. Everything else may hang on what lies in the registry by now.
+    """
+    if assessment.outcome is Outcome.VIOLATED:
+        return assessment.complete
+    return assessment.outcome is Outcome.SATISFIED
+
+
+def _stale(evidence: EvidenceSet, away: AssayError, *, tag: bool) -> Reason:
+    last = ["as the digest that its tag named last"] if tag else []
+    if evidence.stale is not None:
+        last.append(f"by evidence of {evidence.fetched_at:%Y-%m-%d %H:%M} UTC")
+    return Reason(
+        "EvidenceStale",
+        "evidence",
+        f"judged {' and '.join(last)}, since nothing newer can be had: {away.message}",
+        fix="nothing is wrong with the image; what is new in the registry counts once it answers again",
+    )
 
 
 def _manifests(
@@ -364,6 +410,7 @@ def _evaluation(
     kind: ErrorKind | None = None,
     resolved: ResolvedImage | None = None,
     annotations: tuple[tuple[str, str], ...] = (),
+    stale: Reason | None = None,
 ) -> Evaluation:
     return Evaluation(
         image=covered.image,
@@ -376,4 +423,5 @@ def _evaluation(
         reasons=reasons,
         error_kind=kind,
         annotations=annotations,
+        stale=stale,
     )

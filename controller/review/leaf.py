@@ -78,6 +78,7 @@ def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, o
     uid = metadata.get("uid") if isinstance(metadata, dict) else None
     found = sorted(
         f"{e.image.path} {_digests(e)} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind} {_codes(e)}{_uses(e)}"
+        f"{' stale' if e.stale is not None else ''}"
         for e in evaluations
     )
     asked = _SORTED.encode({k: v for k, v in _request(request, request.name).items() if k != "uid"})
@@ -221,6 +222,7 @@ def evaluation_record(judged: Judged) -> dict[str, Any]:
             }
             for reason in evaluation.reasons
         ],
+        **({"stale": evaluation.stale.message} if evaluation.stale is not None else {}),
         "evidenceSet": str(judged.evidence.hash) if judged.evidence else None,
         "evidenceFetchedAt": timestamp(judged.evidence.fetched_at) if judged.evidence else None,
         "signatures": [proof_record(signature.proof) for signature in evidence.signatures] if evidence else [],

@@ -117,6 +117,11 @@ def exceptions(evaluations: Sequence[Evaluation]) -> tuple[tuple[str, str], ...]
     return tuple((name, _line("; ".join(texts), MAX_AUDIT)) for name, texts in used.items() if texts)
 
 
+def stale(image: ImageUse, why: Reason) -> str:
+    """An image that was judged by evidence that could not be asked for anew."""
+    return _warning(f"{_warned(image)} was {why.message}")
+
+
 def unmatched(image: ImageUse) -> str:
     """An image that no ClusterEvidencePolicy with Deny is about."""
     return _warning(f"{_warned(image)}: no ClusterEvidencePolicy with Deny matches this image")

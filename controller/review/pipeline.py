@@ -39,7 +39,7 @@ from controller.review.budget import Budget
 from controller.review.caches import Configs, Evidences, Resolutions, Verdicts
 from controller.review.decide import Subject, decide, unmatched_images
 from controller.review.exceptions import excepted
-from controller.review.judge import Judge, undecided
+from controller.review.judge import Judge, grace_of, undecided
 from controller.review.leaf import Judged
 from controller.review.ports import Assessor, Clock, Namespaces, Recorder, Registry, Snapshots
 from controller.review.scope import Covered, Scope, scope, softened, untouched
@@ -186,7 +186,10 @@ class Pipeline:
         ):
             return ()
         try:
-            resolved = await self._resolutions.get(reference, access=reviewed.access, deadline=deadline)
+            # Of several policies the one with the least grace says what a tag may still name.
+            policies = (*covered.policies, *(compiled for compiled, _ in covered.undecided))
+            grace = min(grace_of(compiled) for compiled in policies)
+            resolved = await self._resolutions.get(reference, access=reviewed.access, deadline=deadline, grace=grace)
         except AssayError:
             return ()  # `validate` meets the same error and says it
         pinned = Reference.parse(reference.pinned(resolved.digest))

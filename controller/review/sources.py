@@ -41,6 +41,7 @@ def together(image: ResolvedImage, found: Sequence[EvidenceSet]) -> EvidenceSet:
         fetched_at=min(one.fetched_at for one in found),
         problems=tuple(problem for one in found for problem in one.problems),
         held=tuple(one.held for one in found),
+        stale=next((one.stale for one in found if one.stale is not None), None),
     )
 
 

@@ -74,6 +74,17 @@ async def test_an_index_names_its_platforms(held: Held) -> None:
     assert sorted(str(child.platform) for child in image.platforms) == ["linux/amd64", "linux/arm64"]
 
 
+async def test_the_configuration_of_every_platform_is_read(held: Held) -> None:
+    async with client() as registry:
+        for repository, platforms in ((INDEX, ["linux/amd64", "linux/arm64"]), (UNSIGNED, ["None"])):
+            image = await registry.resolve(
+                ref(held.registry.reference(repository, tag="1.0")), access=ANONYMOUS, deadline=soon()
+            )
+            configs = await registry.configs(image, access=ANONYMOUS, deadline=soon())
+            assert sorted(str(config.platform) for config in configs) == platforms
+            assert all(Digest.of(config.content) == config.digest for config in configs)
+
+
 async def test_everything_that_cosign_wrote_is_found_and_nothing_is_a_problem(held: Held) -> None:
     async with client() as registry:
         image = await registry.resolve(

@@ -186,15 +186,15 @@ async def _reviewed(operator: Operator) -> tuple[Decision, World]:
 def test_a_broken_policy_stays_in_force_and_its_condition_names_field_and_reason(
     cluster: ApiServer, operator: Operator
 ) -> None:
-    cluster.apply(_policy("broken", grace="1h"))
+    cluster.apply(_policy("broken", authorities=[{"name": "a", "kms": {"uri": "awskms:///alias/release"}}]))
     wait_until(lambda: "broken" in _names(operator.snapshots.current()), what="the broken policy binds", timeout=10)
     compiled = next(c for c in operator.snapshots.current().policies if c.policy.identity.name == "broken")
-    assert [problem.field for problem in compiled.policy.problems] == ["spec.grace"]
+    assert [problem.field for problem in compiled.policy.problems] == ["spec.authorities[0].kms"]
     path = "clusterevidencepolicies/broken"
     wait_until(lambda: bool(_condition(cluster, path, "Accepted")), what="its condition", timeout=10)
     accepted = _condition(cluster, path, "Accepted")
     assert (accepted["status"], accepted["reason"], accepted["observedGeneration"]) == ("False", "NotSupportedYet", 1)
-    assert accepted["message"].startswith("spec.grace: ")
+    assert accepted["message"].startswith("spec.authorities[0].kms: ")
     cluster.kubectl("delete", "clusterevidencepolicy", "broken")
 
 

@@ -58,12 +58,11 @@ Scope = Mapping[str, Type]
 class Environment:
     """What an expression may read.
 
-    `names` are the names with their types; `later` those that are not carried out yet; `refused` those that this place
-    does not have, each with a code and the reason why.
+    `names` are the names with their types; `refused` those that this place does not have, each with a code and the
+    reason why.
     """
 
     names: Mapping[str, Type]
-    later: frozenset[str] = frozenset()
     refused: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -79,7 +78,7 @@ def check(tree: Node, environment: Environment, text: str) -> Checked:
     """Check an expression.
 
     Raises `ExpressionError` (`NameUnknown`, `FieldUnknown`, `FunctionUnknown`, `ArgumentCount`, `ArgumentInvalid`,
-    `TypeMismatch`, `NotSupportedYet`, `NotSupported`, or a code of `Environment.refused` or of a constant's check).
+    `TypeMismatch`, `NameNotHere`, `NotSupported`, or a code of `Environment.refused` or of a constant's check).
     """
     checker = _Checker(environment, text)
     found = checker.infer(tree, {})
@@ -123,8 +122,6 @@ class _Checker:
             return found
         if name in TYPE_NAMES:
             return TYPE
-        if name in self._environment.later:
-            raise self._error(node.place, "NotSupportedYet", f"{name} is not supported yet")
         if name in self._environment.refused:
             code, why = self._environment.refused[name]
             raise self._error(node.place, code, why)
@@ -141,9 +138,8 @@ class _Checker:
         return BOOL if node.test else found
 
     def _field(self, base: Type, name: str, where: Place) -> Type:
-        if name in base.later:
-            message = f"the field {name!r} is not supported yet, or not known at this place"
-            raise self._error(where, "NotSupportedYet", message)
+        if name in base.elsewhere:
+            raise self._error(where, "NameNotHere", f"{name!r} is not known here: nothing was fetched yet")
         if base.fields is not None:
             if name not in base.fields:
                 hint = _nearest(name, list(base.fields))
@@ -222,8 +218,8 @@ class _Checker:
         if node.name == "_[_]":
             return self._index(node, scope)
         types = [self.infer(operand, scope) for operand in node.operands]
-        if method and types[0].later and node.name in types[0].later:
-            raise self._error(node.name_place, "NotSupportedYet", f"{node.name} is not supported yet")
+        if method and node.name in types[0].elsewhere:
+            raise self._error(node.name_place, "NameNotHere", f"{node.name} is not known here: nothing was fetched yet")
         dispatcher = TABLE.get(node.name, method=method)
         if dispatcher is None:
             raise self._unknown_function(node)

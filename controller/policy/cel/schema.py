@@ -13,8 +13,8 @@ class Type:
     `kind` is the name of the values' type at run time (`values.kind_of`), or `dyn` (anything), `object` (a map with
     the known `fields`), `parameter` (a type that a function leaves open, such as A in `list(A)`) or `nothing` (the
     entries of an empty list). `base` is `list` or `map` for a receiver with functions of its own. `element` is a list's
-    entry type or a map's value type, `key` a map's key type. `later` are fields of the design that are not carried out
-    yet. `name` is how messages and the reference call it.
+    entry type or a map's value type, `key` a map's key type. `elsewhere` are fields and functions that the same
+    name has at another place, and not here. `name` is how messages and the reference call it.
     """
 
     kind: str
@@ -22,7 +22,7 @@ class Type:
     element: Type | None = None
     key: Type | None = None
     base: str | None = None
-    later: frozenset[str] = field(default=frozenset())
+    elsewhere: frozenset[str] = field(default=frozenset())
     alias: str = ""
 
     @property
@@ -79,9 +79,9 @@ def map_of(element: Type, key: Type = STRING) -> Type:
     return Type("map", element=element, key=key)
 
 
-def record(fields: Mapping[str, Type], *, later: frozenset[str] = frozenset(), alias: str = "object") -> Type:
+def record(fields: Mapping[str, Type], *, elsewhere: frozenset[str] = frozenset(), alias: str = "object") -> Type:
     """An object with exactly these fields."""
-    return Type("object", fields=fields, later=later, alias=alias)
+    return Type("object", fields=fields, elsewhere=elsewhere, alias=alias)
 
 
 def opaque(kind: str, alias: str = "") -> Type:
@@ -111,7 +111,7 @@ CONFIGURED: dict[str, Type] = _OF_ALL_PLATFORMS | {"configs": map_of(CONFIG)}
 
 _NAMED_IMAGE = {"reference": STRING, "registry": STRING, "repository": STRING, "tag": STRING}
 _RESOLVED_IMAGE = {"digest": STRING, "mediaType": STRING, "platforms": list_of(STRING)} | CONFIGURED
-NAMED_IMAGE = record(_NAMED_IMAGE, later=frozenset({*_RESOLVED_IMAGE, "age"}))
+NAMED_IMAGE = record(_NAMED_IMAGE, elsewhere=frozenset({*_RESOLVED_IMAGE, "age"}))
 IMAGE = value_of("image", _NAMED_IMAGE | _RESOLVED_IMAGE)
 CONTAINER = record({"kind": STRING, "name": STRING, "image": STRING}, alias="container")
 _METADATA = record({"name": STRING, "labels": map_of(STRING), "annotations": map_of(STRING)}, alias="metadata")

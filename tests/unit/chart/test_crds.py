@@ -167,7 +167,7 @@ def test_every_field_of_a_policy_is_read_or_refused_as_not_supported_yet(kind: s
     problems = parse_policy(obj).problems
     assert [problem for problem in problems if problem.code == "FieldUnknown"] == []
     refused = {problem.field for problem in problems if problem.code == "NotSupportedYet"}
-    assert {"spec.authorities[0].kms", "spec.grace"} <= refused
+    assert {"spec.authorities[0].kms"} <= refused
 
 
 @pytest.mark.guarantee(7)

@@ -155,6 +155,14 @@ def test_a_finding_keeps_its_fingerprint_when_it_moves(folder: Path, capsys: pyt
     assert fingerprints() != before
 
 
+def test_a_trust_root_that_verification_cannot_read_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = {"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1", "tlogs": "none"}
+    root = {"apiVersion": "assay.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": "acme"}}
+    write(folder / "a.yaml", root | {"spec": {"trustedRoot": json.dumps(document)}})
+    assert run(["policy", "lint", str(folder)]) == 1
+    assert "spec.trustedRoot: is no Sigstore TrustedRoot document that Assay can read" in capsys.readouterr().out
+
+
 def test_trust_roots_by_setting_are_there(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "root.json"
     root.write_text('{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')

@@ -128,10 +128,10 @@ def test_a_policy_whose_trust_root_is_not_there_is_not_ready_and_says_what_to_cr
 
 def test_a_broken_policy_names_field_and_reason_and_that_it_stays_in_force() -> None:
     keeper = Keeper()
-    keeper.put(CLUSTER_POLICIES, _policy(grace="1h"))
+    keeper.put(CLUSTER_POLICIES, _policy(authorities=[{"name": "a", "kms": {"uri": "awskms:///alias/release"}}]))
     conditions = _conditions(keeper)["ClusterEvidencePolicy/p"]
     assert conditions["Accepted"][:2] == ("False", "NotSupportedYet")
-    assert conditions["Accepted"][2].startswith("spec.grace: ")
+    assert conditions["Accepted"][2].startswith("spec.authorities[0].kms: ")
     assert conditions["Compiled"][0] == "Unknown"
     assert conditions["Ready"][0] == "False"
     assert "stays in force" in conditions["Ready"][2]

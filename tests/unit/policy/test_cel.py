@@ -27,7 +27,6 @@ NAMES = {
 }
 ENVIRONMENT = Environment(
     names=NAMES,
-    later=frozenset({"vex"}),
     refused={"attestations": ("EvidenceNotRequired", "attestations is not required")},
 )
 OBJECT = {
@@ -232,7 +231,6 @@ REFUSED: list[tuple[str, str, str]] = [
     ("image.age('1h') < duration('1h')", "ArgumentCount", "0 arguments"),
     ("sboms.components[0].versoin == ''", "FieldUnknown", "did you mean 'version'?"),
     ("sboms.tools == []", "FieldUnknown", ""),
-    ("vex.x", "NotSupportedYet", "vex"),
     ("attestations.sbom == []", "EvidenceNotRequired", "not required"),
     ("siz(object)", "FunctionUnknown", "did you mean 'size'?"),
     ("object.startWith('a')", "FunctionUnknown", "did you mean 'startsWith'?"),

@@ -10,7 +10,7 @@ import pytest
 
 from controller.policy.lint import Surroundings, lint, lint_all
 from controller.policy.references import Materials
-from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, Told, by_key, policy, surroundings
+from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, Told, by_key, caret, error, policy, rule, surroundings
 from tests.unit.policy import make
 
 
@@ -134,6 +134,39 @@ def test_a_trust_root_is_checked_and_what_it_refers_to_is_a_warning() -> None:
     assert root(tuf={"url": "https://tuf.example", "root": "{}"}) == [("error", "TufRootMalformed", "spec.tuf.root")]
     assert ("error", "WrongType", "spec.tuf") in root(tuf="x")
     assert root(publicKeys=[{"pem": "x"}]) == [("error", "KeyMalformed", "spec.publicKeys[0].pem")]
+
+
+def test_a_trust_root_s_document_is_read_by_who_can() -> None:
+    document = '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
+    obj = {"apiVersion": "assay.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": "p"}}
+    inline = obj | {"spec": {"trustedRoot": document}}
+    assert [f.text for f in lint(inline, around(read_document=lambda root: f"of {root.name} is bad"))] == [
+        "spec.trustedRoot: of p is bad"
+    ]
+    assert lint(inline, around(read_document=lambda _: "")) == lint(inline, around()) == ()
+    keys = obj | {"spec": {"publicKeys": [{"pem": make.pem()}]}}
+    assert lint(keys, around(read_document=lambda _: "has no document")) == ()
+
+
+@pytest.mark.guarantee(10)
+def test_what_all_expressions_of_a_policy_may_cost_is_bounded() -> None:
+    long = f"image.repository != '{'x' * 9_000}'"
+    obj = policy(
+        "p", validations=[{"expression": long}] * 4, variables=[{"name": f"v{n}", "expression": long} for n in range(4)]
+    )
+    bound = "bound: policy_cel_max_total_length 65536"
+    message = f"has expressions of {8 * len(long)} characters in all ({bound}); make it several policies"
+    assert told(obj) == [error("ExpressionTooLong", "spec", message)]
+    obj["spec"]["variables"] = []
+    assert told(obj) == []
+
+
+def test_no_control_character_of_a_policy_reaches_a_terminal() -> None:
+    found = lint(policy("p", **rule("'\x1b[2J' + signature")), around())
+    assert [finding.excerpt for finding in found] == [caret("'\ufffd[2J' + signature", "signature")]
+    odd = policy("p")
+    odd["spec"]["\x1b[2J"] = 1
+    assert [finding.field for finding in lint(odd, around())] == ["spec.\ufffd[2J"]
 
 
 def exception(**fields: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class ImageValue(dict[str, Any]):
     def configs(self) -> tuple[ImageConfig, ...]:
         """One for each platform; never empty. Raises `Abort` where they could not be had or read."""
         if isinstance(self._configs, AssayError):
-            raise Abort(self._configs)
+            raise Abort(type(self._configs)(*self._configs.args))  # remembered, and raised for every request
         if not self._configs:
             raise Abort(Unacceptable("ConfigsMissing", "the configurations of the image were not read"))
         return self._configs
