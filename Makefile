@@ -61,8 +61,8 @@ test: check tools ## Run every check and every test, the policies' own too
 	@$(BIN)/assay policy test --quiet policies
 	@$(BIN)/python -m pytest
 
-test-live: tools tools-fixtures ## Run a whole Sigstore and both cosigns live, and compare their answers with Assay's
-	@$(BIN)/python -m pytest tests/live/sigstore.py
+test-live: tools tools-fixtures ## Run a whole Sigstore, both cosigns and Kubernetes' CEL live, and compare their answers with Assay's
+	@$(BIN)/python -m pytest tests/live/sigstore.py tests/live/cel.py
 
 mutants: $(VENV)/.development ## Change one decision of the verification at a time: each must make a test fail (hours)
 	@$(BIN)/python -m tests.mutation.mutants $(MODULES)

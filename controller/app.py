@@ -243,6 +243,12 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
         holder = await _snapshots(settings, roles, stack, made if Role.WEBHOOK in roles else None, store)
         if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
             _keep_ledger(settings, store, stack)
+        if (
+            {Role.OPERATOR, Role.WEBHOOK} <= set(roles)
+            and settings.cluster.watch_pods
+            and not settings.cluster.policies
+        ):
+            _watch_pods(settings, store, stack)
         https: Server | None = None
         http: Server | None = None
         if made is not None and holder is not None and Role.WEBHOOK in roles:
@@ -329,6 +335,16 @@ def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> Non
         clock=now,
     )
     stack.callback(keeper.close)
+
+
+def _watch_pods(settings: Settings, store: Store, stack: AsyncExitStack) -> None:
+    from controller.operator.watching import PodWatch
+
+    watch = PodWatch(
+        settings.cluster, cluster=settings.review.cluster_name, recorder=store.writer, memory=store.queries
+    )
+    watch.start()
+    stack.callback(watch.stop)
 
 
 async def _webhook(

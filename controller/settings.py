@@ -225,6 +225,9 @@ class ClusterSettings:
     """Where policies, secrets and namespaces are read."""
 
     policies: str = _setting("", "Read policies from this directory and use no cluster.")
+    watch_pods: bool = _setting(
+        True, "Record what runs: each start and end of a container, by the digest that its kubelet reports."
+    )
     trusted_root: tuple[str, ...] = _setting((), "Sigstore TrustedRoot files, as NAME=FILE.")
     kubeconfig: str = _setting("", "Kubeconfig file; empty: the service account, else the user's default.")
     assay_namespace: str = _setting("assay-system", "The namespace that Assay runs in.")

@@ -80,6 +80,17 @@ RECORDS_LOST = Counter(
     registry=METRICS,
 )
 SPOOL_BYTES = Gauge("assay_spool_bytes", "Bytes of records that wait for the database.", registry=METRICS)
+SIGHTINGS = Counter(
+    "assay_sightings_total",
+    "Starts and ends of containers, and gaps of the watch, recorded.",
+    ["fact"],
+    registry=METRICS,
+)
+SIGHTINGS_LOST = Counter(
+    "assay_sightings_lost_total",
+    "Starts and ends of containers that could not be recorded for so long that they made room for newer ones.",
+    registry=METRICS,
+)
 LEDGER_SIZE = Gauge("assay_ledger_entries", "Records that have a number in the ledger.", registry=METRICS)
 LEDGER_LAG = Gauge(
     "assay_ledger_lag_seconds", "How long the oldest record without a number has waited for it.", registry=METRICS

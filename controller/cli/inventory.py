@@ -79,6 +79,64 @@ def decisions(
 
 
 @inventory.command()
+@click.option("--at", type=_TIMES, help="What ran at this time (UTC); default: now.")
+@click.option("--ever", is_flag=True, help="Whatever ran at any time.")
+@click.option("-n", "--namespace", help="Only of this namespace.")
+@click.option("--digest", help="Only of this digest.")
+@click.option("--as-of", type=_TIMES, help="As the inventory stood at this time (UTC).")
+@click.option("--limit", default=50, show_default=True, help="Runs on one page.")
+@click.option("--cursor", help="The next page, as the last one named it.")
+@options.output
+@options.with_settings("database_url")
+def running(
+    load: Callable[..., Settings],
+    *,
+    at: datetime | None,
+    ever: bool,
+    namespace: str | None,
+    digest: str | None,
+    as_of: datetime | None,
+    limit: int,
+    cursor: str | None,
+    form: str,
+) -> None:
+    """List what runs, or ran, by the digest that the kubelet reported, and whether Assay admitted it.
+
+    Admitted: with this very image. Drifted: with another one. Unadmitted: Assay was never asked about the pod (a static
+    pod, an excluded namespace, a webhook that was away). Unknown: it cannot be compared.
+    """
+    moment = None if ever else _utc(at) or datetime.now(UTC)
+    with Store.open_to_read(load().inventory) as store:
+        page = store.queries.runs(
+            at=moment, namespace=namespace, digest=digest, limit=limit, cursor=cursor, as_of=_utc(as_of)
+        )
+    if form != "table":
+        render.dump(
+            {"schema": SCHEMA, **wire.RunPage.model_validate(page).model_dump(mode="json", by_alias=True)}, form
+        )
+        return
+    render.table(
+        ("STARTED", "ENDED", "ADMISSION", "POD", "CONTAINER", "IMAGE", "DIGEST"),
+        (
+            (
+                f"{item.started_at:%Y-%m-%d %H:%M:%S}",
+                f"{item.ended_at:%Y-%m-%d %H:%M:%S} {item.reason}" if item.ended_at is not None else "",
+                str(item.admission),
+                f"{item.namespace}/{item.pod}",
+                item.container,
+                item.reference,
+                (item.digest or "unknown")[:19],
+            )
+            for item in page.items
+        ),
+    )
+    for gap in page.gaps:
+        click.echo(f"nobody watched {gap.cluster} from {gap.since:%Y-%m-%d %H:%M:%S} to {gap.until:%H:%M:%S}", err=True)
+    if page.cursor:
+        click.echo(f"more: --cursor {page.cursor}", err=True)
+
+
+@inventory.command()
 @click.argument("name", required=False)
 @click.option("--as-of", type=_TIMES, help="As the inventory stood at this time (UTC).")
 @click.option("--limit", default=50, show_default=True, help="Exceptions that are listed.")

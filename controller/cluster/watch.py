@@ -36,6 +36,9 @@ class Mirror(Generic[T]):
     `project` makes of an object what is kept, None meaning *not kept*; it must not raise. `changed` is called on this
     loop after each change. `window`: seconds after which the server is asked to end each watch; the next one begins
     where it ended, so that a sign of life comes at least that often even where nothing happens.
+
+    `listed` is given each whole list, and when the last sign before it was (None: there was none); `told` each change
+    of one object after it, None meaning that it is gone.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Mirror(Generic[T]):
         changed: Callable[[], None],
         query: Mapping[str, str] | None = None,
         window: float = 60.0,
+        listed: Callable[[Mapping[Key, T], float | None], None] | None = None,
+        told: Callable[[Key, T | None], None] | None = None,
     ) -> None:
         self.path = path
         self.synced = asyncio.Event()
@@ -58,6 +63,8 @@ class Mirror(Generic[T]):
         self._changed = changed
         self._query = dict(query or {})
         self._window = window
+        self._listed = listed
+        self._told = told
         self._items: dict[Key, T] = {}
         self._version = ""
 
@@ -101,6 +108,8 @@ class Mirror(Generic[T]):
                 kept = self._project(obj)
                 if kept is not None:
                     items[key_of(obj)] = kept
+        if self._listed is not None:
+            self._listed(items, self.last_sign)
         self._items = items
         self._version = version
         self._sign()
@@ -136,6 +145,8 @@ class Mirror(Generic[T]):
             return
         else:
             self._items[key] = kept
+        if self._told is not None:
+            self._told(key, kept)
         self._changed()
 
     def _sign(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -23,14 +23,19 @@ from controller.inventory.inserts import Inserting, keeping_earliest
 from controller.model.reference import Reference
 
 SCHEMA = "assay.dev/decision/v1alpha1"
+SIGHTING_SCHEMA = "assay.dev/sighting/v1alpha1"
 VERDICTS = frozenset({"Allow", "Deny"})
 FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejections": "rejection"}
 FIRST_POSITION = -(2**63)  # before any that a row can have, whoever wrote it
 REBUILD_BATCH = 500  # leaves held in memory while rebuilding
 MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it starts anew: bounds memory, never correctness
-_DECISIONS, _IMAGES, _EVALUATIONS, _USES = map(
-    Inserting, (tables.decision, tables.decision_image, tables.evaluation, tables.exception_use)
-)
+_OWN = {
+    table.name: Inserting(table)
+    for table in (
+        *(tables.decision, tables.decision_image, tables.evaluation, tables.exception_use),
+        *(tables.sighting, tables.sighting_end, tables.watch_gap),
+    )
+}
 _SHARED = (tables.policy_version, tables.verification, tables.exception)
 _KEEPING = {table.name: keeping_earliest(table) for table in _SHARED}
 _KEYS = {table.name: tuple(c.name for c in table.primary_key) for table in _SHARED}
@@ -50,13 +55,16 @@ class Projection:
     canonical: bytes
     decided_at: datetime
     blobs: tuple[str, ...]
-    decision: Row
-    images: tuple[Row, ...]
-    evaluations: tuple[Row, ...]
-    facts: tuple[Row, ...]
-    policies: tuple[Row, ...]
-    exceptions: tuple[Row, ...]
-    uses: tuple[Row, ...]
+    decision: Row | None = None
+    images: tuple[Row, ...] = ()
+    evaluations: tuple[Row, ...] = ()
+    facts: tuple[Row, ...] = ()
+    policies: tuple[Row, ...] = ()
+    exceptions: tuple[Row, ...] = ()
+    uses: tuple[Row, ...] = ()
+    started: Row | None = None
+    ended: Row | None = None
+    gap: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +102,10 @@ class Remembered:
 
 
 def project(leaf: Mapping[str, Any]) -> Projection:
-    """Read a leaf. Raises `RecordingFailed` (`LeafMalformed`) when it is none of this schema."""
+    """Read a leaf. Raises `RecordingFailed` (`LeafMalformed`) when it is none of a schema that is known."""
     try:
+        if leaf["schema"] == SIGHTING_SCHEMA:
+            return _project_sighting(leaf)
         if leaf["schema"] != SCHEMA or leaf["verdict"] not in VERDICTS:
             raise ValueError("unknown schema or verdict")
         write_json = encoder(leaf)
@@ -128,38 +138,98 @@ def project(leaf: Mapping[str, Any]) -> Projection:
         ) from exc
 
 
+def _project_sighting(leaf: Mapping[str, Any]) -> Projection:
+    """A leaf that says what was seen running: that a run started, that it ended, or when nobody watched."""
+    projection = Projection(
+        id=_required(leaf["id"]),
+        key=_required(leaf["decisionKey"]),
+        verdict=_required(leaf["verdict"]),
+        canonical=encoder(leaf)(leaf),
+        decided_at=_instant(leaf["decidedAt"]),
+        blobs=(),
+    )
+    cluster = _text(leaf["cluster"])
+    match leaf["verdict"]:
+        case "Gap":
+            gap = {"cluster": cluster, **{name: _instant(leaf["gap"][name]) for name in ("since", "until")}}
+            return replace(projection, gap=gap)
+        case "Started":
+            return replace(projection, started=_run(cluster, leaf) | _started(leaf))
+        case "Ended":
+            run = leaf["run"]
+            ended = {"ended_at": _instant(run["endedAt"]), "reason": _text(run["reason"])}
+            return replace(projection, ended=_run(cluster, leaf) | ended)
+    raise ValueError("unknown fact")
+
+
+def _run(cluster: str, leaf: Mapping[str, Any]) -> Row:
+    run = leaf["run"]
+    return {
+        "cluster": cluster,
+        "pod_uid": _required(leaf["pod"]["uid"]),
+        "kind": _required(run["kind"]),
+        "container": _required(run["container"]),
+        "run": _required(run["id"]),
+    }
+
+
+def _started(leaf: Mapping[str, Any]) -> Row:
+    pod, run = leaf["pod"], leaf["run"]
+    return {
+        "namespace": _text(pod["namespace"]),
+        "pod": _text(pod["name"]),
+        "node": _text(pod["node"]),
+        "service_account": _text(pod["serviceAccount"]),
+        "owner": _text(pod["owner"]),
+        "reference": _text(run["image"]),
+        "image_id": _text(run["imageId"]),
+        "repository": _text(run["repository"]),
+        "digest": _optional(run["digest"]),
+        "started_at": _instant(run["startedAt"]),
+    }
+
+
 def write(connection: Connection, appended: Sequence[Appended], remembered: Remembered) -> Written:
     """Write the rows of these leaves inside the caller's transaction.
 
     Returns what `remembered` may add once that transaction is committed.
     """
-    decisions: list[Row] = []
-    images: list[Row] = []
-    evaluations: list[Row] = []
-    uses: list[Row] = []
+    own: dict[str, list[Row]] = {name: [] for name in _OWN}
     firsts: dict[tuple[str, ...], tuple[Table, Row]] = {}
     for leaf in appended:
         projection = leaf.projection
         stamp = {"leaf": leaf.position, "decided_at": projection.decided_at, "recorded_at": leaf.recorded_at}
-        decisions.append(projection.decision | stamp)
-        images.extend(row | stamp for row in projection.images)
-        evaluations.extend(row | stamp for row in projection.evaluations)
-        uses.extend(row | stamp for row in projection.uses)
+        for name, rows in _own_rows(projection):
+            own[name].extend(row | stamp for row in rows)
         times = (projection.decided_at, leaf.recorded_at)
         for table, shared in zip(_SHARED, (projection.policies, projection.facts, projection.exceptions), strict=True):
             for row in shared:
                 key = (table.name, *(row[name] for name in _KEYS[table.name]))
                 if not remembered.covers(key, times):
                     _keep_earliest(firsts, key, table, row | {"decided_at": times[0], "recorded_at": times[1]})
-    for inserting, rows in ((_DECISIONS, decisions), (_IMAGES, images), (_EVALUATIONS, evaluations), (_USES, uses)):
-        if rows:
-            inserting.run(connection, rows)
+    for name, wanted in own.items():
+        if wanted:
+            _OWN[name].run(connection, wanted)
     for table in _SHARED:
         # In one order everywhere: two replicas that meet the same new facts wait for each other, never in a circle.
         rows = [row for key, (owner, row) in sorted(firsts.items(), key=lambda item: item[0]) if owner is table]
         if rows:
             _KEEPING[table.name].run(connection, rows)
     return {key: (row["decided_at"], row["recorded_at"]) for key, (_, row) in firsts.items()}
+
+
+def _own_rows(projection: Projection) -> Iterator[tuple[str, Sequence[Row]]]:
+    """The rows that follow from this leaf alone, by table."""
+    single = {
+        "decision": projection.decision,
+        "sighting": projection.started,
+        "sighting_end": projection.ended,
+        "watch_gap": projection.gap,
+    }
+    yield from ((name, (row,)) for name, row in single.items() if row is not None)
+    yield "decision_image", projection.images
+    yield "evaluation", projection.evaluations
+    yield "exception_use", projection.uses
 
 
 def rebuild(connection: Connection) -> int:

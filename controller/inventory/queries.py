@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, cas
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import InputError
-from controller.inventory import tables
+from controller.inventory import running, tables
 from controller.inventory.dialect import unavailable
 from controller.inventory.records import (
     DecisionFilter,
@@ -30,6 +30,8 @@ from controller.inventory.records import (
     Finding,
     ImageRecord,
     PolicyVersion,
+    RunPage,
+    RunRecord,
 )
 from controller.model.exception import PolicyName
 from controller.model.reference import Digest, Reference
@@ -132,6 +134,51 @@ class Queries:
             rows = connection.execute(_used(name, as_of).limit(limit)).mappings().all()
         return tuple(ExceptionRecord(**row) for row in rows)
 
+    def runs(
+        self,
+        *,
+        at: datetime | None = None,
+        namespace: str | None = None,
+        digest: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        as_of: datetime | None = None,
+    ) -> RunPage:
+        """What ran at a time (None: whatever ran at all), the latest started first, and how each was admitted.
+
+        Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`.
+        """
+        _check_limit(limit)
+        table = tables.sighting
+        wanted = str(Digest.parse(digest)) if digest is not None else None
+        query = running.running(at=at, namespace=namespace, digest=wanted, as_of=as_of)
+        if cursor is not None:
+            started_at, leaf = _read_cursor(cursor)
+            earlier = and_(table.c.started_at == started_at, table.c.leaf < leaf)
+            query = query.where(or_(table.c.started_at < started_at, earlier))
+        query = query.order_by(table.c.started_at.desc(), table.c.leaf.desc()).limit(limit + 1)
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+            shown = rows[:limit]
+            return RunPage(
+                items=running.records(connection, shown),
+                gaps=running.gaps(connection, at=at, as_of=as_of),
+                cursor=_write_cursor(shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None,
+            )
+
+    def open_runs(self, cluster: str) -> tuple[RunRecord, ...]:
+        """Every run of this cluster that is not known to have ended, for who goes on watching it."""
+        query = running.running(at=None, namespace=None, digest=None, as_of=None)
+        ended, started = query.selected_columns.ended_at, tables.sighting
+        with self._reading() as connection:
+            rows = connection.execute(query.where(ended.is_(None), started.c.cluster == cluster)).all()
+            return tuple(running.bare(row) for row in rows)
+
+    def last_watched(self, cluster: str) -> datetime | None:
+        """When something was last seen of this cluster; None if never."""
+        with self._reading() as connection:
+            return running.last_watched(connection, cluster)
+
     def denied(self, *, since: datetime, cluster: str, as_of: datetime | None = None) -> dict[PolicyName, int]:
         """How many different images each policy of a cluster denied since a time, by kind, namespace and name.
 
@@ -203,7 +250,7 @@ def _page(
     images = _images(connection, [row.leaf for row in shown])
     return DecisionPage(
         items=tuple(_summary(row, images.get(row.leaf, ())) for row in shown),
-        cursor=_write_cursor(shown[-1]) if len(rows) > limit else None,
+        cursor=_write_cursor(shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None,
     )
 
 
@@ -362,8 +409,8 @@ def _finding(row: Row[Any]) -> Finding:
     )
 
 
-def _write_cursor(row: Row[Any]) -> str:
-    text = f"{tables.instant(row.decided_at)} {row.leaf}"
+def _write_cursor(moment: datetime, leaf: int) -> str:
+    text = f"{tables.instant(moment)} {leaf}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 
@@ -104,6 +105,65 @@ class ExceptionRecord:
     uses: int
     first_used_at: datetime
     last_used_at: datetime
+
+
+class Admission(StrEnum):
+    """What the inventory knows of how a run came to be.
+
+    ADMITTED: Assay admitted its pod with this very image. DRIFTED: it admitted the pod with another image. UNADMITTED:
+    it was never asked about the pod (a static pod, an excluded namespace, a webhook that was away). UNKNOWN: it cannot
+    be compared, since the kubelet reports no manifest's digest, or the admitted reference was never resolved.
+    """
+
+    ADMITTED = "Admitted"
+    DRIFTED = "Drifted"
+    UNADMITTED = "Unadmitted"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run of one container, as the kubelet told of it, with the decision that admitted its pod.
+
+    `ended_at` is None while it runs. `record` is the decision's id, empty if there is none.
+    """
+
+    cluster: str
+    namespace: str
+    pod: str
+    pod_uid: str
+    node: str
+    owner: str
+    service_account: str
+    kind: str
+    container: str
+    run: str
+    reference: str
+    image_id: str
+    digest: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    reason: str
+    admission: Admission
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """When nobody watched what runs in a cluster."""
+
+    cluster: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Runs, the latest started first, with the gaps of the watch that touch the time that was asked about."""
+
+    items: tuple[RunRecord, ...]
+    gaps: tuple[Gap, ...]
+    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)

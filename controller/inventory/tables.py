@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0003"  # the newest migration: what a database must be at
+REVISION = "0004"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -124,6 +124,7 @@ decision = Table(
     Column("latency_us", BigInteger, nullable=False),
     Index(None, "decided_at", "leaf"),
     Index(None, "namespace", "decided_at", "leaf"),
+    Index(None, "object_uid"),
 )
 
 decision_image = Table(
@@ -266,4 +267,48 @@ ledger_state = Table(
 
 TRUTH = (leaf, blob)
 LEDGER = (ledger_entry, ledger_tile, ledger_checkpoint, ledger_state)
-PROJECTIONS = (decision, decision_image, evaluation, verification, policy_version, exception, exception_use)
+# What was seen running: a row when a run of a container started, and one when it ended. `run` is its runtime's name.
+_RUN = ("cluster", "pod_uid", "kind", "container", "run")
+
+sighting = Table(
+    "sighting",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    *_times(),
+    *(Column(name, Text, nullable=False) for name in _RUN),
+    *(Column(name, Text, nullable=False) for name in ("namespace", "pod", "node", "service_account", "owner")),
+    *(Column(name, Text, nullable=False) for name in ("reference", "image_id", "repository")),
+    Column("digest", Text),
+    Column("started_at", Instant, nullable=False),
+    Index(None, "pod_uid"),
+    Index(None, "digest", "started_at"),
+    Index(None, "namespace", "started_at"),
+    Index(None, "started_at", "leaf"),
+)
+
+sighting_end = Table(
+    "sighting_end",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    *_times(),
+    *(Column(name, Text, nullable=False) for name in _RUN),
+    Column("ended_at", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index(None, "pod_uid"),
+)
+
+# When nobody watched what runs.
+watch_gap = Table(
+    "watch_gap",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    *_times(),
+    Column("cluster", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+)
+
+PROJECTIONS = (
+    *(decision, decision_image, evaluation, verification, policy_version, exception, exception_use),
+    *(sighting, sighting_end, watch_gap),
+)

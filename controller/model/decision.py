@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from controller.model.exception import EvidenceException
 from controller.model.image import ImageUse, PlatformManifest
-from controller.model.policy import Action, DigestMode, FailurePolicy, PolicyIdentity
+from controller.model.policy import Action, DigestMode, FailurePolicy, PolicyIdentity, Problem
 from controller.model.reference import Digest
 
 
@@ -48,6 +48,7 @@ class Evaluation:
 
     `child` is the manifest within the image that this is about, where the policy asks of each (`platforms`).
     `exceptions` are set exactly when the outcome is EXEMPT, and so is `otherwise`, what it would be without them.
+    `lapsed` says of exceptions that name the image and except nothing why that is: for people, no part of the outcome.
     `stale` says that the evidence could not be asked for anew, and why: it is Satisfied, or Violated by a rule, all the
     same. `annotations` are what the policy's own `auditAnnotations` gave: no part of the outcome.
     """
@@ -65,6 +66,7 @@ class Evaluation:
     stale: Reason | None = None
     otherwise: Outcome | None = None
     exceptions: tuple[EvidenceException, ...] = ()
+    lapsed: tuple[tuple[str, Problem], ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
 
 

@@ -166,8 +166,8 @@ class ExceptionWatch:
                 await self._client.create(EVENTS_PATH, telling.body)
             except AssayError as exc:
                 if exc.code != CONFLICT:  # else another run of Assay has told it
-                    logger.warning("cannot write an Event about an exception: %s", exc)
-                    continue
+                    logger.warning("cannot write an Event about an exception, the rest waits: %s", exc)
+                    return
             self._told.add(key)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from controller.documents.dates import as_of
 from controller.documents.exploitability import Subject
 from controller.errors import Unacceptable
 from controller.model.documents import Provenance, Sbom, Vex, VulnerabilityReport
@@ -74,7 +75,7 @@ def of_evidence(spec: PolicySpec, evidence: VerifiedEvidence, *, image: Resolved
         wanted = {entry.name for entry in spec.attestations if read_as(entry.type) == name}
         statements = {a.statement: a.document for a in evidence.attestations if a.name in wanted}
         if statements:
-            found[name] = _read(name, tuple(statements.values()), value)
+            found[name] = _read(name, tuple(statements.values()), value, now)
     return found
 
 
@@ -101,10 +102,10 @@ def of_request(
     return found
 
 
-def _read(name: str, documents: Sequence[Any], value: Callable[[Sequence[Any]], Any]) -> Any:
+def _read(name: str, documents: Sequence[Any], value: Callable[[Sequence[Any]], Any], now: datetime) -> Any:
     """The documents as one value; an Error for whoever reads it where one of them has no normal form."""
     if all(isinstance(document, _DOCUMENTS[name]) for document in documents):
-        return value(documents)
+        return value([as_of(document, now) for document in documents])
     message = f"an attestation that belongs to {name} was verified, and is in a form that is not read"
     return Unreadable(Unacceptable("DocumentAbsent", message))
 

@@ -17,6 +17,7 @@ from controller.policy.exceptions import fault, parse_exception
 from controller.policy.match import Anchor, ImageMatcher, ImagePattern, anchors_of
 from controller.settings import ExceptionSettings
 
+LAPSED_TOLD = 7 * 86_400.0  # seconds for which a denial still says that an exception has ended
 MAX_REMEMBERED = 8192  # bounds the exceptions that are compiled once only, however often others change
 
 
@@ -76,16 +77,30 @@ class ExceptionIndex:
 
         `name` is the image's `registry/repository`; `digests` those of what will run, none if that is not known.
         """
-        found: dict[str, EvidenceException] = {}
-        for compiled in self._candidates(policy, name, digests):
-            exception = compiled.exception
-            if (
-                exception.name not in found
-                and (not exception.namespaces or namespace in exception.namespaces)
-                and compiled.names(name, digests)
-                and fault(exception, now=now, settings=self.settings) is None
-            ):
-                found[exception.name] = exception
+        found = self._about(policy, name, digests, namespace)
+        return tuple(each for each in found if fault(each, now=now, settings=self.settings) is None)
+
+    def lapsed(
+        self, policy: PolicyName, *, name: str, digests: Collection[Digest], namespace: str, now: datetime
+    ) -> tuple[tuple[str, Problem], ...]:
+        """The names of those that are about it and except nothing, and why, unless they ended before `LAPSED_TOLD`."""
+        found: list[tuple[str, Problem]] = []
+        for exception in self._about(policy, name, digests, namespace):
+            problem = fault(exception, now=now, settings=self.settings)
+            if problem is not None and (now - exception.expires).total_seconds() <= LAPSED_TOLD:
+                found.append((exception.name, problem))
+        return tuple(found)
+
+    def _about(
+        self, policy: PolicyName, name: str, digests: Collection[Digest], namespace: str
+    ) -> tuple[EvidenceException, ...]:
+        """The exceptions that name policy, namespace and image, whether in force or not, sorted by name."""
+        found = {
+            compiled.exception.name: compiled.exception
+            for compiled in self._candidates(policy, name, digests)
+            if (not compiled.exception.namespaces or namespace in compiled.exception.namespaces)
+            and compiled.names(name, digests)
+        }
         return tuple(found[key] for key in sorted(found))
 
     def _candidates(self, policy: PolicyName, name: str, digests: Collection[Digest]) -> Iterator[_Compiled]:

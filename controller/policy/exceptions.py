@@ -134,14 +134,15 @@ def stamp(request: AdmissionRequest, *, now: datetime) -> JsonPatch:
     spec, old = _spec(request.object), _spec(request.old_object)
     if request.operation not in {Operation.CREATE, Operation.UPDATE} or not isinstance(spec, Mapping):
         return ()
-    if old is not None and _content(spec) == _content(old) and all(_kept(spec, old, field) for field in _STAMPS):
+    old = old if isinstance(old, Mapping) else {}
+    if old and _content(spec) == _content(old) and all(_kept(spec, old, field) for field in _STAMPS):
         wanted = {field: old[field] for field in _STAMPS if old.get(field) is not None}
     else:
         wanted = {"approver": request.user.username, "approvedAt": _instant(now.replace(microsecond=0))}
     return tuple(
         {"op": "add", "path": f"/spec/{field}", "value": value}
         for field, value in wanted.items()
-        if _kept(spec, old or {}, field) and spec.get(field) != value
+        if _kept(spec, old, field) and spec.get(field) != value
     )
 
 

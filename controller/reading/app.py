@@ -109,6 +109,20 @@ def create_app(
         )
         return _absent("image") if record is None else wire.ImageRecord.model_validate(record)
 
+    @app.get("/api/v1/runs", summary="What ran, by the digest that the kubelet reported, the latest started first")
+    async def runs(asked: Annotated[wire.RunsAsked, Query()], request: Request) -> wire.RunPage:
+        await access.require(request, verb="list", resource="runs", namespace=asked.namespace)
+        page = await run_in_threadpool(
+            queries.runs,
+            at=asked.at,
+            namespace=asked.namespace,
+            digest=asked.digest,
+            limit=asked.limit,
+            cursor=asked.cursor,
+            as_of=asked.as_of,
+        )
+        return wire.RunPage.model_validate(page)
+
     @app.get("/api/v1/exceptions", summary="Exceptions that were used, the last used first")
     async def exceptions(asked: Annotated[wire.ExceptionsAsked, Query()], request: Request) -> wire.ExceptionList:
         await access.require(request, verb="list", resource="exceptions", namespace=None)

@@ -193,6 +193,54 @@ class ImageRecord(_Shown):
     decisions: DecisionPage
 
 
+class RunsAsked(_InNamespace):
+    """Filters and paging of the list of runs."""
+
+    at: MomentAsked | None = Field(None, description="What ran then; default: whatever ran at any time.")
+    digest: Text | None = Field(None, description="sha256:… of the image.")
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Runs on one page.")
+    cursor: str | None = Field(None, max_length=MAX_CURSOR_LENGTH, description="The last page's cursor.")
+
+
+class Run(_Shown):
+    """One run of one container, and whether Assay admitted it (Admitted, Drifted, Unadmitted, Unknown)."""
+
+    cluster: str
+    namespace: str
+    pod: str
+    pod_uid: str
+    node: str
+    owner: str
+    service_account: str
+    kind: str
+    container: str
+    run: str
+    reference: str
+    image_id: str
+    digest: str | None
+    started_at: Moment
+    ended_at: Moment | None
+    reason: str
+    admission: str
+    record: str
+
+
+class Gap(_Shown):
+    """When nobody watched a cluster."""
+
+    cluster: str
+    since: Moment
+    until: Moment
+
+
+class RunPage(_Shown):
+    """Runs, the latest started first."""
+
+    items: list[Run]
+    gaps: list[Gap]
+    cursor: str | None
+
+
 class InclusionProof(_Shown):
     """That a record is an entry of the ledger: `hashes` (base64) lead from the entry to the checkpoint's root."""
 

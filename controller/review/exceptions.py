@@ -43,15 +43,11 @@ def _excepted(evaluation: Evaluation, exceptions: ExceptionIndex, namespace: str
     except InputError:
         return evaluation
     policy = evaluation.policy
-    applying = exceptions.applying(
-        (policy.kind, policy.namespace, policy.name),
-        name=name,
-        digests=_digests(evaluation),
-        namespace=namespace,
-        now=now,
-    )
+    key, digests = (policy.kind, policy.namespace, policy.name), _digests(evaluation)
+    applying = exceptions.applying(key, name=name, digests=digests, namespace=namespace, now=now)
     if not applying:
-        return evaluation
+        lapsed = exceptions.lapsed(key, name=name, digests=digests, namespace=namespace, now=now)
+        return replace(evaluation, lapsed=lapsed) if lapsed else evaluation
     return replace(evaluation, outcome=Outcome.EXEMPT, otherwise=evaluation.outcome, exceptions=applying)
 
 

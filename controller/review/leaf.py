@@ -31,6 +31,7 @@ from controller.policy.exceptions import canonical_bytes as exception_bytes
 from controller.policy.resolving import public_keys_der
 from controller.review.ports import Assessment
 
+MAX_MANIFESTS = 256  # of an index that are recorded
 MAX_REJECTIONS = 256  # recorded of one evaluation: whoever may push makes them; `used` names every artefact anyway
 SCHEMA = "assay.dev/decision/v1alpha1"
 MAX_UNPROVEN_BYTES = 1024 * 1024  # bounds what one decision keeps of bytes that proved nothing: anybody may attach them
@@ -190,6 +191,8 @@ def _image(image: ImageUse, resolved: ResolvedImage | None) -> dict[str, Any]:
         "repository": resolved.reference.name if resolved else None,
         "digest": str(resolved.digest) if resolved else None,
         "mediaType": resolved.media_type if resolved else None,
+        # A kubelet may report the manifest that it chose of an index: that is no other image.
+        "manifests": sorted({str(child.digest) for child in resolved.platforms})[:MAX_MANIFESTS] if resolved else [],
     }
 
 

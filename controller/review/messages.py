@@ -17,6 +17,7 @@ from controller.model.policy import Action
 MAX_DENIAL = 6000  # characters; the rest is in the inventory, under the record that the message names
 MAX_WARNING = 256  # characters of one warning; the API server cuts longer ones
 MAX_FOUND = 4  # findings printed for one reason; the rest is counted
+MAX_LAPSED = 2  # exceptions that ended, or never were in force, told of for one policy
 MAX_AUDIT = 1000  # characters of one audit annotation
 MAX_SENTENCE = 500  # characters of one message, expectation, finding or next step
 MAX_TITLE = 100  # characters of what is denied; with the next three, what stands before the first cause
@@ -158,6 +159,8 @@ def _paragraph(image: ImageUse, evaluations: Sequence[Evaluation]) -> str:
             lines.extend(f"    {_short(line)}" for line in _found(reason))
             if reason.fix:
                 lines.append(f"    next: {_short(reason.fix)}")
+        for name, problem in evaluation.lapsed[:MAX_LAPSED]:
+            lines.append(f"    exception {_ends(name, MAX_POLICY)}: {_short(f'{problem.field} {problem.message}')}")
     return "\n".join(lines)
 
 

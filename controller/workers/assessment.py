@@ -13,11 +13,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from controller.documents import exploitability, image_config, parse
+from controller.documents import dates as dating
+from controller.documents import image_config, parse
 from controller.documents.types import is_sbom
 from controller.errors import AssayError, PolicyError, Unacceptable
 from controller.model.decision import Reason
-from controller.model.documents import Document, Vex
+from controller.model.documents import Document
 from controller.model.evidence import UNSIGNED, EvidenceSet, Rejection, VerifiedAttestation, VerifiedEvidence
 from controller.model.image import ImageConfigs, RawConfigs
 from controller.model.policy import Policy
@@ -192,8 +193,8 @@ def _used_configs(configs: RawConfigs) -> Mapping[str, Any]:
 def _valid_until(verified: VerifiedEvidence, selected: VerifiedEvidence, now: datetime) -> datetime | None:
     """From when a date may change the outcome: the end of a validity, or that what lies in the future has come."""
     dates = [verified.valid_until] if verified.valid_until is not None else []
-    documents = [a.document for a in selected.attestations if isinstance(a.document, Vex)]
-    dates += exploitability.future_times(documents, now)
+    documents = (a.document for a in selected.attestations if a.document is not None)
+    dates += (moment for document in documents for moment in dating.to_come(document, now))
     if any(rejection.code == "SignedInFuture" for rejection in verified.rejections):
         dates.append(now + CLOCK_SKEW)
     return min(dates, default=None)

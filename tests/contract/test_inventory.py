@@ -41,6 +41,7 @@ from tests.support.inventory import (
     image,
     leaf,
     postgres_database,
+    sighting,
     soon,
     sqlite_database,
 )
@@ -394,12 +395,13 @@ async def test_projections_can_be_rebuilt_from_the_leaves_alone(database: Databa
             # Later recorded decisions lie earlier: facts keep the earliest of each time, whatever the order.
             used = [excepted(), excepted(claimed=bool(number % 2)), evaluation(policy="p")]
             await record(opened, leaf(-number, verdict=verdict), leaf(number, evaluations=used))
+        await record(opened, *(sighting(what, 5) for what in ("Started", "Ended", "Gap")))
         before = dump(opened)
         assert min(len(rows) for rows in before.values()) > 0
         with opened.writer._engine.begin() as connection:
             for table in tables.PROJECTIONS:
                 connection.execute(table.delete())
-    assert store.rebuild(database.settings.url()) == 80
+    assert store.rebuild(database.settings.url()) == 83
     with database.open(clock) as opened:
         assert dump(opened) == before
 

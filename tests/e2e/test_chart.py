@@ -110,10 +110,16 @@ def test_the_account_may_do_what_the_program_does_and_nothing_like_the_rest(clus
     assert not may("create", "evidenceexceptions.assay.dev")
     assert may("get", "namespaces/shop")
     assert may("watch", "secrets")
+    assert may("list", "pods")
+    assert may("watch", "pods")
+    assert not may("create", "tokenreviews.authentication.k8s.io")  # only where the inventory asks who reads
     for verb, what in (
         ("get", "secrets"),
         ("create", "secrets"),
-        ("list", "pods"),
+        ("get", "pods"),
+        ("create", "pods"),
+        ("patch", "pods"),
+        ("get", "pods/log"),
         ("create", "pods/exec"),
         ("delete", "pods"),
     ):

@@ -168,13 +168,14 @@ def test_guarantee_16_a_forged_approver_is_refused_and_a_change_is_approved_anew
 @pytest.mark.guarantee(16)
 def test_guarantee_16_an_exception_ends_without_anybodys_doing(rig: Rig, namespace: str) -> None:
     image, digest = rig.unsigned("briefly")
-    apply(rig, exception("brief", digests=[digest], expires=ending(8)), user="jane")
-    wait_until(lambda: run(rig, "early", namespace, image).status == 0, what="the exception is in force", timeout=6)
+    apply(rig, exception("brief", digests=[digest], expires=ending(15)), user="jane")
+    wait_until(lambda: run(rig, "early", namespace, image).status == 0, what="the exception is in force", timeout=12)
     wait_until(lambda: ready(rig, "brief") == ("False", "Expired"), what="it says that it is over", timeout=30)
     assert datetime.now(UTC) >= datetime.fromisoformat(spec_of(rig, "brief")["expires"])
     late = run(rig, "late", namespace, image)
     assert late.status == 1
     assert "SignatureMissing" in late.stderr
+    assert f"exception brief: spec.expires was {spec_of(rig, 'brief')['expires']}; it excepts nothing" in late.stderr
     wait_until(lambda: reasons_of_events(rig, "brief") == {"ExpiresSoon", "Expired"}, what="Events tell of it")
     described = rig.cluster.kubectl("describe", "evx", "brief").stdout
     assert "approved by jane: the signing service is down, OPS-42" in described

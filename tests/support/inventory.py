@@ -136,6 +136,39 @@ def excepted(evaluation_: dict[str, Any] | None = None, name: str = "hotfix", **
     return (evaluation_ or evaluation()) | exempt
 
 
+def sighting(what: str, number: int = 0, **run: Any) -> dict[str, Any]:
+    """That a run of a container started (or ended), the `number`th second after START, or when nobody watched."""
+    identity = str(uuid.uuid4())
+    at = (START + timedelta(seconds=number)).strftime(INSTANT_FORMAT)
+    value: dict[str, Any] = {
+        "schema": "assay.dev/sighting/v1alpha1",
+        "id": identity,
+        "salt": uuid.uuid4().hex,
+        "decisionKey": f"sighting:{identity}",
+        "verdict": what,
+        "decidedAt": at,
+        "cluster": "local",
+        "blobs": [],
+    }
+    if what == "Gap":
+        return value | {"gap": {"since": START.strftime(INSTANT_FORMAT), "until": at}}
+    pod = {"namespace": "shop", "name": "web", "uid": "pod-1", "node": "worker", "serviceAccount": "web", "owner": ""}
+    pod |= {name: run.pop(name) for name in list(run) if name in pod}
+    started = {
+        "kind": "container",
+        "container": "app",
+        "id": "containerd://1",
+        "image": "ghcr.io/acme/app:1.2",
+        "imageId": f"ghcr.io/acme/app@{DIGEST}",
+        "repository": "ghcr.io/acme/app",
+        "digest": DIGEST,
+        "startedAt": at,
+        "endedAt": at if what == "Ended" else None,
+        "reason": "Completed" if what == "Ended" else "",
+    }
+    return value | {"pod": pod, "run": started | run}
+
+
 def blob(content: bytes) -> tuple[Digest, bytes]:
     """Bytes under their digest."""
     return Digest.of(content), content

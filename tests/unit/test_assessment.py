@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controller.documents.dates import CLOCK_SKEW
 from controller.errors import Unavailable
 from controller.model.decision import Outcome
 from controller.model.evidence import EvidenceSet
@@ -78,6 +79,15 @@ def test_a_verdict_is_true_until_what_a_statement_says_of_the_future_has_come() 
     found = assessed(rule, OpenVEX=tomorrow)
     assert (found.outcome, found.valid_until) == (Outcome.VIOLATED, NOW + DAY)
     found = assessed(rule, OpenVEX=tomorrow, now=NOW + DAY)
+    assert (found.outcome, found.valid_until) == (Outcome.SATISFIED, None)
+
+
+def test_a_verdict_is_true_until_a_scan_that_is_dated_ahead_was_made() -> None:
+    scan = load("trivy") | {"CreatedAt": (NOW + DAY).isoformat()}
+    rule = "vulnerabilities.all(r, has(r.scannedAt))"
+    found = assessed(rule, Vulnerability=scan)
+    assert (found.outcome, found.valid_until) == (Outcome.VIOLATED, NOW + DAY - CLOCK_SKEW)
+    found = assessed(rule, Vulnerability=scan, now=NOW + DAY - CLOCK_SKEW)
     assert (found.outcome, found.valid_until) == (Outcome.SATISFIED, None)
 
 

@@ -12,9 +12,7 @@ from datetime import datetime
 from controller.inventory.canonical import canonical
 from controller.inventory.tables import instant
 
-KIND = "decision"
-
 
 def entry_of(digest: str, recorded_at: datetime) -> bytes:
     """The entry of a record: the hash of its canonical bytes (`sha256:<hex>`), and when the inventory learnt of it."""
-    return canonical({"kind": KIND, "leaf": digest, "recordedAt": instant(recorded_at)})
+    return canonical({"leaf": digest, "recordedAt": instant(recorded_at)})

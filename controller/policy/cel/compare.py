@@ -9,6 +9,7 @@ from controller.policy.cel.overloads import no_overload
 from controller.policy.cel.values import Duration, Keyed, Timestamp, Uint, is_of, kind_of, to_cel
 
 _NUMBERS = (int, Uint, float)
+NO_ORDER = 2
 _PLAIN = frozenset({int, float, Uint, str, bytes, bool, type(None)})
 
 
@@ -44,7 +45,7 @@ def contained(meter: Meter, value: Any, entries: Any) -> bool:
 
 
 def order(meter: Meter, a: Any, b: Any) -> int:
-    """-1, 0 or 1. Raises `CelError` for what has no order. NaN is neither less nor greater (2)."""
+    """-1, 0 or 1. Raises `CelError` for what has no order; `NO_ORDER` beside NaN."""
     meter.step()
     one, other = type(a), type(b)
     if one in _NUMBERS and other in _NUMBERS:
@@ -68,4 +69,4 @@ def _alike(a: Any, b: Any) -> tuple[Any, Any]:
 def _sign(a: Any, b: Any) -> int:
     if a < b:
         return -1
-    return 1 if a > b else 0 if a == b else 2
+    return 1 if a > b else 0 if a == b else NO_ORDER

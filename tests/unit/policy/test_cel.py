@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controller.errors import PolicyError, Unacceptable
-from controller.policy.cel import Environment, compile_expression
+from controller.policy.cel import Environment, compile_expression, libraries
 from controller.policy.cel import schema as cel
 from controller.policy.cel.libraries.sboms import Sboms
 from controller.policy.cel.meter import Meter
@@ -280,6 +282,15 @@ def test_what_could_only_fail_later_is_refused_with_its_place(text: str, code: s
         ("object.metadata.name == ''", {"object.metadata"}),
         ("false ? now == now : true", {"now"}),
         ("has(image.tag)", {"image.tag"}),
+        ("sets.contains(image.platforms, ['a'])", {"image.platforms"}),
+        ("format.dns1123Label().validate(image.tag).hasValue()", {"image.tag"}),
+        ("'%s'.format([now]) == ''", {"now"}),
+        ("signatures.sortBy(s, s.key)[0].key == object.x", {"signatures", "object.x"}),
+        ("cidr('10.0.0.0/8').containsIP(object.status.ip)", {"object.status"}),
+        ("image.age() < duration('1h')", {"image", "now"}),
+        ("dyn(image).age() < duration('1h')", {"image", "now"}),
+        ("[image].exists(i, i.age() < duration('1h'))", {"image", "now"}),
+        ("false && image.age() < duration('1h')", {"image", "now"}),
     ],
 )
 def test_compiling_finds_everything_that_may_be_read(text: str, reads: set[str]) -> None:
@@ -492,3 +503,15 @@ def test_no_overload_names_types_and_never_values() -> None:
     with pytest.raises(Unacceptable) as raised:
         holds("object.secret.startsWith(object.items)", object={"secret": "hunter2", "items": ["swordfish"]})
     assert raised.value.message == "line 1, column 15: no such overload: string.startsWith(list)"
+
+
+def test_no_function_reads_a_clock_without_saying_so() -> None:
+    """A rule that reads `now` is judged at each request; one that read it in secret would be remembered."""
+    folder = Path(libraries.__file__).parent
+    clocks = {"now", "today", "time", "monotonic", "utcnow", "time_ns", "perf_counter", "localtime", "gmtime"}
+    for file in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                assert node.func.attr not in clocks, f"{file.name}: {ast.unparse(node)}"
+    overloads = [overload for library in libraries.TABLE.libraries for overload in library.overloads]
+    assert {overload.name for overload in overloads if overload.reads} == {"age"}

@@ -231,6 +231,23 @@ def test_findings_of_scans() -> None:
     assert not holds("vulnerabilities.all(r, now - r.scannedAt < duration('168h'))", scan, now=NOW + timedelta(days=7))
 
 
+@pytest.mark.parametrize(
+    ("type_", "name", "field", "expression"),
+    [
+        (VULN, "trivy", "scanned_at", "vulnerabilities.exists(r, has(r.scannedAt))"),
+        (VULN, "grype", "database_updated", "vulnerabilities.exists(r, has(r.databaseUpdated))"),
+        (SPDX, "spdx-2.3", "created", "sboms.exists(s, has(s.created))"),
+        (SLSA, "slsa-1-cloud-build", "finished_at", "provenances.exists(p, has(p.finishedOn))"),
+    ],
+)
+def test_a_time_that_is_yet_to_come_is_not_stated(type_: str, name: str, field: str, expression: str) -> None:
+    made = fixture(type_, name)
+    for ahead, stated in ((timedelta(minutes=4), True), (timedelta(minutes=6), False), (timedelta(days=999), False)):
+        document = dataclasses.replace(made.document, **{field: NOW + ahead})
+        assert holds(expression, dataclasses.replace(made, document=document)) is stated
+        assert holds(expression, dataclasses.replace(made, document=document), now=NOW + ahead)
+
+
 def test_aliases_and_what_the_database_says_of_itself() -> None:
     scan = fixture(VULN, "grype")
     assert holds("vulnerabilities.matching('CRITICAL')[0].aliases == ['CVE-2021-44228']", scan)
@@ -348,7 +365,7 @@ def test_packages_of_sboms() -> None:
         "sboms.all(s, has(s.created) && s.tools.exists(t, t.contains('syft')))",
         "sboms.exists(s, s.format == 'SPDX' && s.authors == ['Anchore, Inc'] && s.relationships > 0)",
     ):
-        assert holds(expression, spdx, cyclonedx), expression
+        assert holds(expression, spdx, cyclonedx, now=NOW + timedelta(days=365)), expression
 
 
 def test_licences_of_sboms() -> None:

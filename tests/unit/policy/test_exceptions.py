@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from controller import admission
 from controller.errors import PolicyError
@@ -422,3 +424,40 @@ def test_guarantee_16_who_makes_or_changes_a_break_glass_exception_needs_the_ver
     assert not breaks_glass(request(exception(reason="other"), plain))
     assert not breaks_glass(request(exception(**GLASS, metadata={"labels": {"a": "b"}}), glass))
     assert not breaks_glass(request({}, glass, operation="DELETE"))
+
+
+# --- whatever is written
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20) | st.datetimes(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = (*exception()["spec"], "digests", "namespaces", "other")
+SOME = st.dictionaries(
+    st.sampled_from(FIELDS), JSON | st.sampled_from(["\ud800", "0001-01-01T00:00:00+23:59", "!", ""])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SOME, SOME | JSON)
+def test_whatever_is_written_is_an_exception_or_a_list_of_mistakes(changes: dict[str, Any], old: Any) -> None:
+    obj = exception() | {"spec": exception()["spec"] | changes}
+    before = exception() | {"spec": exception()["spec"] | old if isinstance(old, dict) else old}
+    found = parse_exception(obj)
+    if isinstance(found, EvidenceException):
+        assert found.reason.strip()
+        assert found.approver
+        assert found.hash == str(Digest.of(canonical_bytes(found)))
+        fault(found, now=NOW, settings=SETTINGS)
+    else:
+        assert found
+        assert all(problem.field and problem.message for problem in found)
+    asked = request(obj, before)
+    stamp(asked, now=NOW)
+    breaks_glass(asked)
+    problems = review_exception(asked, now=NOW, settings=SETTINGS)
+    if not problems and obj["spec"] != before["spec"]:
+        assert isinstance(found, EvidenceException)
+        assert found.approver == "jane"
+        assert fault(found, now=NOW, settings=SETTINGS) is None

@@ -24,7 +24,9 @@ COMMON, PRIVATE = "sha256:" + "a1" * 32, "sha256:" + "b2" * 32
 EVIDENCE, SECRET_EVIDENCE = b"evidence about the common image", b"evidence about the bank's image"
 GRANTS = {
     "shopper": {("decisions", SHOP), ("images", SHOP), ("blobs", SHOP)},
-    "auditor": {(resource, EVERYWHERE) for resource in ("decisions", "images", "blobs", "exceptions", "ledger")},
+    "auditor": {
+        (resource, EVERYWHERE) for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger")
+    },
     "nobody": set(),
 }
 
@@ -107,6 +109,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         f"/api/v1/blobs/{blob}",
         f"/api/v1/blobs/{blob}?namespace={SHOP}",
         "/api/v1/exceptions",
+        "/api/v1/runs",
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
         "/api/v1/ledger/consistency?old=1&new=3",
         "/ledger/checkpoint",

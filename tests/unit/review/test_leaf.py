@@ -105,6 +105,7 @@ async def test_a_leaf_holds_what_a_replay_needs() -> None:
                 "repository": "ghcr.io/acme/unsigned",
                 "digest": str(digest("ghcr.io/acme/unsigned")),
                 "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "manifests": [],
             }
         ],
         "blobs": sorted([identity.hash, str(Digest.of(b"evidence of ghcr.io/acme/unsigned"))]),

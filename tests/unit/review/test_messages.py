@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.model.decision import ErrorKind, Evaluation, Outcome, Reason
 from controller.model.image import ContainerKind, ImageUse
-from controller.model.policy import PolicyIdentity
+from controller.model.policy import PolicyIdentity, Problem
 from controller.review import messages
 from tests.support.exceptions import DAY, GLASS, NOW, stamp
 from tests.support.review import digest, evaluation, granted, image_use
@@ -130,6 +130,16 @@ def test_guarantee_16_a_warning_of_an_exception_tells_its_end_and_its_approver_w
     assert "until 2026-11-23 12:00Z by exception hotfix, claimed by jane: " in messages.exempt(claimed)
 
 
+def test_a_denial_says_that_an_exception_has_ended() -> None:
+    problem = Problem("Expired", "spec.expires", "was 2026-11-22T12:00:00Z; it excepts nothing any more")
+    found = replace(
+        denied(Reason("SignatureMissing", "signatures", "none", fix="sign it")), lapsed=(("ops-42", problem),) * 9
+    )
+    text = messages.denial("Pod shop/web", "r-1", [found], [])
+    line = "    exception ops-42: spec.expires was 2026-11-22T12:00:00Z; it excepts nothing any more"
+    assert text.split("\n")[3:] == ["    next: sign it", line, line, "record r-1"]
+
+
 def test_of_several_exceptions_the_one_that_ends_last_is_told() -> None:
     several = (granted("a"), granted("b", expires=stamp(NOW + 3 * DAY)), granted("c", expires=stamp(NOW + 2 * DAY)))
     text = messages.exempt(replace(evaluation(Outcome.EXEMPT), exceptions=several))
@@ -157,8 +167,9 @@ def test_no_name_or_text_from_outside_writes_a_line_of_its_own() -> None:
     reason = Reason("Code", FORGED, FORGED, FORGED, (FORGED, FORGED), FORGED)
     forged = evaluation(Outcome.VIOLATED, image=use, reasons=(reason,), name=FORGED)
     by = replace(granted(**GLASS), name=FORGED, approver=FORGED, reason=FORGED)
-    text = messages.denial(f"Pod {FORGED}", "r-1", [forged], [use])
-    assert text.count("\n") == 1 + 1 + 4 + 1 + 2
+    lapsed = ((FORGED, Problem("Code", FORGED, FORGED)),)
+    text = messages.denial(f"Pod {FORGED}", "r-1", [replace(forged, lapsed=lapsed)], [use])
+    assert text.count("\n") == 1 + 1 + 4 + 1 + 1 + 2
     assert all(line.isprintable() for line in text.split("\n"))
     assert [line for line in text.split("\n") if line.startswith("record")] == ["record r-1"]
     for line in (

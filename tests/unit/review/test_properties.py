@@ -29,6 +29,7 @@ from controller.policy.cel.program import STACK
 from controller.review.ports import Assessment, AssessmentJob
 from controller.settings import DocumentSettings, PolicySettings, ReviewSettings
 from controller.workers.assessment import assess
+from tests.support.exceptions import DAY, NOW, exception, stamp
 from tests.support.review import PROVEN, ProvenWorld, pod, policy, recorded_authority, review
 
 sys.setrecursionlimit(max(sys.getrecursionlimit(), STACK))  # as the first expression would, which hypothesis minds
@@ -153,6 +154,27 @@ def _name(obj: Mapping[str, Any]) -> tuple[str, str]:
 
 
 policies = st.lists(some_policy(actions=ANY), max_size=4, unique_by=_name)
+
+
+@st.composite
+def some_exception(draw: st.DrawFn, *, names: Sequence[str] = "xyz") -> dict[str, Any]:
+    """An exception from some of the policies that are drawn, for some of the images."""
+    kinds = ({"kind": "EvidencePolicy", "namespace": "shop"}, {"kind": "ClusterEvidencePolicy"})
+    all_of_them = [{**kind, "name": name} for name in [*"abcdef", "more"] for kind in kinds]
+    some = st.lists(st.sampled_from(all_of_them), min_size=1, max_size=4, unique_by=str)
+    by_digest = draw(st.booleans())
+    return exception(
+        draw(st.sampled_from(names)),
+        policies=draw(st.one_of(some, st.just(all_of_them))),
+        images=None if by_digest else [draw(st.sampled_from(["ghcr.io/**", "ghcr.io/acme/app", "**/lib"]))],
+        digests=[str(PROVEN)] if by_digest else None,
+        namespaces=draw(st.sampled_from([None, ["shop"], ["web"]])),
+        expires=draw(st.sampled_from([stamp(NOW + DAY), stamp(NOW + DAY), stamp(NOW - DAY)])),
+        approvedAt=stamp(NOW - 2 * DAY),
+    )
+
+
+rules = st.tuples(policies, st.lists(some_exception(), max_size=3, unique_by=_name))
 no_match = st.sampled_from(["Allow", "Warn", "Deny"])
 
 
@@ -207,9 +229,10 @@ def answer(
     *,
     unmatched: str = "Allow",
     names: Sequence[str] = (),
+    excepted: Sequence[dict[str, Any]] = (),
 ) -> Answer:
     """What an API server does with a pod of these images: `/mutate`, its patch, `/validate`."""
-    world = Around(policies=list(found), beside=dict(around))
+    world = Around(policies=list(found), beside=dict(around), exceptions=list(excepted))
     obj = pod(*wanted)
     for container, name in zip(obj["spec"]["containers"], names, strict=False):
         container["name"] = name
@@ -245,14 +268,18 @@ def disordered(around: Mapping[str, Any], by: random.Random) -> dict[str, Any]:
 
 @pytest.mark.guarantee(7)
 @reviews
-@given(policies, pods, beside, no_match, st.randoms(use_true_random=False))
-def test_no_order_of_policies_or_evidence_changes_a_word_of_the_answer_or_the_record(
-    found: Policies, wanted: list[str], around: dict[str, Any], unmatched: str, by: random.Random
+@given(rules, pods, beside, no_match, st.randoms(use_true_random=False))
+def test_no_order_of_policies_exceptions_or_evidence_changes_a_word_of_the_answer_or_the_record(
+    drawn: tuple[Policies, Policies], wanted: list[str], around: dict[str, Any], unmatched: str, by: random.Random
 ) -> None:
-    one = answer(found, wanted, around, unmatched=unmatched)
-    other = answer(shuffled(found, by), wanted, disordered(around, by), unmatched=unmatched)
+    found, given_ = drawn
+    one = answer(found, wanted, around, unmatched=unmatched, excepted=given_)
+    other = answer(
+        shuffled(found, by), wanted, disordered(around, by), unmatched=unmatched, excepted=shuffled(given_, by)
+    )
     assert other == one
     event(f"allowed: {one.allowed}")
+    event(f"exempt: {'exempt' in one.record['flags']}")
 
 
 @pytest.mark.guarantee(7)
@@ -332,26 +359,51 @@ def _without(text: str, parts: Sequence[str]) -> str:
     return text
 
 
+@pytest.mark.guarantee(16)
+@reviews
+@given(rules, some_exception(names=["more"]), pods, beside, no_match)
+def test_one_more_exception_denies_nothing_and_changes_nothing_outside_its_scope(
+    drawn: tuple[Policies, Policies], more: dict[str, Any], wanted: list[str], around: dict[str, Any], unmatched: str
+) -> None:
+    found, given_ = drawn
+    before = answer(found, wanted, around, unmatched=unmatched, excepted=given_)
+    after = answer(found, wanted, around, unmatched=unmatched, excepted=[*given_, more])
+    event(f"before: {before.allowed}, after: {after.allowed}")
+    assert after.allowed or not before.allowed
+    assert after.unmatched == before.unmatched
+    named = {(policy_["kind"], policy_["name"]) for policy_ in more["spec"]["policies"]}
+    for one, other in zip(before.record["evaluations"], after.record["evaluations"], strict=True):
+        if one != other:
+            assert other["outcome"] == "Exempt"
+            assert one["outcome"] != "Satisfied"
+            assert (one["policy"]["kind"], one["policy"]["name"]) in named
+            assert more["spec"].get("namespaces") in (None, ["shop"])
+            assert more["spec"]["expires"] > stamp(NOW)
+
+
 # What lets an image in
 
 
 @pytest.mark.guarantee(6)
 @reviews
-@given(policies, pods, beside, no_match)
+@given(rules, pods, beside, no_match)
 def test_a_pod_is_let_in_only_by_evaluations_that_let_in(
-    found: Policies, wanted: list[str], around: dict[str, Any], unmatched: str
+    drawn: tuple[Policies, Policies], wanted: list[str], around: dict[str, Any], unmatched: str
 ) -> None:
-    said = answer(found, wanted, around, unmatched=unmatched)
+    found, given_ = drawn
+    said = answer(found, wanted, around, unmatched=unmatched, excepted=given_)
     assert said.allowed is not bool(said.message)
     against = [
         evaluation
         for evaluation in said.record["evaluations"]
-        if "Deny" in evaluation["actions"] and evaluation["outcome"] != "Satisfied"
+        if "Deny" in evaluation["actions"] and evaluation["outcome"] not in {"Satisfied", "Exempt"}
     ]
     excused = [e for e in against if e["errorKind"] == "Unavailable" and _ignores(found, e)]
     assert said.allowed is (len(excused) == len(against) and not (said.unmatched and unmatched == "Deny"))
     for evaluation in said.record["evaluations"]:
-        assert (evaluation["errorKind"] is not None) is (evaluation["outcome"] == "Error")
+        assert (evaluation["errorKind"] is not None) is (
+            "Error" in {evaluation["outcome"], evaluation.get("otherwise")}
+        )
         assert bool(evaluation["reasons"]) is (evaluation["outcome"] != "Satisfied")
     event(f"allowed: {said.allowed}")
     event(f"evaluations: {len(said.record['evaluations'])}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from controller.documents.dates import CLOCK_SKEW
 from controller.errors import AssayError, Unacceptable
 from controller.model.image import ImageConfig, ImageConfigs
 from controller.policy.cel.failure import CelError
@@ -16,8 +17,6 @@ from controller.policy.cel.schema import DURATION, IMAGE
 from controller.policy.cel.values import register_class, register_record, to_cel
 
 LIBRARY = Library("images", "Functions of `image`.")
-
-CLOCK_SKEW = timedelta(minutes=5)  # how far ahead the clock of whoever built an image may be
 
 _ABSENT = object()
 

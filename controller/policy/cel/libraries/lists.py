@@ -35,6 +35,7 @@ _SUMMABLE = (INT, UINT, DOUBLE, DURATION)
 _COMPARED = f"{ENTRIES}, and {SCANS} compared"
 _BUILT = "1 step for each entry of the result"
 _ENTRY = 16  # what one entry costs, in bytes
+_ZERO: dict[type, Any] = {int: 0, Uint: Uint(0), float: 0.0, Duration: Duration(0)}
 _ADD: dict[type, Callable[[Meter, Any, Any], Any]] = {
     int: numbers.add_ints,
     Uint: numbers.add_uints,
@@ -75,7 +76,7 @@ def total(meter: Meter, entries: Any) -> Any:
     for entry in entries:
         meter.step()
         value = to_cel(entry)
-        result = value if result is None else _add(meter, result, value)
+        result = _add(meter, _ZERO.get(type(value), value) if result is None else result, value)
     return 0 if result is None else result
 
 

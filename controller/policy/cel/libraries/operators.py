@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.policy.cel.compare import contained, equal, order
+from controller.policy.cel.compare import NO_ORDER, contained, equal, order
 from controller.policy.cel.failure import CelError
 from controller.policy.cel.meter import Meter
 from controller.policy.cel.overloads import ENTRIES, SCANS, Library, no_overload
@@ -50,7 +50,10 @@ def negated(_meter: Meter, value: bool) -> bool:
 
 def _ordering(name: str, accepted: frozenset[int], text: str) -> None:
     def compare(meter: Meter, a: Any, b: Any) -> bool:
-        return order(meter, a, b) in accepted
+        found = order(meter, a, b)
+        if found == NO_ORDER:
+            raise CelError("NaN has no order")
+        return found in accepted
 
     pairs = [(t, t) for t in (BOOL, STRING, BYTES, TIMESTAMP, DURATION)]
     for left, right in [*pairs, *((x, y) for x in _NUMBERS for y in _NUMBERS)]:

@@ -1,0 +1,131 @@
+"""What ran, when, and whether Assay admitted it: sightings held against decisions.
+
+*At T* means: begun by then, and not ended by then, as far as the watch has told (`gaps` say when nobody watched).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, func, or_, select
+
+from controller.inventory import tables
+from controller.inventory.records import Admission, Gap, RunRecord
+
+MAX_GAPS = 50  # told with one answer
+
+_started, _ended = tables.sighting, tables.sighting_end
+_RUN = ("cluster", "pod_uid", "kind", "container", "run")
+
+
+def running(*, at: datetime | None, namespace: str | None, digest: str | None, as_of: datetime | None) -> Select[Any]:
+    """The runs at a time (None: all that there ever were), with their ends, in no order."""
+    end = _ended.alias()
+    same = and_(*(end.c[name] == _started.c[name] for name in _RUN))
+    if as_of is not None:
+        same = and_(same, end.c.recorded_at <= as_of)
+    query = select(_started, end.c.ended_at, end.c.reason).outerjoin(end, same)
+    if at is not None:
+        query = query.where(_started.c.started_at <= at, or_(end.c.ended_at.is_(None), end.c.ended_at > at))
+    if namespace is not None:
+        query = query.where(_started.c.namespace == namespace)
+    if digest is not None:
+        query = query.where(_started.c.digest == digest)
+    return query if as_of is None else query.where(_started.c.recorded_at <= as_of)
+
+
+def gaps(connection: Connection, *, at: datetime | None, as_of: datetime | None) -> tuple[Gap, ...]:
+    """The times in which nobody watched, those that hold `at` alone if it is given; the latest first."""
+    gap = tables.watch_gap
+    query = select(gap.c.cluster, gap.c.since, gap.c.until)
+    if at is not None:
+        query = query.where(gap.c.since <= at, gap.c.until > at)
+    if as_of is not None:
+        query = query.where(gap.c.recorded_at <= as_of)
+    rows = connection.execute(query.order_by(gap.c.until.desc()).limit(MAX_GAPS)).all()
+    return tuple(Gap(row.cluster, row.since, row.until) for row in rows)
+
+
+def records(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[RunRecord, ...]:
+    """The rows of `running` with how each run was admitted."""
+    decisions = _decisions(connection, {row.pod_uid for row in rows})
+    return tuple(_record(row, decisions.get(row.pod_uid, ())) for row in rows)
+
+
+def last_watched(connection: Connection, cluster: str) -> datetime | None:
+    """When something of this cluster was last seen; None if never."""
+    found: list[datetime] = []
+    for table in (_started, _ended, tables.watch_gap):
+        query = select(func.max(table.c.recorded_at, type_=tables.Instant)).where(table.c.cluster == cluster)
+        found += filter(None, [connection.execute(query).scalar()])
+    return max(found, default=None)
+
+
+def _decisions(connection: Connection, uids: Iterable[str]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """The leaves of the decisions about these pods, the newest first."""
+    decision, leaf = tables.decision, tables.leaf
+    query = (
+        select(decision.c.object_uid, leaf.c.canonical)
+        .join(leaf, leaf.c.position == decision.c.leaf)
+        .where(decision.c.object_uid.in_(sorted(uids)), decision.c.kind == "Pod", decision.c.verdict == "Allow")
+        .order_by(decision.c.decided_at.desc(), decision.c.leaf.desc())
+    )
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.object_uid, []).append(json.loads(row.canonical))
+    return found
+
+
+def bare(row: Row[Any]) -> RunRecord:
+    """The row of a run alone, without a look at decisions."""
+    return _as_record(row, Admission.UNKNOWN, "")
+
+
+def _record(row: Row[Any], decisions: Sequence[Mapping[str, Any]]) -> RunRecord:
+    return _as_record(row, *_admission(row, decisions))
+
+
+def _as_record(row: Row[Any], admission: Admission, record: str) -> RunRecord:
+    return RunRecord(
+        cluster=row.cluster,
+        namespace=row.namespace,
+        pod=row.pod,
+        pod_uid=row.pod_uid,
+        node=row.node,
+        owner=row.owner,
+        service_account=row.service_account,
+        kind=row.kind,
+        container=row.container,
+        run=row.run,
+        reference=row.reference,
+        image_id=row.image_id,
+        digest=row.digest,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        reason=row.reason or "",
+        admission=admission,
+        record=record,
+    )
+
+
+def _admission(row: Row[Any], decisions: Sequence[Mapping[str, Any]]) -> tuple[Admission, str]:
+    """How the run was admitted, and by which decision: one of this image if there is any, whenever it was made."""
+    about = [
+        (str(leaf["id"]), image)
+        for leaf in decisions
+        for image in leaf["images"]
+        if (image["kind"], image["container"]) == (row.kind, row.container)
+    ]
+    if not about:
+        return Admission.UNADMITTED, ""
+    if not row.digest:
+        return Admission.UNKNOWN, about[0][0]
+    for record, image in about:
+        if row.digest == image["digest"] or row.digest in image.get("manifests", ()):
+            return Admission.ADMITTED, record
+    # One that was admitted without being resolved may have been any image.
+    unresolved = next((record for record, image in about if not image["digest"]), None)
+    return (Admission.UNKNOWN, unresolved) if unresolved is not None else (Admission.DRIFTED, about[0][0])

@@ -1,0 +1,161 @@
+"""What ran, on both databases: now and at any time, and whether it is what was admitted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.inventory.records import Admission
+from controller.inventory.store import Store
+from tests.support import postgres
+from tests.support.inventory import (
+    DIGEST,
+    START,
+    Clock,
+    Database,
+    image,
+    leaf,
+    postgres_database,
+    sighting,
+    soon,
+    sqlite_database,
+)
+
+CHILD, OTHER = "sha256:" + "c1" * 32, "sha256:" + "d1" * 32
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Postgres]:
+    with postgres.running() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    if request.param == "sqlite":
+        return sqlite_database(tmp_path)
+    return postgres_database(request.getfixturevalue("server"))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def opened(database: Database, clock: Clock) -> Iterator[Store]:
+    with database.open(clock) as opened:
+        yield opened
+
+
+async def record(opened: Store, *leaves: dict[str, Any]) -> None:
+    await asyncio.gather(*(opened.writer.record(item, blobs={}, deadline=soon()) for item in leaves))
+
+
+def seconds(number: int) -> Any:
+    return START + timedelta(seconds=number)
+
+
+def decision(
+    uid: str, digest: str | None = DIGEST, *, manifests: tuple[str, ...] = (), **changes: Any
+) -> dict[str, Any]:
+    value = leaf(0, images=[{**image(digest=digest), "kind": "container", "manifests": list(manifests)}], **changes)
+    value["object"] = {**value["object"], "uid": uid}
+    return value
+
+
+async def test_what_runs_is_what_began_and_has_not_ended(opened: Store) -> None:
+    await record(
+        opened,
+        sighting("Started", 10, uid="a", id="1"),
+        sighting("Started", 20, uid="b", id="2", name="other"),
+        sighting("Ended", 30, uid="a", id="1"),
+        sighting("Started", 30, uid="a", id="3"),
+    )
+
+    def at(number: int | None, **where: Any) -> list[str]:
+        page = opened.queries.runs(at=None if number is None else seconds(number), **where)
+        return [item.run for item in page.items]
+
+    assert at(9) == []
+    assert at(10) == ["1"]
+    assert at(25) == ["2", "1"]
+    assert sorted(at(30)) == ["2", "3"]
+    assert sorted(at(99)) == ["2", "3"]
+    assert sorted(at(None)) == ["1", "2", "3"]
+    assert at(25, namespace="bank") == []
+    assert at(25, digest=OTHER) == []
+    assert sorted(item.run for item in opened.queries.open_runs("local")) == ["2", "3"]
+    assert opened.queries.open_runs("elsewhere") == ()
+    ended = next(item for item in opened.queries.runs().items if item.run == "1")
+    assert (ended.ended_at, ended.reason, ended.pod, ended.digest) == (seconds(30), "Completed", "web", DIGEST)
+
+
+async def test_the_answer_is_the_one_that_could_be_given_then(opened: Store, clock: Clock) -> None:
+    await record(opened, sighting("Started", 10, uid="a", id="1"))
+    clock.now = START + timedelta(days=1)
+    await record(opened, sighting("Ended", 30, uid="a", id="1"), sighting("Started", 5, uid="late", id="2"))
+    then = START + timedelta(hours=1)
+    assert [item.run for item in opened.queries.runs(at=seconds(60), as_of=then).items] == ["1"]
+    assert [item.run for item in opened.queries.runs(at=seconds(60)).items] == ["2"]
+    assert opened.queries.last_watched("local") == clock.now
+    assert opened.queries.last_watched("elsewhere") is None
+
+
+async def test_a_list_of_runs_has_pages_and_none_is_lost_or_twice(opened: Store) -> None:
+    await record(opened, *(sighting("Started", number // 3, uid=f"p{number}", id=f"{number}") for number in range(25)))
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = opened.queries.runs(limit=4, cursor=cursor)
+        found += [item.run for item in page.items]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert len(found) == len(set(found)) == 25
+
+
+async def test_a_gap_is_told_with_the_time_that_it_is_about(opened: Store) -> None:
+    await record(opened, sighting("Gap", 100))
+    assert len(opened.queries.runs(at=seconds(50)).gaps) == 1
+    assert opened.queries.runs(at=seconds(100)).gaps == ()
+    (gap,) = opened.queries.runs().gaps
+    assert (gap.cluster, gap.since, gap.until) == ("local", START, seconds(100))
+
+
+@pytest.mark.parametrize(
+    ("admitted", "run", "expected"),
+    [
+        ({}, {}, Admission.ADMITTED),
+        ({"manifests": (CHILD, DIGEST)}, {"digest": CHILD}, Admission.ADMITTED),
+        ({}, {"digest": OTHER}, Admission.DRIFTED),
+        ({"manifests": (CHILD,)}, {"digest": OTHER}, Admission.DRIFTED),
+        ({}, {"digest": None}, Admission.UNKNOWN),
+        ({"digest": None}, {}, Admission.UNKNOWN),
+        ({"verdict": "Deny"}, {}, Admission.UNADMITTED),
+        ({}, {"container": "sidecar"}, Admission.UNADMITTED),
+        ({}, {"kind": "initContainer"}, Admission.UNADMITTED),
+        (None, {}, Admission.UNADMITTED),
+    ],
+)
+async def test_what_runs_is_held_against_what_was_admitted(
+    opened: Store, admitted: dict[str, Any] | None, run: dict[str, Any], expected: Admission
+) -> None:
+    if admitted is not None:
+        await record(opened, decision("pod-1", **admitted))
+    await record(opened, sighting("Started", 10, **run))
+    (found,) = opened.queries.runs(at=seconds(10)).items
+    assert found.admission is expected
+    assert bool(found.record) is (expected is not Admission.UNADMITTED)
+
+
+async def test_an_image_that_was_changed_and_admitted_later_is_no_drift(opened: Store) -> None:
+    first, second = decision("pod-1"), decision("pod-1", OTHER)
+    await record(opened, first, second, sighting("Started", 10, digest=OTHER))
+    (found,) = opened.queries.runs().items
+    assert (found.admission, found.record) == (Admission.ADMITTED, second["id"])

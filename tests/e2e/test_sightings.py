@@ -1,0 +1,111 @@
+"""What runs, by a real API server: its pods' statuses are written as a kubelet would, and the inventory follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.e2e.conftest import Rig, pod
+from tests.support.commands import assay
+from tests.support.processes import wait_until
+
+OTHER = "sha256:" + "e1" * 32
+START = "2026-11-28T10:00:00Z"
+
+
+def runs_as(rig: Rig, name: str, namespace: str, image_id: str, *, ended: str = "", identity: str = "1") -> None:
+    """Write the status that a kubelet would."""
+    container_id = f"containerd://{name}-{identity}"
+    state: dict[str, Any] = {"running": {"startedAt": START}}
+    if ended:
+        times = {"startedAt": START, "finishedAt": ended}
+        state = {"terminated": {**times, "reason": "Completed", "exitCode": 0, "containerID": container_id}}
+    entry = {
+        "name": "c0", "ready": not ended, "restartCount": 0, "image": "misleading", "imageID": image_id,
+        "containerID": container_id, "state": state,
+    }  # fmt: skip
+    status, answer = rig.cluster.request(
+        "PATCH",
+        f"/api/v1/namespaces/{namespace}/pods/{name}/status",
+        body={"status": {"phase": "Running", "containerStatuses": [entry]}},
+        content_type="application/merge-patch+json",
+    )
+    assert status == 200, answer
+
+
+def runs(rig: Rig, namespace: str) -> list[dict[str, Any]]:
+    """What the inventory has of a namespace, the latest first."""
+    items: list[dict[str, Any]] = rig.assay.inventory(f"/api/v1/runs?namespace={namespace}")["items"]
+    return items
+
+
+def the_run(rig: Rig, namespace: str) -> dict[str, Any]:
+    """The one run of a namespace, as soon as there is one."""
+    wait_until(lambda: bool(runs(rig, namespace)), what=f"something was seen running in {namespace}")
+    (found,) = runs(rig, namespace)
+    return found
+
+
+def test_what_runs_is_recorded_and_held_against_what_was_admitted(rig: Rig) -> None:
+    rig.cluster.create_namespace("seen")
+    reference, digest = rig.signed("seen")
+    repository = reference.rpartition(":")[0]
+    rig.cluster.apply(pod("web", "seen", reference))
+    runs_as(rig, "web", "seen", f"{repository}@{digest}")
+    found = the_run(rig, "seen")
+    (decision,) = rig.decisions("seen")
+    assert (found["admission"], found["digest"], found["record"]) == ("Admitted", digest, decision["id"])
+    assert (found["pod"], found["container"], found["kind"], found["endedAt"]) == ("web", "c0", "container", None)
+    assert found["startedAt"] == "2026-11-28T10:00:00.000000Z"
+    runs_as(rig, "web", "seen", f"{repository}@{digest}", ended="2026-11-28T10:30:00Z")
+    wait_until(lambda: the_run(rig, "seen")["endedAt"] is not None, what="the end of the run was seen")
+    assert the_run(rig, "seen")["endedAt"] == "2026-11-28T10:30:00.000000Z"
+
+
+def test_another_image_than_the_admitted_one_is_drift(rig: Rig) -> None:
+    rig.cluster.create_namespace("drifting")
+    reference, _ = rig.signed("drifting")
+    rig.cluster.apply(pod("web", "drifting", reference))
+    runs_as(rig, "web", "drifting", f"{reference.rpartition(':')[0]}@{OTHER}")
+    assert the_run(rig, "drifting")["admission"] == "Drifted"
+
+
+def test_what_assay_was_never_asked_about_is_unadmitted_and_ends_when_the_pod_is_deleted(rig: Rig) -> None:
+    rig.cluster.apply(pod("static", "kube-system", "registry.example/agent:1"))  # a namespace that is excluded
+    runs_as(rig, "static", "kube-system", f"registry.example/agent@{OTHER}")
+    assert the_run(rig, "kube-system")["admission"] == "Unadmitted"
+    rig.cluster.kubectl("delete", "pod", "static", "--namespace", "kube-system", "--grace-period=0", "--force")
+    wait_until(lambda: the_run(rig, "kube-system")["endedAt"] is not None, what="the end was seen")
+    assert the_run(rig, "kube-system")["reason"] == "PodDeleted"
+
+
+def test_people_read_what_runs(rig: Rig) -> None:
+    rig.cluster.create_namespace("read")
+    reference, digest = rig.signed("read")
+    rig.cluster.apply(pod("web", "read", reference))
+    runs_as(rig, "web", "read", f"{reference.rpartition(':')[0]}@{digest}")
+    the_run(rig, "read")
+    settings = {name: value for name, value in rig.assay.environment.items() if name == "ASSAY_DATABASE_URL"}
+    answer = assay("inventory", "running", "-n", "read", folder=rig.assay.folder, environment=settings)
+    assert answer.returncode == 0, answer.stderr
+    heading, line = answer.stdout.splitlines()
+    assert heading.split() == ["STARTED", "ENDED", "ADMISSION", "POD", "CONTAINER", "IMAGE", "DIGEST"]
+    assert line.split() == [
+        "2026-11-28",
+        "10:00:00",
+        "Admitted",
+        "read/web",
+        "c0",
+        f"{reference}@{digest}",
+        digest[:19],
+    ]
+    before = assay(
+        "inventory",
+        "running",
+        "-n",
+        "read",
+        "--at",
+        "2026-11-28T09:59:59",
+        folder=rig.assay.folder,
+        environment=settings,
+    )
+    assert [line.split() for line in before.stdout.splitlines()] == [heading.split()]

@@ -1,0 +1,215 @@
+"""What runs: from the kubelet's word to facts, each once, whatever is missed in between."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from controller.inventory.projections import project
+from controller.model.image import ContainerKind
+from controller.model.sighting import SeenPod
+from controller.operator.runs import digest_of, pod_of
+from controller.operator.sightings import Follower, OpenRun
+
+DIGEST = "sha256:" + "a1" * 32
+NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
+START = "2026-11-28T11:00:00Z"
+LATER = "2026-11-28T11:30:00Z"
+
+
+def status(identity: str = "containerd://1", *, ended: str = "", last: str = "", **more: Any) -> dict[str, Any]:
+    """A ContainerStatus as a kubelet writes it."""
+    state: dict[str, Any] = {"running": {"startedAt": START}}
+    if ended:
+        state = {"terminated": {"startedAt": START, "finishedAt": ended, "reason": "Error", "containerID": identity}}
+    found = {"name": "app", "containerID": identity, "imageID": f"ghcr.io/acme/app@{DIGEST}", "state": state, **more}
+    if last:
+        gone = {"startedAt": START, "finishedAt": LATER, "reason": "OOMKilled", "containerID": last}
+        found["lastState"] = {"terminated": gone}
+    return found
+
+
+def pod(*statuses: dict[str, Any], uid: str = "u1", **more: Any) -> dict[str, Any]:
+    """A Pod with these statuses of its one container."""
+    return {
+        "metadata": {
+            "namespace": "shop",
+            "name": "web-1",
+            "uid": uid,
+            "ownerReferences": [{"kind": "ReplicaSet", "name": "web", "controller": True}],
+        },
+        "spec": {
+            "nodeName": "worker",
+            "serviceAccountName": "web",
+            "containers": [{"name": "app", "image": "ghcr.io/acme/app:1"}],
+        },
+        "status": {"containerStatuses": list(statuses), **more},
+    }
+
+
+def seen(*statuses: dict[str, Any], **more: Any) -> SeenPod:
+    found = pod_of(pod(*statuses, **more))
+    assert found is not None
+    return found
+
+
+class World:
+    """A follower, and what it told."""
+
+    def __init__(self) -> None:
+        self.leaves: list[dict[str, Any]] = []
+        self.follower = Follower("local", tell=self.leaves.append, clock=lambda: NOW)
+
+    def change(self, pod: SeenPod | None) -> list[tuple[str, ...]]:
+        """What a change of the pod was told as."""
+        before = len(self.leaves)
+        self.follower.changed(("shop", "web-1"), pod)
+        return self.told(self.leaves[before:])
+
+    def told(self, leaves: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+        for leaf in leaves:
+            project(leaf)  # each is a leaf that the inventory reads
+        return [
+            (leaf["verdict"], leaf["run"]["id"], leaf["run"]["reason"])
+            if "run" in leaf
+            else ("Gap", *leaf["gap"].values())
+            for leaf in leaves
+        ]
+
+
+@pytest.mark.parametrize(
+    ("image_id", "expected"),
+    [
+        (f"ghcr.io/acme/app@{DIGEST}", ("ghcr.io/acme/app", DIGEST)),
+        (f"docker-pullable://ghcr.io/acme/app@{DIGEST}", ("ghcr.io/acme/app", DIGEST)),
+        (f"localhost:5000/app@{DIGEST}", ("localhost:5000/app", DIGEST)),
+        (DIGEST, ("", "")),  # a configuration's digest, as for an imported image
+        (f"docker://{DIGEST}", ("", "")),
+        ("", ("", "")),
+        ("ghcr.io/acme/app@sha512:" + "a" * 128, ("", "")),
+        (f"ghcr.io/acme/app@{DIGEST}0", ("", "")),
+    ],
+)
+def test_the_digest_is_that_of_the_manifest_that_was_pulled_or_none(image_id: str, expected: tuple[str, str]) -> None:
+    assert digest_of(image_id) == expected
+
+
+def test_a_pod_is_kept_with_what_ran_in_it() -> None:
+    found = seen(status("containerd://2", last="containerd://1"))
+    assert (found.namespace, found.name, found.uid, found.node, found.owner) == (
+        "shop", "web-1", "u1", "worker", "ReplicaSet/web",
+    )  # fmt: skip
+    before, now = found.runs
+    assert (before.id, before.reason, before.ended_at) == ("containerd://1", "OOMKilled", datetime.fromisoformat(LATER))
+    assert (now.id, now.image, now.digest, now.ended_at) == ("containerd://2", "ghcr.io/acme/app:1", DIGEST, None)
+
+
+def test_every_kind_of_container_is_seen_and_one_that_waits_is_not() -> None:
+    obj = pod(status())
+    obj["spec"]["initContainers"] = [{"name": "app", "image": "init:1"}]
+    obj["status"]["initContainerStatuses"] = [status("containerd://i", ended=LATER)]
+    obj["status"]["ephemeralContainerStatuses"] = [status("containerd://e")]
+    obj["status"]["containerStatuses"].append({"name": "slow", "state": {"waiting": {"reason": "ImagePullBackOff"}}})
+    found = pod_of(obj)
+    assert found is not None
+    assert [(run.kind, run.id) for run in found.runs] == [
+        (ContainerKind.INIT, "containerd://i"),
+        (ContainerKind.REGULAR, "containerd://1"),
+        (ContainerKind.EPHEMERAL, "containerd://e"),
+    ]
+
+
+@pytest.mark.parametrize("obj", [{}, {"metadata": {"name": "x"}}, {"metadata": None}, pod({"state": 1})])
+def test_what_is_no_pod_is_not_kept_and_stops_nothing(obj: Any) -> None:
+    assert pod_of(obj) is None
+
+
+def test_a_run_is_told_once_when_it_starts_and_once_when_it_ends() -> None:
+    world = World()
+    assert world.change(seen(status())) == [("Started", "containerd://1", "")]
+    assert world.change(seen(status())) == []
+    assert world.change(seen(status(ended=LATER))) == [("Ended", "containerd://1", "Error")]
+    assert world.change(seen(status(ended=LATER))) == []
+    assert world.change(None) == []
+    assert world.leaves[1]["run"]["endedAt"] == "2026-11-28T11:30:00.000000Z"
+
+
+def test_a_restart_is_another_run_and_ends_the_one_before() -> None:
+    world = World()
+    world.change(seen(status()))
+    assert world.change(seen(status("containerd://2", last="containerd://1"))) == [
+        ("Ended", "containerd://1", "OOMKilled"),
+        ("Started", "containerd://2", ""),
+    ]
+    # Two restarts between two looks: the kubelet has forgotten the run in between, and the first has gone.
+    assert world.change(seen(status("containerd://4", last="containerd://3"))) == [
+        ("Ended", "containerd://2", "Replaced"),
+        ("Started", "containerd://3", ""),
+        ("Ended", "containerd://3", "OOMKilled"),
+        ("Started", "containerd://4", ""),
+    ]
+
+
+def test_a_pod_that_vanishes_takes_its_runs_with_it() -> None:
+    world = World()
+    world.change(seen(status()))
+    assert world.change(None) == [("Ended", "containerd://1", "PodDeleted")]
+    world = World()
+    world.change(seen(status(), reason="Evicted"))
+    assert world.change(None) == [("Ended", "containerd://1", "Evicted")]
+
+
+def test_another_pod_of_the_same_name_is_another_pod() -> None:
+    world = World()
+    world.change(seen(status()))
+    assert world.change(seen(status("containerd://9"), uid="u2")) == [
+        ("Ended", "containerd://1", "PodDeleted"),
+        ("Started", "containerd://9", ""),
+    ]
+
+
+def test_the_same_fact_has_the_same_id_whoever_tells_it() -> None:
+    one, other = World(), World()
+    one.change(seen(status()))
+    other.change(seen(status()))
+    assert one.leaves[0]["id"] == other.leaves[0]["id"]
+    assert one.leaves[0]["salt"] != other.leaves[0]["salt"]
+    one.change(seen(status(ended=LATER)))
+    assert one.leaves[1]["id"] != one.leaves[0]["id"]
+
+
+def test_after_a_restart_what_has_gone_meanwhile_is_told_with_the_gap() -> None:
+    world = World()
+    gone, stays = seen(status("containerd://1"), uid="u1"), seen(status("containerd://2"), uid="u2")
+    world.follower.resume([OpenRun(gone, gone.runs[0]), OpenRun(stays, stays.runs[0])])
+    since = NOW - timedelta(minutes=5)
+    world.follower.listed({("shop", "web-2"): stays}, unwatched_since=since)
+    assert world.told(world.leaves) == [
+        ("Gap", "2026-11-28T11:55:00.000000Z", "2026-11-28T12:00:00.000000Z"),
+        ("Ended", "containerd://1", "GoneWhileUnwatched"),
+    ]
+    assert world.change(None) == []
+
+
+def test_a_list_is_no_gap_where_there_was_none() -> None:
+    world = World()
+    world.follower.listed({("shop", "web-1"): seen(status())}, unwatched_since=None)
+    assert world.told(world.leaves) == [("Started", "containerd://1", "")]
+    world.follower.listed({}, unwatched_since=None)
+    assert world.told(world.leaves[1:]) == [("Ended", "containerd://1", "PodDeleted")]
+
+
+def test_twenty_thousand_pods_are_followed_in_a_few_megabytes() -> None:
+    import tracemalloc
+
+    world = World()
+    world.follower = Follower("local", tell=lambda _leaf: None, clock=lambda: NOW)
+    tracemalloc.start()
+    for number in range(20_000):
+        found = pod_of(pod(status(f"containerd://{number:064}"), uid=f"{number:036}"))
+        world.follower.changed(("shop", f"web-{number}"), found)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 80 * 1024 * 1024
