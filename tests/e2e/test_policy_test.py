@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from controller.demo import story
+from controller.demo.registry import EmbeddedRegistry, Layout
 from tests.support.commands import assay
+from tests.support.exceptions import DAY, NOW, exception, stamp
 from tests.support.fixtures import DEMO_LAYOUT
 
 HEAD = f"""# what this folder is about
@@ -198,6 +200,35 @@ def test_a_case_that_cannot_be_run_is_an_error_and_no_verdict(desk: Desk, case: 
     assert done.returncode == 2
     assert f"error    {desk.file}: broken\n  {code}: " in done.stdout
     assert done.stdout.endswith("2 passed, 1 error\n")
+
+
+def test_an_exception_lets_in_until_it_ends_and_not_after(desk: Desk) -> None:
+    policies = [{"kind": "ClusterEvidencePolicy", "name": name} for name in ("release-signed", "no-log4shell")]
+    granted = exception(policies=policies, images=["registry.acme.example/acme/newsletter"], expires=stamp(NOW + DAY))
+    (desk.folder / "exception.json").write_text(json.dumps(granted))
+    image = "image: registry.acme.example/acme/newsletter:0.9"
+    written = "".join(
+        f"- name: {name}\n  {image}\n  exceptions: [../exception.json]\n  now: {stamp(moment)}\n"
+        for name, moment in (("before", NOW), ("after", NOW + DAY))
+    )
+    assert desk.run(written, "--update").returncode == 0
+    before, after = (case["expect"] for case in yaml.safe_load(desk.file.read_text())["cases"])
+    assert before["verdict"] == "Allow"
+    assert {e["policy"]: e["outcome"] for e in before["evaluations"]} == {
+        "release-signed": "Exempt", "no-log4shell": "Exempt", "checkout-by-its-workflow": "NotMatched",
+    }  # fmt: skip
+    assert after["verdict"] == "Deny"
+    assert {e["outcome"] for e in after["evaluations"]} == {"Violated", "NotMatched"}
+    assert desk.again("-q").stdout == "2 passed\n"
+
+
+def test_online_asks_the_images_own_registry(desk: Desk) -> None:
+    with EmbeddedRegistry(Layout(DEMO_LAYOUT)) as registry:
+        cases = (
+            f"- {{name: live, image: '{registry.host}/acme/shop:1.4', evidence: {{}}, expect: {{verdict: Allow}}}}\n"
+        )
+        assert desk.run(cases).returncode == 2
+        assert desk.again("--online").stdout == f"passed   {desk.file}: live\n1 passed\n"
 
 
 def test_an_empty_folder_tests_nothing_and_says_so(desk: Desk) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -43,9 +44,13 @@ SIDE_BY_SIDE = 8  # cases under way at once: what they wait for is a worker proc
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a case came to. `explanation` says why, policy by policy; it is made where the case was to be explained."""
+    """What a case came to, and in how many seconds.
+
+    `explanation` says why, policy by policy; it is made where the case was to be explained.
+    """
 
     found: Found
+    seconds: float
     explanation: tuple[Reviewed, Explanation] | None = None
 
 
@@ -67,6 +72,7 @@ class Runner:
         """
         now = case.now or app.now()
         async with self._places, self._pipeline(file.path, case, now) as (pipeline, snapshot):
+            began = time.perf_counter()
             request = request_of(file.path, case)
             deadline = Deadline.after(self._timeout)
             patch = await pipeline.mutate(request, deadline=deadline)
@@ -74,9 +80,11 @@ class Runner:
             decision = await pipeline.validate(pinned, deadline=deadline)
             found = _found(images.extract(request), decision, snapshot)
             if decision is UNEVALUATED or not explain(found):
-                return Ran(found)
+                return Ran(found, time.perf_counter() - began)
             reviewed = await pipeline.review(pinned, images.extract(pinned), deadline=deadline)
-            return Ran(found, (reviewed, await explanation_of(reviewed, self.workers, now=now, deadline=deadline)))
+            seconds = time.perf_counter() - began
+            explanation = await explanation_of(reviewed, self.workers, now=now, deadline=deadline)
+            return Ran(found, seconds, (reviewed, explanation))
 
     @asynccontextmanager
     async def _pipeline(self, file: Path, case: Case, now: datetime) -> AsyncIterator[tuple[Pipeline, Snapshot]]:

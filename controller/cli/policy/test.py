@@ -105,18 +105,17 @@ async def _run(
 
 
 async def _run_one(runner: Runner, file: CaseFile, case: Case) -> Result:
-    began = time.perf_counter()
     result = Result(file, case, 0.0)
     expect = case.expect
     try:
         ran = await runner.run(file, case, explain=partial(_fails, expect))
-        result = replace(result, found=ran.found)
+        result = replace(result, found=ran.found, seconds=ran.seconds)
         if expect is not None:
             different = differences(expect, ran.found)
             result = replace(result, differences=different, explained=_explained(ran, different))
     except AssayError as exc:
         result = replace(result, error=exc)
-    return replace(result, seconds=time.perf_counter() - began)
+    return result
 
 
 def _fails(expect: Expectation | None, found: Found) -> bool:
@@ -146,8 +145,7 @@ def _update(results: Sequence[Result]) -> tuple[Result, ...]:
             if i in stale and r.file.path == path and r.found is not None
         }
         try:
-            text = with_expectations(path.read_text(), new, where=str(path))
-            _replace(path, text)
+            _replace(path, with_expectations(path.read_bytes().decode(), new, where=str(path)))
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigurationError(
                 "PolicyFileUnwritable", f"{path} cannot be rewritten: {type(exc).__name__}"
@@ -160,8 +158,8 @@ def _update(results: Sequence[Result]) -> tuple[Result, ...]:
 
 def _replace(path: Path, text: str) -> None:
     """The whole file or nothing, with its permissions."""
-    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, newline="") as file:
-        file.write(text)
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(text.encode())
     shutil.copymode(path, file.name)
     Path(file.name).replace(path)
 
