@@ -19,6 +19,7 @@ from controller.model.workload import POD_PATHS, AdmissionRequest, Operation, Us
 API_VERSION = "admission.k8s.io/v1"
 MAX_WARNINGS = 4096  # characters of all warnings together; the API server drops what goes beyond
 MAX_CAUSES = 50  # mistakes that one refusal of Assay's own objects tells; a person mends these first
+MAX_CAUSE = 2_000  # characters of one of them
 MAX_MESSAGE = 16_000  # characters of such a refusal: with all causes a second time it stays far below what is passed on
 MAX_NESTING = 200  # bounds the depth of what is parsed, below Python's own recursion limit
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -185,14 +186,14 @@ def invalid_response(
 
     `causes` are code, field and message of each mistake; at most MAX_CAUSES of them are shown.
     """
-    shown = list(causes[:MAX_CAUSES])
+    shown = [(code, field[:MAX_CAUSE], _cut(message, MAX_CAUSE)) for code, field, message in causes[:MAX_CAUSES]]
     if len(causes) > len(shown):
         shown.append(("TooMany", "", f"and {len(causes) - len(shown)} more"))
     told = [f"{field}: {message}" if field else message for _, field, message in shown]
     kind = f"{request.kind}.{request.group}"
     text = f"{kind} {json.dumps(request.name, ensure_ascii=False)} is invalid: "
     text += told[0] if len(told) == 1 else f"[{', '.join(told)}]"
-    status = _failure(422, "Invalid", text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 1]}…")
+    status = _failure(422, "Invalid", _cut(text, MAX_MESSAGE))
     status["details"] = {
         "name": request.name,
         "group": request.group,
@@ -200,6 +201,10 @@ def invalid_response(
         "causes": [{"reason": code, "field": field, "message": message} for code, field, message in shown],
     }
     return _warned({"uid": request.uid, "allowed": False, "status": status}, warnings)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _warned(response: dict[str, Any], warnings: Sequence[str]) -> dict[str, Any]:

@@ -263,7 +263,7 @@ def _print_replay(leaf: Any, found: Sequence[Replayed]) -> None:
     click.echo(f"  {held} of {len(found)} proofs hold, made again from the stored bytes alone")
     for proof in found:
         word = "FAILS" if proof.trouble else "holds"
-        click.echo(f"  {word}  {_proven(proof)} of {proof.policy}")
+        click.echo(f"  {word}  {_proven(proof)}")
         click.echo(f"    image  {proof.image}")
         if proof.trouble:
             click.echo(f"    {proof.trouble}")
@@ -274,8 +274,9 @@ def _print_replay(leaf: Any, found: Sequence[Replayed]) -> None:
 def _proven(proof: Replayed) -> str:
     recorded = proof.recorded
     if "approver" in recorded:
-        return f"exception {recorded['name']}, {render.exception(recorded)}, from the evidence"
-    return f"{recorded.get('predicateType') or 'signature'}, for authority {recorded['authority']}"
+        return f"exception from {proof.policy}, {render.exception(recorded)}"
+    what = recorded.get("predicateType") or "signature"
+    return f"{what}, for authority {recorded['authority']} of {proof.policy}"
 
 
 def print_decisions(items: tuple[DecisionSummary, ...]) -> None:

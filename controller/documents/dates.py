@@ -1,7 +1,7 @@
 """Times that documents state and that are yet to come: nothing that they say has happened.
 
-A scan dated ahead would be fresh for as long, and an SBOM new. So such a time is taken for one that is not stated. That
-a moment has come changes what is known then: verdicts are remembered until then at most.
+A scan dated ahead would be fresh for as long, and an image new. So such a time is taken for one that is not stated.
+That a moment has come changes what is known then: verdicts are remembered until then at most.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from controller.model.documents import Document, Provenance, Sbom, Vex, VulnerabilityReport
+from controller.model.image import ImageConfig
 
-D = TypeVar("D", bound=Document)
+Dated = Document | ImageConfig
+D = TypeVar("D", bound=Dated)
 
 CLOCK_SKEW = timedelta(minutes=5)  # how far ahead the clock of whoever wrote a document may be
 
-_TIMES: Mapping[type[Document], tuple[str, ...]] = {
+_TIMES: Mapping[type[Dated], tuple[str, ...]] = {
+    ImageConfig: ("created",),
     Sbom: ("created",),
     Provenance: ("started_at", "finished_at"),
     VulnerabilityReport: ("scanned_at", "database_updated"),
@@ -30,7 +33,7 @@ def as_of(document: D, now: datetime) -> D:
     return dataclasses.replace(document, **ahead) if ahead else document
 
 
-def to_come(document: Document, now: datetime) -> Iterator[datetime]:
+def to_come(document: Dated, now: datetime) -> Iterator[datetime]:
     """The moments from which more of the document is true than now."""
     if isinstance(document, Vex):
         times = (statement.timestamp for statement in document.statements)
@@ -38,7 +41,7 @@ def to_come(document: Document, now: datetime) -> Iterator[datetime]:
     yield from (time - CLOCK_SKEW for _, time in _times(document) if time > now + CLOCK_SKEW)
 
 
-def _times(document: Document) -> Iterator[tuple[str, datetime]]:
+def _times(document: Dated) -> Iterator[tuple[str, datetime]]:
     for name in _TIMES.get(type(document), ()):
         time = getattr(document, name)
         if time is not None:

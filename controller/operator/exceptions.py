@@ -23,11 +23,12 @@ from controller.operator.status import Condition, object_conditions
 from controller.policy.exception_index import ExceptionIndex
 from controller.policy.exceptions import fault
 from controller.policy.index import PolicyIndex
+from controller.settings import Seconds
 
 logger = logging.getLogger(__name__)
 
 INTERVAL = 30.0  # seconds between looks at what time made of exceptions, if nothing changes earlier
-BREAK_GLASS_SOON = 1800.0  # seconds before its end at which a break-glass exception is told of
+BREAK_GLASS_SOON = Seconds(1800)  # before its end at which a break-glass exception is told of
 MAX_MEASURED = 1000  # exceptions with a metric of their own, the nearest ends first: bounds the labels
 MAX_NOTE = 1000  # characters of an Event's note; the API server takes 1,024
 EVENTS_NAMESPACE = "default"  # where Events about cluster-scoped objects have to be
@@ -196,7 +197,7 @@ def measure(exceptions: ExceptionIndex, *, now: datetime) -> None:
 def _soon_from(exception: EvidenceException, exceptions: ExceptionIndex) -> datetime:
     soon = exceptions.settings.exception_expires_soon
     if exception.break_glass:
-        soon = min(soon, type(soon)(BREAK_GLASS_SOON))
+        soon = min(soon, BREAK_GLASS_SOON)
     lead = min(soon, (exception.expires - datetime.min.replace(tzinfo=UTC)).total_seconds())
     return exception.expires - timedelta(seconds=lead)
 

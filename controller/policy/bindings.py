@@ -8,7 +8,7 @@ from typing import Any
 
 from controller.documents.dates import as_of
 from controller.documents.exploitability import Subject
-from controller.errors import Unacceptable
+from controller.errors import AssayError, Unacceptable
 from controller.model.documents import Provenance, Sbom, Vex, VulnerabilityReport
 from controller.model.evidence import Proof, VerifiedAttestation, VerifiedEvidence, VerifiedSignature
 from controller.model.image import ImageConfigs, ImageUse, ResolvedImage
@@ -39,6 +39,8 @@ def of_image(image: ResolvedImage, configs: ImageConfigs, now: datetime) -> Imag
         "mediaType": image.media_type,
         "platforms": [str(p.platform) for p in image.platforms if p.platform is not None],
     }
+    if not isinstance(configs, AssayError):
+        configs = tuple(as_of(config, now) for config in configs)
     return ImageValue(plain, configs, now)
 
 

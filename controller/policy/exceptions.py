@@ -23,9 +23,9 @@ from controller.model.workload import AdmissionRequest, Operation
 from controller.policy.fields import Fields
 from controller.policy.kinds import API_VERSION, CLUSTER_POLICY, EXCEPTION, NAMESPACED_POLICY
 from controller.policy.match import ImagePattern
-from controller.settings import ExceptionSettings
+from controller.settings import ExceptionSettings, Seconds
 
-BREAK_GLASS_MAX = 4 * 3600.0  # seconds from approval to end; an emergency that lasts longer is no longer one
+BREAK_GLASS_MAX = Seconds(4 * 3600)  # from approval to end; an emergency that lasts longer is no longer one
 CLOCK_SKEW = 300.0  # seconds by which the clocks of two machines may differ
 MAX_REASON = 4096  # characters of `reason`, and below of `approver`: the CRD's own bounds
 MAX_APPROVER = 1024
@@ -112,7 +112,7 @@ def fault(exception: EvidenceException, *, now: datetime, settings: ExceptionSet
         return Problem("NotApproved", "spec.approvedAt", f"is in the future: {_instant(exception.approved_at)}")
     longest, bound = settings.exception_max_duration, "exception_max_duration"
     if exception.break_glass and longest > BREAK_GLASS_MAX:
-        longest, bound = type(longest)(BREAK_GLASS_MAX), "BREAK_GLASS_MAX"
+        longest, bound = BREAK_GLASS_MAX, "BREAK_GLASS_MAX"
     begin = exception.approved_at or now
     if (exception.expires - begin).total_seconds() > longest:
         what = "a break-glass exception" if exception.break_glass else "an exception"

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from controller.policy.files import DEFAULT_NAMESPACE, FileObject, read_yaml, va
 from controller.policy.kinds import API_VERSION, NAMESPACED_POLICY, POLICY_TEST
 from controller.policy.lint import Finding, Severity, Subject, Surroundings, lint_all, subject_of
 from controller.policy.places import Place, duplicate_keys, place_of
-from controller.policy.references import CONFIG_MAP, SECRET, Materials, ObjectRef, Value
+from controller.policy.references import CONFIG_MAP, SECRET, Materials, ObjectRef, Value, wanted
 from controller.settings import PolicySettings
 
 GROUP = API_VERSION.partition("/")[0]
 NOT_IN_A_CLUSTER = frozenset({POLICY_TEST})  # file formats of Assay's own that are no resources
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _START = Place(1, 1)
+_PLACE = re.compile(r", line (\d+), column (\d+): ")  # in a message about YAML
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +82,16 @@ def lint_files(paths: Iterable[Path], around: Surroundings, limits: PolicySettin
     found: list[Located] = []
     objects = [obj for path in files for obj in _read(path, found)]
     own = [obj for obj in objects if _is_own(obj.content)]
-    values, wrong = _materials(objects)
-    around = dataclasses.replace(around, materials=Materials(around.installation.namespace, values))
+    namespace = around.installation.namespace
+    materials, unread = _materials(objects, wanted([obj.content for obj in own], namespace=namespace), namespace)
+    around = dataclasses.replace(around, materials=materials)
     for obj, findings in zip(own, lint_all([obj.content for obj in own], around, limits), strict=True):
         found += map(obj.located, findings)
         found += (
             Located(obj.path, place, Finding(Severity.ERROR, "KeyDuplicate", subject_of(obj.content), "", _twice(key)))
             for key, place in duplicate_keys(obj.node)
         )
-    found += wrong
+    found += unread
     found.sort(key=lambda each: (str(each.path), each.place, each.finding.severity, each.finding.code))
     material = {SECRET, CONFIG_MAP}
     others = [o for o in objects if not _is_own(o.content) and o.content.get("kind") not in material]
@@ -115,7 +118,8 @@ def _read(path: Path, found: list[Located]) -> Iterator[_Object]:
     except (ConfigurationError, OSError) as exc:
         message = exc.message if isinstance(exc, ConfigurationError) else f"{path} cannot be read: {type(exc).__name__}"
         finding = Finding(Severity.ERROR, "PolicyFileUnreadable", Subject("", "", ""), "", message)
-        found.append(Located(path, _START, finding, unreadable=True))
+        place = _PLACE.search(message)
+        found.append(Located(path, Place(int(place[1]), int(place[2])) if place else _START, finding, unreadable=True))
         return
     for number, (content, node) in enumerate(zip(documents, nodes, strict=True), 1):
         for obj, of in _objects(content, node):
@@ -148,17 +152,25 @@ def _is_own(content: Mapping[str, Any]) -> bool:
     return str(content.get("apiVersion")).partition("/")[0] == GROUP
 
 
-def _materials(objects: Iterable[_Object]) -> tuple[dict[ObjectRef, Mapping[str, Value]], list[Located]]:
+def _materials(
+    objects: Iterable[_Object], refs: Collection[ObjectRef], namespace: str
+) -> tuple[Materials, list[Located]]:
+    """What the Secrets and ConfigMaps that are referred to hold, and what cannot be read of them.
+
+    That is a warning: in a repository they may be encrypted (SOPS and its like), and are read by what puts them there.
+    """
     values: dict[ObjectRef, Mapping[str, Value]] = {}
-    wrong: list[Located] = []
+    unread: dict[ObjectRef, str] = {}
+    found: list[Located] = []
     for obj in objects:
-        if obj.content.get("apiVersion") != "v1" or obj.content.get("kind") not in {SECRET, CONFIG_MAP}:
-            continue
         subject = subject_of(obj.content)
+        ref = ObjectRef(subject.kind, subject.namespace, subject.name)
+        if obj.content.get("apiVersion") != "v1" or ref not in refs:
+            continue
+        file_object = FileObject(obj.path, obj.document, obj.content)
         try:
-            file_object = FileObject(obj.path, obj.document, obj.content)
-            values[ObjectRef(subject.kind, subject.namespace, subject.name)] = values_of(file_object)
+            values[ref] = values_of(file_object)
         except ConfigurationError as exc:
-            message = exc.message.removeprefix(f"{file_object.where}: ")
-            wrong.append(obj.located(Finding(Severity.ERROR, exc.code, subject, "data", message)))
-    return values, wrong
+            unread[ref] = message = exc.message.removeprefix(f"{file_object.where}: ")
+            found.append(obj.located(Finding(Severity.WARNING, exc.code, subject, "data", message)))
+    return Materials(namespace, values, unread), found

@@ -297,4 +297,4 @@ def _weight(assessment: Assessment, raw: EvidenceSet) -> int:
     configured = 0 if isinstance(assessment.configs, AssayError) else 2048 * len(assessment.configs)
     small = len(evidence.rejections) + len(evidence.signatures) + len(evidence.attestations)
     noted = sum(len(value) for _, value in assessment.annotations)
-    return 2048 + 512 * small + 512 * entries + parsed + noted + configured
+    return 2048 + 512 * small + 1024 * entries + parsed + noted + configured

@@ -32,7 +32,11 @@ clock: Callable[[], float] = (
 
 @dataclass(frozen=True, slots=True)
 class _Away:
-    """That, and why, what is remembered could not be asked for anew."""
+    """That, and why, what is remembered could not be asked for anew.
+
+    Until `ask_after` the failure is remembered, until `believed_until` that the registry is silent (never, if it is
+    not the registry's silence).
+    """
 
     error: AssayError
     ask_after: float
@@ -100,11 +104,12 @@ class Memory(Generic[K, V]):
         now, away = self._clock(), entry.away
         if now < entry.fresh_until:
             return Recalled(entry.value)
-        if away is None or now >= away.believed_until or grace is None:
-            return Recalled(entry.value, ask=True) if now < entry.usable_until else None
-        if now - entry.since <= grace and now <= entry.kept_until:
-            return Recalled(entry.value, ask=now >= away.ask_after, away=away.error)
-        return Recalled(away.error) if now < away.ask_after else None
+        if away is not None and now < away.believed_until and grace is not None:
+            if now - entry.since <= grace and now <= entry.kept_until:
+                return Recalled(entry.value, ask=now >= away.ask_after, away=away.error)
+        elif now < entry.usable_until:
+            return Recalled(entry.value, ask=True)
+        return Recalled(away.error) if away is not None and now < away.ask_after else None
 
     def put(
         self, key: K, value: V | AssayError, *, fresh: float, usable: float, kept: float = 0.0, weight: int = 0
@@ -123,8 +128,8 @@ class Memory(Generic[K, V]):
     def put_failure(self, key: K, error: AssayError, settings: ReviewSettings) -> None:
         """Remember, briefly, that this was the answer, or that there was none.
 
-        An answer takes the place of what was remembered. That there was none does not: it stands beside it, if it was
-        the registry that did not answer. Kept is a copy, since an error holds the frames that it went through.
+        An answer takes the place of what was remembered. That there was none does not: it stands beside it. Kept is a
+        copy, since an error holds the frames that it went through.
         """
         age = _failure_age(error, settings)
         entry = self._held.get(key)
@@ -136,9 +141,10 @@ class Memory(Generic[K, V]):
             or now > entry.kept_until
         ):
             self.put(key, copy(error), fresh=age, usable=age)
-        elif error.code in AWAY:
-            believed = max(age, float(settings.review_work_timeout))  # until then somebody who asked again knows more
-            entry.away = _Away(copy(error), now + age, now + believed)
+        else:
+            # Until it is no longer believed, somebody who asked again knows more.
+            believed = max(age, float(settings.review_work_timeout)) if error.code in AWAY else 0.0
+            entry.away = _Away(copy(error), ask_after=now + age, believed_until=now + believed)
 
     def shrink(self, size: int, *, of: Callable[[V | AssayError], int]) -> None:
         """Forget so many bytes at least, the least recently used first; `of` says how many a value has that may go."""

@@ -53,7 +53,7 @@ def assess(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySet
         error_kind=findings.error_kind,
         evidence=selected if compiled.has_request_rules else _without_documents(selected),
         used=_used(job),
-        valid_until=_valid_until(weighed.verified, selected, job.now),
+        valid_until=_valid_until(weighed.verified, selected, weighed.configs, job.now),
         complete=weighed.complete,
         annotations=findings.annotations,
         configs=weighed.configs if compiled.has_request_rules else (),
@@ -190,11 +190,14 @@ def _used_configs(configs: RawConfigs) -> Mapping[str, Any]:
     return {"configs": found}
 
 
-def _valid_until(verified: VerifiedEvidence, selected: VerifiedEvidence, now: datetime) -> datetime | None:
+def _valid_until(
+    verified: VerifiedEvidence, selected: VerifiedEvidence, configs: ImageConfigs, now: datetime
+) -> datetime | None:
     """From when a date may change the outcome: the end of a validity, or that what lies in the future has come."""
     dates = [verified.valid_until] if verified.valid_until is not None else []
-    documents = (a.document for a in selected.attestations if a.document is not None)
-    dates += (moment for document in documents for moment in dating.to_come(document, now))
+    read = [a.document for a in selected.attestations if a.document is not None]
+    read += () if isinstance(configs, AssayError) else configs
+    dates += (moment for document in read for moment in dating.to_come(document, now))
     if any(rejection.code == "SignedInFuture" for rejection in verified.rejections):
         dates.append(now + CLOCK_SKEW)
     return min(dates, default=None)

@@ -127,6 +127,15 @@ def test_guarantee_16_an_exception_is_approved_by_its_maker_in_force_at_once_and
     assert line[1:6] == ["jane", stored["expires"], "false", "True", "ExpiresSoon"]
     (listed,) = rig.assay.inventory("/api/v1/exceptions?name=told")["items"]
     assert (listed["approver"], listed["approval"], listed["uses"]) == ("jane", "stamped", 1)
+    database = ("--database-url", f"sqlite:///{rig.assay.folder / 'inventory.db'}")
+    table = assay("inventory", "exceptions", "told", *database, folder=rig.assay.folder).stdout.splitlines()
+    assert table[1].split()[:2] == ["told", "jane"]
+    again = assay("inventory", "show", leaf["id"], "--replay", *database, folder=rig.assay.folder)
+    by = f"until {stored['expires']} by told, approved by jane: the signing service is down, OPS-42"
+    assert again.returncode == 0
+    assert f"  holds  exception from ClusterEvidencePolicy/acme-signed, {by}\n" in again.stdout
+    (only,) = rig.assay.decisions(namespace=namespace, exception="told")
+    assert only["id"] == leaf["id"]
 
 
 @pytest.mark.guarantee(16)

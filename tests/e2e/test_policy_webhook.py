@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Rig, pod
+from tests.e2e.conftest import Rig, in_force, pod
 from tests.support.mistakes import MISTAKES, policy, rule
 from tests.support.processes import wait_until
 
@@ -19,9 +19,20 @@ DENIED = 'admission webhook "validate-policy.assay.dev" denied the request: '
 JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
 
 
+DENYING = "denies-and-counts"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _namespace(rig: Rig) -> None:
+    """The namespace, and two denials that the last test looks for: counting takes a minute."""
     rig.cluster.create_namespace("shop")
+    rig.cluster.apply(rig.policy(DENYING, match={"images": [f"{rig.registry.host}/acme/counted-*"]}))
+    in_force(rig, DENYING)
+    for name in ("counted-one", "counted-two"):
+        image, _ = rig.unsigned(name)
+        body = pod(name, "shop", image)
+        for _ in range(2):
+            assert rig.cluster.request("POST", "/api/v1/namespaces/shop/pods", body=body)[0] == 403
 
 
 def collection(obj: dict[str, Any]) -> str:
@@ -183,3 +194,12 @@ def test_a_change_of_policy_is_enforced_within_a_second(rig: Rig) -> None:
     rig.cluster.apply(obj)
     wait_until(admitted, what="the change back is enforced", timeout=10)
     rig.cluster.kubectl("delete", "clusterevidencepolicy", "enforced")
+
+
+def test_what_a_policy_denied_is_told_in_its_status(rig: Rig) -> None:
+    path = f"{API}/clusterevidencepolicies/{DENYING}"
+    wait_until(
+        lambda: rig.cluster.get(path)["status"].get("deniedLastHour") == 2,
+        what="two different images are counted",
+        timeout=90,  # they are counted once a minute
+    )

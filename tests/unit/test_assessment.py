@@ -148,6 +148,13 @@ def test_configurations_are_read_by_the_worker_and_travel_back_for_the_clock() -
     assert [c.user for c in found.configs] == ["1"]
 
 
+def test_a_verdict_is_true_until_an_image_that_is_dated_ahead_was_made() -> None:
+    late = config(b'{"created": "2100-01-02T00:00:00Z"}')
+    found = assessed("has(image.created)", configs=late)
+    assert (found.outcome, found.valid_until) == (Outcome.VIOLATED, NOW + DAY - CLOCK_SKEW)
+    assert assessed("has(image.created)", configs=late, now=NOW + DAY).outcome is Outcome.SATISFIED
+
+
 def test_a_configuration_that_cannot_be_read_or_had_is_an_error_of_its_kind() -> None:
     assert codes(assessed("image.nonRoot || true", configs=config(b"{}}"))) == ["ConfigMalformed"]
     away = Unavailable("RegistryUnavailable", "no answer")

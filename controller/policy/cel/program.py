@@ -23,7 +23,7 @@ from controller.policy.cel.unify import matches
 from controller.policy.cel.values import type_name
 from controller.settings import PolicySettings
 
-_FRAMES_PER_LEVEL = 4  # of Python's stack, for one level of a tree, macros included
+_FRAMES_PER_LEVEL = 8  # of Python's stack, for one level of a tree: read, checked, compiled or evaluated
 STACK = MAX_HEIGHT * _FRAMES_PER_LEVEL + 1000
 
 _NOT_WANTED = {
@@ -109,6 +109,7 @@ def compile_expression(
 
     Raises `PolicyError` (see `tree.parse` and `checker.check`; `ExpressionNotBoolean`, `ExpressionNotString`).
     """
+    enough_stack()
     parsed = tree.parse(text, limits, TABLE.qualified)
     checked = check(parsed, environment, text)
     if wanted is not None and not _fits(wanted, checked.type):

@@ -102,7 +102,8 @@ def _refuse(piece: _Piece, previous: list[_Piece]) -> None:
         raise ScanError("NameReserved", f"{piece.text} is a reserved word", piece.start, piece.start + len(piece.text))
     if piece.text == "." and before.kind == "number" and _end(before) == piece.start:
         raise ScanError("ExpressionMalformed", "a number ends with a digit", piece.start)
-    if piece.kind in {"name", "number", "text"} and before.kind == "number" and _end(before) == piece.start:
+    touches = before.kind == "number" and _end(before) == piece.start
+    if touches and piece.kind in {"name", "number", "text"} and piece.text != "in":
         raise ScanError("ExpressionMalformed", "a number ends before this", piece.start)
 
 

@@ -206,10 +206,8 @@ class _Builder:
 
     def _sign(self, sign: str, after: int) -> Place:
         """Where an operator stands: behind its left side come only brackets before it."""
-        i = bisect_left(self._signs, (after, ""))
-        while self._signs[i][1] != sign:
-            i += 1
-        start = self._signs[i][0]
+        behind = self._signs[bisect_left(self._signs, (after, "")) :]
+        start = next((start for start, found in behind if found == sign), after)
         return place_at(self._text, start, start + len(sign))
 
     def _unary(self, tree: _Parsed) -> Node:

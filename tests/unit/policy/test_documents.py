@@ -470,8 +470,10 @@ def test_two_manifests_of_one_platform_are_both_looked_at() -> None:
 
 def test_an_image_of_the_future_is_not_new() -> None:
     assert holds("image.age() == duration('0s')", configs=(config(created=NOW + timedelta(minutes=4)),))
-    late = config(created=NOW + timedelta(minutes=6))
-    assert failure("image.age() < duration('1h') || true", configs=(late,)) == "CreatedInFuture"
+    late = (config(created=NOW + timedelta(minutes=6)),)
+    for expression in ("image.age() < duration('1h')", "image.created > timestamp('2026-01-01T00:00:00Z')"):
+        assert failure(expression, configs=late) == "ExpressionFailed"
+    assert holds("!has(image.created) && !has(image.configs['linux/amd64'].created)", configs=late)
 
 
 @pytest.mark.parametrize(

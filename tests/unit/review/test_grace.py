@@ -231,6 +231,17 @@ async def test_guarantee_06_nothing_but_a_registry_that_does_not_answer_is_cover
     assert error.code in response["status"]["message"]
 
 
+async def test_a_failure_that_is_not_covered_is_remembered_as_briefly_as_any(clock: Clock) -> None:
+    around = world()
+    pipeline, _ = await later(around, clock, HOUR, away=Unavailable("CredentialProviderFailed", "the plugin failed"))
+    asked = around.asked()
+    assert not (await answer(pipeline))["allowed"]
+    assert around.asked() == asked
+    clock.now += 2
+    assert not (await answer(pipeline))["allowed"]
+    assert around.asked() == asked + 1
+
+
 @pytest.mark.guarantee(6)
 @pytest.mark.parametrize("code", ["RegistryUnavailable", "RegistryTimeout", "RegistryThrottled", "CircuitOpen"])
 async def test_every_way_of_not_answering_is_covered(code: str, clock: Clock) -> None:

@@ -23,11 +23,13 @@ from controller import admission
 from controller.errors import AssayError, NotFound, Unavailable
 from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
+from controller.model.evidence import EvidenceSet
 from controller.model.image import ResolvedImage
 from controller.model.reference import Digest, Reference
 from controller.policy.cel.program import STACK
+from controller.review.pipeline import Pipeline
 from controller.review.ports import Assessment, AssessmentJob
-from controller.settings import DocumentSettings, PolicySettings, ReviewSettings
+from controller.settings import DocumentSettings, PolicySettings, ReviewSettings, Seconds
 from controller.workers.assessment import assess
 from tests.support.exceptions import DAY, NOW, exception, stamp
 from tests.support.review import PROVEN, ProvenWorld, pod, policy, recorded_authority, review
@@ -156,6 +158,27 @@ def _name(obj: Mapping[str, Any]) -> tuple[str, str]:
 policies = st.lists(some_policy(actions=ANY), max_size=4, unique_by=_name)
 
 
+signing = st.builds(
+    lambda actions, failure_policy, digest, grace, signer: policy(
+        "more",
+        authorities=[recorded_authority(signer)],
+        signatures={"authorities": [signer]},
+        match={"images": ["ghcr.io/**"]},
+        validationActions=actions,
+        failurePolicy=failure_policy,
+        digest=digest,
+        **grace,
+    ),
+    st.sampled_from([["Deny"], ["Deny"], ["Warn"]]),
+    st.sampled_from(["Fail", "Ignore"]),
+    st.sampled_from(["Pin", "Pin", "Require"]),
+    st.sampled_from([{}, {}, {"grace": "0s"}]),
+    st.sampled_from(["release", "release", "stranger", "ed25519"]),
+)
+everything = st.just({f"ghcr.io/acme/{name}": BUNDLES for name in NAMES})
+proven = st.lists(st.sampled_from([f"ghcr.io/acme/app@{PROVEN}", "ghcr.io/acme/web:1"]), min_size=1, max_size=2)
+
+
 @st.composite
 def some_exception(draw: st.DrawFn, *, names: Sequence[str] = "xyz") -> dict[str, Any]:
     """An exception from some of the policies that are drawn, for some of the images."""
@@ -187,14 +210,22 @@ def _assessed(job: AssessmentJob) -> Assessment:
     return assess(job, documents=DocumentSettings(), policy=PolicySettings())
 
 
+@dataclasses.dataclass(slots=True)
 class Around(ProvenWorld):
-    """A world in which one image is gone and one is another than the evidence is about."""
+    """A world whose registry has no tag where it has an error beside the image, and answers nothing while `silent`."""
+
+    silent: bool = False
 
     async def resolve(self, reference: Reference, *, access: RegistryAccess, deadline: Deadline) -> ResolvedImage:
-        named = self.beside.get(reference.name)
-        if isinstance(named, AssayError) and reference.digest is None:
+        named = AWAY if self.silent else self.beside.get(reference.name)
+        if isinstance(named, AssayError) and (self.silent or reference.digest is None):
             raise type(named)(*named.args)
         return await ProvenWorld.resolve(self, reference, access=access, deadline=deadline)
+
+    async def discover(self, image: ResolvedImage, *, access: RegistryAccess, deadline: Deadline) -> EvidenceSet:
+        if self.silent:
+            raise type(AWAY)(*AWAY.args)
+        return await ProvenWorld.discover(self, image, access=access, deadline=deadline)
 
     async def assess(self, job: AssessmentJob, *, deadline: Deadline) -> Assessment:
         del deadline
@@ -237,18 +268,24 @@ def answer(
     for container, name in zip(obj["spec"]["containers"], names, strict=False):
         container["name"] = name
 
-    async def both() -> dict[str, Any]:
+    async def alone() -> Answer:
         pipeline = world.pipeline(ReviewSettings(no_match=unmatched))
-        request = admission.parse_request(review(obj)["request"])
-        pinned = admission.apply_pins(obj, list(await pipeline.mutate(request, deadline=LATER)))
-        request = admission.parse_request(review(pinned)["request"])
-        decision = await pipeline.validate(request, deadline=LATER)
+        said = await both(pipeline, world, obj)
         await pipeline.close()
-        response: dict[str, Any] = admission.decision_response(request.uid, decision)["response"]
-        return response
+        return said
 
-    response = asyncio.run(both())
+    return asyncio.run(alone())
+
+
+async def both(pipeline: Pipeline, world: Around, obj: Mapping[str, Any]) -> Answer:
+    """`/mutate`, its patch, and `/validate`; the one record that came of it."""
+    request = admission.parse_request(review(obj)["request"])
+    pinned = admission.apply_pins(obj, list(await pipeline.mutate(request, deadline=LATER)))
+    request = admission.parse_request(review(pinned)["request"])
+    world.records.clear()
+    decision = await pipeline.validate(request, deadline=LATER)
     (record,) = world.records
+    response: dict[str, Any] = admission.decision_response(request.uid, decision)["response"]
     return Answer(response, {k: v for k, v in record.items() if k not in {"salt", "latencyUs"}})
 
 
@@ -407,6 +444,45 @@ def test_a_pod_is_let_in_only_by_evaluations_that_let_in(
         assert bool(evaluation["reasons"]) is (evaluation["outcome"] != "Satisfied")
     event(f"allowed: {said.allowed}")
     event(f"evaluations: {len(said.record['evaluations'])}")
+
+
+@pytest.mark.guarantee(6)
+@reviews
+@given(rules, signing, st.one_of(proven, pods), st.one_of(everything, beside), st.sampled_from([0.0, 86_400.0]))
+def test_a_registry_that_falls_silent_lets_in_nothing_more_than_what_it_was_heard_to_prove(
+    drawn: tuple[Policies, Policies], more: dict[str, Any], wanted: list[str], around: dict[str, Any], grace: float
+) -> None:
+    found, given_ = drawn
+    world = Around(policies=[*found[:2], more], beside=around, exceptions=given_)
+    remembered_no_longer = {"evidence_max_age": Seconds(0), "tag_max_age": Seconds(0), "failure_max_age": Seconds(0)}
+
+    async def twice() -> tuple[Answer, Answer]:
+        pipeline = world.pipeline(ReviewSettings(grace=Seconds(grace), **remembered_no_longer))
+        one = await both(pipeline, world, pod(*wanted))
+        world.silent = True
+        other = await both(pipeline, world, pod(*wanted))
+        await pipeline.close()
+        return one, other
+
+    before, after = asyncio.run(twice())
+    event(f"before: {before.allowed}, after: {after.allowed}, stale: {'stale' in after.record['flags']}")
+    if after.allowed and "fail-open" not in after.record["flags"]:
+        assert before.allowed or "exempt" in after.record["flags"]
+    assert grace or "stale" not in after.record["flags"]
+    outcomes = dict(_outcomes(before.record))
+    for key, evaluation in _evaluations(after.record):
+        if "stale" in evaluation:
+            assert evaluation["outcome"] == outcomes[key]
+
+
+def _evaluations(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], Mapping[str, Any]]]:
+    for evaluation in record["evaluations"]:
+        container = record["images"][evaluation["image"]]["container"]
+        yield (container, evaluation["policy"]["kind"], evaluation["policy"]["name"]), evaluation
+
+
+def _outcomes(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], str]]:
+    return ((key, evaluation["outcome"]) for key, evaluation in _evaluations(record))
 
 
 def _ignores(found: Policies, evaluation: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from controller.webhook import policies as under_test
 from controller.webhook.app import create_app
 from controller.webhook.policies import PolicyReviews
 from tests.support.asgi import Answer, call
-from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, policy, rule, surroundings
+from tests.support.mistakes import ASSAY_NAMESPACE, MISTAKES, by_key, policy, rule, surroundings
 from tests.support.review import World, pod, review
 
 
@@ -249,6 +249,16 @@ async def test_a_refusal_is_bounded_whatever_the_number_and_length_of_mistakes()
     assert len(status["message"]) == 16_000
     assert len(status["details"]["causes"]) == 51
     assert status["details"]["causes"][-1]["message"] == "and 150 more"
+
+
+@pytest.mark.guarantee(10)
+async def test_each_mistake_is_bounded() -> None:
+    obj = policy(
+        "p", authorities=[by_key(f"{'x' * 58}{n}") for n in range(60)], signatures={"authorities": ["release"]}
+    )
+    (cause,) = (await validate(asked(obj)))["status"]["details"]["causes"]
+    assert cause["message"].startswith("there is no authority 'release'; spec.authorities has xxx")
+    assert (len(cause["message"]), cause["message"][-1]) == (2_000, "…")
 
 
 @pytest.mark.guarantee(10)

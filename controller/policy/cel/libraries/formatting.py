@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -212,5 +211,6 @@ def _go_quoted(text: str) -> str:
         elif c.isprintable():
             parts.append(c)
         else:
-            parts.append(f"\\x{ord(c):02x}" if ord(c) < 0x80 else json.dumps(c)[1:-1])
+            code = ord(c)
+            parts.append(f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
     return f'"{"".join(parts)}"'

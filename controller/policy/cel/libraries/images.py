@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from controller.documents.dates import CLOCK_SKEW
 from controller.errors import AssayError, Unacceptable
 from controller.model.image import ImageConfig, ImageConfigs
 from controller.policy.cel.failure import CelError
@@ -24,7 +23,7 @@ _ABSENT = object()
 class ImageValue(dict[str, Any]):
     """The image that a rule reads. What its configurations say is looked at when it is read, or asked for by `has`."""
 
-    def __init__(self, plain: Mapping[str, Any], configs: ImageConfigs, now: datetime | None) -> None:
+    def __init__(self, plain: Mapping[str, Any], configs: ImageConfigs, now: datetime) -> None:
         super().__init__(plain)
         self._configs = configs
         self.now = now
@@ -96,12 +95,8 @@ def age(meter: Meter, image: ImageValue) -> Any:
     """How long ago the image was made; of several platforms the oldest counts. Reads the clock."""
     configs = image.configs()
     meter.charge(16 * len(configs))
-    if image.now is None:
-        raise Abort(Unacceptable("InputAbsent", "image.age() reads the clock, which is not known here"))
     created = [config.created for config in configs]
     times = [moment for moment in created if moment is not None]
     if len(times) != len(created):
         raise CelError("the image does not say when it was made")
-    if max(times) > image.now + CLOCK_SKEW:
-        raise Abort(Unacceptable("CreatedInFuture", "the image says that it was made at a time that is yet to come"))
     return to_cel(max(image.now - min(times), timedelta()))
