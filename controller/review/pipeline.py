@@ -187,8 +187,7 @@ class Pipeline:
             return ()
         try:
             # Of several policies the one with the least grace says what a tag may still name.
-            policies = (*covered.policies, *(compiled for compiled, _ in covered.undecided))
-            grace = min(grace_of(compiled) for compiled in policies)
+            grace = min(grace_of(compiled) for compiled in covered.deciding)
             resolved = await self._resolutions.get(reference, access=reviewed.access, deadline=deadline, grace=grace)
         except AssayError:
             return ()  # `validate` meets the same error and says it

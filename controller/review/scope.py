@@ -50,16 +50,18 @@ class Covered:
     undecided: tuple[tuple[CompiledPolicy, AssayError], ...]
 
     @property
-    def digest_mode(self) -> DigestMode:
-        """The strictest `digest` of the policies with Deny, or of all where none denies.
+    def deciding(self) -> tuple[CompiledPolicy, ...]:
+        """The policies that say how a tag is treated: those with Deny, or all where none denies.
 
         A Warn policy decides nothing for a Deny one (guarantee 7).
         """
         policies = (*self.policies, *(compiled for compiled, _ in self.undecided))
-        modes = [c.policy.spec.digest for c in policies if Action.DENY in c.policy.spec.validation_actions] or [
-            c.policy.spec.digest for c in policies
-        ]
-        return max(modes, key=_STRICTNESS.index, default=DigestMode.RESOLVE)
+        return tuple(c for c in policies if Action.DENY in c.policy.spec.validation_actions) or policies
+
+    @property
+    def digest_mode(self) -> DigestMode:
+        """The strictest `digest` of the policies that decide."""
+        return max((c.policy.spec.digest for c in self.deciding), key=_STRICTNESS.index, default=DigestMode.RESOLVE)
 
 
 @dataclass(frozen=True, slots=True)

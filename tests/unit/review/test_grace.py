@@ -429,6 +429,21 @@ async def test_a_tag_goes_on_naming_its_last_digest_for_its_own_grace(
     await pipeline.close()
 
 
+@pytest.mark.guarantee(7)
+@pytest.mark.parametrize("mild", [{"grace": "0s"}, {"nonsense": 1}], ids=["without grace", "broken"])
+async def test_guarantee_07_a_policy_that_warns_takes_no_grace_from_one_that_denies(
+    mild: dict[str, Any], clock: Clock
+) -> None:
+    around = world(signed("denies"), signed("warns", validationActions=["Warn"], **mild))
+    pipeline = around.pipeline()
+    assert await pinned(pipeline)
+    await answer(pipeline)
+    clock.now += HOUR
+    around.away = AWAY
+    assert await pinned(pipeline)
+    assert (await answer(pipeline, f"{TAG}@{PROVEN}"))["allowed"]
+
+
 async def test_a_tag_that_is_not_there_any_more_names_nothing(clock: Clock) -> None:
     around = world()
     pipeline = around.pipeline()
