@@ -10,7 +10,6 @@ who tests a policy on a pod of somebody else's sees how its rules go, and not wh
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,7 +20,7 @@ from controller.policy.cel.failure import CelError
 from controller.policy.cel.interpreter import Compiler, Frame, Run
 from controller.policy.cel.libraries import TABLE
 from controller.policy.cel.meter import Abort, Meter
-from controller.policy.cel.program import STACK, Program
+from controller.policy.cel.program import Program
 from controller.policy.cel.shown import as_json
 from controller.policy.cel.syntax import Call, Literal, Name, Node, Select, children
 from controller.policy.cel.tree import TYPE_NAMES
@@ -132,8 +131,6 @@ class Trace:
         def run(frame: Frame) -> Any:
             return traced(Frame(frame.names, frame.meter, compiler.loops))
 
-        if sys.getrecursionlimit() < 2 * STACK:  # a frame more for each part
-            sys.setrecursionlimit(2 * STACK)
         try:
             return show(self._program.replaced(run).value(bindings, meter), self._secrets)
         except AssayError as exc:

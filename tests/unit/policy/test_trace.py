@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from controller.model.policy import Namespace
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest, Operation, User
 from controller.policy import requirements
+from controller.policy.cel.program import STACK
 from controller.policy.cel.trace import MAX_SHOWN, MAX_VALUES, WITHHELD, Part, Secrets
 from controller.policy.compiled import CompiledPolicy
 from controller.policy.evaluation import evaluate_evidence_rules, evaluate_request_rules
@@ -21,6 +23,7 @@ from controller.policy.trace import Traced, trace_conditions, trace_rules
 from controller.settings import PolicySettings
 from tests.unit.policy.make import DIGEST, IMAGE, LOG4J, attestation, compiled, evidence, sbom, signature, with_sbom
 
+sys.setrecursionlimit(max(sys.getrecursionlimit(), STACK))  # as the first expression would, which hypothesis minds
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 USE = ImageUse(ContainerKind.REGULAR, "app", "ghcr.io/acme/app:1.2", "/spec/containers/0/image", "spec…")
 SECRET = "hunter2-s3cr3t"
