@@ -10,7 +10,15 @@ import click
 
 from controller.cli import options, render
 from controller.errors import InputError
-from controller.inventory.records import DecisionFilter, DecisionImage, DecisionSummary, Finding, ImageRecord
+from controller.inventory.records import (
+    FLAGS,
+    Admission,
+    DecisionFilter,
+    DecisionImage,
+    DecisionSummary,
+    Finding,
+    ImageRecord,
+)
 from controller.inventory.store import Store
 from controller.reading import wire
 from controller.settings import Settings
@@ -33,6 +41,7 @@ def inventory() -> None:
 @click.option("--digest", help="Only of this digest.")
 @click.option("--policy", help="Only where this policy (name or namespace/name) was evaluated.")
 @click.option("--exception", help="Only where this EvidenceException was used.")
+@click.option("--flag", type=click.Choice(FLAGS), help="Only those that came about so.")
 @click.option("--since", type=_TIMES, help="Decided at or after this time (UTC).")
 @click.option("--until", type=_TIMES, help="Decided before this time (UTC).")
 @click.option("--as-of", type=_TIMES, help="As the inventory stood at this time (UTC).")
@@ -49,6 +58,7 @@ def decisions(
     digest: str | None,
     policy: str | None,
     exception: str | None,
+    flag: str | None,
     since: datetime | None,
     until: datetime | None,
     as_of: datetime | None,
@@ -64,6 +74,7 @@ def decisions(
         digest=digest,
         policy=policy,
         exception=exception,
+        flag=flag,
         since=_utc(since),
         until=_utc(until),
     )
@@ -83,6 +94,7 @@ def decisions(
 @click.option("--ever", is_flag=True, help="Whatever ran at any time.")
 @click.option("-n", "--namespace", help="Only of this namespace.")
 @click.option("--digest", help="Only of this digest.")
+@click.option("--admission", type=click.Choice(list(Admission)), help="Only runs that came to be so.")
 @click.option("--as-of", type=_TIMES, help="As the inventory stood at this time (UTC).")
 @click.option("--limit", default=50, show_default=True, help="Runs on one page.")
 @click.option("--cursor", help="The next page, as the last one named it.")
@@ -95,6 +107,7 @@ def running(
     ever: bool,
     namespace: str | None,
     digest: str | None,
+    admission: str | None,
     as_of: datetime | None,
     limit: int,
     cursor: str | None,
@@ -108,7 +121,13 @@ def running(
     moment = None if ever else _utc(at) or datetime.now(UTC)
     with Store.open_to_read(load().inventory) as store:
         page = store.queries.runs(
-            at=moment, namespace=namespace, digest=digest, limit=limit, cursor=cursor, as_of=_utc(as_of)
+            at=moment,
+            namespace=namespace,
+            digest=digest,
+            admission=Admission(admission) if admission else None,
+            limit=limit,
+            cursor=cursor,
+            as_of=_utc(as_of),
         )
     if form != "table":
         render.dump(

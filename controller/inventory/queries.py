@@ -21,6 +21,8 @@ from controller.errors import InputError
 from controller.inventory import running, tables
 from controller.inventory.dialect import unavailable
 from controller.inventory.records import (
+    FLAGS,
+    Admission,
     DecisionFilter,
     DecisionImage,
     DecisionPage,
@@ -38,6 +40,7 @@ from controller.model.reference import Digest, Reference
 
 MAX_LIMIT = 500  # decisions on one page
 DEFAULT_LIMIT = 50
+MAX_SCANNED = 10_000  # runs looked at for one page
 MAX_FINDINGS = 1000  # findings shown of one image: bounds one answer
 MAX_REFERENCES = 100  # names shown of one image
 MAX_CURSOR_LENGTH = 256
@@ -140,30 +143,34 @@ class Queries:
         at: datetime | None = None,
         namespace: str | None = None,
         digest: str | None = None,
+        admission: Admission | None = None,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
         as_of: datetime | None = None,
     ) -> RunPage:
         """What ran at a time (None: whatever ran at all), the latest started first, and how each was admitted.
 
+        A page that is asked for by `admission` may hold fewer than `limit` and still have a next one: at most
+        `MAX_SCANNED` runs are looked at for each.
         Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`.
         """
         _check_limit(limit)
-        table = tables.sighting
         wanted = str(Digest.parse(digest)) if digest is not None else None
         query = running.running(at=at, namespace=namespace, digest=wanted, as_of=as_of)
-        if cursor is not None:
-            started_at, leaf = _read_cursor(cursor)
-            earlier = and_(table.c.started_at == started_at, table.c.leaf < leaf)
-            query = query.where(or_(table.c.started_at < started_at, earlier))
-        query = query.order_by(table.c.started_at.desc(), table.c.leaf.desc()).limit(limit + 1)
+        place = _read_cursor(cursor) if cursor is not None else None
+        found: list[RunRecord] = []
+        scanned = 0
         with self._reading() as connection:
-            rows = connection.execute(query).all()
-            shown = rows[:limit]
+            while True:
+                page, place = running.page(connection, query, before=place, limit=limit - len(found))
+                scanned += len(page)
+                found += (record for record in page if admission is None or record.admission is admission)
+                if place is None or len(found) == limit or scanned >= MAX_SCANNED:
+                    break
             return RunPage(
-                items=running.records(connection, shown),
+                items=tuple(found),
                 gaps=running.gaps(connection, at=at, as_of=as_of),
-                cursor=_write_cursor(shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None,
+                cursor=_write_cursor(*place) if place is not None else None,
             )
 
     def open_runs(self, cluster: str) -> tuple[RunRecord, ...]:
@@ -278,6 +285,10 @@ def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
         if slash:
             policies = policies.where(_evaluation.c.policy_namespace == namespace)
         query = query.where(_decision.c.leaf.in_(policies))
+    if where.flag is not None:
+        if where.flag not in FLAGS:
+            raise InputError("FlagUnknown", f"flag must be one of {', '.join(FLAGS)}")
+        query = query.where(_decision.c.flags.contains(f'"{where.flag}"'))
     if where.exception is not None:
         query = query.where(_decision.c.leaf.in_(select(_use.c.leaf).where(_use.c.name == where.exception)))
     return query

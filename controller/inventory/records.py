@@ -8,6 +8,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+FLAGS = (
+    *("warn", "audit", "exempt", "break-glass", "stale", "error"),
+    *("fail-open", "no-match", "softened"),
+)
+"""What a decision may be marked with, beside its verdict."""
+
 
 @dataclass(frozen=True, slots=True)
 class DecisionFilter:
@@ -24,6 +30,7 @@ class DecisionFilter:
     image: str | None = None
     policy: str | None = None
     exception: str | None = None
+    flag: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 

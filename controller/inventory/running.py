@@ -49,10 +49,24 @@ def gaps(connection: Connection, *, at: datetime | None, as_of: datetime | None)
     return tuple(Gap(row.cluster, row.since, row.until) for row in rows)
 
 
-def records(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[RunRecord, ...]:
-    """The rows of `running` with how each run was admitted."""
-    decisions = _decisions(connection, {row.pod_uid for row in rows})
-    return tuple(_record(row, decisions.get(row.pod_uid, ())) for row in rows)
+Place = tuple[datetime, int]
+"""Where a page ended: when its last run started, and that row's leaf."""
+
+
+def page(
+    connection: Connection, query: Select[Any], *, before: Place | None, limit: int
+) -> tuple[tuple[RunRecord, ...], Place | None]:
+    """The next runs of `running`, the latest started first, with how each was admitted, and where to go on, if so."""
+    if before is not None:
+        started_at, leaf = before
+        earlier = and_(_started.c.started_at == started_at, _started.c.leaf < leaf)
+        query = query.where(or_(_started.c.started_at < started_at, earlier))
+    query = query.order_by(_started.c.started_at.desc(), _started.c.leaf.desc()).limit(limit + 1)
+    rows = connection.execute(query).all()
+    shown = rows[:limit]
+    decisions = _decisions(connection, {row.pod_uid for row in shown})
+    found = tuple(_record(row, decisions.get(row.pod_uid, ())) for row in shown)
+    return found, (shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None
 
 
 def last_watched(connection: Connection, cluster: str) -> datetime | None:

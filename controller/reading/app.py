@@ -117,6 +117,7 @@ def create_app(
             at=asked.at,
             namespace=asked.namespace,
             digest=asked.digest,
+            admission=asked.admission,
             limit=asked.limit,
             cursor=asked.cursor,
             as_of=asked.as_of,

