@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from controller import app, settings, telemetry
+from controller import serving, settings, telemetry
 from controller.cli import render
 from controller.demo import story
 from controller.demo.registry import EmbeddedRegistry, Layout
@@ -47,16 +47,16 @@ async def _demo(folder: Path, host: str, *, keep: bool) -> int:
         "cluster_name": "demo",
     }
     click.echo(f"A registry with recorded images serves at {host}; the policies lie in {policies}.\n")
-    async with app.serving(settings.load(flags=flags, environment={})) as serving:
-        if serving.webhook_port is None or serving.inventory_port is None:
+    async with serving.serving(settings.load(flags=flags, environment={})) as served:
+        if served.webhook_port is None or served.inventory_port is None:
             raise AssertionError("the demo serves webhook and inventory")
-        server = story.ApiServer(serving.webhook_port, serving.ca_bundle)
+        server = story.ApiServer(served.webhook_port, served.ca_bundle)
         unexpected = 0
         for scene in story.scenes(host):
             played = await asyncio.to_thread(server.create, scene)
             _print(played)
             unexpected += not played.as_expected
-        recorded = await asyncio.to_thread(story.decisions, serving.inventory_port)
+        recorded = await asyncio.to_thread(story.decisions, served.inventory_port)
         click.echo("What the inventory has of it:\n")
         render.table(
             ("DECIDED", "VERDICT", "OBJECT", "IMAGE", "DIGEST", "RECORD"),
@@ -74,7 +74,7 @@ async def _demo(folder: Path, host: str, *, keep: bool) -> int:
         )
         click.echo(_summary(unexpected, len(recorded)))
         if keep:
-            await _wait(serving, folder, host)
+            await _wait(served, folder, host)
     return EXIT_UNEXPECTED if unexpected or len(recorded) != len(story.scenes(host)) else 0
 
 
@@ -99,14 +99,14 @@ def _summary(unexpected: int, recorded: int) -> str:
     return f"\n{pods} pods reviewed, {recorded} decisions recorded: {verdicts}."
 
 
-async def _wait(serving: app.Serving, folder: Path, host: str) -> None:
+async def _wait(served: serving.Serving, folder: Path, host: str) -> None:
     click.echo(
         f"\nStill running, until Ctrl-C:\n"
         f"  registry   http://{host}/v2/\n"
-        f"  webhook    https://127.0.0.1:{serving.webhook_port} (CA: {folder}/certificates/ca.crt)\n"
-        f"  inventory  http://127.0.0.1:{serving.inventory_port}/api/v1/decisions\n"
+        f"  webhook    https://127.0.0.1:{served.webhook_port} (CA: {folder}/certificates/ca.crt)\n"
+        f"  inventory  http://127.0.0.1:{served.inventory_port}/api/v1/decisions\n"
         f"Try:\n"
-        f"  assay inventory decisions --database-url {serving.database_url}\n"
+        f"  assay inventory decisions --database-url {served.database_url}\n"
         f"  assay verify {host}/acme/shop:1.4 --policies {folder}/policies"
     )
     await asyncio.Event().wait()

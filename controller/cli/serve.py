@@ -10,7 +10,7 @@ from collections.abc import Callable
 import click
 import uvloop
 
-from controller import app, telemetry
+from controller import serving, telemetry
 from controller.cli import options
 from controller.settings import Settings
 
@@ -26,20 +26,20 @@ def serve(load: Callable[..., Settings], *, webhook: bool, operator: bool, inven
     Policies are watched in the cluster, or read from --policies where there is none.
     Stops on SIGTERM or SIGINT once the reviews under way have ended.
     """
-    asked = {app.Role.WEBHOOK: webhook, app.Role.OPERATOR: operator, app.Role.INVENTORY: inventory}
-    roles = tuple(role for role, wanted in asked.items() if wanted) or tuple(app.Role)
+    asked = {serving.Role.WEBHOOK: webhook, serving.Role.OPERATOR: operator, serving.Role.INVENTORY: inventory}
+    roles = tuple(role for role, wanted in asked.items() if wanted) or tuple(serving.Role)
     settings = load()
     telemetry.configure_logging(settings.log.log_level, settings.log.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, roles))
 
 
-async def _serve(settings: Settings, roles: tuple[app.Role, ...]) -> None:
+async def _serve(settings: Settings, roles: tuple[serving.Role, ...]) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with app.serving(settings, roles) as served:
+    async with serving.serving(settings, roles) as served:
         if served.webhook_port is not None:
             click.echo(f"webhook    https://{settings.webhook.webhook_host}:{served.webhook_port}", err=True)
         if served.inventory_port is not None:

@@ -188,15 +188,15 @@ def _many_policies(rig: Rig, scale: Scale, results: Results) -> None:
     pinned = [[rig.reference(f"signed/warm-{number}", digest=True)] for number in range(5)]
     samples = {name: Sample((), 0, 0) for name in ("warm, 5 policies, all match", "warm, many policies, 5 match")}
     with (
-        serve(rig.folder / "few-policies", rig.written("five", five)) as few,
-        serve(rig.folder / "many-policies", rig.written("many", [*five, *others])) as whole,
+        serve(rig.folder / "few-policies", rig.written("policies-few", five)) as few,
+        serve(rig.folder / "many-policies", rig.written("policies-many", [*five, *others])) as whole,
     ):
         targets = [Target(one.url, one.ca_file, one.server.pid) for one in (few, whole)]
         for target in targets:
             rig.measure(target, pinned, count=10)
-        for _ in range(scale.rounds):
+        for _ in range(4 * scale.rounds):
             for name, target in zip(samples, targets, strict=True):
-                samples[name] += rig.measure(target, pinned, seconds=scale.slice)
+                samples[name] += rig.measure(target, pinned, seconds=scale.slice / 4)
     for name, sample in samples.items():
         results.rows[name] = figures(sample)
     results.floors["warm, many policies, 5 match"] = "warm, 5 policies, all match"

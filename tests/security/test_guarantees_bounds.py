@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from controller import app
+from controller import serving
 from controller.operator.holder import SnapshotHolder
 from controller.webhook.app import create_app
 from tests.contract.registry_servers.scripted import digest_of
@@ -54,7 +54,7 @@ async def test_guarantee_09_a_webhook_whose_watch_fell_silent_denies_and_forgets
         holder = SnapshotHolder(sources=("policies",), max_age=60, clock=lambda: seconds[0])
         holder.publish(rig.holder.current())
         holder.sign("policies")
-        rig.webhook = create_app(rig.settings.webhook, pipeline=rig.pipeline, readiness=app.Readiness(holder))
+        rig.webhook = create_app(rig.settings.webhook, pipeline=rig.pipeline, readiness=serving.Readiness(holder))
         image = rig.image(SIGNATURE)
         assert (await rig.review(image)).allowed
         seconds[0] = 61

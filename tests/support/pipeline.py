@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import yaml
 from fastapi import FastAPI
 
-from controller import admission, app, settings
+from controller import admission, app, serving, settings
 from controller.inventory.store import Store
 from controller.model.access import Credential
 from controller.model.workload import POD_PATHS
@@ -211,7 +211,7 @@ async def running(
                 loaded, snapshots=holder, namespaces=app.LocalNamespaces(), recorder=store.writer, clock=app.now
             )
         )
-        webhook = create_app(loaded.webhook, pipeline=pipeline, readiness=app.Readiness(holder))
+        webhook = create_app(loaded.webhook, pipeline=pipeline, readiness=serving.Readiness(holder))
         rig = Rig(folder, loaded, served, store, holder, pipeline, webhook)
         if policies:
             rig.publish(*policies)

@@ -81,7 +81,7 @@ def check_pattern(_text: Any, pattern: Any, *_more: Any) -> None:
         raise ConstantError(1, exc.code, f"the regular expression {exc.message}") from exc
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # each up to regex.MAX_PROGRAM_BYTES
 def _compiled(pattern: str) -> Pattern:
     return compile_pattern(pattern)
 

@@ -18,6 +18,10 @@ from controller.policy.cel.values import Computed, register_class, register_reco
 
 LIBRARY = Library("vulnerabilities", "Functions of `vulnerabilities`, over the findings of all verified scans.")
 
+_TEXT = (
+    "The findings of all scans that are at least so severe, or of which all that the map names is true: `severity`, "
+    "`unknown` (whether those of unknown severity count), `fixable`, `ids` (with aliases), `packages` (package URLs)."
+)
 _COST = "1 step for each 16 findings, and for each that is found"
 
 
@@ -121,8 +125,10 @@ def _matching(meter: Meter, reports: Iterable[VulnerabilityReport], asked: Any) 
     return list(found)
 
 
-@LIBRARY.method("matching", VULNERABILITIES, STRING, returns=list_of(FINDING), cost=_COST, check=_check)
-@LIBRARY.method("matching", VULNERABILITIES, map_of(DYN), returns=list_of(FINDING), cost=_COST, check=_check)
+@LIBRARY.method("matching", VULNERABILITIES, STRING, returns=list_of(FINDING), cost=_COST, check=_check, text=_TEXT)
+@LIBRARY.method(
+    "matching", VULNERABILITIES, map_of(DYN), returns=list_of(FINDING), cost=_COST, check=_check, text=_TEXT
+)
 def matching(meter: Meter, reports: Vulnerabilities, asked: Any) -> list[Any]:
     """The findings of all scans that are at least so severe, or of which all that the map names is true."""
     return _matching(meter, reports, asked)
