@@ -59,7 +59,10 @@ def _rules(compiled: CompiledPolicy) -> Iterator[Advice]:
         found = outcomes(rule.program, compiled.limits)
         if Outcome.TRUE not in found:
             ends = "always fails" if found == {Outcome.FAILS} else "is never true"
-            message = f"{ends}, whatever the image, so nothing could satisfy the policy; say what must hold of an image"
+            message = (
+                f"{ends}, whatever the image, so nothing could satisfy the policy; say what must hold, such as "
+                "image.registry != 'docker.io'"
+            )
             yield Advice(Problem("RuleNeverTrue", field, message), refused=True)
         elif found == {Outcome.TRUE}:
             message = "is always true, whatever the image, so it demands nothing; remove it or say what must hold"

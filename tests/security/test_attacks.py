@@ -249,7 +249,8 @@ async def test_one_images_artefacts_do_not_take_all_connections_to_its_registry(
 
 async def test_conditions_over_a_large_object_leave_the_event_loop_to_others(rig: Rig) -> None:
     expensive = "object.spec.containers.all(c, c.env.all(e, e.value.startsWith('x') && e.name.startsWith('n')))"
-    rig.publish(rig.policy(match={"conditions": [{"name": "env", "expression": expensive}]}))
+    condition = {"conditions": [{"name": "env", "expression": expensive}]}
+    rig.publish(*(rig.policy(f"policy-{number}", match=condition) for number in range(10)))
     obj = pod("127.0.0.1:9/acme/app:1")
     obj["spec"]["containers"][0]["env"] = [{"name": f"n{number}", "value": "x"} for number in range(7000)]
     turns = 0

@@ -240,8 +240,8 @@ MISTAKES: dict[str, Mistake] = {
             error(
                 "RuleNeverTrue",
                 RULE,
-                "is never true, whatever the image, so nothing could satisfy the policy; say what must hold of an "
-                "image",
+                "is never true, whatever the image, so nothing could satisfy the policy; say what must hold, such as "
+                "image.registry != 'docker.io'",
             ),
         ),
         rule("size(image.repository) > 0"),
@@ -252,8 +252,8 @@ MISTAKES: dict[str, Mistake] = {
             error(
                 "RuleNeverTrue",
                 RULE,
-                "is never true, whatever the image, so nothing could satisfy the policy; say what must hold of an "
-                "image",
+                "is never true, whatever the image, so nothing could satisfy the policy; say what must hold, such as "
+                "image.registry != 'docker.io'",
             ),
         ),
         rule("size(image.repository) > 0"),
@@ -264,7 +264,8 @@ MISTAKES: dict[str, Mistake] = {
             error(
                 "RuleNeverTrue",
                 RULE,
-                "always fails, whatever the image, so nothing could satisfy the policy; say what must hold of an image",
+                "always fails, whatever the image, so nothing could satisfy the policy; say what must hold, such as "
+                "image.registry != 'docker.io'",
             ),
         ),
         rule("size(image.repository) > 0"),

@@ -27,7 +27,13 @@ EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNREADABLE = 0, 1, 2
     help="A table for people; JSON or YAML for programs; SARIF 2.1.0 for code scanning.",
 )  # fmt: skip
 @options.with_settings(
-    "trusted_root", "assay_namespace", "assay_image", "policy_cel_max_length", "policy_cel_max_depth"
+    "trusted_root",
+    "assay_namespace",
+    "assay_image",
+    "exception_max_duration",
+    "policy_cel_max_length",
+    "policy_cel_max_total_length",
+    "policy_cel_max_depth",
 )
 def lint(load: Callable[..., Settings], *, paths: tuple[Path, ...], strict: bool, form: str) -> int:
     """Check policies, trust roots and exceptions in files, as the webhook checks them when they are applied.

@@ -170,3 +170,12 @@ def test_trust_roots_by_setting_are_there(folder: Path, tmp_path: Path, capsys: 
     assert run(["policy", "lint", str(folder), "--strict"]) == 1
     assert "TrustRootMissing" in capsys.readouterr().out
     assert run(["policy", "lint", str(folder), "--strict", "--trusted-root", f"nowhere={root}"]) == 0
+
+
+def test_the_ready_policies_have_nothing_wrong_but_that_trust_roots_are_yours(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["policy", "lint", str(CHECKOUT / "policies"), "-o", "json"]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert written["checked"] >= 1
+    assert {finding["code"] for finding in written["findings"]} <= {"TrustRootMissing", "ReferenceMissing"}
