@@ -21,7 +21,7 @@ from controller.model.workload import AdmissionRequest
 from controller.policy import bindings
 from controller.policy.cel.meter import Abort, Meter
 from controller.policy.cel.program import Program
-from controller.policy.cel.trace import Part, Secrets, Shown, Trace, names_secrets
+from controller.policy.cel.tracing import Part, Secrets, Shown, Trace, names_secrets
 from controller.policy.compiled import CompiledPolicy
 from controller.policy.evaluation import all_values, check_present, with_variables
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from controller.cli import render
-from controller.policy.cel.trace import Part, Shown
+from controller.policy.cel.tracing import Part, Shown
 from controller.policy.matching import Check
 from controller.policy.trace import Traced
 from controller.review.explanation import About, Explanation, Outcome

@@ -53,7 +53,7 @@ class Program:
         return self._run(Frame(bindings, meter, self._loops))
 
     def replaced(self, run: Run) -> Program:
-        """The same with another function in the place of the compiled one (`controller.policy.cel.trace`)."""
+        """The same with another function in the place of the compiled one (`controller.policy.cel.tracing`)."""
         return dataclasses.replace(self, _run=run)
 
     def value(self, bindings: Mapping[str, Any], meter: Meter) -> Any:

@@ -16,7 +16,7 @@ from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest, Operation, User
 from controller.policy import requirements
 from controller.policy.cel.program import STACK
-from controller.policy.cel.trace import MAX_SHOWN, MAX_VALUES, WITHHELD, Part, Secrets
+from controller.policy.cel.tracing import MAX_SHOWN, MAX_VALUES, WITHHELD, Part, Secrets
 from controller.policy.compiled import CompiledPolicy
 from controller.policy.evaluation import evaluate_evidence_rules, evaluate_request_rules
 from controller.policy.trace import Traced, trace_conditions, trace_rules
