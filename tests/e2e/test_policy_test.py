@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.commands import assay
 from tests.support.exceptions import DAY, NOW, exception, stamp
 from tests.support.fixtures import DEMO_LAYOUT
 
+LAYOUT = json.loads((DEMO_LAYOUT / "index.json").read_text())["manifests"]
 HEAD = f"""# what this folder is about
 apiVersion: assay.dev/v1alpha1
 kind: PolicyTest
@@ -229,6 +231,26 @@ def test_online_asks_the_images_own_registry(desk: Desk) -> None:
         )
         assert desk.run(cases).returncode == 2
         assert desk.again("--online").stdout == f"passed   {desk.file}: live\n1 passed\n"
+
+
+def test_bundles_are_judged_in_the_place_of_what_lies_beside_the_image(desk: Desk) -> None:
+    digests = {entry["annotations"]["org.opencontainers.image.ref.name"]: entry["digest"] for entry in LAYOUT}
+    shop = digests["acme/shop:1.4"]
+    for number, blob in enumerate((DEMO_LAYOUT / "blobs" / "sha256").iterdir()):
+        content = blob.read_bytes()
+        if content.startswith(b"{") and b'"dsseEnvelope"' in content:
+            statement = json.loads(base64.b64decode(json.loads(content)["dsseEnvelope"]["payload"]))
+            if statement["subject"][0]["digest"]["sha256"] == shop.removeprefix("sha256:"):
+                (desk.tests / f"{number}.bundle").write_bytes(content)
+    names = sorted(path.name for path in desk.tests.glob("*.bundle"))
+    assert len(names) == 3  # a signature and two SBOMs
+    evidence = json.dumps({"layout": str(DEMO_LAYOUT), "bundles": names})
+    cases = "".join(
+        f"- name: {name}\n  image: registry.acme.example/acme/{name}\n  evidence: {evidence}\n"
+        f"  expect: {{verdict: {verdict}}}\n"
+        for name, verdict in (("shop:1.4", "Allow"), ("catalog:1.0", "Deny"))  # the latter is signed in the layout
+    )
+    assert desk.run(cases).stdout.endswith("2 passed\n")
 
 
 def test_an_empty_folder_tests_nothing_and_says_so(desk: Desk) -> None:
