@@ -123,6 +123,15 @@ class ImageMatcher:
             return False
         return not self._including or any(pattern.fullmatch(name) for pattern in self._including)
 
+    def matching(self, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The patterns, as written in normal form, that exclude and that include images of this name."""
+        excluding = [f"!{p.text}" for p, c in self._both(self._excluding, excludes=True) if c.fullmatch(name)]
+        including = [p.text for p, c in self._both(self._including, excludes=False) if c.fullmatch(name)]
+        return tuple(excluding), tuple(including)
+
+    def _both(self, compiled: tuple[Pattern, ...], *, excludes: bool) -> Iterable[tuple[ImagePattern, Pattern]]:
+        return zip((p for p in self.patterns if p.excludes is excludes), compiled, strict=True)
+
     @property
     def anchors(self) -> frozenset[Anchor]:
         """Under what an index has to file this, so that whoever looks for each of `anchors_of` a name finds it."""
