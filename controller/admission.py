@@ -138,6 +138,16 @@ def request_for(manifest: Mapping[str, Any], *, namespace: str, user: User, uid:
     return replace(parsed, dry_run=True)  # it was not asked in earnest; what rules read is what they would read then
 
 
+def pod_of(image: str, *, namespace: str, name: str = "pod") -> dict[str, Any]:
+    """A pod that runs one image."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"containers": [{"name": "image", "image": image}]},
+    }
+
+
 def patch_response(uid: str, patch: JsonPatch) -> dict[str, Any]:
     """The answer of `/mutate`: always allowed, with a patch when there is something to pin."""
     response: dict[str, Any] = {"uid": uid, "allowed": True}

@@ -19,6 +19,7 @@ from controller.registry.layout import OciLayout
 from controller.review.pipeline import Pipeline
 from controller.review.ports import Registry
 from controller.settings import Settings
+from controller.workers import WorkerPool
 
 EXIT_ALLOWED, EXIT_DENIED, EXIT_COULD_NOT_TELL = 0, 1, 2
 SECONDS = 60.0  # bound on one verdict from the command line, unless --timeout says otherwise
@@ -42,10 +43,12 @@ async def pipeline(
     at: datetime | None,
     layout: Path | None = None,
     bundles: Sequence[Path] = (),
+    workers: WorkerPool | None = None,
 ) -> AsyncIterator[Pipeline]:
     """A pipeline that sees what lies in the directory. `at` is the time that the verdict is asked for.
 
     With `layout`, an OCI image layout, nothing goes to a network; with `bundles` these files are all the evidence.
+    `workers` are some that others share.
     """
     snapshot = app.read_snapshot(directory, settings=settings)
     if not len(snapshot.policies):
@@ -67,6 +70,7 @@ async def pipeline(
         recorder=app.NoRecorder(),
         clock=clock,
         through=through,
+        workers=workers,
     ) as opened:
         yield opened
 

@@ -63,7 +63,7 @@ def review(
         request_of(document, namespace=namespace, user=User(username=user, groups=groups))
         for document in documents(file)
     ]
-    labelled = _namespace(namespace_object) if namespace_object else None
+    labelled = namespace_of(namespace_object) if namespace_object else None
     settings = load(registry_allow_loopback=True)
     opened = local.pipeline(settings, policies, namespace=labelled, at=at, layout=layout)
     return asyncio.run(_review(opened, requests, timeout=timeout, form=form))
@@ -122,7 +122,8 @@ def _items(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [document]
 
 
-def _namespace(file: Any) -> Namespace:
+def namespace_of(file: Any) -> Namespace:
+    """The Namespace object of a file. Raises `InputError` (`NamespaceMalformed`)."""
     obj = documents(file)[0]
     metadata = obj.get("metadata") or {}
     if obj.get("kind") != "Namespace" or not metadata.get("name"):

@@ -85,12 +85,7 @@ async def _verify(
     opened: AbstractAsyncContextManager[Pipeline], image: str, *, namespace: str, timeout: float
 ) -> Reviewed:
     Reference.parse(image)
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "verify", "namespace": namespace},
-        "spec": {"containers": [{"name": "image", "image": image}]},
-    }
+    pod = admission.pod_of(image, namespace=namespace, name="verify")
     request = admission.request_for(pod, namespace=namespace, user=User(), uid=str(uuid.uuid4()))
     deadline = Deadline.after(timeout)
     async with opened as pipeline:

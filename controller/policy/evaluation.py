@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from controller.errors import AssayError, Unacceptable, Unavailable
@@ -52,7 +53,7 @@ def conditions_hold(
     failure: AssayError | None = None
     for condition in compiled.conditions:
         try:
-            _check_present(condition.program.reads, values)
+            check_present(condition.program.reads, values)
             if not condition.program.holds(values, Meter(compiled.limits)):
                 return False
         except AssayError as exc:
@@ -91,11 +92,34 @@ def evaluate_request_rules(
 ) -> Findings:
     """Judge the validations and annotations that read the request, object, tag or clock, beside evidence."""
 
-    def values() -> dict[str, Any]:
-        of_request = bindings.of_request(request=request, namespace=namespace, use=use, now=now)
-        return _evidence_values(compiled, evidence, image, configs, now) | of_request
-
+    values = partial(
+        all_values,
+        compiled,
+        evidence=evidence,
+        image=image,
+        use=use,
+        request=request,
+        namespace=namespace,
+        now=now,
+        configs=configs,
+    )
     return _judge(compiled, values, evidence_only=False)
+
+
+def all_values(
+    compiled: CompiledPolicy,
+    *,
+    evidence: VerifiedEvidence,
+    image: ResolvedImage,
+    use: ImageUse | None,
+    request: AdmissionRequest | None,
+    namespace: Namespace | None,
+    now: datetime,
+    configs: ImageConfigs = (),
+) -> dict[str, Any]:
+    """What a rule may read: evidence, request, object and clock. Raises `Abort`."""
+    of_request = bindings.of_request(request=request, namespace=namespace, use=use, now=now)
+    return _evidence_values(compiled, evidence, image, configs, now) | of_request
 
 
 def _evidence_values(
@@ -121,9 +145,9 @@ def _judge(compiled: CompiledPolicy, make_values: Callable[[], dict[str, Any]], 
 
 def _judge_rule(compiled: CompiledPolicy, rule: CompiledRule, values: Mapping[str, Any]) -> Findings:
     meter = Meter(compiled.limits)
-    scope = _with_variables(compiled, values, meter)
+    scope = with_variables(compiled, values, meter)
     try:
-        _check_present(rule.reads, values)
+        check_present(rule.reads, values)
         if rule.program.holds(scope, meter):
             return Findings()
     except AssayError as exc:
@@ -139,15 +163,15 @@ def _annotate(compiled: CompiledPolicy, annotation: CompiledAnnotation, values: 
     """
     meter = Meter(compiled.limits)
     try:
-        _check_present(annotation.reads, values)
-        text = annotation.program.as_text_or_null(_with_variables(compiled, values, meter), meter)
+        check_present(annotation.reads, values)
+        text = annotation.program.as_text_or_null(with_variables(compiled, values, meter), meter)
     except AssayError as exc:
         return _failed(annotation, exc)
     value = shortened((text or "").strip())
     return Findings(annotations=((annotation.annotation.key, value),)) if value else Findings()
 
 
-def _with_variables(compiled: CompiledPolicy, values: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
+def with_variables(compiled: CompiledPolicy, values: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
     """The values with `variables`, each computed when a rule first reads it, on that rule's budget."""
     scope = dict(values)
 
@@ -158,7 +182,8 @@ def _with_variables(compiled: CompiledPolicy, values: Mapping[str, Any], meter: 
     return scope
 
 
-def _check_present(reads: Iterable[str], values: Mapping[str, Any]) -> None:
+def check_present(reads: Iterable[str], values: Mapping[str, Any]) -> None:
+    """Raise `Unacceptable` (`InputAbsent`) for a name that is read and not there (guarantee 17)."""
     absent = sorted({name.partition(".")[0] for name in reads} - set(values) - {"variables"})
     if absent:
         raise Unacceptable("InputAbsent", f"the rule reads {', '.join(absent)}, which is not known here")

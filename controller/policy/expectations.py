@@ -57,12 +57,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is otherwise than expected. `about` are the evaluations that it concerns, to be explained."""
+    """One thing that is otherwise than expected. `about` are the policies that it concerns, to be explained."""
 
     what: str
     expected: str
     found: str
-    about: tuple[FoundEvaluation, ...] = ()
+    about: tuple[PolicyIdentity, ...] = ()
 
 
 def differences(expectation: Expectation, found: Found) -> tuple[Difference, ...]:
@@ -76,14 +76,16 @@ def differences(expectation: Expectation, found: Found) -> tuple[Difference, ...
 
 def _differences(expectation: Expectation, found: Found) -> Iterator[Difference]:
     if expectation.verdict is not None and expectation.verdict is not found.verdict:
-        acting = tuple(e for e in found.evaluations if e.outcome is not Expected.SATISFIED)
-        yield Difference("verdict", str(expectation.verdict), str(found.verdict), acting or found.evaluations)
+        acting = [e.policy for e in found.evaluations if e.outcome is not Expected.SATISFIED]
+        about = tuple(dict.fromkeys(acting)) or found.policies
+        yield Difference("verdict", str(expectation.verdict), str(found.verdict), about)
     if expectation.evaluations is not None:
         for entry in expectation.evaluations:
             yield from _entry(entry, found)
         for evaluation in found.evaluations:
             if not any(_fits(entry, evaluation) for entry in expectation.evaluations):
-                yield Difference(_about(evaluation), "nothing: no expectation is about it", _shown(evaluation))
+                nothing = "nothing: no expectation is about it"
+                yield Difference(_about(evaluation), nothing, _shown(evaluation), (evaluation.policy,))
     if expectation.warnings is not None:
         yield from _warnings(expectation.warnings, found.warnings)
 
@@ -93,14 +95,15 @@ def _entry(entry: ExpectedEvaluation, found: Found) -> Iterator[Difference]:
     fitting = [evaluation for evaluation in found.evaluations if _fits(entry, evaluation)]
     if entry.outcome is Expected.NOT_MATCHED:
         for evaluation in fitting:
-            yield Difference(_about(evaluation), str(entry.outcome), _shown(evaluation), (evaluation,))
+            yield Difference(_about(evaluation), str(entry.outcome), _shown(evaluation), (evaluation.policy,))
         return
     if not fitting:
         where = f" of {entry.image}" if entry.image else ""
-        yield Difference(f"{entry.policy}{where}", _wanted(entry), str(Expected.NOT_MATCHED))
+        named = tuple(policy for policy in found.policies if _names(entry.policy, policy))
+        yield Difference(f"{entry.policy}{where}", _wanted(entry), str(Expected.NOT_MATCHED), named)
     for evaluation in fitting:
         if evaluation.outcome is not entry.outcome or not _same_reasons(entry.reasons, evaluation.reasons):
-            yield Difference(_about(evaluation), _wanted(entry), _shown(evaluation), (evaluation,))
+            yield Difference(_about(evaluation), _wanted(entry), _shown(evaluation), (evaluation.policy,))
 
 
 def _check_known(entry: ExpectedEvaluation, found: Found) -> None:
@@ -187,7 +190,9 @@ def _shown(evaluation: FoundEvaluation) -> str:
 
 def _joined(outcome: Expected, reasons: Iterable[str]) -> str:
     listed = "; ".join(sorted(reasons))
-    return f"{outcome}: {listed}" if listed else f"{outcome}, without a reason"
+    if outcome in {Expected.VIOLATED, Expected.ERROR} and not listed:
+        return f"{outcome}, without a reason"
+    return f"{outcome}: {listed}" if listed else str(outcome)
 
 
 def _reason(code: str, rule: str, message: str) -> str:

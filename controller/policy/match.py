@@ -41,6 +41,7 @@ class ImagePattern:
         """
         excludes = written.startswith("!")
         text = written.removeprefix("!")
+        bang = "!" if excludes else ""
         if not text or len(text) > MAX_PATTERN_LENGTH:
             raise _malformed(f"{_shown(written)} has {len(text)} characters; 1 to {MAX_PATTERN_LENGTH} are allowed")
         first, slash, rest = text.partition("/")
@@ -51,6 +52,12 @@ class ImagePattern:
             raise _malformed(f"{_shown(written)} matches no image, since it has no repository; write {fix!r}")
         if not (first.startswith("*") or _is_host(first)):
             raise _malformed(f"{_shown(written)} does not start with a registry host; write 'docker.io/{text}'")
+        if slash and not all(rest.split("/")):
+            parts = [first, *filter(None, rest.split("/"))]
+            if text.endswith("/") and parts[-1] != "**":
+                parts.append("**")
+            fix = bang + "/".join(parts)
+            raise _malformed(f"{_shown(written)} matches no image, since none has an empty part; write {fix!r}")
         normal = _normal_form(first.lower(), slash, rest)
         if not _ALLOWED.fullmatch(normal):
             raise _malformed(
@@ -115,6 +122,15 @@ class ImageMatcher:
         if any(pattern.fullmatch(name) for pattern in self._excluding):
             return False
         return not self._including or any(pattern.fullmatch(name) for pattern in self._including)
+
+    def matching(self, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The patterns, as written in normal form, that exclude and that include images of this name."""
+        excluding = [f"!{p.text}" for p, c in self._both(self._excluding, excludes=True) if c.fullmatch(name)]
+        including = [p.text for p, c in self._both(self._including, excludes=False) if c.fullmatch(name)]
+        return tuple(excluding), tuple(including)
+
+    def _both(self, compiled: tuple[Pattern, ...], *, excludes: bool) -> Iterable[tuple[ImagePattern, Pattern]]:
+        return zip((p for p in self.patterns if p.excludes is excludes), compiled, strict=True)
 
     @property
     def anchors(self) -> frozenset[Anchor]:

@@ -35,8 +35,9 @@ def with_expectations(text: str, new: Mapping[tuple[int, int], Expectation], *, 
         value = as_value(expectation)
         wanted[number - 1]["cases"][index][_EXPECT] = value
         edits.append(_edit(text, case, value, shared, f"{where}, document {number}, cases[{index}]"))
+    newline = "\r\n" if "\r\n" in text else "\n"
     for start, end, replacement in sorted(edits, reverse=True):
-        text = text[:start] + replacement + text[end:]
+        text = text[:start] + replacement.replace("\n", newline) + text[end:]
     try:
         made = list(yaml.load_all(text, CaseLoader))
     except yaml.YAMLError:

@@ -15,10 +15,12 @@ from controller.model.access import RegistryAccess
 from controller.model.deadline import Deadline
 from controller.model.decision import ErrorKind, Outcome, Reason
 from controller.model.evidence import EvidenceSet, VerifiedEvidence
-from controller.model.image import ConfigBlob, ImageConfigs, RawConfigs, ResolvedImage
+from controller.model.image import ConfigBlob, ImageConfigs, ImageUse, RawConfigs, ResolvedImage
 from controller.model.policy import Namespace, Policy, TrustRoot
 from controller.model.reference import Digest, Reference
+from controller.model.workload import AdmissionRequest
 from controller.policy.snapshot import Snapshot
+from controller.policy.trace import Traced
 
 Clock = Callable[[], datetime]
 """The time in UTC. Injected, so that a replay can ask for a verdict of another day."""
@@ -88,6 +90,27 @@ class Assessment:
     complete: bool = False
     annotations: tuple[tuple[str, str], ...] = ()
     configs: ImageConfigs = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TraceJob:
+    """An assessment's job and what belongs to the request: for who asks why (`assay policy explain`)."""
+
+    assessment: AssessmentJob
+    use: ImageUse
+    request: AdmissionRequest
+    namespace: Namespace | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What the expressions of a policy came to, part by part.
+
+    `asked` says whether the rules were asked at all: not where a requirement is not met or a document unreadable.
+    """
+
+    asked: bool
+    expressions: tuple[Traced, ...]
 
 
 class Assessor(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -39,6 +40,47 @@ def assess(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySet
 
     Raises nothing for what the evidence holds: that is in the result. `MemoryError` passes.
     """
+    weighed = weigh(job, documents=documents, policy=policy)
+    compiled, selected, findings = weighed.compiled, weighed.evidence, weighed.findings
+    # 4. The rules over evidence. Over evidence that is missing or cannot be read none is asked: it could only mislead.
+    if weighed.complete:
+        findings += evaluation.evaluate_evidence_rules(
+            compiled, evidence=selected, image=job.image, configs=weighed.configs, now=job.now
+        )
+    return Assessment(
+        outcome=findings.outcome,
+        reasons=findings.reasons,
+        error_kind=findings.error_kind,
+        evidence=selected if compiled.has_request_rules else _without_documents(selected),
+        used=_used(job),
+        valid_until=_valid_until(weighed.verified, selected, weighed.configs, job.now),
+        complete=weighed.complete,
+        annotations=findings.annotations,
+        configs=weighed.configs if compiled.has_request_rules else (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a policy's rules are asked about: all that was verified, what of it met a requirement, and the findings.
+
+    Rules are asked only where it is `complete`: the requirements are met, and the documents could be read.
+    """
+
+    compiled: CompiledPolicy
+    verified: VerifiedEvidence
+    evidence: VerifiedEvidence
+    configs: ImageConfigs
+    findings: Findings
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing and everything could be read."""
+        return not self.findings.reasons
+
+
+def weigh(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySettings) -> Weighed:
+    """Everything of an assessment up to the rules. Raises as `assess`."""
     compiled = _compiled(job.policy, policy)
     # 1. What is proven about exactly this digest, for each authority of the policy.
     verified = verify(
@@ -55,25 +97,7 @@ def assess(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySet
     findings, selected = requirements.check(compiled.policy, verified)
     # 3. What the attested documents say, in their normal form.
     read, selected = _read_documents(selected, documents)
-    findings += read
-    # 4. The rules over evidence. Over evidence that is missing or cannot be read none is asked: it could only mislead.
-    complete = not findings.reasons
-    configs = _read_configs(job.configs, documents)
-    if complete:
-        findings += evaluation.evaluate_evidence_rules(
-            compiled, evidence=selected, image=job.image, configs=configs, now=job.now
-        )
-    return Assessment(
-        outcome=findings.outcome,
-        reasons=findings.reasons,
-        error_kind=findings.error_kind,
-        evidence=selected if compiled.has_request_rules else _without_documents(selected),
-        used=_used(job),
-        valid_until=_valid_until(verified, selected, configs, job.now),
-        complete=complete,
-        annotations=findings.annotations,
-        configs=configs if compiled.has_request_rules else (),
-    )
+    return Weighed(compiled, verified, selected, _read_configs(job.configs, documents), findings + read)
 
 
 @lru_cache(maxsize=MAX_POLICIES)

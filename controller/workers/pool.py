@@ -22,7 +22,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from controller.errors import AssayError, DeadlineExceeded, LimitExceeded, Unacceptable, Unavailable
 from controller.model.deadline import Deadline
-from controller.review.ports import Assessment, AssessmentJob
+from controller.review.ports import Assessment, AssessmentJob, Explained, TraceJob
 from controller.review.shares import Places
 from controller.settings import DocumentSettings, PolicySettings, WorkerSettings
 from controller.workers import worker
@@ -83,6 +83,14 @@ class WorkerPool:
         if isinstance(result, AssayError):
             raise result
         assert isinstance(result, Assessment)  # noqa: S101 - the worker gives nothing else
+        return result
+
+    async def trace(self, job: TraceJob, *, deadline: Deadline) -> Explained:
+        """What the requirements and each rule of a policy came to, for its author. Raises as `assess`."""
+        result = await self.run(worker.trace, lambda: pickle.dumps((job, *self._limits)), deadline)
+        if isinstance(result, AssayError):
+            raise result
+        assert isinstance(result, Explained)  # noqa: S101 - the worker gives nothing else
         return result
 
     async def run(self, function: Callable[[bytes], bytes], payload: Callable[[], bytes], deadline: Deadline) -> Any:

@@ -12,11 +12,12 @@ import pickle
 import resource
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from controller.errors import AssayError, LimitExceeded, Unacceptable
-from controller.review.ports import Assessment, AssessmentJob
-from controller.settings import DocumentSettings, PolicySettings
 
 _IDENTIFY_HOLD = 0.05  # seconds that `identify` keeps its worker, so that another worker takes the next
 
@@ -34,10 +35,16 @@ def start(memory_bytes: int) -> None:
 
 def assess(payload: bytes) -> bytes:
     """One job, pickled, to its assessment or error, pickled."""
-    try:
-        return pickle.dumps(_assess(*pickle.loads(payload)))  # noqa: S301 - our own job, over our own pipe
-    except MemoryError:
-        return pickle.dumps(LimitExceeded("worker_memory_bytes", "judging needed more memory than a worker may have"))
+    from controller.workers.assessment import assess as judge
+
+    return _answer(judge, payload)
+
+
+def trace(payload: bytes) -> bytes:
+    """One job of `controller.workers.tracing`, pickled, to what its rules came to or an error, pickled."""
+    from controller.workers.tracing import trace as judge
+
+    return _answer(judge, payload)
 
 
 def identify(_payload: bytes) -> bytes:
@@ -46,11 +53,18 @@ def identify(_payload: bytes) -> bytes:
     return pickle.dumps(os.getpid())
 
 
-def _assess(job: AssessmentJob, documents: DocumentSettings, policy: PolicySettings) -> Assessment | AssayError:
-    from controller.workers.assessment import assess as judge
-
+def _answer(judge: Callable[..., Any], payload: bytes) -> bytes:
     try:
-        return judge(job, documents=documents, policy=policy)
+        job, documents, policy = pickle.loads(payload)  # noqa: S301 - our own job, over our own pipe
+        return pickle.dumps(_judged(partial(judge, job, documents=documents, policy=policy)))
+    except MemoryError:
+        return pickle.dumps(LimitExceeded("worker_memory_bytes", "judging needed more memory than a worker may have"))
+
+
+def _judged(judge: Callable[[], Any]) -> Any:
+    """The answer, or an error of Assay's own whatever happens."""
+    try:
+        return judge()
     except AssayError as error:
         return error
     except (MemoryError, SystemExit):

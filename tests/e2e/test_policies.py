@@ -20,6 +20,7 @@ from controller.errors import AssayError
 from controller.policy.casefiles import CaseFile, read_case_files
 from controller.policy.cases import Expected
 from controller.policy.expectations import differences
+from controller.policy.files import load_snapshot
 from tests.support import library
 from tests.support.commands import assay
 from tests.support.fixtures import POLICIES
@@ -37,6 +38,13 @@ def test_there_are_ten_policies_and_each_explains_itself() -> None:
         (policy,) = yaml.safe_load_all((folder / "policy.yaml").read_text())
         assert policy["metadata"]["name"] == folder.name
         assert f"[{folder.name}]({folder.name}/)" in (POLICIES / "README.md").read_text()
+
+
+def test_the_library_is_ten_policies_and_nothing_else_to_who_reads_the_folder() -> None:
+    snapshot = load_snapshot(POLICIES)
+    assert [compiled.policy.identity.name for compiled in snapshot.policies] == NAMES
+    assert all(compiled.policy.problems == () for compiled in snapshot.policies)
+    assert (len(snapshot.exceptions), dict(snapshot.trust_roots)) == (0, {})
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=NAMES)

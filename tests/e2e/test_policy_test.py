@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from pathlib import Path
@@ -12,9 +13,12 @@ import pytest
 import yaml
 
 from controller.demo import story
+from controller.demo.registry import EmbeddedRegistry, Layout
 from tests.support.commands import assay
+from tests.support.exceptions import DAY, NOW, exception, stamp
 from tests.support.fixtures import DEMO_LAYOUT
 
+LAYOUT = json.loads((DEMO_LAYOUT / "index.json").read_text())["manifests"]
 HEAD = f"""# what this folder is about
 apiVersion: assay.dev/v1alpha1
 kind: PolicyTest
@@ -94,6 +98,23 @@ def test_a_wrong_expectation_fails_and_shows_what_was_expected_and_found(desk: D
     assert "    + found     Deny" in lines
     assert any(line.startswith("    + found     Violated: SignatureMissing at signatures (") for line in lines)
     assert lines[-1] == "2 passed, 1 failed"
+
+
+def test_a_failing_case_names_the_rule_and_what_its_parts_came_to(desk: Desk) -> None:
+    done = desk.run(GOOD.replace("VulnerableComponent", "SomethingElse"), "-q")
+    assert done.returncode == 1
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert any("VulnerableComponent at validations[0]" in line for line in lines)
+    assert "validations[0] is false" in lines
+    assert any(line.split() == ["size(variables.bad)", "2"] for line in lines)  # in both SBOMs
+    assert any("log4j-core@2.14.1" in line for line in lines)
+    assert not any("release-signed (Deny)" in line for line in lines)  # as expected, so nobody asks why
+    wrong = GOOD.replace(
+        "checkout-by-its-workflow, outcome: NotMatched", "checkout-by-its-workflow, outcome: Satisfied"
+    )
+    done = desk.run(wrong, "-q")
+    why = "not images: none of */acme/checkout, */acme/checkout-fork matches registry.acme.example/acme/shop"
+    assert why in done.stdout
 
 
 def test_programs_get_json_with_a_schema(desk: Desk) -> None:
@@ -181,6 +202,55 @@ def test_a_case_that_cannot_be_run_is_an_error_and_no_verdict(desk: Desk, case: 
     assert done.returncode == 2
     assert f"error    {desk.file}: broken\n  {code}: " in done.stdout
     assert done.stdout.endswith("2 passed, 1 error\n")
+
+
+def test_an_exception_lets_in_until_it_ends_and_not_after(desk: Desk) -> None:
+    policies = [{"kind": "ClusterEvidencePolicy", "name": name} for name in ("release-signed", "no-log4shell")]
+    granted = exception(policies=policies, images=["registry.acme.example/acme/newsletter"], expires=stamp(NOW + DAY))
+    (desk.folder / "exception.json").write_text(json.dumps(granted))
+    image = "image: registry.acme.example/acme/newsletter:0.9"
+    written = "".join(
+        f"- name: {name}\n  {image}\n  exceptions: [../exception.json]\n  now: {stamp(moment)}\n"
+        for name, moment in (("before", NOW), ("after", NOW + DAY))
+    )
+    assert desk.run(written, "--update").returncode == 0
+    before, after = (case["expect"] for case in yaml.safe_load(desk.file.read_text())["cases"])
+    assert before["verdict"] == "Allow"
+    assert {e["policy"]: e["outcome"] for e in before["evaluations"]} == {
+        "release-signed": "Exempt", "no-log4shell": "Exempt", "checkout-by-its-workflow": "NotMatched",
+    }  # fmt: skip
+    assert after["verdict"] == "Deny"
+    assert {e["outcome"] for e in after["evaluations"]} == {"Violated", "NotMatched"}
+    assert desk.again("-q").stdout == "2 passed\n"
+
+
+def test_online_asks_the_images_own_registry(desk: Desk) -> None:
+    with EmbeddedRegistry(Layout(DEMO_LAYOUT)) as registry:
+        cases = (
+            f"- {{name: live, image: '{registry.host}/acme/shop:1.4', evidence: {{}}, expect: {{verdict: Allow}}}}\n"
+        )
+        assert desk.run(cases).returncode == 2
+        assert desk.again("--online").stdout == f"passed   {desk.file}: live\n1 passed\n"
+
+
+def test_bundles_are_judged_in_the_place_of_what_lies_beside_the_image(desk: Desk) -> None:
+    digests = {entry["annotations"]["org.opencontainers.image.ref.name"]: entry["digest"] for entry in LAYOUT}
+    shop = digests["acme/shop:1.4"]
+    for number, blob in enumerate((DEMO_LAYOUT / "blobs" / "sha256").iterdir()):
+        content = blob.read_bytes()
+        if content.startswith(b"{") and b'"dsseEnvelope"' in content:
+            statement = json.loads(base64.b64decode(json.loads(content)["dsseEnvelope"]["payload"]))
+            if statement["subject"][0]["digest"]["sha256"] == shop.removeprefix("sha256:"):
+                (desk.tests / f"{number}.bundle").write_bytes(content)
+    names = sorted(path.name for path in desk.tests.glob("*.bundle"))
+    assert len(names) == 3  # a signature and two SBOMs
+    evidence = json.dumps({"layout": str(DEMO_LAYOUT), "bundles": names})
+    cases = "".join(
+        f"- name: {name}\n  image: registry.acme.example/acme/{name}\n  evidence: {evidence}\n"
+        f"  expect: {{verdict: {verdict}}}\n"
+        for name, verdict in (("shop:1.4", "Allow"), ("catalog:1.0", "Deny"))  # the latter is signed in the layout
+    )
+    assert desk.run(cases).stdout.endswith("2 passed\n")
 
 
 def test_an_empty_folder_tests_nothing_and_says_so(desk: Desk) -> None:

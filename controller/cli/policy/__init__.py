@@ -8,6 +8,7 @@ from controller.cli.commands import Lazy
 
 COMMANDS = {
     "eval": "controller.cli.policy.evaluate:evaluate",
+    "explain": "controller.cli.policy.explain:explain",
     "lint": "controller.cli.policy.lint:lint",
     "test": "controller.cli.policy.test:test",
 }

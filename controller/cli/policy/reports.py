@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,10 +13,12 @@ from xml.etree import ElementTree as ET
 import click
 
 from controller.cli import render
+from controller.cli.policy import explaining
 from controller.errors import AssayError
 from controller.policy.casefiles import CaseFile
 from controller.policy.cases import Case
 from controller.policy.expectations import Difference, Found, FoundEvaluation
+from controller.review.explanation import About
 
 SCHEMA = "assay.dev/policy-test-results/v1alpha1"
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2
@@ -33,7 +35,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One case. `found` is None where it could not be run (`error` says why); `traces` explain what differs."""
+    """One case. `found` is None where it could not be run (`error` says why).
+
+    `explained` are the policies that a difference is about, with each image.
+    """
 
     file: CaseFile
     case: Case
@@ -41,7 +46,7 @@ class Result:
     found: Found | None = None
     error: AssayError | None = None
     differences: tuple[Difference, ...] = ()
-    traces: tuple[Mapping[str, Any], ...] = ()
+    explained: tuple[About, ...] = ()
     updated: bool = False
 
     @property
@@ -76,9 +81,9 @@ def print_table(results: Iterable[Result], *, quiet: bool) -> None:
             click.echo(f"  {difference.what}")
             click.echo(f"    - expected  {difference.expected}")
             click.echo(f"    + found     {difference.found}")
-        for trace in result.traces:
-            for line in trace_lines(trace):
-                click.echo(f"    {line}")
+        for about in result.explained:
+            for line in explaining.about_lines(about):
+                click.echo(f"  {line}")
     counts = [(str(status), sum(r.status is status for r in results)) for status in Status]
     click.echo(", ".join(f"{count} {word}" for word, count in counts if count or word == "passed"))
 
@@ -109,8 +114,8 @@ def _lines(result: Result) -> Iterable[str]:
         yield difference.what
         yield f"- expected  {difference.expected}"
         yield f"+ found     {difference.found}"
-    for trace in result.traces:
-        yield from trace_lines(trace)
+    for about in result.explained:
+        yield from explaining.about_lines(about)
 
 
 def _counts(name: str, results: Sequence[Result], seconds: float) -> dict[str, str]:
@@ -144,7 +149,7 @@ def _result(result: Result) -> dict[str, Any]:
         if found is not None
         else None,
         "differences": [{"what": d.what, "expected": d.expected, "found": d.found} for d in result.differences],
-        "explanations": list(result.traces),
+        "explanations": [explaining.about_json(about) for about in result.explained],
     }
 
 
@@ -157,9 +162,3 @@ def _evaluation(evaluation: FoundEvaluation) -> dict[str, Any]:
         "outcome": str(evaluation.outcome),
         "reasons": [{"code": r.code, "rule": r.rule, "message": r.message} for r in evaluation.reasons],
     }
-
-
-def trace_lines(trace: Mapping[str, Any]) -> Iterable[str]:
-    """An explanation's rules for people."""
-    del trace
-    return ()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,9 @@ from controller.policy.files import read_yaml
 from controller.policy.snapshot import Snapshot
 from controller.registry.handed import HandedOver, read_bundles
 from controller.registry.layout import OciLayout
-from controller.review.pipeline import Pipeline, Reviewed
+from controller.review.explanation import Explanation
+from controller.review.explanation import explain as explanation_of
+from controller.review.pipeline import UNEVALUATED, Pipeline, Reviewed
 from controller.review.ports import Registry
 from controller.settings import Settings
 from controller.workers import WorkerPool
@@ -40,10 +44,14 @@ SIDE_BY_SIDE = 8  # cases under way at once: what they wait for is a worker proc
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a case came to, and what it takes to ask why: `reviewed` is None where nothing had to be judged."""
+    """What a case came to, and in how many seconds.
+
+    `explanation` says why, policy by policy; it is made where the case was to be explained.
+    """
 
     found: Found
-    reviewed: Reviewed | None
+    seconds: float
+    explanation: tuple[Reviewed, Explanation] | None = None
 
 
 class Runner:
@@ -57,21 +65,29 @@ class Runner:
         self._snapshot = lru_cache(maxsize=256)(self._read_snapshot)
         self.workers = workers
 
-    async def run(self, file: CaseFile, case: Case) -> Ran:
-        """Run one case. Raises `AssayError` for whatever keeps it from being run at all."""
-        async with self._places, self._pipeline(file.path, case) as (pipeline, snapshot):
+    async def run(self, file: CaseFile, case: Case, *, explain: Callable[[Found], bool] = lambda _: False) -> Ran:
+        """Run one case. `explain` says whether what was found is to be explained.
+
+        Raises `AssayError` for whatever keeps it from being run at all.
+        """
+        now = case.now or app.now()
+        async with self._places, self._pipeline(file.path, case, now) as (pipeline, snapshot):
+            began = time.perf_counter()
             request = request_of(file.path, case)
             deadline = Deadline.after(self._timeout)
             patch = await pipeline.mutate(request, deadline=deadline)
             pinned = admission.pinned_request(request, patch)
             decision = await pipeline.validate(pinned, deadline=deadline)
-            reviewed = None
-            if decision.evaluations:
-                reviewed = await pipeline.review(pinned, images.extract(pinned), deadline=deadline)
-            return Ran(_found(images.extract(request), decision, snapshot), reviewed)
+            found = _found(images.extract(request), decision, snapshot)
+            if decision is UNEVALUATED or not explain(found):
+                return Ran(found, time.perf_counter() - began)
+            reviewed = await pipeline.review(pinned, images.extract(pinned), deadline=deadline)
+            seconds = time.perf_counter() - began
+            explanation = await explanation_of(reviewed, self.workers, now=now, deadline=deadline)
+            return Ran(found, seconds, (reviewed, explanation))
 
     @asynccontextmanager
-    async def _pipeline(self, file: Path, case: Case) -> AsyncIterator[tuple[Pipeline, Snapshot]]:
+    async def _pipeline(self, file: Path, case: Case, now: datetime) -> AsyncIterator[tuple[Pipeline, Snapshot]]:
         if not case.layout and not self._online:
             message = "the case names no evidence.layout and would ask a registry: give one, or run with --online"
             raise InputError("EvidenceMissing", message)
@@ -81,7 +97,7 @@ class Runner:
         )
         if not len(snapshot.policies):
             raise InputError("NoPolicies", "the case's policies hold no ClusterEvidencePolicy and no EvidencePolicy")
-        clock = app.now if case.now is None else local.fixed_clock(case.now)
+        clock = local.fixed_clock(now)
         layout = resolved(file, case.layout) if case.layout else None
         handed = read_bundles([resolved(file, path) for path in case.bundles], self._settings.registry)
 
@@ -126,7 +142,7 @@ def request_of(file: Path, case: Case) -> AdmissionRequest:
 def _document(file: Path, case: Case) -> Mapping[str, Any]:
     if case.image:
         Reference.parse(case.image)
-        return pod_of(case.image, namespace=case.namespace.name)
+        return admission.pod_of(case.image, namespace=case.namespace.name)
     if case.object is not None:
         return case.object
     path = resolved(file, case.file)
@@ -134,16 +150,6 @@ def _document(file: Path, case: Case) -> Mapping[str, Any]:
     if len(found) != 1 or not isinstance(found[0], Mapping):
         raise ConfigurationError("FileUnreadable", f"{path}: expected exactly one Kubernetes object or AdmissionReview")
     return found[0]
-
-
-def pod_of(image: str, *, namespace: str, name: str = "pod") -> dict[str, Any]:
-    """A pod that runs one image."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"containers": [{"name": "image", "image": image}]},
-    }
 
 
 def _found(workload: Workload, decision: Decision, snapshot: Snapshot) -> Found:

@@ -6,7 +6,9 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -15,12 +17,13 @@ import click
 from controller.cli import local, options, render
 from controller.cli.policy import reports
 from controller.cli.policy.reports import Result, Status
-from controller.cli.policy.running import Runner, open_runner
+from controller.cli.policy.running import Ran, Runner, open_runner
 from controller.errors import AssayError, ConfigurationError, InputError
 from controller.policy.casefiles import CaseFile, read_case_files
-from controller.policy.cases import Case
-from controller.policy.expectations import differences, expectation_of
+from controller.policy.cases import Case, Expectation
+from controller.policy.expectations import Difference, Found, differences, expectation_of
 from controller.policy.rewriting import with_expectations
+from controller.review.explanation import About
 from controller.settings import Settings
 
 EXIT_PASSED, EXIT_FAILED, EXIT_NOT_RUN = 0, 1, 2
@@ -102,16 +105,32 @@ async def _run(
 
 
 async def _run_one(runner: Runner, file: CaseFile, case: Case) -> Result:
-    began = time.perf_counter()
     result = Result(file, case, 0.0)
+    expect = case.expect
     try:
-        ran = await runner.run(file, case)
-        result = replace(result, found=ran.found)
-        if case.expect is not None:
-            result = replace(result, differences=differences(case.expect, ran.found))
+        ran = await runner.run(file, case, explain=partial(_fails, expect))
+        result = replace(result, found=ran.found, seconds=ran.seconds)
+        if expect is not None:
+            different = differences(expect, ran.found)
+            result = replace(result, differences=different, explained=_explained(ran, different))
     except AssayError as exc:
         result = replace(result, error=exc)
-    return replace(result, seconds=time.perf_counter() - began)
+    return result
+
+
+def _fails(expect: Expectation | None, found: Found) -> bool:
+    with suppress(InputError):  # it is the case that is wrong then, and there is nothing to explain
+        return expect is not None and bool(differences(expect, found))
+    return False
+
+
+def _explained(ran: Ran, different: Sequence[Difference]) -> tuple[About, ...]:
+    """The policies that the differences are about."""
+    wanted = {str(policy) for difference in different for policy in difference.about}
+    explanation = ran.explanation[1] if ran.explanation is not None else ()
+    return tuple(
+        about for _, policies in explanation for about in policies if str(about.compiled.policy.identity) in wanted
+    )
 
 
 def _update(results: Sequence[Result]) -> tuple[Result, ...]:
@@ -126,22 +145,21 @@ def _update(results: Sequence[Result]) -> tuple[Result, ...]:
             if i in stale and r.file.path == path and r.found is not None
         }
         try:
-            text = with_expectations(path.read_text(), new, where=str(path))
-            _replace(path, text)
+            _replace(path, with_expectations(path.read_bytes().decode(), new, where=str(path)))
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigurationError(
                 "PolicyFileUnwritable", f"{path} cannot be rewritten: {type(exc).__name__}"
             ) from exc
     return tuple(
-        replace(r, differences=(), traces=(), error=None, updated=True) if i in stale else r
+        replace(r, differences=(), explained=(), error=None, updated=True) if i in stale else r
         for i, r in enumerate(results)
     )
 
 
 def _replace(path: Path, text: str) -> None:
     """The whole file or nothing, with its permissions."""
-    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, newline="") as file:
-        file.write(text)
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(text.encode())
     shutil.copymode(path, file.name)
     Path(file.name).replace(path)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from controller.errors import Unacceptable
 from controller.policy.cel.failure import CelError
+from controller.policy.cel.libraries.lists import sort_by
 from controller.policy.cel.meter import Abort, Meter
 from controller.policy.cel.overloads import Dispatcher, Table, no_overload
 from controller.policy.cel.syntax import (
@@ -342,8 +343,6 @@ def _collect(loop: _Loop, frame: Frame) -> list[Any]:
 
 
 def _sort(loop: _Loop, frame: Frame) -> list[Any]:
-    from controller.policy.cel.libraries.lists import sort_by
-
     assert loop.body is not None  # noqa: S101 - sortBy has one
     pairs = [(loop.body(frame), entry) for entry in loop.entries(frame)]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class Program:
     def evaluate(self, bindings: Mapping[str, Any], meter: Meter) -> Any:
         """The value. `bindings` are values as `to_cel` takes them. Raises `Abort` and `CelError`."""
         return self._run(Frame(bindings, meter, self._loops))
+
+    def replaced(self, run: Run) -> Program:
+        """The same with another function in the place of the compiled one (`controller.policy.cel.tracing`)."""
+        return dataclasses.replace(self, _run=run)
 
     def value(self, bindings: Mapping[str, Any], meter: Meter) -> Any:
         """The value. Raises `Unacceptable` (`ExpressionFailed`, or what a function met) and `LimitExceeded`."""

@@ -128,3 +128,15 @@ def test_an_input_that_holds_no_names_is_an_error(
     file.write_text(content)
     status, answer = answered(capsys, "1", "--input", str(file))
     assert (status, answer["error"]["code"]) == (2, "InputMalformed")
+
+
+def test_each_part_is_shown_with_its_value_or_why_it_has_none(capsys: pytest.CaptureFixture[str], given: str) -> None:
+    expression = "object.metadata.name == 'web' && object.ports[5] == 1"
+    status, answer = answered(capsys, expression, "--input", given, "--parts")
+    assert status == 2
+    parts = {part["text"]: part.get("value", part.get("error")) for part in answer["parts"]}
+    assert parts["object.metadata.name"] == "web"
+    assert parts["object.metadata.name == 'web'"] is True
+    assert parts["object.ports[5]"] == "index out of range"
+    assert run(["policy", "eval", "1 + 2 > 2", "--parts"]) == 0
+    assert capsys.readouterr().out == "TYPE  VALUE\nbool  true\n\nPART       VALUE\n1 + 2 > 2  true\n1 + 2      3\n"

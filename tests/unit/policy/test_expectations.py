@@ -82,7 +82,7 @@ def test_what_is_otherwise_is_one_difference_that_shows_both_sides(entry: Expect
         "Violated: RuleViolated at validations[0] (contains log4j); "
         "SignatureMissing at signatures (the image has no signature)"
     )
-    assert difference.about == (VIOLATED,)
+    assert difference.about == (SIGNED,)
 
 
 def test_an_evaluation_that_no_expectation_is_about_is_a_difference() -> None:
@@ -94,7 +94,7 @@ def test_an_evaluation_that_no_expectation_is_about_is_a_difference() -> None:
 
 def test_a_policy_that_was_to_match_and_did_not_is_a_difference() -> None:
     (difference,) = differences(expects(ExpectedEvaluation("other", Expected.SATISFIED)), found())
-    assert (difference.what, difference.found) == ("other", "NotMatched")
+    assert (difference.what, difference.found, difference.about) == ("other", "NotMatched", (OTHER,))
     assert differences(expects(ExpectedEvaluation("other", Expected.NOT_MATCHED)), found()) == ()
 
 
@@ -125,7 +125,7 @@ def test_the_verdict_is_compared_and_points_at_what_acted() -> None:
         Expectation(Verdict.ALLOW), found(VIOLATED, evaluation(Expected.SATISFIED, policy=OTHER))
     )
     assert (difference.what, difference.expected, difference.found) == ("verdict", "Allow", "Deny")
-    assert difference.about == (VIOLATED,)
+    assert difference.about == (SIGNED,)
 
 
 @pytest.mark.parametrize(

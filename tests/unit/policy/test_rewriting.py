@@ -59,6 +59,13 @@ def test_an_expectation_is_replaced_in_its_place(case: str, kept: list[str]) -> 
     assert parsed[0].expect == NEW
 
 
+def test_a_file_keeps_its_line_endings() -> None:
+    text = (HEAD + "- name: one\n  image: a/b:1\n  expect:\n    verdict: Allow\n").replace("\n", "\r\n")
+    made = with_expectations(text, {(1, 0): NEW}, where="x")
+    assert made.count("\n") == made.count("\r\n") > text.count("\n")
+    assert parse_cases(load(made), where="x")[0].expect == NEW
+
+
 def test_each_document_of_a_file_is_its_own() -> None:
     one = HEAD + "- {name: one, image: a/b:1, expect: {verdict: Allow}}\n"
     made = with_expectations(f"{one}---\n{one}", {(2, 0): NEW}, where="x")
