@@ -7,8 +7,12 @@ cannot write, see one state for the length of a transaction, and every statement
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +45,9 @@ POOL_TIMEOUT = 2.0  # seconds that a reader waits for a connection
 BUSY_TIMEOUT = 5.0  # seconds that SQLite waits for another process's lock (a backup, a checkpoint)
 CONNECT_TIMEOUT = 5  # seconds for one connection attempt to PostgreSQL
 WRITE_TIMEOUT = 10.0  # seconds that one statement of a group may take, waiting for locks included
+READ_HANGS = 15.0  # seconds after which a reading transaction's connection to PostgreSQL is cut
+WRITE_HANGS = 60.0  # the same of a writing one, which may have to bring what lay in the spool over a slow line
+WATCH_INTERVAL = 1.0  # seconds between two looks for such
 CHECKPOINT_PAGES = 4000  # WAL pages (16 MiB) after which SQLite copies them into the database file
 MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is cut back
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
@@ -80,7 +87,7 @@ def writing_engine(url: URL) -> Engine:
     file = sqlite_file(url)
     if file is not None:
         return _sqlite_engine(lambda: _open_for_writing(file), size=1, begin="BEGIN IMMEDIATE")
-    engine = _postgresql_engine(url, size=1)
+    engine = _postgresql_engine(url, size=1, hangs_after=WRITE_HANGS)
     event.listen(engine, "connect", _prepare_for_writing)
     return engine
 
@@ -89,7 +96,7 @@ def reading_engine(url: URL, *, connections: int) -> Engine:
     """A small pool of connections that cannot write. Raises `ConfigurationError` (`DriverMissing`)."""
     file = sqlite_file(url)
     if file is None:
-        engine = _postgresql_engine(url, size=connections)
+        engine = _postgresql_engine(url, size=connections, hangs_after=READ_HANGS)
         event.listen(engine, "connect", _prepare_for_reading)
         return engine
     engine = _sqlite_engine(lambda: _open_for_reading(file), size=connections, begin="BEGIN")
@@ -157,7 +164,7 @@ def take_time(connection: Connection) -> None:
     """Lift the time limit of statements for this transaction: migrations, rebuilds and audits take what they take."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-    elif (info := connection.connection.record_info) is not None:
+    if (info := connection.connection.record_info) is not None:
         info["until"] = float("inf")
 
 
@@ -228,10 +235,48 @@ def _open_for_reading(file: Path) -> sqlite3.Connection:
     return connection
 
 
-def _postgresql_engine(url: URL, *, size: int) -> Engine:
+def _cut_what_hangs(engine: Engine, after: float) -> None:
+    """End the connection of a transaction that takes longer, so that who waits for its server does not for ever.
+
+    The limits of statements are the server's: one that is frozen, or out of reach, keeps none. `take_time` lifts it.
+    """
+    records: set[Any] = set()
+
+    @event.listens_for(engine, "connect")
+    def connected(_connection: Any, record: Any) -> None:
+        record.info["until"] = float("inf")
+        records.add(record)
+
+    @event.listens_for(engine, "checkout")
+    def begun(_connection: Any, record: Any, _proxy: Any) -> None:
+        record.info["until"] = time.monotonic() + after
+
+    @event.listens_for(engine, "checkin")
+    def ended(_connection: Any, record: Any) -> None:
+        record.info["until"] = float("inf")
+
+    def watch(engine: weakref.ref[Engine]) -> None:
+        while engine() is not None:
+            time.sleep(WATCH_INTERVAL)
+            for record in tuple(records):
+                if time.monotonic() > record.info.get("until", float("inf")):
+                    _cut(record.dbapi_connection)
+
+    threading.Thread(target=watch, args=(weakref.ref(engine),), name="inventory-watch", daemon=True).start()
+
+
+def _cut(connection: Any) -> None:
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
+    except Exception:  # noqa: BLE001 - the driver's own errors as well, and it need not be installed
+        return  # it has ended by itself
+
+
+def _postgresql_engine(url: URL, *, size: int, hangs_after: float) -> Engine:
     arguments = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT}
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             connect_args=arguments,
             poolclass=QueuePool,
@@ -242,6 +287,8 @@ def _postgresql_engine(url: URL, *, size: int) -> Engine:
         )
     except (ImportError, NoSuchModuleError) as exc:
         raise ConfigurationError("DriverMissing", "PostgreSQL needs psycopg: install assay[postgresql]") from exc
+    _cut_what_hangs(engine, hangs_after)
+    return engine
 
 
 def _prepare_for_writing(connection: Any, _record: Any) -> None:

@@ -27,6 +27,7 @@ from controller.model.reference import Digest
 
 RETRY = 1.0  # seconds between two looks whether the database is back
 BATCH = 256  # records brought in one transaction
+CLOSING = 2.0  # seconds that closing waits for a database that hangs
 SHOUT = 10.0  # seconds between two lines of the log that say that decisions are not recorded
 
 log = logging.getLogger(__name__)
@@ -86,9 +87,9 @@ class Fallback:
         return refused
 
     def close(self) -> None:
-        """Stop; what waits is brought by the next process. Blocks for as long as one transaction takes."""
+        """Stop; what waits is brought by the next process. Blocks for as long as one transaction takes, or `CLOSING`."""
         self._closing.set()
-        self._thread.join()
+        self._thread.join(CLOSING)
         self._spool.close()
         self._engine.dispose()
 

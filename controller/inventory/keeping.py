@@ -31,6 +31,7 @@ from controller.inventory.sequencing import LedgerError, Sequencer
 
 KEY, PUBLIC_KEY, CHECKPOINT = "ledger.key", "ledger.pub", "checkpoint"
 PATIENCE = 30.0  # seconds that records may wait before another process takes the ledger over
+CLOSING = 5.0  # seconds that closing waits for a database that hangs
 RETRY = 5.0  # seconds before a ledger that could not be written is tried again
 
 log = logging.getLogger(__name__)
@@ -88,9 +89,10 @@ class LedgerKeeper:
         self._thread.start()
 
     def close(self) -> None:
-        """Number what is recorded until now, if this process writes the ledger, and stop."""
+        """Number what is recorded until now, if this process writes the ledger, and stop, after `CLOSING` seconds at
+        the latest: whoever writes the ledger next goes on where this one was."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(CLOSING)
 
     def _run(self) -> None:
         while True:

@@ -30,6 +30,7 @@ from controller.model.reference import Digest
 MAX_RECORD_BYTES = 128 * 1024 * 1024  # leaf and new blobs of one record: evidence of one image is bounded to half of it
 MAX_QUEUED_BYTES = 256 * 1024 * 1024  # raw bytes that wait for a commit: bounds memory when the database is slow
 MAX_GROUP_BYTES = 32 * 1024 * 1024  # raw bytes after which a group takes no further record
+CLOSING = 10.0  # seconds that closing waits for a database that hangs
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +92,16 @@ class Writer:
             waiting.gone = True
 
     def close(self) -> None:
-        """Take no further record, write those that wait, and stop. Blocks for as long as that takes."""
+        """Take no further record, write those that wait, and stop.
+
+        Blocks for as long as that takes, at most `CLOSING` seconds: whoever waits for longer has given up before.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(CLOSING)
+        if self._thread.is_alive():
+            log.error("the database hangs: what was not acknowledged yet is left unrecorded")
         if self._fallback is not None:
             self._fallback.close()
         self._engine.dispose()
