@@ -164,13 +164,19 @@ def take_time(connection: Connection) -> None:
     """Lift the time limit of statements for this transaction: migrations, rebuilds and audits take what they take."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-    if (info := connection.connection.record_info) is not None:
-        info["until"] = float("inf")
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+    info = connection.connection.info  # not `record_info`, which is another one
+    info["until"] = float("inf")
 
 
-def stop_appends(connection: Connection) -> None:
-    """Let nobody append a leaf until this transaction ends. (In SQLite the writing transaction itself does that.)"""
+def stop_appends(connection: Connection, *, patience: float | None = None) -> None:
+    """Let nobody append a leaf until this transaction ends. (In SQLite the writing transaction itself does that.)
+
+    Who waits for that lock keeps all who come after it waiting too: for `patience` seconds at most, if it is given.
+    """
     if connection.dialect.name == "postgresql":
+        if patience is not None:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
         connection.exec_driver_sql("LOCK TABLE leaf IN SHARE MODE")
 
 
@@ -300,6 +306,8 @@ def _prepare_for_writing(connection: Any, _record: Any) -> None:
         if connection.execute("SHOW synchronous_commit").fetchone()[0] != "remote_apply":
             connection.execute("SET synchronous_commit = on")
         connection.execute(f"SET statement_timeout = {int(WRITE_TIMEOUT * 1000)}")
+        # A writer that was frozen with a transaction open must not keep the others waiting until its machine is missed.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {int(WRITE_TIMEOUT * 1000)}")
 
 
 def _prepare_for_reading(connection: Any, _record: Any) -> None:

@@ -87,7 +87,7 @@ class Fallback:
         return refused
 
     def close(self) -> None:
-        """Stop; what waits is brought by the next process. Blocks for as long as one transaction takes, or `CLOSING`."""
+        """Stop; what waits is brought by the next process. Blocks for one transaction, or `CLOSING`."""
         self._closing.set()
         self._thread.join(CLOSING)
         self._spool.close()

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import InputError
 from controller.inventory import running, tables
-from controller.inventory.dialect import unavailable
+from controller.inventory.dialect import take_time, unavailable
 from controller.inventory.projections import SCHEMA
 from controller.inventory.records import (
     FLAGS,
@@ -165,18 +165,24 @@ class Queries:
         query = running.running(at=at, namespace=namespace, digest=wanted, as_of=as_of)
         place = _read_cursor(cursor) if cursor is not None else None
         found: list[RunRecord] = []
-        scanned = 0
+        scanned, more = 0, True
         with self._reading() as connection:
-            while True:
-                page, place = running.page(connection, query, before=place, limit=limit - len(found))
+            while more and len(found) < limit and scanned < MAX_SCANNED:
+                # Where most are passed over, many are looked at together: one by one each would be a question.
+                wide = limit if admission is None else MAX_LIMIT
+                page, more = running.page(connection, query, before=place, limit=wide, as_of=as_of)
+                for at_once, (record, at_place) in enumerate(page, 1):
+                    place = at_place
+                    if admission is None or record.admission is admission:
+                        found.append(record)
+                    if len(found) == limit:
+                        more = more or at_once < len(page)
+                        break
                 scanned += len(page)
-                found += (record for record in page if admission is None or record.admission is admission)
-                if place is None or len(found) == limit or scanned >= MAX_SCANNED:
-                    break
             return RunPage(
                 items=tuple(found),
                 gaps=running.gaps(connection, at=at, as_of=as_of),
-                cursor=_write_cursor(*place) if place is not None else None,
+                cursor=_write_cursor(*place) if more and place is not None else None,
             )
 
     def open_runs(self, cluster: str) -> tuple[RunRecord, ...]:
@@ -184,12 +190,14 @@ class Queries:
         query = running.running(at=None, namespace=None, digest=None, as_of=None)
         ended, started = query.selected_columns.ended_at, tables.sighting
         with self._reading() as connection:
+            take_time(connection)  # it looks at all that ever ran; without an answer nothing would be watched again
             rows = connection.execute(query.where(ended.is_(None), started.c.cluster == cluster)).all()
             return tuple(running.bare(row) for row in rows)
 
     def last_watched(self, cluster: str) -> datetime | None:
         """When something was last seen of this cluster; None if never."""
         with self._reading() as connection:
+            take_time(connection)
             return running.last_watched(connection, cluster)
 
     def denied(self, *, since: datetime, cluster: str, as_of: datetime | None = None) -> dict[PolicyName, int]:

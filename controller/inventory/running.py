@@ -54,9 +54,12 @@ Place = tuple[datetime, int]
 
 
 def page(
-    connection: Connection, query: Select[Any], *, before: Place | None, limit: int
-) -> tuple[tuple[RunRecord, ...], Place | None]:
-    """The next runs of `running`, the latest started first, with how each was admitted, and where to go on, if so."""
+    connection: Connection, query: Select[Any], *, before: Place | None, limit: int, as_of: datetime | None
+) -> tuple[list[tuple[RunRecord, Place]], bool]:
+    """The next runs of `running`, the latest started first, with how each was admitted, and whether there are more.
+
+    Each comes with its place.
+    """
     if before is not None:
         started_at, leaf = before
         earlier = and_(_started.c.started_at == started_at, _started.c.leaf < leaf)
@@ -64,9 +67,9 @@ def page(
     query = query.order_by(_started.c.started_at.desc(), _started.c.leaf.desc()).limit(limit + 1)
     rows = connection.execute(query).all()
     shown = rows[:limit]
-    decisions = _decisions(connection, {row.pod_uid for row in shown})
-    found = tuple(_record(row, decisions.get(row.pod_uid, ())) for row in shown)
-    return found, (shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None
+    decisions = _decisions(connection, {row.pod_uid for row in shown}, as_of)
+    found = [(_record(row, decisions.get(row.pod_uid, ())), (row.started_at, row.leaf)) for row in shown]
+    return found, len(rows) > limit
 
 
 def last_watched(connection: Connection, cluster: str) -> datetime | None:
@@ -78,7 +81,9 @@ def last_watched(connection: Connection, cluster: str) -> datetime | None:
     return max(found, default=None)
 
 
-def _decisions(connection: Connection, uids: Iterable[str]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+def _decisions(
+    connection: Connection, uids: Iterable[str], as_of: datetime | None
+) -> Mapping[str, Sequence[Mapping[str, Any]]]:
     """The leaves of the decisions about these pods, the newest first."""
     decision, leaf = tables.decision, tables.leaf
     query = (
@@ -87,6 +92,8 @@ def _decisions(connection: Connection, uids: Iterable[str]) -> Mapping[str, Sequ
         .where(decision.c.object_uid.in_(sorted(uids)), decision.c.kind == "Pod", decision.c.verdict == "Allow")
         .order_by(decision.c.decided_at.desc(), decision.c.leaf.desc())
     )
+    if as_of is not None:
+        query = query.where(decision.c.recorded_at <= as_of)
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in connection.execute(query):
         found.setdefault(row.object_uid, []).append(json.loads(row.canonical))

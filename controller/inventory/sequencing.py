@@ -26,6 +26,8 @@ from controller.inventory.ledger_reading import tile_reader
 
 MAX_BATCH = 4096  # leaves of one transaction: it holds SQLite's only writing lock meanwhile
 
+PATIENCE = 1.0  # seconds that a look waits for who is recording: they all wait behind it
+
 
 class LedgerError(AssayError):
     """The ledger cannot be written: another writes it (`LedgerTaken`), or it is not as it was (`LedgerForked`)."""
@@ -100,7 +102,7 @@ class Sequencer:
     def _last_leaf(self) -> int:
         """The last position that is certain: nothing that is under way now can still come before it."""
         with self._writing.begin() as connection:
-            stop_appends(connection)
+            stop_appends(connection, patience=PATIENCE)
             return connection.execute(select(func.max(tables.leaf.c.position))).scalar() or 0
 
     def _write(self, state: Row[Any], entries: Sequence[dict[str, object]], grown: _Tiles, frontier: Frontier) -> str:

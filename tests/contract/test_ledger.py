@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, delete, func, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from controller.errors import InputError
 from controller.inventory import dialect, keeping, projections, sequencing, tables
@@ -192,6 +193,40 @@ async def test_a_batch_that_is_full_says_that_more_waits(ledger: Ledger, monkeyp
     assert ledger.sequencer.sequence() == sequencing.Sequenced(7, 7, more=True)
     assert ledger.sequence() == 20
     assert ledger.verify().findings == []
+
+
+async def test_numbering_does_not_wait_for_a_writer_that_was_frozen_while_all_others_wait_behind_it(
+    server: postgres.Postgres,
+) -> None:
+    database = postgres_database(server)
+    with database.open() as store:
+        await store.writer.record(leaf(0), blobs={}, deadline=soon())
+        sequencer = store.sequencer(database.settings, signer=SIGNER)
+        sequencer.take_over()
+        engine = dialect.writing_engine(dialect.parse(database.settings.url()))
+        with engine.begin() as frozen:
+            frozen.execute(
+                insert(_LEAF).values(id="x", decision_key="x", verdict="Allow", canonical=b"", recorded_at=START)
+            )
+            looking = asyncio.create_task(asyncio.to_thread(sequencer.sequence))
+            await asyncio.sleep(0.3)
+            before = time.monotonic()
+            await store.writer.record(leaf(1), blobs={}, deadline=soon())
+            assert time.monotonic() - before < sequencing.PATIENCE * 5
+            with pytest.raises(OperationalError):
+                await looking
+            frozen.rollback()
+        assert sequencer.sequence().size == 2
+        engine.dispose()
+
+
+async def test_looking_at_everything_takes_what_it_takes(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ledger.record(COUNT)
+    ledger.sequence()
+    ledger.store._reading.dispose()
+    monkeypatch.setattr(dialect, "READ_TIMEOUT", 0.001)
+    monkeypatch.setattr(dialect, "PROGRESS_STEPS", 500)
+    assert ledger.verify().entries == COUNT
 
 
 async def test_of_old_checkpoints_the_last_of_each_hour_is_kept(ledger: Ledger) -> None:

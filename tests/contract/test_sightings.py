@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from controller.errors import InputError
-from controller.inventory import queries
+from controller.inventory import dialect, queries, running
 from controller.inventory.records import Admission, DecisionFilter
 from controller.inventory.store import Store
 from tests.support import postgres
@@ -181,7 +181,42 @@ async def test_what_came_to_be_so_is_found_among_all_that_runs(opened: Store, mo
     assert found(Admission.ADMITTED) == admitted
     assert found(Admission.UNADMITTED) == [number for number in range(29, -1, -1) if number not in admitted]
     monkeypatch.setattr(queries, "MAX_SCANNED", 1)
+    monkeypatch.setattr(queries, "MAX_LIMIT", 4)
     assert found(Admission.ADMITTED) == admitted
+
+
+async def test_the_last_of_a_page_is_not_looked_for_one_by_one(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await record(opened, *(decision(f"p{number}") for number in range(300)))
+    await record(opened, *(sighting("Started", number, uid=f"p{number}", id=f"{number}") for number in range(303)))
+    asked = 0
+    page = running.page
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return page(*arguments, **named)
+
+    monkeypatch.setattr(running, "page", counted)
+    found = opened.queries.runs(admission=Admission.UNADMITTED, limit=4)
+    assert ([item.run for item in found.items], found.cursor, asked) == (["302", "301", "300"], None, 1)
+
+
+async def test_how_a_run_was_admitted_is_what_could_be_known_then(opened: Store, clock: Clock) -> None:
+    await record(opened, sighting("Started", 10))
+    clock.now = START + timedelta(days=1)
+    await record(opened, decision("pod-1"))
+    assert opened.queries.runs(as_of=START).items[0].admission is Admission.UNADMITTED
+    assert opened.queries.runs().items[0].admission is Admission.ADMITTED
+
+
+async def test_who_goes_on_watching_is_told_what_ran_however_long_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite_database(tmp_path).open() as opened:
+        await record(opened, *(sighting("Started", number, uid=f"p{number}", id=f"{number}") for number in range(1500)))
+        monkeypatch.setattr(dialect, "READ_TIMEOUT", 0.001)
+        assert len(opened.queries.open_runs("local")) == 1500
+        assert opened.queries.last_watched("local") is not None
 
 
 async def test_decisions_are_found_by_how_they_came_about(opened: Store) -> None:

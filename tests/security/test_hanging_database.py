@@ -112,7 +112,13 @@ def test_a_process_ends_within_seconds_though_its_database_hangs(server: postgre
     folder = url.partition("host=")[2]
     hole = Hole(f"{folder}/.s.PGSQL.5432")
     name = url.partition("@/")[2].partition("?")[0]
-    command = [sys.executable, "-c", PROGRAM, f"postgresql+psycopg://postgres@127.0.0.1:{hole.port}/{name}", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        f"postgresql+psycopg://postgres@127.0.0.1:{hole.port}/{name}",
+        str(tmp_path),
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
