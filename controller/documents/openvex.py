@@ -144,9 +144,11 @@ def _component(component: Node, where: str, subcomponents: tuple[VexProduct, ...
     identifiers = child(component, "identifiers", where)
     hashes = digests(component, "hashes", where)
     written = text(identifiers, "purl", where) or (name if name.startswith("pkg:") else "")
-    if not name and not identifiers and not hashes:
+    cpe = text(identifiers, "cpe23", where) or text(identifiers, "cpe22", where)
+    if not (name or written or cpe or hashes):
         raise malformed(f"{where} identifies no product")
-    return VexProduct(id=name, purl=purl(written, where), digests=hashes, subcomponents=subcomponents)
+    # A product without any name would be taken for the attestation's subject.
+    return VexProduct(id=name or cpe, purl=purl(written, where), digests=hashes, subcomponents=subcomponents)
 
 
 def _identified(name: str, where: str, subcomponents: tuple[VexProduct, ...] = ()) -> VexProduct:

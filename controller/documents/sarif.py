@@ -69,7 +69,8 @@ class _Rules:
 
 
 def parse(report: Node, limits: DocumentSettings) -> VulnerabilityReport:
-    """Read a log. A run without `results` did not scan (3.14.23) and is malformed, one with none found none.
+    """Read a log. A run without `results` did not scan (3.14.23) and is malformed, as is one that says that it failed
+    (3.20.14); one with an empty list found none.
 
     Raises `Unacceptable` (`DocumentMalformed`, `DocumentUnsupported`) and `LimitExceeded`.
     """
@@ -83,6 +84,8 @@ def parse(report: Node, limits: DocumentSettings) -> VulnerabilityReport:
     for i, run in enumerate(runs):
         where = f"runs[{i}]"
         drivers.append(required_child(required_child(run, "tool", where), "driver", where))
+        if any(i.get("executionSuccessful") is False for i in objects(run, "invocations", where)):
+            raise malformed(f"{where} is of a scan that failed, so what it did not find may be there")
         for finding in _findings(run, drivers[-1], where):
             findings.append(finding)
             check_count(len(findings), limits.document_max_components)

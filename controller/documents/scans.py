@@ -98,6 +98,18 @@ def findings(reports: Iterable[VulnerabilityReport]) -> list[Finding]:
     return [finding for report in reports for finding in report.findings]
 
 
+def check_entry(key: Any, *values: Any) -> None:
+    """Raise `ValueError` for a key that no filter has, or for a value that it does not take there."""
+    for value in values:
+        _read(key, value)
+    if key not in _READ:
+        raise _unknown(key)
+
+
+def _unknown(key: Any) -> ValueError:
+    return ValueError(f"there is no {str(key)[:50]!r} to look for; there is {', '.join(_READ)}")
+
+
 def _severity(value: Any) -> dict[str, Any]:
     word = value.upper() if isinstance(value, str) else ""
     if word not in _ASKED:
@@ -143,5 +155,5 @@ _READ: Mapping[str, Callable[[Any], dict[str, Any]]] = {
 
 def _read(key: Any, value: Any) -> dict[str, Any]:
     if key not in _READ:
-        raise ValueError(f"there is no {str(key)[:50]!r} to look for; there is {', '.join(_READ)}")
+        raise _unknown(key)
     return _READ[key](value)

@@ -14,10 +14,12 @@ from controller.settings import DocumentSettings
 Node = Mapping[str, Any]
 
 _SCORES = ("V40Score", "V3Score", "V2Score")
+_OTHER_SCANS = frozenset({"config", "secret", "license", "license-file"})
+"""Classes of results of Trivy's other scanners: they say nothing of vulnerabilities."""
 
 
 def parse(report: Node, limits: DocumentSettings) -> VulnerabilityReport:
-    """Read a report. A result without vulnerabilities is a target in which none was found.
+    """Read a report. A result without vulnerabilities is a target in which none was found, if they were looked for.
 
     Raises `Unacceptable` (`DocumentMalformed`, `DocumentUnsupported`) and `LimitExceeded`.
     """
@@ -27,7 +29,8 @@ def parse(report: Node, limits: DocumentSettings) -> VulnerabilityReport:
     targets: list[str] = []
     for i, result in enumerate(objects(report, "Results", "the report")):
         where = f"Results[{i}]"
-        targets.append(text(result, "Target", where))
+        if text(result, "Class", where) not in _OTHER_SCANS:
+            targets.append(text(result, "Target", where))
         listed = objects(result, "Vulnerabilities", where)
         check_count(len(findings) + len(listed), limits.document_max_components)
         findings.extend(_finding(found, f"{where}.Vulnerabilities[{j}]") for j, found in enumerate(listed))

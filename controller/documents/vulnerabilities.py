@@ -22,10 +22,10 @@ from controller.documents.reading import (
     text,
     time_of,
 )
-from controller.documents.severity import worst
+from controller.documents.severity import of_score, worst
 from controller.documents.unwrap import malformed, unwrap
 from controller.errors import Unacceptable
-from controller.model.documents import Finding, VulnerabilityReport
+from controller.model.documents import Finding, Severity, VulnerabilityReport
 from controller.settings import DocumentSettings
 
 Node = Mapping[str, Any]
@@ -91,10 +91,14 @@ def _finding(result: Node, where: str) -> Finding:
         value = text(rating, "score", f"{where}.severity")
         words.append(value)
         scores.append(_score(value))
+    score = max((score for score in scores if score is not None), default=None)
+    severity = worst(words)
+    if severity is not Severity.UNKNOWN and score is not None:
+        severity = worst((severity, of_score(score)))  # a word is not believed against a score
     return Finding(
         id=required(described, "id", where),
-        severity=worst(words),
-        score=max((score for score in scores if score is not None), default=None),
+        severity=severity,
+        score=score,
         fix_told=False,
     )
 

@@ -49,12 +49,14 @@ def full_key(policy: PolicyIdentity, key: str) -> str:
 def joined(values: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Values by full key, sorted: what several images give under one key is joined, each value once, in its order.
 
-    Whatever is past the bounds is cut, the last keys first.
+    Whatever is past the bounds is cut, the last keys first; those of namespaced policies before all others, so that no
+    tenant says so much that what the cluster's own policies say is lost.
     """
     by_key: dict[str, set[str]] = {}
     for key, value in values:
         by_key.setdefault(key, set()).add(value)
-    return tuple(_bounded({key: ", ".join(sorted(found)) for key, found in sorted(by_key.items())}))
+    ordered = sorted(by_key, key=lambda key: (_is_namespaced(key), key))
+    return tuple(sorted(_bounded({key: ", ".join(sorted(by_key[key])) for key in ordered})))
 
 
 def shortened(value: str, size: int = MAX_VALUE) -> str:
@@ -70,6 +72,11 @@ def _bounded(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         left -= len(text.encode())
         if text:
             yield key, text
+
+
+def _is_namespaced(key: str) -> bool:
+    """Whether a full key is that of a namespaced policy."""
+    return key.partition("_")[2].startswith("_")
 
 
 def _prefix(kind: str, name: str) -> str:

@@ -41,6 +41,7 @@ class ImagePattern:
         """
         excludes = written.startswith("!")
         text = written.removeprefix("!")
+        bang = "!" if excludes else ""
         if not text or len(text) > MAX_PATTERN_LENGTH:
             raise _malformed(f"{_shown(written)} has {len(text)} characters; 1 to {MAX_PATTERN_LENGTH} are allowed")
         first, slash, rest = text.partition("/")
@@ -51,6 +52,12 @@ class ImagePattern:
             raise _malformed(f"{_shown(written)} matches no image, since it has no repository; write {fix!r}")
         if not (first.startswith("*") or _is_host(first)):
             raise _malformed(f"{_shown(written)} does not start with a registry host; write 'docker.io/{text}'")
+        if slash and not all(rest.split("/")):
+            parts = [first, *filter(None, rest.split("/"))]
+            if text.endswith("/") and parts[-1] != "**":
+                parts.append("**")
+            fix = bang + "/".join(parts)
+            raise _malformed(f"{_shown(written)} matches no image, since none has an empty part; write {fix!r}")
         normal = _normal_form(first.lower(), slash, rest)
         if not _ALLOWED.fullmatch(normal):
             raise _malformed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -110,7 +110,8 @@ class Range:
 def parse_range(text: str, type_: str) -> Range:
     """Read a range for packages of a purl type. Raises `ValueError` with a sentence that says what is wrong.
 
-    `vers:TYPE/…` must name the same type; `*` and `vers:TYPE/*` are all versions.
+    `vers:TYPE/…` must name the same type; `*` and `vers:TYPE/*` are all versions. What contains nothing is refused: a
+    rule that looks for it would never find anything.
     """
     if len(text) > MAX_VERSION_LENGTH * MAX_CONSTRAINTS:
         raise ValueError("the version range is too long")
@@ -128,10 +129,47 @@ def parse_range(text: str, type_: str) -> Range:
         raise ValueError(f"a version range has at most {MAX_CONSTRAINTS} parts")
     constraints = [_constraint(part, type_, decode=is_vers) for part in parts]
     if not is_vers:
+        _check_not_empty(constraints, type_)
         return Range(type=type_, constraints=tuple(constraints), every=True)
     if type_ in ORDERS:
         constraints.sort(key=lambda constraint: constraint.key)
+        _check_alternating(constraints)
     return Range(type=type_, constraints=tuple(constraints), every=False)
+
+
+def _check_not_empty(constraints: Sequence[Constraint], type_: str) -> None:
+    """Raise `ValueError` for comparators that no version meets together, such as a list of versions."""
+    ordered = type_ in ORDERS
+    exact = [c.key if ordered else c.version for c in constraints if c.comparator == "="]
+    empty = any(each != exact[0] for each in exact)
+    if exact and ordered:
+        empty = empty or not all(_HOLDS[c.comparator](exact[0], c.key) for c in constraints)
+    elif exact:
+        empty = empty or any(c.comparator == "!=" and c.version == exact[0] for c in constraints)
+    elif ordered:
+        lows = [c for c in constraints if c.comparator in {">", ">="}]
+        highs = [c for c in constraints if c.comparator in {"<", "<="}]
+        empty = any(
+            low.key > high.key or (low.key == high.key and (low.comparator, high.comparator) != (">=", "<="))
+            for low in lows
+            for high in highs
+        )
+    if empty:
+        message = "no version is in this range, since all of its parts must hold"
+        raise ValueError(f"{message}; for one or the other write vers:{type_}/… with | between them")
+
+
+def _check_alternating(constraints: Sequence[Constraint]) -> None:
+    """Raise `ValueError` for sorted bounds of which two that follow each other point the same way.
+
+    The specification asks for ranges without such (vers-spec, "Version constraints simplification"), and the check of
+    containment says no for what lies between them.
+    """
+    bounds = [c for c in constraints if c.comparator not in {"=", "!="}]
+    for one, other in itertools.pairwise(bounds):
+        if one.comparator[0] == other.comparator[0]:
+            parts = f"{one.comparator}{one.version} and {other.comparator}{other.version}"
+            raise ValueError(f"{parts} follow each other in this range and say the same; leave one of them out")
 
 
 def _no_order(version: str) -> Any:

@@ -323,7 +323,13 @@ def _constant(node: Node) -> Any:
 
 
 def _counted(node: Node, value: Any) -> Any:
-    return Listed(len(node.items)) if value is UNKNOWN and isinstance(node, ListLiteral) else value
+    """The same, and of a list or map that is no constant what is known of it all the same."""
+    if value is UNKNOWN and isinstance(node, ListLiteral):
+        return Listed(len(node.items))
+    if value is UNKNOWN and isinstance(node, MapLiteral):
+        entries = {key.value: _constant(entry) for key, entry in node.entries if isinstance(key, Literal)}
+        return entries if len(entries) == len(node.entries) else UNKNOWN
+    return value
 
 
 def _may_be(actual: Type, wanted: Type) -> bool:

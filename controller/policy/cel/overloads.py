@@ -52,8 +52,8 @@ class Overload:
     `receiver` is None for a plain function. `run` is called with the meter and the operands, which are of these kinds;
     what is inside of a list or map it has to look at itself. `cost` is what it charges, in words. `reads` is the name
     that calling it reads although the expression does not say so (`now`). `check` is given the operands that are
-    constants (else `UNKNOWN`; with `counts`, `Listed` for a list that is written out) when a policy is compiled, and
-    raises `ConstantError`.
+    constants (else `UNKNOWN`; with `counts`, `Listed` for a list that is written out, and for a map whose keys are the
+    map with `UNKNOWN` in it) when a policy is compiled, and raises `ConstantError`.
     """
 
     name: str

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from controller.documents.exploitability import Exploitability, Subject
 from controller.errors import LimitExceeded, Unacceptable
 from controller.model.documents import VexProduct, VexStatement, VexStatus
+from controller.model.reference import Digest
 from tests.unit.documents.predicates import PREDICATES, load, parse
 
 TYPE = "https://openvex.dev/ns/v0.2.0"
@@ -88,6 +90,8 @@ def test_a_statement_about_no_product_names_none() -> None:
         vex(products=["pkg:oci/app", {}]),
         vex(products=[{}]),
         vex(products=[{"identifiers": {"purl": "app"}}]),
+        vex(products=[{"identifiers": {"purl": ""}}]),
+        vex(products=[{"identifiers": {"cpe23": ["cpe:2.3:a:acme:other:1.0:*:*:*:*:*:*:*"]}}]),
         vex(products=[{"@id": "pkg:oci"}]),
         vex(products=[{"@id": "x", "subcomponents": [{}]}]),
         vex(timestamp="0001-01-01T00:00:00+23:00"),
@@ -121,6 +125,14 @@ def test_statements_products_and_subcomponents_are_bounded(many: Any) -> None:
 @pytest.mark.parametrize(("written", "version"), [(3, 3), ("3", 3), (None, 0), ("1.2", 0), (True, 0), ([], 0)])
 def test_a_documents_number_is_read_as_it_is_written_anywhere(written: Any, version: int) -> None:
     assert parse(TYPE, vex() | {"version": written}).version == version
+
+
+def test_a_product_that_is_named_by_a_cpe_alone_is_not_taken_for_the_image() -> None:
+    cpe = "cpe:2.3:a:acme:other:1.0:*:*:*:*:*:*:*"
+    document = parse(TYPE, vex(products=[{"identifiers": {"cpe23": cpe}}]))
+    assert document.statements[0].products == (VexProduct(id=cpe),)
+    said = Exploitability([document], Subject(Digest.of(b"image"), "ghcr.io/acme/app"), WRITTEN)
+    assert said.status("CVE-1", "pkg:npm/x@1") is None
 
 
 def test_parts_beside_the_products_narrow_them_down() -> None:

@@ -127,6 +127,21 @@ def test_a_rating_that_is_no_cvss_score_gives_none(written: str) -> None:
     assert (found.severity, found.score) == (Severity.UNKNOWN, None)
 
 
+@pytest.mark.parametrize(
+    ("ratings", "severity"),
+    [
+        (("LOW", "9.8"), Severity.CRITICAL),
+        (("9.8", "LOW"), Severity.CRITICAL),
+        (("CRITICAL", "2.0"), Severity.CRITICAL),
+        (("MEDIUM", "CVSS:3.1/AV:N"), Severity.MEDIUM),
+    ],
+)
+def test_of_a_word_and_a_score_the_worse_counts(ratings: tuple[str, ...], severity: Severity) -> None:
+    listed = [{"method": "x", "score": rating} for rating in ratings]
+    (found,) = parse(IN_TOTO, scan([{"id": "x", "severity": listed}])).findings
+    assert found.severity is severity
+
+
 @pytest.mark.parametrize("type_", [VULN, IN_TOTO, "cosign.sigstore.dev/attestation/vuln/v1"])
 @pytest.mark.parametrize("name", ["trivy", "grype", "trivy.sarif", "vulns-0.2"])
 def test_every_form_is_read_under_every_type(type_: str, name: str) -> None:
@@ -177,6 +192,23 @@ def test_a_suppressed_result_is_still_a_finding() -> None:
     log = rule()
     log["runs"][0]["results"][0]["suppressions"] = [{"kind": "external", "status": "accepted"}]
     assert len(parse(VULN, log).findings) == 1
+
+
+@pytest.mark.parametrize("kind", ["config", "secret", "license", "license-file"])
+def test_what_trivy_did_not_look_at_for_vulnerabilities_is_no_target(kind: str) -> None:
+    report = parse(VULN, {"SchemaVersion": 2, "Results": [{"Target": "app/.env", "Class": kind}]})
+    assert report.targets == ()
+    assert report.says_nothing
+
+
+def test_what_sarif_calls_a_run_that_failed_is_no_clean_scan() -> None:
+    log = rule()
+    log["runs"][0] |= {"results": [], "invocations": [{"executionSuccessful": True}]}
+    assert parse(VULN, log).findings == ()
+    log["runs"][0]["invocations"].append({"executionSuccessful": False})
+    with pytest.raises(Unacceptable, match="failed") as raised:
+        parse(VULN, log)
+    assert raised.value.code == "DocumentMalformed"
 
 
 def vulnerability(**fields: Any) -> dict[str, Any]:

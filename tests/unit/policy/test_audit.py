@@ -47,6 +47,15 @@ def test_whatever_the_values_each_answer_s_are_bounded_and_none_is_empty(values:
     assert all(value and len(value.encode(errors="replace")) <= MAX_VALUE for _, value in found)
 
 
+def test_no_namespaced_policy_takes_the_room_of_a_cluster_wide_one() -> None:
+    cluster = PolicyIdentity("ClusterEvidencePolicy", "", "release", "")
+    tenant = PolicyIdentity("EvidencePolicy", "shop", "aaa", "")
+    values = [(full_key(tenant, f"k{i}"), "x" * MAX_VALUE) for i in range(9)]
+    found = joined([*values, (full_key(cluster, "signer__key"), "v")])
+    assert ("release_signer__key", "v") in found
+    assert [key for key, _ in found] == sorted(key for key, _ in found)
+
+
 def test_the_last_keys_go_first_where_there_is_too_much() -> None:
     found = joined((f"k{i}", "é" * MAX_VALUE) for i in range(9))
     sizes = [len(value.encode()) for _, value in found]

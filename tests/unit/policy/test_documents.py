@@ -286,6 +286,9 @@ def test_a_scan_of_nothing_says_nothing(expression: str) -> None:
         ("matching({'ids': []})", "ids is a list of strings"),
         ("matching({})", "names nothing to look for"),
         ("matching({'packages': ['log4j']})", "no package URL"),
+        ("matching({'severity': string(object.a), 'fixabel': true})", "there is no 'fixabel' to look for"),
+        ("matching({'severity': 'SEVERE', 'fixable': object.a})", "severity is one of"),
+        ("matching({'severities': object.a})", "there is no 'severities' to look for"),
     ],
 )
 def test_a_mistake_in_what_is_asked_is_found_when_the_policy_is_read(call: str, why: str) -> None:

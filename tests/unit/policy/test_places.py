@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.policy.places import Place, duplicate_keys, place_of
@@ -90,6 +90,7 @@ def test_a_place_that_is_not_in_the_text_is_that_of_the_field() -> None:
     assert at("spec.validations[0].expression", "line 99, column 1: is wrong").startswith("expression: |")
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")) | st.sampled_from("\n '\"\\"), max_size=60),
     st.sampled_from(["'", '"', "|", ">", ""]),

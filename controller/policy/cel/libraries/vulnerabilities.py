@@ -105,7 +105,11 @@ def _check(_receiver: Any, asked: Any) -> None:
     if asked is UNKNOWN:
         return
     try:
-        _filter(asked)
+        if isinstance(asked, Mapping) and any(value is UNKNOWN for value in asked.values()):
+            for key, value in asked.items():
+                scans.check_entry(key, *(() if value is UNKNOWN else (value,)))
+        else:
+            _filter(asked)
     except ValueError as exc:
         raise ConstantError(1, "ArgumentInvalid", f"matching: {exc}") from exc
 
@@ -127,7 +131,14 @@ def _matching(meter: Meter, reports: Iterable[VulnerabilityReport], asked: Any) 
 
 @LIBRARY.method("matching", VULNERABILITIES, STRING, returns=list_of(FINDING), cost=_COST, check=_check, text=_TEXT)
 @LIBRARY.method(
-    "matching", VULNERABILITIES, map_of(DYN), returns=list_of(FINDING), cost=_COST, check=_check, text=_TEXT
+    "matching",
+    VULNERABILITIES,
+    map_of(DYN),
+    returns=list_of(FINDING),
+    cost=_COST,
+    check=_check,
+    counts=True,
+    text=_TEXT,
 )
 def matching(meter: Meter, reports: Vulnerabilities, asked: Any) -> list[Any]:
     """The findings of all scans that are at least so severe, or of which all that the map names is true."""
@@ -135,7 +146,7 @@ def matching(meter: Meter, reports: Vulnerabilities, asked: Any) -> list[Any]:
 
 
 @LIBRARY.method("matching", SCAN, STRING, returns=list_of(FINDING), cost=_COST, check=_check)
-@LIBRARY.method("matching", SCAN, map_of(DYN), returns=list_of(FINDING), cost=_COST, check=_check)
+@LIBRARY.method("matching", SCAN, map_of(DYN), returns=list_of(FINDING), cost=_COST, check=_check, counts=True)
 def matching_one(meter: Meter, report: ScanValue, asked: Any) -> list[Any]:
     """The same of one scan."""
     return _matching(meter, [report.report], asked)
