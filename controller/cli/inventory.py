@@ -95,6 +95,8 @@ def decisions(
 @click.option("-n", "--namespace", help="Only of this namespace.")
 @click.option("--digest", help="Only of this digest.")
 @click.option("--admission", type=click.Choice(list(Admission)), help="Only runs that came to be so.")
+@click.option("--signed/--unsigned", default=None, help="Only what somebody signed, or what nobody did.")
+@click.option("--signer", help="Only what this one signed: a key's fingerprint, or an identity's subject, whole.")
 @click.option("--as-of", type=_TIMES, help="As the inventory stood at this time (UTC).")
 @click.option("--limit", default=50, show_default=True, help="Runs on one page.")
 @click.option("--cursor", help="The next page, as the last one named it.")
@@ -108,15 +110,20 @@ def running(
     namespace: str | None,
     digest: str | None,
     admission: str | None,
+    signed: bool | None,
+    signer: str | None,
     as_of: datetime | None,
     limit: int,
     cursor: str | None,
     form: str,
 ) -> None:
-    """List what runs, or ran, by the digest that the kubelet reported, and whether Assay admitted it.
+    """List what runs, or ran, by the digest that the kubelet reported, whether Assay admitted it, and who signed it.
 
     Admitted: with this very image. Drifted: with another one. Unadmitted: Assay was never asked about the pod (a static
     pod, an excluded namespace, a webhook that was away). Unknown: it cannot be compared.
+
+    Signed by: whose signature or attestation of this very image was verified when its pod was admitted. What was never
+    admitted was never verified, so it counts as unsigned.
     """
     moment = None if ever else _utc(at) or datetime.now(UTC)
     with Store.open_to_read(load().inventory) as store:
@@ -125,6 +132,8 @@ def running(
             namespace=namespace,
             digest=digest,
             admission=Admission(admission) if admission else None,
+            signed=signed,
+            signer=signer,
             limit=limit,
             cursor=cursor,
             as_of=_utc(as_of),
@@ -135,7 +144,7 @@ def running(
         )
         return
     render.table(
-        ("STARTED", "ENDED", "ADMISSION", "POD", "CONTAINER", "IMAGE", "DIGEST"),
+        ("STARTED", "ENDED", "ADMISSION", "POD", "CONTAINER", "IMAGE", "DIGEST", "SIGNED BY"),
         (
             (
                 f"{item.started_at:%Y-%m-%d %H:%M:%S}",
@@ -145,6 +154,7 @@ def running(
                 item.container,
                 item.reference,
                 (item.digest or "unknown")[:19],
+                ", ".join(who.subject or who.key[:19] for who in item.signers) or "nothing verified",
             )
             for item in page.items
         ),

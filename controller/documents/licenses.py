@@ -94,12 +94,16 @@ def _is_expression(tokens: Sequence[str]) -> bool:
 
 
 def _licensed(tokens: Sequence[str]) -> Iterable[str]:
-    """The names that are licences: what follows `WITH` is an exception to one."""
+    """The names that are licences: what follows `WITH` is an exception to one, unless it is a licence of the list."""
     before = ""
     for token in tokens:
-        if token not in {"(", ")"} and token.lower() not in _OPERATORS and before != "with":
+        if token not in {"(", ")"} and token.lower() not in _OPERATORS and (before != "with" or _is_listed(token)):
             yield token
         before = token.lower()
+
+
+def _is_listed(name: str) -> bool:
+    return not _LISTED.keys().isdisjoint({name.lower(), name.removesuffix("+").lower()})
 
 
 def _listed(name: str) -> str:

@@ -150,30 +150,34 @@ class Queries:
         namespace: str | None = None,
         digest: str | None = None,
         admission: Admission | None = None,
+        signed: bool | None = None,
+        signer: str | None = None,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
         as_of: datetime | None = None,
     ) -> RunPage:
-        """What ran at a time (None: whatever ran at all), the latest started first, and how each was admitted.
+        """What ran at a time (None: whatever ran at all), the latest started first; how each was admitted, who signed.
 
-        A page that is asked for by `admission` may hold fewer than `limit` and still have a next one: at most
+        `signer` is a key's fingerprint or an identity's subject, whole. A page asked for by that, `signed` or
+        `admission` may hold fewer than `limit` and still have a next one: at most
         `MAX_SCANNED` runs are looked at for each.
         Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`.
         """
         _check_limit(limit)
-        wanted = str(Digest.parse(digest)) if digest is not None else None
-        query = running.running(at=at, namespace=namespace, digest=wanted, as_of=as_of)
+        exact = str(Digest.parse(digest)) if digest is not None else None
+        query = running.running(at=at, namespace=namespace, digest=exact, as_of=as_of)
+        wanted = running.wanted(admission=admission, signed=signed, signer=signer)
         place = _read_cursor(cursor) if cursor is not None else None
         found: list[RunRecord] = []
         scanned, more = 0, True
         with self._reading() as connection:
             while more and len(found) < limit and scanned < MAX_SCANNED:
                 # Where most are passed over, many are looked at together: one by one each would be a question.
-                wide = limit if admission is None else MAX_LIMIT
+                wide = limit if (admission, signed, signer) == (None, None, None) else MAX_LIMIT
                 page, more = running.page(connection, query, before=place, limit=wide, as_of=as_of)
                 for at_once, (record, at_place) in enumerate(page, 1):
                     place = at_place
-                    if admission is None or record.admission is admission:
+                    if wanted(record):
                         found.append(record)
                     if len(found) == limit:
                         more = more or at_once < len(page)

@@ -129,10 +129,24 @@ class Admission(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SignerRecord:
+    """Who signed an image: a key by its fingerprint, else an identity.
+
+    `statements` says what of theirs was verified: `signature`, and the predicate types of attestations.
+    """
+
+    key: str
+    issuer: str
+    subject: str
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run of one container, as the kubelet told of it, with the decision that admitted its pod.
 
-    `ended_at` is None while it runs. `record` is the decision's id, empty if there is none.
+    `ended_at` is None while it runs. `record` is the decision's id, empty if there is none. `signers` are those of whom
+    something was verified when this very image was admitted; of what was not admitted there are none.
     """
 
     cluster: str
@@ -153,6 +167,7 @@ class RunRecord:
     reason: str
     admission: Admission
     record: str
+    signers: tuple[SignerRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)

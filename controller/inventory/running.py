@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
 from controller.inventory import tables
-from controller.inventory.records import Admission, Gap, RunRecord
+from controller.inventory.records import Admission, Gap, RunRecord, SignerRecord
 
 MAX_GAPS = 50  # told with one answer
 
 _started, _ended = tables.sighting, tables.sighting_end
+_Who = tuple[str, str, str]  # a signer's key, issuer and subject
 _RUN = ("cluster", "pod_uid", "kind", "container", "run")
 
 
@@ -72,6 +74,19 @@ def page(
     return found, len(rows) > limit
 
 
+def wanted(*, admission: Admission | None, signed: bool | None, signer: str | None) -> Callable[[RunRecord], bool]:
+    """Whether a run is one of those that are asked for by how it was admitted and who signed."""
+
+    def is_wanted(run: RunRecord) -> bool:
+        return (
+            (admission is None or run.admission is admission)
+            and (signed is None or bool(run.signers) is signed)
+            and (signer is None or any(signer in {who.key, who.subject} - {""} for who in run.signers))
+        )
+
+    return is_wanted
+
+
 def last_watched(connection: Connection, cluster: str) -> datetime | None:
     """When something of this cluster was last seen; None if never."""
     found: list[datetime] = []
@@ -102,14 +117,14 @@ def _decisions(
 
 def bare(row: Row[Any]) -> RunRecord:
     """The row of a run alone, without a look at decisions."""
-    return _as_record(row, Admission.UNKNOWN, "")
+    return _as_record(row, Admission.UNKNOWN, "", ())
 
 
 def _record(row: Row[Any], decisions: Sequence[Mapping[str, Any]]) -> RunRecord:
     return _as_record(row, *_admission(row, decisions))
 
 
-def _as_record(row: Row[Any], admission: Admission, record: str) -> RunRecord:
+def _as_record(row: Row[Any], admission: Admission, record: str, signers: tuple[SignerRecord, ...]) -> RunRecord:
     return RunRecord(
         cluster=row.cluster,
         namespace=row.namespace,
@@ -129,24 +144,55 @@ def _as_record(row: Row[Any], admission: Admission, record: str) -> RunRecord:
         reason=row.reason or "",
         admission=admission,
         record=record,
+        signers=signers,
     )
 
 
-def _admission(row: Row[Any], decisions: Sequence[Mapping[str, Any]]) -> tuple[Admission, str]:
-    """How the run was admitted, and by which decision: one of this image if there is any, whenever it was made."""
+def _admission(
+    row: Row[Any], decisions: Sequence[Mapping[str, Any]]
+) -> tuple[Admission, str, tuple[SignerRecord, ...]]:
+    """How the run was admitted, by which decision (one of this image if there is any), and who signed what runs."""
     about = [
-        (str(leaf["id"]), image)
+        (leaf, number, image)
         for leaf in decisions
-        for image in leaf["images"]
+        for number, image in enumerate(leaf["images"])
         if (image["kind"], image["container"]) == (row.kind, row.container)
     ]
     if not about:
-        return Admission.UNADMITTED, ""
+        return Admission.UNADMITTED, "", ()
+    latest = str(about[0][0]["id"])
     if not row.digest:
-        return Admission.UNKNOWN, about[0][0]
-    for record, image in about:
+        return Admission.UNKNOWN, latest, ()
+    for leaf, number, image in about:
         if row.digest == image["digest"] or row.digest in image.get("manifests", ()):
-            return Admission.ADMITTED, record
+            return Admission.ADMITTED, str(leaf["id"]), _signers(leaf, number, row.digest)
     # One that was admitted without being resolved may have been any image.
-    unresolved = next((record for record, image in about if not image["digest"]), None)
-    return (Admission.UNKNOWN, unresolved) if unresolved is not None else (Admission.DRIFTED, about[0][0])
+    unresolved = next((str(leaf["id"]) for leaf, _, image in about if not image["digest"]), None)
+    return (Admission.UNKNOWN, unresolved, ()) if unresolved is not None else (Admission.DRIFTED, latest, ())
+
+
+def _signers(leaf: Mapping[str, Any], number: int, digest: str) -> tuple[SignerRecord, ...]:
+    """Of whom something was verified about this image of the decision.
+
+    Where a policy looked at each manifest of an index, what is said of one manifest holds for that one alone; of a run
+    that the kubelet names by the index, what was said of each of them holds.
+    """
+    images = leaf["images"]
+    by_policy: dict[str, list[set[tuple[_Who, str]]]] = defaultdict(list)
+    for evaluation in leaf["evaluations"]:
+        if evaluation["image"] != number:
+            continue
+        if (child := evaluation.get("child")) and digest not in (images[number]["digest"], child["digest"]):
+            continue
+        proofs = (*evaluation["signatures"], *evaluation["attestations"])
+        by_policy[json.dumps(evaluation["policy"], sort_keys=True)].append(set(map(_signed, proofs)))
+    found: dict[_Who, set[str]] = defaultdict(set)
+    for verified in by_policy.values():
+        for who, what in set.intersection(*verified):
+            found[who].add(what)
+    return tuple(SignerRecord(*who, tuple(sorted(found[who]))) for who in sorted(found))
+
+
+def _signed(proof: Mapping[str, Any]) -> tuple[_Who, str]:
+    signer = proof["signer"]
+    return (signer["key"], signer["issuer"], signer["subject"]), proof.get("predicateType", "signature")

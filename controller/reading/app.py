@@ -118,6 +118,8 @@ def create_app(
             namespace=asked.namespace,
             digest=asked.digest,
             admission=asked.admission,
+            signed=asked.signed,
+            signer=asked.signer,
             limit=asked.limit,
             cursor=asked.cursor,
             as_of=asked.as_of,

@@ -201,12 +201,23 @@ class RunsAsked(_InNamespace):
     at: MomentAsked | None = Field(None, description="What ran then; default: whatever ran at any time.")
     digest: Text | None = Field(None, description="sha256:… of the image.")
     admission: Admission | None = Field(None, description="Only runs that came to be so.")
+    signed: bool | None = Field(None, description="Only what somebody signed, or (false) what nobody did.")
+    signer: Text | None = Field(None, description="Only what this one signed: a key's fingerprint, or a whole subject.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Runs on one page.")
     cursor: str | None = Field(None, max_length=MAX_CURSOR_LENGTH, description="The last page's cursor.")
 
 
+class Signer(_Shown):
+    """Of whom something was verified: `signature`, and predicate types of attestations."""
+
+    key: str
+    issuer: str
+    subject: str
+    statements: list[str]
+
+
 class Run(_Shown):
-    """One run of one container, and whether Assay admitted it (Admitted, Drifted, Unadmitted, Unknown)."""
+    """One run of one container, whether Assay admitted it (Admitted, Drifted, Unadmitted, Unknown), and who signed."""
 
     cluster: str
     namespace: str
@@ -226,6 +237,7 @@ class Run(_Shown):
     reason: str
     admission: str
     record: str
+    signers: list[Signer]
 
 
 class Gap(_Shown):

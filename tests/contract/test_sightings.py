@@ -20,6 +20,7 @@ from tests.support.inventory import (
     START,
     Clock,
     Database,
+    evaluation,
     image,
     leaf,
     postgres_database,
@@ -28,7 +29,7 @@ from tests.support.inventory import (
     sqlite_database,
 )
 
-CHILD, OTHER = "sha256:" + "c1" * 32, "sha256:" + "d1" * 32
+CHILD, SECOND, OTHER = "sha256:" + "c1" * 32, "sha256:" + "c2" * 32, "sha256:" + "d1" * 32
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +218,74 @@ async def test_who_goes_on_watching_is_told_what_ran_however_long_that_takes(
         monkeypatch.setattr(dialect, "READ_TIMEOUT", 0.001)
         assert len(opened.queries.open_runs("local")) == 1500
         assert opened.queries.last_watched("local") is not None
+
+
+JANE, MARY, KEY = "jane@acme.example", "mary@acme.example", "sha256:" + "5e" * 32
+
+
+def proven(
+    *signers: str, attested_by: tuple[str, ...] = (), child: str | None = None, policy: str = "p", image: int = 0
+) -> dict[str, Any]:
+    """A leaf's evaluation with signatures by these subjects or key fingerprints, and SBOMs attested by these."""
+
+    def proof(who: str) -> dict[str, Any]:
+        named = {"key": who} if who == KEY else {"issuer": "i", "subject": who}
+        return {**plain["signatures"][0], "signer": {"key": "", "issuer": "", "subject": "", **named}}
+
+    plain = evaluation(image, policy=policy)
+    documents = [{**plain["attestations"][0], **proof(who)} for who in attested_by]
+    value = {**plain, "signatures": [proof(who) for who in signers], "attestations": documents}
+    return value if child is None else {**value, "child": {"digest": child, "platform": "linux/amd64"}}
+
+
+def signers(opened: Store, **where: Any) -> list[tuple[str, tuple[str, ...]]]:
+    (run,) = opened.queries.runs(**where).items
+    return [(who.key or who.subject, who.statements) for who in run.signers]
+
+
+SIGNED, SBOM = "signature", "https://spdx.dev/Document"
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "run", "expected"),
+    [
+        ([proven(JANE)], {}, [(JANE, (SIGNED,))]),
+        ([proven(KEY, attested_by=(JANE,))], {}, [(JANE, (SBOM,)), (KEY, (SIGNED,))]),
+        ([proven(JANE), proven(attested_by=(JANE,), policy="q")], {}, [(JANE, (SBOM, SIGNED))]),
+        ([proven()], {}, []),
+        ([], {}, []),
+        ([proven(JANE, image=1)], {}, []),  # another container's
+        ([proven(JANE)], {"digest": OTHER}, []),  # what runs is not what was verified
+        ([proven(JANE)], {"digest": None}, []),
+        ([proven(JANE)], {"uid": "pod-2"}, []),  # never admitted
+        ([proven(JANE)], {"digest": CHILD}, [(JANE, (SIGNED,))]),  # who signs an index signs what it holds
+        ([proven(JANE, child=CHILD), proven(MARY, child=SECOND)], {"digest": CHILD}, [(JANE, (SIGNED,))]),
+        ([proven(JANE, child=CHILD), proven(MARY, child=SECOND)], {"digest": SECOND}, [(MARY, (SIGNED,))]),
+        ([proven(JANE, child=CHILD), proven(MARY, JANE, child=SECOND)], {}, [(JANE, (SIGNED,))]),
+        ([proven(JANE, child=CHILD), proven(MARY, child=SECOND), proven(KEY, policy="q")], {}, [(KEY, (SIGNED,))]),
+    ],
+)
+async def test_who_signed_what_runs_is_who_signed_this_very_manifest(
+    opened: Store, evaluations: list[dict[str, Any]], run: dict[str, Any], expected: list[Any]
+) -> None:
+    value = decision("pod-1", manifests=(CHILD, SECOND), evaluations=evaluations)
+    value["images"].append({**value["images"][0], "container": "sidecar"})
+    await record(opened, value, sighting("Started", 10, **run))
+    assert signers(opened) == expected
+    assert bool(opened.queries.runs(signed=True).items) is bool(expected)
+    assert bool(opened.queries.runs(signed=False).items) is not bool(expected)
+    for who, _ in expected:
+        assert len(opened.queries.runs(signer=who).items) == 1
+    for who in ("", JANE[:4], "i", "nobody@acme.example"):
+        assert opened.queries.runs(signer=who).items == ()
+
+
+async def test_who_signed_is_known_from_when_it_was_recorded(opened: Store, clock: Clock) -> None:
+    await record(opened, sighting("Started", 10))
+    clock.now = START + timedelta(days=1)
+    await record(opened, decision("pod-1", evaluations=[proven(JANE)]))
+    assert signers(opened) == [(JANE, (SIGNED,))]
+    assert signers(opened, as_of=START + timedelta(hours=1)) == []
 
 
 async def test_decisions_are_found_by_how_they_came_about(opened: Store) -> None:

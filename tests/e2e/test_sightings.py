@@ -83,12 +83,13 @@ def test_people_read_what_runs(rig: Rig) -> None:
     reference, digest = rig.signed("read")
     rig.cluster.apply(pod("web", "read", reference))
     runs_as(rig, "web", "read", f"{reference.rpartition(':')[0]}@{digest}")
-    the_run(rig, "read")
+    (signer,) = the_run(rig, "read")["signers"]
+    assert (signer["key"][:7], signer["statements"]) == ("sha256:", ["signature"])
     settings = {name: value for name, value in rig.assay.environment.items() if name == "ASSAY_DATABASE_URL"}
     answer = assay("inventory", "running", "-n", "read", folder=rig.assay.folder, environment=settings)
     assert answer.returncode == 0, answer.stderr
     heading, line = answer.stdout.splitlines()
-    assert heading.split() == ["STARTED", "ENDED", "ADMISSION", "POD", "CONTAINER", "IMAGE", "DIGEST"]
+    assert heading.split() == ["STARTED", "ENDED", "ADMISSION", "POD", "CONTAINER", "IMAGE", "DIGEST", "SIGNED", "BY"]
     assert line.split() == [
         "2026-11-28",
         "10:00:00",
@@ -97,7 +98,10 @@ def test_people_read_what_runs(rig: Rig) -> None:
         "c0",
         f"{reference}@{digest}",
         digest[:19],
+        signer["key"][:19],
     ]
+    unsigned = assay("inventory", "running", "-n", "read", "--unsigned", folder=rig.assay.folder, environment=settings)
+    assert [line.split() for line in unsigned.stdout.splitlines()] == [heading.split()]
     before = assay(
         "inventory",
         "running",

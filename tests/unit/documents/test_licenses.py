@@ -50,7 +50,7 @@ def test_no_licence_is_seen_as_such() -> None:
 @pytest.mark.parametrize(
     "written",
     ["GPL-3.0-only", "gpl-3.0", "GPL-3.0+", "GPL-3.0-or-later", "MIT OR GPL-3.0-only", "(MIT AND(GPL-3.0+))",
-     "GPL-3.0-only WITH GCC-exception-3.1", "MIT, gpl-3.0-only"],
+     "GPL-3.0-only WITH GCC-exception-3.1", "MIT, gpl-3.0-only", "MIT WITH GPL-3.0-only", "MIT with gpl-3.0+"],
 )  # fmt: skip
 @pytest.mark.parametrize("asked", ["GPL-3.0", "GPL-3.0-only", "gpl-3.0-or-later", "GPL-*", "*GPL*"])
 def test_a_forbidden_licence_is_found_in_every_spelling(written: str, asked: str) -> None:

@@ -99,12 +99,14 @@ def _query(purl: str, versions: str) -> packages.Query:
 
 
 def _check_query(_receiver: Any, purl: Any, versions: Any = "") -> None:
-    if purl is UNKNOWN or versions is UNKNOWN:
+    if purl is UNKNOWN:
         return
-    try:
-        packages.Query.parse(purl, versions)
-    except ValueError as exc:
-        raise ConstantError(1, "ArgumentInvalid", str(exc)) from exc
+    for position, arguments in ((1, (purl,)), (2, (purl, versions))):
+        try:
+            if UNKNOWN not in arguments:
+                packages.Query.parse(*arguments)
+        except ValueError as exc:
+            raise ConstantError(position, "ArgumentInvalid", str(exc)) from exc
 
 
 def _find(meter: Meter, name: str, sboms: Sequence[Sbom], purl: str, versions: str) -> list[Component]:
