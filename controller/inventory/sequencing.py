@@ -24,8 +24,7 @@ from controller.inventory.ledger.merkle import Frontier, leaf_hash, root_of
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.ledger_reading import tile_reader
 
-MAX_BATCH = 4096  # leaves of one transaction: it holds SQLite's only writing lock meanwhile
-
+MAX_BATCH = 256  # leaves of one transaction: it holds SQLite's only writing lock meanwhile, and decisions wait
 PATIENCE = 1.0  # seconds that a look waits for who is recording: they all wait behind it
 
 
