@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 from collections.abc import Iterator
@@ -83,17 +84,26 @@ def _values(declared: Type) -> tuple[Any, ...]:
     return VALUES[declared.kind]
 
 
+@pytest.fixture
+def _frozen() -> Iterator[None]:
+    """Nothing of what other tests left behind is collected at the cost of a call."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.guarantee(10)
+@pytest.mark.usefixtures("_frozen")
 @pytest.mark.parametrize("overload", GIVEN, ids=lambda overload: overload.signature)
 def test_no_call_takes_long_whatever_it_is_given(overload: Overload) -> None:
     for given in itertools.islice(operands(overload), 120):
         meter = Meter(PolicySettings())
-        before = time.process_time()
+        before = time.thread_time()
         try:
             result = overload.run(meter, *given)
         except (CelError, Abort):
             result = None
-        assert time.process_time() - before < CALL_SECONDS
+        assert time.thread_time() - before < CALL_SECONDS
         assert not isinstance(result, str | bytes) or len(result) <= SIZE
 
 
