@@ -5,6 +5,7 @@ https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from controller.cluster.client import ClusterClient
@@ -16,6 +17,8 @@ from controller.settings import ClusterSettings
 
 REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 BREAK_GLASS = "break-glass"
+_GROUP, _, _VERSION = API_VERSION.partition("/")
+_GLASS = {"group": _GROUP, "version": _VERSION, "resource": "evidenceexceptions", "verb": BREAK_GLASS}
 
 
 class ClusterGlass:
@@ -34,7 +37,9 @@ class ClusterGlass:
         try:
             if self._client is None:
                 self._client = await ClusterClient.connect(self._settings)
-            answer = await self._client.create(REVIEWS, review_of(user), timeout=max(deadline.remaining(), 0.001))
+            answer = await self._client.create(
+                REVIEWS, review_of(user, _GLASS), timeout=max(deadline.remaining(), 0.001)
+            )
         except AssayError as exc:
             raise Unavailable("PermissionUnknown", f"who may break the glass cannot be told: {exc.message}") from exc
         return is_allowed(answer)
@@ -46,10 +51,8 @@ class ClusterGlass:
             self._client = None
 
 
-def review_of(user: User) -> dict[str, Any]:
+def review_of(user: User, attributes: Mapping[str, str]) -> dict[str, Any]:
     """The question, with all that the API server said of the user: some authorizers decide by groups or `extra`."""
-    group, _, version = API_VERSION.partition("/")
-    attributes = {"group": group, "version": version, "resource": "evidenceexceptions", "verb": BREAK_GLASS}
     return {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
@@ -58,7 +61,7 @@ def review_of(user: User) -> dict[str, Any]:
             "uid": user.uid,
             "groups": list(user.groups),
             "extra": {name: list(values) for name, values in user.extra},
-            "resourceAttributes": attributes,
+            "resourceAttributes": dict(attributes),
         },
     }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from controller.cluster.client import ClusterClient
 from controller.cluster.permissions import REVIEWS as ACCESS_REVIEWS
-from controller.cluster.permissions import is_allowed
+from controller.cluster.permissions import is_allowed, review_of
 from controller.errors import AssayError, Unavailable
 from controller.model.workload import User
 from controller.settings import ClusterSettings
@@ -50,17 +50,7 @@ class ClusterReaders:
     async def may(self, user: User, *, verb: str, resource: str, namespace: str) -> bool:
         """Whether the user may; an empty namespace means in all. Raises `Unavailable` (`ReaderUnknown`)."""
         attributes = {"group": self._group, "version": "v1", "resource": resource, "verb": verb, "namespace": namespace}
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SubjectAccessReview",
-            "spec": {
-                "user": user.username,
-                "uid": user.uid,
-                "groups": list(user.groups),
-                "extra": {name: list(values) for name, values in user.extra},
-                "resourceAttributes": attributes,
-            },
-        }
+        review = review_of(user, attributes)
         key = (user, verb, resource, namespace)
         allowed: bool = await self._remembered(key, lambda: self._ask(ACCESS_REVIEWS, review, is_allowed))
         return allowed
