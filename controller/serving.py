@@ -303,11 +303,11 @@ def _inventory(settings: Settings, store: Store, made: _Certificates | None, sta
     """The read-only inventory, on an event loop of its own: by HTTPS and to those who may, or on loopback to all."""
     host, port = settings.inventory.inventory_host, settings.inventory.inventory_port
     if made is None:
-        return _in_thread(lambda: Server(reading.create_app(store.queries, store.ledger), host=host, port=port), stack)
+        return _in_thread(lambda: Server(reading.create_app(store.questions), host=host, port=port), stack)
     from controller.cluster.readers import ClusterReaders
 
     readers = ClusterReaders(settings.cluster, group=GROUP)
-    app = reading.create_app(store.queries, store.ledger, readers=readers)
+    app = reading.create_app(store.questions, readers=readers)
     return _in_thread(
         lambda: Server(app, host=host, port=port, certificate=made.certificate, key=made.key),
         stack,

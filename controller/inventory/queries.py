@@ -1,25 +1,22 @@
-"""What auditors ask. Everything here reads, everything takes a point in time (`as_of`), and everything is bounded.
+"""What auditors ask of decisions, of what ran, of exceptions and of raw evidence. Everything here reads and is bounded.
 
-*As of D* means: as the inventory stood at D, from what had been recorded by then. When something was decided is a
-filter (`since`, `until`) and the order of every list.
+Two times are parameters of every question: `as_of`, what was true then, and `known_at`, from what had been recorded by
+then.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, case, func, or_, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select
 
 from controller.errors import InputError
 from controller.inventory import running, tables
-from controller.inventory.dialect import take_time, unavailable
+from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT, Asker, check_limit, read_cursor, write_cursor
+from controller.inventory.dialect import take_time
 from controller.inventory.projections import SCHEMA
 from controller.inventory.records import (
     FLAGS,
@@ -39,12 +36,9 @@ from controller.inventory.records import (
 from controller.model.exception import PolicyName
 from controller.model.reference import Digest, Reference
 
-MAX_LIMIT = 500  # decisions on one page
-DEFAULT_LIMIT = 50
 MAX_SCANNED = 10_000  # runs looked at for one page
 MAX_FINDINGS = 1000  # findings shown of one image: bounds one answer
 MAX_REFERENCES = 100  # names shown of one image
-MAX_CURSOR_LENGTH = 256
 
 _decision = tables.decision
 _image = tables.decision_image
@@ -53,15 +47,8 @@ _exception = tables.exception
 _use = tables.exception_use
 
 
-class Queries:
-    """Reads an inventory. Blocking: call it off the event loop.
-
-    Every method raises `InputError` for a question that makes no sense and `Unavailable` (`DatabaseBusy`,
-    `DatabaseUnavailable`) when the answer would take too long or the database is away.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+class Queries(Asker):
+    """Reads decisions, what ran, exceptions and raw evidence."""
 
     def decisions(
         self,
@@ -69,7 +56,7 @@ class Queries:
         *,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
-        as_of: datetime | None = None,
+        known_at: datetime | None = None,
     ) -> DecisionPage:
         """Decisions, newest first.
 
@@ -77,19 +64,19 @@ class Queries:
         `VerdictUnknown`.
         """
         with self._reading() as connection:
-            return _page(connection, where, limit=limit, cursor=cursor, as_of=as_of)
+            return _page(connection, where, limit=limit, cursor=cursor, known_at=known_at)
 
-    def decision(self, identity: str, *, as_of: datetime | None = None) -> DecisionRecord | None:
+    def decision(self, identity: str, *, known_at: datetime | None = None) -> DecisionRecord | None:
         """One decision whole, None if there is none of this id."""
-        found = self.record(identity, as_of=as_of)
+        found = self.record(identity, known_at=known_at)
         return found if found is not None and found.leaf["schema"] == SCHEMA else None
 
-    def record(self, identity: str, *, as_of: datetime | None = None) -> DecisionRecord | None:
+    def record(self, identity: str, *, known_at: datetime | None = None) -> DecisionRecord | None:
         """One record whole, a decision or what was seen running; None if there is none of this id."""
         leaf = tables.leaf
         query = select(leaf.c.id, leaf.c.recorded_at, leaf.c.canonical).where(leaf.c.id == identity)
-        if as_of is not None:
-            query = query.where(leaf.c.recorded_at <= as_of)
+        if known_at is not None:
+            query = query.where(leaf.c.recorded_at <= known_at)
         with self._reading() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
@@ -101,7 +88,7 @@ class Queries:
         digest: str,
         *,
         limit: int = DEFAULT_LIMIT,
-        as_of: datetime | None = None,
+        known_at: datetime | None = None,
         namespace: str | None = None,
     ) -> ImageRecord | None:
         """What is known of a digest: its decisions, who signed it, what was attested, what did not count.
@@ -111,12 +98,12 @@ class Queries:
         """
         where = DecisionFilter(digest=digest, namespace=namespace)
         with self._reading() as connection:
-            page = _page(connection, where, limit=limit, cursor=None, as_of=as_of)
+            page = _page(connection, where, limit=limit, cursor=None, known_at=known_at)
             if not page.items:
                 return None
-            total = connection.execute(_totals(digest, as_of, namespace)).one()
-            findings = list(map(_finding, connection.execute(_findings(digest, as_of, namespace))))
-            names = connection.execute(_names(digest, as_of, namespace)).all()
+            total = connection.execute(_totals(digest, known_at, namespace)).one()
+            findings = list(map(_finding, connection.execute(_findings(digest, known_at, namespace))))
+            names = connection.execute(_names(digest, known_at, namespace)).all()
         return ImageRecord(
             digest=digest,
             references=tuple(sorted({row.reference for row in names})),
@@ -132,21 +119,21 @@ class Queries:
         )
 
     def exceptions(
-        self, *, name: str | None = None, limit: int = DEFAULT_LIMIT, as_of: datetime | None = None
+        self, *, name: str | None = None, limit: int = DEFAULT_LIMIT, known_at: datetime | None = None
     ) -> tuple[ExceptionRecord, ...]:
         """The exceptions that were used, in each version, the last used first. Raises `InputError` (`LimitOutOfRange`).
 
         One that was never used is not here: nothing came of it.
         """
-        _check_limit(limit)
+        check_limit(limit)
         with self._reading() as connection:
-            rows = connection.execute(_used(name, as_of).limit(limit)).mappings().all()
+            rows = connection.execute(_used(name, known_at).limit(limit)).mappings().all()
         return tuple(ExceptionRecord(**row) for row in rows)
 
     def runs(
         self,
         *,
-        at: datetime | None = None,
+        as_of: datetime | None = None,
         namespace: str | None = None,
         digest: str | None = None,
         admission: Admission | None = None,
@@ -154,7 +141,7 @@ class Queries:
         signer: str | None = None,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
-        as_of: datetime | None = None,
+        known_at: datetime | None = None,
     ) -> RunPage:
         """What ran at a time (None: whatever ran at all), the latest started first; how each was admitted, who signed.
 
@@ -163,18 +150,18 @@ class Queries:
         `MAX_SCANNED` runs are looked at for each.
         Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`.
         """
-        _check_limit(limit)
+        check_limit(limit)
         exact = str(Digest.parse(digest)) if digest is not None else None
-        query = running.running(at=at, namespace=namespace, digest=exact, as_of=as_of)
+        query = running.running(as_of=as_of, namespace=namespace, digest=exact, known_at=known_at)
         wanted = running.wanted(admission=admission, signed=signed, signer=signer)
-        place = _read_cursor(cursor) if cursor is not None else None
+        place = read_cursor(cursor) if cursor is not None else None
         found: list[RunRecord] = []
         scanned, more = 0, True
         with self._reading() as connection:
             while more and len(found) < limit and scanned < MAX_SCANNED:
                 # Where most are passed over, many are looked at together: one by one each would be a question.
                 wide = limit if (admission, signed, signer) == (None, None, None) else MAX_LIMIT
-                page, more = running.page(connection, query, before=place, limit=wide, as_of=as_of)
+                page, more = running.page(connection, query, before=place, limit=wide, known_at=known_at)
                 for at_once, (record, at_place) in enumerate(page, 1):
                     place = at_place
                     if wanted(record):
@@ -185,13 +172,13 @@ class Queries:
                 scanned += len(page)
             return RunPage(
                 items=tuple(found),
-                gaps=running.gaps(connection, at=at, as_of=as_of),
-                cursor=_write_cursor(*place) if more and place is not None else None,
+                gaps=running.gaps(connection, as_of=as_of, known_at=known_at),
+                cursor=write_cursor(*place) if more and place is not None else None,
             )
 
     def open_runs(self, cluster: str) -> tuple[RunRecord, ...]:
         """Every run of this cluster that is not known to have ended, for who goes on watching it."""
-        query = running.running(at=None, namespace=None, digest=None, as_of=None)
+        query = running.running(as_of=None, namespace=None, digest=None, known_at=None)
         ended, started = query.selected_columns.ended_at, tables.sighting
         with self._reading() as connection:
             take_time(connection)  # it looks at all that ever ran; without an answer nothing would be watched again
@@ -204,7 +191,7 @@ class Queries:
             take_time(connection)
             return running.last_watched(connection, cluster)
 
-    def denied(self, *, since: datetime, cluster: str, as_of: datetime | None = None) -> dict[PolicyName, int]:
+    def denied(self, *, since: datetime, cluster: str, known_at: datetime | None = None) -> dict[PolicyName, int]:
         """How many different images each policy of a cluster denied since a time, by kind, namespace and name.
 
         An image is its digest, or what was written where that is not known; however often it was tried, it is one. A
@@ -224,13 +211,13 @@ class Queries:
             .where(_evaluation.c.outcome.in_(("Violated", "Error")), _evaluation.c.actions.contains('"Deny"'))
             .group_by(_evaluation.c.policy_kind, _evaluation.c.policy_namespace, _evaluation.c.policy_name)
         )
-        if as_of is not None:
-            query = query.where(_decision.c.recorded_at <= as_of)
+        if known_at is not None:
+            query = query.where(_decision.c.recorded_at <= known_at)
         with self._reading() as connection:
             rows = connection.execute(query).all()
         return {(row.policy_kind, row.policy_namespace, row.policy_name): row.images for row in rows}
 
-    def blob(self, digest: str, *, as_of: datetime | None = None, namespace: str | None = None) -> bytes | None:
+    def blob(self, digest: str, *, known_at: datetime | None = None, namespace: str | None = None) -> bytes | None:
         """The raw bytes of this digest, unchanged; None if they were never recorded.
 
         With a `namespace` only evidence about images that it had decisions on, and policies that these were by.
@@ -239,31 +226,22 @@ class Queries:
         blob = tables.blob
         query = select(blob.c.content).where(blob.c.digest == str(Digest.parse(digest)))
         if namespace is not None:
-            query = query.where(or_(_is_evidence_in(namespace, as_of), _is_policy_in(namespace, as_of)))
-        if as_of is not None:
-            query = query.where(blob.c.recorded_at <= as_of)
+            query = query.where(or_(_is_evidence_in(namespace, known_at), _is_policy_in(namespace, known_at)))
+        if known_at is not None:
+            query = query.where(blob.c.recorded_at <= known_at)
         with self._reading() as connection:
             return connection.execute(query).scalar_one_or_none()
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        """One state of the database for everything inside."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as exc:
-            raise unavailable(exc) from exc
-
 
 def _page(
-    connection: Connection, where: DecisionFilter, *, limit: int, cursor: str | None, as_of: datetime | None
+    connection: Connection, where: DecisionFilter, *, limit: int, cursor: str | None, known_at: datetime | None
 ) -> DecisionPage:
-    _check_limit(limit)
+    check_limit(limit)
     query = _matching(select(_decision), where)
-    if as_of is not None:
-        query = query.where(_decision.c.recorded_at <= as_of)
+    if known_at is not None:
+        query = query.where(_decision.c.recorded_at <= known_at)
     if cursor is not None:
-        decided_at, leaf = _read_cursor(cursor)
+        decided_at, leaf = read_cursor(cursor)
         query = query.where(
             or_(
                 _decision.c.decided_at < decided_at, and_(_decision.c.decided_at == decided_at, _decision.c.leaf < leaf)
@@ -275,13 +253,8 @@ def _page(
     images = _images(connection, [row.leaf for row in shown])
     return DecisionPage(
         items=tuple(_summary(row, images.get(row.leaf, ())) for row in shown),
-        cursor=_write_cursor(shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None,
+        cursor=write_cursor(shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None,
     )
-
-
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InputError("LimitOutOfRange", f"limit must be between 1 and {MAX_LIMIT}")
 
 
 def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
@@ -312,7 +285,7 @@ def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
     return query
 
 
-def _used(name: str | None, as_of: datetime | None) -> Select[Any]:
+def _used(name: str | None, known_at: datetime | None) -> Select[Any]:
     key = ("cluster", "name", "hash", "approval")
     last = func.max(_use.c.decided_at, type_=tables.Instant)
     uses = select(
@@ -323,8 +296,8 @@ def _used(name: str | None, as_of: datetime | None) -> Select[Any]:
     ).group_by(*(_use.c[column] for column in key))
     if name is not None:
         uses = uses.where(_use.c.name == name)
-    if as_of is not None:
-        uses = uses.where(_use.c.recorded_at <= as_of)
+    if known_at is not None:
+        uses = uses.where(_use.c.recorded_at <= known_at)
     found = uses.subquery()
     told = ("approver", "approved_at", "reason", "expires", "break_glass")
     query = select(
@@ -348,7 +321,7 @@ def _with_image(where: DecisionFilter) -> Select[Any]:
     return query
 
 
-def _totals(digest: str, as_of: datetime | None, namespace: str | None) -> Select[Any]:
+def _totals(digest: str, known_at: datetime | None, namespace: str | None) -> Select[Any]:
     verdict = _decision.c.verdict
     query = select(
         func.min(_decision.c.decided_at, type_=tables.Instant).label("first"),
@@ -358,45 +331,45 @@ def _totals(digest: str, as_of: datetime | None, namespace: str | None) -> Selec
     ).where(_decision.c.leaf.in_(select(_image.c.leaf).where(_image.c.digest == digest)))
     if namespace is not None:
         query = query.where(_decision.c.namespace == namespace)
-    return query if as_of is None else query.where(_decision.c.recorded_at <= as_of)
+    return query if known_at is None else query.where(_decision.c.recorded_at <= known_at)
 
 
-def _findings(digest: str, as_of: datetime | None, namespace: str | None) -> Select[Any]:
+def _findings(digest: str, known_at: datetime | None, namespace: str | None) -> Select[Any]:
     table = tables.verification
     query = select(table).where(table.c.digest == digest)
     if namespace is not None:
         query = query.where(table.c.policy_namespace.in_(["", namespace]))
-    if as_of is not None:
-        query = query.where(table.c.recorded_at <= as_of)
+    if known_at is not None:
+        query = query.where(table.c.recorded_at <= known_at)
     return query.order_by(table.c.decided_at, table.c.fact).limit(MAX_FINDINGS)
 
 
-def _names(digest: str, as_of: datetime | None, namespace: str | None) -> Select[Any]:
+def _names(digest: str, known_at: datetime | None, namespace: str | None) -> Select[Any]:
     query = select(_image.c.reference, _image.c.repository).where(_image.c.digest == digest).distinct()
     if namespace is not None:
         query = query.where(_image.c.leaf.in_(select(_decision.c.leaf).where(_decision.c.namespace == namespace)))
-    if as_of is not None:
-        query = query.where(_image.c.recorded_at <= as_of)
+    if known_at is not None:
+        query = query.where(_image.c.recorded_at <= known_at)
     return query.order_by(_image.c.repository, _image.c.reference).limit(MAX_REFERENCES)
 
 
-def _of_namespace(namespace: str, as_of: datetime | None) -> Select[Any]:
+def _of_namespace(namespace: str, known_at: datetime | None) -> Select[Any]:
     """The leaves of a namespace's decisions."""
     query = select(_decision.c.leaf).where(_decision.c.namespace == namespace)
-    return query if as_of is None else query.where(_decision.c.recorded_at <= as_of)
+    return query if known_at is None else query.where(_decision.c.recorded_at <= known_at)
 
 
-def _is_evidence_in(namespace: str, as_of: datetime | None) -> ColumnElement[bool]:
+def _is_evidence_in(namespace: str, known_at: datetime | None) -> ColumnElement[bool]:
     """Whether a blob is evidence about an image of this namespace, as its own and the cluster's policies found it."""
     table = tables.verification
-    ours = select(_image.c.digest).where(_image.c.leaf.in_(_of_namespace(namespace, as_of)))
+    ours = select(_image.c.digest).where(_image.c.leaf.in_(_of_namespace(namespace, known_at)))
     found = select(table.c.artifact).where(table.c.digest.in_(ours), table.c.policy_namespace.in_(["", namespace]))
     return tables.blob.c.digest.in_(found)
 
 
-def _is_policy_in(namespace: str, as_of: datetime | None) -> ColumnElement[bool]:
+def _is_policy_in(namespace: str, known_at: datetime | None) -> ColumnElement[bool]:
     """Whether a blob is a policy by which a decision of this namespace was made."""
-    used = select(_evaluation.c.policy_hash).where(_evaluation.c.leaf.in_(_of_namespace(namespace, as_of)))
+    used = select(_evaluation.c.policy_hash).where(_evaluation.c.leaf.in_(_of_namespace(namespace, known_at)))
     return tables.blob.c.digest.in_(used)
 
 
@@ -436,22 +409,3 @@ def _finding(row: Row[Any]) -> Finding:
         recorded_at=row.recorded_at,
         detail=json.loads(row.detail),
     )
-
-
-def _write_cursor(moment: datetime, leaf: int) -> str:
-    text = f"{tables.instant(moment)} {leaf}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, int]:
-    try:
-        if len(cursor) > MAX_CURSOR_LENGTH:
-            raise ValueError("too long")
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        moment, leaf = text.split(" ")
-        position = int(leaf)
-        if not 0 <= position < 2**63:
-            raise ValueError("position")
-        return datetime.strptime(moment, tables.INSTANT_FORMAT).replace(tzinfo=UTC), position
-    except (ValueError, binascii.Error) as exc:
-        raise InputError("CursorMalformed", "the cursor is none that this inventory gave out") from exc

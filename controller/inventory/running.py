@@ -23,30 +23,32 @@ _Who = tuple[str, str, str]  # a signer's key, issuer and subject
 _RUN = ("cluster", "pod_uid", "kind", "container", "run")
 
 
-def running(*, at: datetime | None, namespace: str | None, digest: str | None, as_of: datetime | None) -> Select[Any]:
+def running(
+    *, as_of: datetime | None, namespace: str | None, digest: str | None, known_at: datetime | None
+) -> Select[Any]:
     """The runs at a time (None: all that there ever were), with their ends, in no order."""
     end = _ended.alias()
     same = and_(*(end.c[name] == _started.c[name] for name in _RUN))
-    if as_of is not None:
-        same = and_(same, end.c.recorded_at <= as_of)
+    if known_at is not None:
+        same = and_(same, end.c.recorded_at <= known_at)
     query = select(_started, end.c.ended_at, end.c.reason).outerjoin(end, same)
-    if at is not None:
-        query = query.where(_started.c.started_at <= at, or_(end.c.ended_at.is_(None), end.c.ended_at > at))
+    if as_of is not None:
+        query = query.where(_started.c.started_at <= as_of, or_(end.c.ended_at.is_(None), end.c.ended_at > as_of))
     if namespace is not None:
         query = query.where(_started.c.namespace == namespace)
     if digest is not None:
         query = query.where(_started.c.digest == digest)
-    return query if as_of is None else query.where(_started.c.recorded_at <= as_of)
+    return query if known_at is None else query.where(_started.c.recorded_at <= known_at)
 
 
-def gaps(connection: Connection, *, at: datetime | None, as_of: datetime | None) -> tuple[Gap, ...]:
-    """The times in which nobody watched, those that hold `at` alone if it is given; the latest first."""
+def gaps(connection: Connection, *, as_of: datetime | None, known_at: datetime | None) -> tuple[Gap, ...]:
+    """The times in which nobody watched, those that hold `as_of` alone if it is given; the latest first."""
     gap = tables.watch_gap
     query = select(gap.c.cluster, gap.c.since, gap.c.until)
-    if at is not None:
-        query = query.where(gap.c.since <= at, gap.c.until > at)
     if as_of is not None:
-        query = query.where(gap.c.recorded_at <= as_of)
+        query = query.where(gap.c.since <= as_of, gap.c.until > as_of)
+    if known_at is not None:
+        query = query.where(gap.c.recorded_at <= known_at)
     rows = connection.execute(query.order_by(gap.c.until.desc()).limit(MAX_GAPS)).all()
     return tuple(Gap(row.cluster, row.since, row.until) for row in rows)
 
@@ -56,7 +58,7 @@ Place = tuple[datetime, int]
 
 
 def page(
-    connection: Connection, query: Select[Any], *, before: Place | None, limit: int, as_of: datetime | None
+    connection: Connection, query: Select[Any], *, before: Place | None, limit: int, known_at: datetime | None
 ) -> tuple[list[tuple[RunRecord, Place]], bool]:
     """The next runs of `running`, the latest started first, with how each was admitted, and whether there are more.
 
@@ -69,7 +71,7 @@ def page(
     query = query.order_by(_started.c.started_at.desc(), _started.c.leaf.desc()).limit(limit + 1)
     rows = connection.execute(query).all()
     shown = rows[:limit]
-    decisions = _decisions(connection, {row.pod_uid for row in shown}, as_of)
+    decisions = _decisions(connection, {row.pod_uid for row in shown}, known_at)
     found = [(_record(row, decisions.get(row.pod_uid, ())), (row.started_at, row.leaf)) for row in shown]
     return found, len(rows) > limit
 
@@ -97,7 +99,7 @@ def last_watched(connection: Connection, cluster: str) -> datetime | None:
 
 
 def _decisions(
-    connection: Connection, uids: Iterable[str], as_of: datetime | None
+    connection: Connection, uids: Iterable[str], known_at: datetime | None
 ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
     """The leaves of the decisions about these pods, the newest first."""
     decision, leaf = tables.decision, tables.leaf
@@ -107,8 +109,8 @@ def _decisions(
         .where(decision.c.object_uid.in_(sorted(uids)), decision.c.kind == "Pod", decision.c.verdict == "Allow")
         .order_by(decision.c.decided_at.desc(), decision.c.leaf.desc())
     )
-    if as_of is not None:
-        query = query.where(decision.c.recorded_at <= as_of)
+    if known_at is not None:
+        query = query.where(decision.c.recorded_at <= known_at)
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in connection.execute(query):
         found.setdefault(row.object_uid, []).append(json.loads(row.canonical))

@@ -24,6 +24,7 @@ from controller.inventory.ledger.notes import NoteKey, NoteSigner
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.lock import FileLock, create_private
 from controller.inventory.queries import Queries
+from controller.inventory.questions import Questions
 from controller.inventory.sequencing import Sequencer
 from controller.inventory.spool import Spool
 from controller.inventory.tables import REVISION
@@ -36,15 +37,14 @@ def _now() -> datetime:
 
 
 class Store:
-    """An open inventory: `writer` (a `Recorder`; absent when opened to read), `queries` and `ledger`. Close it."""
+    """An open inventory: `writer` (a `Recorder`; absent when opened to read) and `questions`. Close it."""
 
     def __init__(self, *, writer: Writer | None, reading: Engine, lock: FileLock | None) -> None:
         self._writer = writer
         self._reading = reading
         self._lock = lock
         self._engines: list[Engine] = []
-        self.queries = Queries(reading)
-        self.ledger = LedgerReader(reading)
+        self.questions = Questions.of(reading)
 
     @classmethod
     def open(cls, settings: InventorySettings, *, clock: Callable[[], datetime] = _now) -> Store:
@@ -94,6 +94,16 @@ class Store:
             reading.dispose()
             raise
         return cls(writer=None, reading=reading, lock=None)
+
+    @property
+    def queries(self) -> Queries:
+        """Questions about decisions, what ran, exceptions and raw evidence."""
+        return self.questions.queries
+
+    @property
+    def ledger(self) -> LedgerReader:
+        """Questions about the ledger."""
+        return self.questions.ledger
 
     @property
     def is_ours(self) -> bool:

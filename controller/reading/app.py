@@ -16,8 +16,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from controller import __version__
-from controller.inventory.ledger_reading import LedgerReader
-from controller.inventory.queries import Queries
+from controller.inventory.questions import Questions
 from controller.model.reference import Digest
 from controller.reading import ledger as routes
 from controller.reading import problems, wire
@@ -37,8 +36,7 @@ _PROBLEM: dict[int | str, dict[str, Any]] = {
 
 
 def create_app(
-    queries: Queries,
-    ledger: LedgerReader,
+    questions: Questions,
     *,
     readers: Readers | None = None,
     hosts: Sequence[str] = LOOPBACK_NAMES,
@@ -48,6 +46,7 @@ def create_app(
     Without `readers` everybody may read, and `hosts` are the names (without port) that requests may ask for.
     """
     access = Access(readers)
+    queries = questions.queries
     app = FastAPI(
         title="Assay inventory",
         version=__version__,
@@ -81,7 +80,7 @@ def create_app(
         await access.require(request, verb="list", resource="decisions", namespace=asked.namespace)
         where = asked.where()
         page = await run_in_threadpool(
-            queries.decisions, where, limit=asked.limit, cursor=asked.cursor, as_of=asked.as_of
+            queries.decisions, where, limit=asked.limit, cursor=asked.cursor, known_at=asked.known_at
         )
         return wire.DecisionPage.model_validate(page)
 
@@ -90,7 +89,7 @@ def create_app(
         identity: str, asked: Annotated[wire.Asked, Query()], request: Request
     ) -> wire.DecisionRecord | Response:
         await access.identified(request)
-        record = await run_in_threadpool(queries.decision, identity, as_of=asked.as_of)
+        record = await run_in_threadpool(queries.decision, identity, known_at=asked.known_at)
         if record is None or not await access.sees(request, **matter_of(record)):
             return _absent("decision")
         return wire.DecisionRecord.model_validate(record)
@@ -104,7 +103,7 @@ def create_app(
             queries.image,
             str(Digest.parse(digest)),
             limit=asked.limit,
-            as_of=asked.as_of,
+            known_at=asked.known_at,
             namespace=asked.namespace,
         )
         return _absent("image") if record is None else wire.ImageRecord.model_validate(record)
@@ -114,7 +113,7 @@ def create_app(
         await access.require(request, verb="list", resource="runs", namespace=asked.namespace)
         page = await run_in_threadpool(
             queries.runs,
-            at=asked.at,
+            as_of=asked.as_of,
             namespace=asked.namespace,
             digest=asked.digest,
             admission=asked.admission,
@@ -122,14 +121,14 @@ def create_app(
             signer=asked.signer,
             limit=asked.limit,
             cursor=asked.cursor,
-            as_of=asked.as_of,
+            known_at=asked.known_at,
         )
         return wire.RunPage.model_validate(page)
 
     @app.get("/api/v1/exceptions", summary="Exceptions that were used, the last used first")
     async def exceptions(asked: Annotated[wire.ExceptionsAsked, Query()], request: Request) -> wire.ExceptionList:
         await access.require(request, verb="list", resource="exceptions", namespace=None)
-        found = await run_in_threadpool(queries.exceptions, name=asked.name, limit=asked.limit, as_of=asked.as_of)
+        found = await run_in_threadpool(queries.exceptions, name=asked.name, limit=asked.limit, known_at=asked.known_at)
         return wire.ExceptionList(items=[wire.ExceptionRecord.model_validate(record) for record in found])
 
     @app.get("/api/v1/blobs/{digest}", summary="Raw evidence, unchanged", response_class=Response)
@@ -137,7 +136,7 @@ def create_app(
         await access.require(request, verb="get", resource="blobs", namespace=asked.namespace)
         name = Digest.parse(digest)
         etag = f'"{name}"'
-        content = await run_in_threadpool(queries.blob, str(name), as_of=asked.as_of, namespace=asked.namespace)
+        content = await run_in_threadpool(queries.blob, str(name), known_at=asked.known_at, namespace=asked.namespace)
         if content is None:
             return _absent("blob")
         headers = {"ETag": etag, "Cache-Control": "private, max-age=31536000, immutable"}
@@ -146,7 +145,7 @@ def create_app(
         headers["Content-Disposition"] = f'attachment; filename="{name.hex}"'
         return Response(content, media_type="application/octet-stream", headers=headers)
 
-    routes.install(app, ledger, queries, access)
+    routes.install(app, questions.ledger, queries, access)
     return app
 
 

@@ -368,7 +368,7 @@ async def test_an_image_shows_its_decisions_signers_attestations_and_rejections(
     assert opened.queries.image(OTHER) is None
 
 
-async def test_every_question_can_be_asked_as_of_an_earlier_day(opened: Store, clock: Clock) -> None:
+async def test_every_question_can_be_asked_known_at_an_earlier_day(opened: Store, clock: Clock) -> None:
     digest, content = blob(b"late evidence")
     early, late = leaf(1), leaf(2, blobs=[str(digest)], evaluations=[evaluation(policy="newer")])
     await record(opened, early)
@@ -376,15 +376,15 @@ async def test_every_question_can_be_asked_as_of_an_earlier_day(opened: Store, c
     await record(opened, late, blobs={digest: content})
     then = START + timedelta(hours=1)
     queries = opened.queries
-    assert [item.id for item in queries.decisions(as_of=then).items] == [early["id"]]
-    assert queries.decision(late["id"], as_of=then) is None
-    assert queries.blob(str(digest), as_of=then) is None
-    now, before = queries.image(DIGEST), queries.image(DIGEST, as_of=then)
+    assert [item.id for item in queries.decisions(known_at=then).items] == [early["id"]]
+    assert queries.decision(late["id"], known_at=then) is None
+    assert queries.blob(str(digest), known_at=then) is None
+    now, before = queries.image(DIGEST), queries.image(DIGEST, known_at=then)
     assert now is not None
     assert before is not None
     assert (now.admitted, before.admitted) == (2, 1)
     assert (len(now.signatures), len(before.signatures)) == (2, 1)
-    assert queries.image(DIGEST, as_of=START - timedelta(seconds=1)) is None
+    assert queries.image(DIGEST, known_at=START - timedelta(seconds=1)) is None
 
 
 async def test_projections_can_be_rebuilt_from_the_leaves_alone(database: Database, clock: Clock) -> None:
@@ -439,7 +439,7 @@ async def test_guarantee_16_every_use_of_an_exception_is_in_the_inventory(opened
         last_used_at=START + timedelta(seconds=5),
     )
     assert (found[1].approved_at, found[2].break_glass) == (None, True)
-    then = opened.queries.exceptions(name="hotfix", as_of=START + timedelta(hours=1))
+    then = opened.queries.exceptions(name="hotfix", known_at=START + timedelta(hours=1))
     assert [(each.hash[7:9], each.uses) for each in then] == [("cd", 1), ("ab", 2)]
     assert opened.queries.exceptions(name="nothing") == ()
     assert len(opened.queries.exceptions(limit=1)) == 1
@@ -540,7 +540,7 @@ async def test_what_each_policy_denied_is_counted_by_image_however_often_it_was_
         ("EvidencePolicy", "shop", "release-signed"): 1,
     }
     assert opened.queries.denied(since=START + timedelta(hours=1), cluster="local") == {}
-    assert opened.queries.denied(since=since, cluster="local", as_of=START - timedelta(days=1)) == {}
+    assert opened.queries.denied(since=since, cluster="local", known_at=START - timedelta(days=1)) == {}
     del clock
 
 

@@ -82,7 +82,7 @@ async def test_what_runs_is_what_began_and_has_not_ended(opened: Store) -> None:
     )
 
     def at(number: int | None, **where: Any) -> list[str]:
-        page = opened.queries.runs(at=None if number is None else seconds(number), **where)
+        page = opened.queries.runs(as_of=None if number is None else seconds(number), **where)
         return [item.run for item in page.items]
 
     assert at(9) == []
@@ -104,8 +104,8 @@ async def test_the_answer_is_the_one_that_could_be_given_then(opened: Store, clo
     clock.now = START + timedelta(days=1)
     await record(opened, sighting("Ended", 30, uid="a", id="1"), sighting("Started", 5, uid="late", id="2"))
     then = START + timedelta(hours=1)
-    assert [item.run for item in opened.queries.runs(at=seconds(60), as_of=then).items] == ["1"]
-    assert [item.run for item in opened.queries.runs(at=seconds(60)).items] == ["2"]
+    assert [item.run for item in opened.queries.runs(as_of=seconds(60), known_at=then).items] == ["1"]
+    assert [item.run for item in opened.queries.runs(as_of=seconds(60)).items] == ["2"]
     assert opened.queries.last_watched("local") == clock.now
     assert opened.queries.last_watched("elsewhere") is None
 
@@ -125,8 +125,8 @@ async def test_a_list_of_runs_has_pages_and_none_is_lost_or_twice(opened: Store)
 
 async def test_a_gap_is_told_with_the_time_that_it_is_about(opened: Store) -> None:
     await record(opened, sighting("Gap", 100))
-    assert len(opened.queries.runs(at=seconds(50)).gaps) == 1
-    assert opened.queries.runs(at=seconds(100)).gaps == ()
+    assert len(opened.queries.runs(as_of=seconds(50)).gaps) == 1
+    assert opened.queries.runs(as_of=seconds(100)).gaps == ()
     (gap,) = opened.queries.runs().gaps
     assert (gap.cluster, gap.since, gap.until) == ("local", START, seconds(100))
 
@@ -152,7 +152,7 @@ async def test_what_runs_is_held_against_what_was_admitted(
     if admitted is not None:
         await record(opened, decision("pod-1", **admitted))
     await record(opened, sighting("Started", 10, **run))
-    (found,) = opened.queries.runs(at=seconds(10)).items
+    (found,) = opened.queries.runs(as_of=seconds(10)).items
     assert found.admission is expected
     assert bool(found.record) is (expected is not Admission.UNADMITTED)
 
@@ -206,7 +206,7 @@ async def test_how_a_run_was_admitted_is_what_could_be_known_then(opened: Store,
     await record(opened, sighting("Started", 10))
     clock.now = START + timedelta(days=1)
     await record(opened, decision("pod-1"))
-    assert opened.queries.runs(as_of=START).items[0].admission is Admission.UNADMITTED
+    assert opened.queries.runs(known_at=START).items[0].admission is Admission.UNADMITTED
     assert opened.queries.runs().items[0].admission is Admission.ADMITTED
 
 
@@ -285,7 +285,7 @@ async def test_who_signed_is_known_from_when_it_was_recorded(opened: Store, cloc
     clock.now = START + timedelta(days=1)
     await record(opened, decision("pod-1", evaluations=[proven(JANE)]))
     assert signers(opened) == [(JANE, (SIGNED,))]
-    assert signers(opened, as_of=START + timedelta(hours=1)) == []
+    assert signers(opened, known_at=START + timedelta(hours=1)) == []
 
 
 async def test_decisions_are_found_by_how_they_came_about(opened: Store) -> None:

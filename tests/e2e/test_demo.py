@@ -69,7 +69,7 @@ def test_the_demo_shows_each_pod_with_its_verdict_and_why(
         assert part in shown
 
 
-def test_the_demo_shows_what_the_inventory_has_of_each_pod(played: subprocess.CompletedProcess[str]) -> None:
+def test_the_demo_shows_what_the_inventory_hknown_at_each_pod(played: subprocess.CompletedProcess[str]) -> None:
     heading, *rows = played.stdout.partition("What the inventory has of it:\n\n")[2].split("\n\n")[0].splitlines()
     assert heading.split() == ["DECIDED", "VERDICT", "OBJECT", "IMAGE", "DIGEST", "RECORD"]
     expected = [("Allow" if pod["expected"] == "allow" else "Deny", f"Pod/{pod['pod']}") for pod in PODS]

@@ -107,7 +107,7 @@ def test_people_read_what_runs(rig: Rig) -> None:
         "running",
         "-n",
         "read",
-        "--at",
+        "--as-of",
         "2026-11-28T09:59:59",
         folder=rig.assay.folder,
         environment=settings,

@@ -88,7 +88,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, leaves: dict[str, dict[str, 
 
 @pytest.fixture(scope="module")
 def client(store: Store) -> FastAPI:
-    return create_app(store.queries, store.ledger, readers=Scripted())
+    return create_app(store.questions, readers=Scripted())
 
 
 def send(app: FastAPI, path: str, *, method: str = "GET", **headers: str) -> Answer:
@@ -200,6 +200,6 @@ def test_guarantee_20_nobody_writes(client: FastAPI, leaves: dict[str, dict[str,
 
 
 def test_without_readers_everybody_reads_by_a_known_name_alone(store: Store) -> None:
-    app = create_app(store.queries, store.ledger)
+    app = create_app(store.questions)
     assert send(app, "/api/v1/decisions", host="127.0.0.1").status == 200
     assert send(app, "/api/v1/decisions", host="rebound.example").status == 421

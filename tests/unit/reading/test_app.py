@@ -79,7 +79,7 @@ def client(tmp_path_factory: pytest.TempPathFactory, values: list[dict[str, Any]
         sequencer.take_over()
         sequencer.sequence()
         config = uvicorn.Config(
-            create_app(store.queries, store.ledger), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
+            create_app(store.questions), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
@@ -175,7 +175,7 @@ def test_filters_reach_the_inventory(client: Client) -> None:
     assert found(namespace="nowhere") == 0
     assert found(policy="release-signed") == found(digest=DIGEST) == found(image="ghcr.io/acme/app") == 5
     assert found(since="2026-11-22T11:00:01Z", until="2026-11-22T13:00:03+02:00") == 2
-    assert found(asOf="2026-11-22T10:59:59Z") == 0
+    assert found(knownAt="2026-11-22T10:59:59Z") == 0
 
 
 def test_one_decision_is_shown_whole(client: Client, values: list[dict[str, Any]]) -> None:

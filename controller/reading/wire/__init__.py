@@ -4,55 +4,35 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, ConfigDict, Field
 
 from controller.inventory import ledger_reading
-from controller.inventory.queries import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
+from controller.inventory.asking import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
 from controller.inventory.records import FLAGS, Admission, DecisionFilter
-
-MAX_TEXT = 1024  # characters of one filter
-
-Moment = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))]
-Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^[^\x00-\x1f\x7f]*$")]
-MomentAsked = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+from controller.reading.wire.base import Asked as Asked
+from controller.reading.wire.base import BaseAsked, InNamespace, Moment, MomentAsked, Shown, Text
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
-
-    as_of: MomentAsked | None = Field(None, description="As the inventory stood then; default: now.")
-
-
-class Asked(_Asked):
-    """Parameters of a question about one thing."""
-
-
-class _InNamespace(_Asked):
-    namespace: Text | None = Field(None, description="As far as this namespace is concerned; default: all of them.")
-
-
-class BlobAsked(_InNamespace):
+class BlobAsked(InNamespace):
     """Parameters of a question about raw bytes."""
 
 
-class ImageAsked(_InNamespace):
+class ImageAsked(InNamespace):
     """Parameters of a question about one image."""
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on the first page.")
 
 
-class ExceptionsAsked(_Asked):
+class ExceptionsAsked(BaseAsked):
     """Parameters of the list of exceptions that were used."""
 
     name: Text | None = Field(None, description="Only the versions of this one.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Versions that are listed.")
 
 
-class DecisionsAsked(_Asked):
+class DecisionsAsked(BaseAsked):
     """Filters and paging of the list of decisions."""
 
     namespace: Text | None = Field(None, description="Namespace of the object.")
@@ -91,11 +71,7 @@ class ConsistencyAsked(BaseModel):
     new: int = Field(ge=1, lt=1 << 63, description="The later size.")
 
 
-class _Shown(BaseModel):
-    model_config = ConfigDict(from_attributes=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class Image(_Shown):
+class Image(Shown):
     """An image of a decision."""
 
     kind: str
@@ -104,7 +80,7 @@ class Image(_Shown):
     digest: str | None
 
 
-class Decision(_Shown):
+class Decision(Shown):
     """One line of a list of decisions."""
 
     id: str
@@ -123,14 +99,14 @@ class Decision(_Shown):
     images: list[Image]
 
 
-class DecisionPage(_Shown):
+class DecisionPage(Shown):
     """A page of decisions, newest first. `cursor` is null on the last one."""
 
     items: list[Decision]
     cursor: str | None
 
 
-class DecisionRecord(_Shown):
+class DecisionRecord(Shown):
     """One decision whole. `leaf` is what was recorded, to the byte once it is made canonical (RFC 8785)."""
 
     id: str
@@ -138,7 +114,7 @@ class DecisionRecord(_Shown):
     leaf: dict[str, Any]
 
 
-class Policy(_Shown):
+class Policy(Shown):
     """One version of one policy."""
 
     kind: str
@@ -147,7 +123,7 @@ class Policy(_Shown):
     hash: str
 
 
-class ExceptionRecord(_Shown):
+class ExceptionRecord(Shown):
     """One version of an exception that was used. `approval`: stamped (Assay checked who approved it), or claimed."""
 
     cluster: str
@@ -164,13 +140,13 @@ class ExceptionRecord(_Shown):
     last_used_at: Moment
 
 
-class ExceptionList(_Shown):
+class ExceptionList(Shown):
     """The exceptions that were used, the last used first."""
 
     items: list[ExceptionRecord]
 
 
-class Finding(_Shown):
+class Finding(Shown):
     """Something that verification found, dated by the first decision that rests on it."""
 
     policy: Policy
@@ -179,7 +155,7 @@ class Finding(_Shown):
     detail: dict[str, Any]
 
 
-class ImageRecord(_Shown):
+class ImageRecord(Shown):
     """All that is known of one digest."""
 
     digest: str
@@ -195,10 +171,10 @@ class ImageRecord(_Shown):
     decisions: DecisionPage
 
 
-class RunsAsked(_InNamespace):
+class RunsAsked(InNamespace):
     """Filters and paging of the list of runs."""
 
-    at: MomentAsked | None = Field(None, description="What ran then; default: whatever ran at any time.")
+    as_of: MomentAsked | None = Field(None, description="What ran then; default: whatever ran at any time.")
     digest: Text | None = Field(None, description="sha256:… of the image.")
     admission: Admission | None = Field(None, description="Only runs that came to be so.")
     signed: bool | None = Field(None, description="Only what somebody signed, or (false) what nobody did.")
@@ -207,7 +183,7 @@ class RunsAsked(_InNamespace):
     cursor: str | None = Field(None, max_length=MAX_CURSOR_LENGTH, description="The last page's cursor.")
 
 
-class Signer(_Shown):
+class Signer(Shown):
     """Of whom something was verified: `signature`, and predicate types of attestations."""
 
     key: str
@@ -216,7 +192,7 @@ class Signer(_Shown):
     statements: list[str]
 
 
-class Run(_Shown):
+class Run(Shown):
     """One run of one container, whether Assay admitted it (Admitted, Drifted, Unadmitted, Unknown), and who signed."""
 
     cluster: str
@@ -240,7 +216,7 @@ class Run(_Shown):
     signers: list[Signer]
 
 
-class Gap(_Shown):
+class Gap(Shown):
     """When nobody watched a cluster."""
 
     cluster: str
@@ -248,7 +224,7 @@ class Gap(_Shown):
     until: Moment
 
 
-class RunPage(_Shown):
+class RunPage(Shown):
     """Runs, the latest started first."""
 
     items: list[Run]
@@ -256,7 +232,7 @@ class RunPage(_Shown):
     cursor: str | None
 
 
-class InclusionProof(_Shown):
+class InclusionProof(Shown):
     """That a record is an entry of the ledger: `hashes` (base64) lead from the entry to the checkpoint's root."""
 
     record: str
@@ -279,7 +255,7 @@ class InclusionProof(_Shown):
         )
 
 
-class ConsistencyProof(_Shown):
+class ConsistencyProof(Shown):
     """That the ledger of `old` entries is the beginning of that of `new`."""
 
     old: int

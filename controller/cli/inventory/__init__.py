@@ -1,0 +1,22 @@
+"""`assay inventory`: everything that auditors ask, a file a family of questions."""
+
+from __future__ import annotations
+
+import click
+
+from controller.cli.commands import Lazy
+
+_HERE = "controller.cli.inventory"
+
+
+@click.group(
+    cls=Lazy,
+    places={
+        "decisions": f"{_HERE}.decisions:decisions",
+        "exceptions": f"{_HERE}.exceptions:exceptions",
+        "running": f"{_HERE}.running:running",
+        "show": f"{_HERE}.show:show",
+    },
+)
+def inventory() -> None:
+    """Read the evidence inventory: what ran, what was decided, and what it rests on."""

@@ -1,0 +1,92 @@
+"""`assay inventory decisions`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import click
+
+from controller.cli import options, render
+from controller.cli.inventory.shared import TIMES, dump, known_at, say_next, utc
+from controller.inventory.records import FLAGS, DecisionFilter, DecisionImage, DecisionSummary
+from controller.inventory.store import Store
+from controller.reading import wire
+from controller.settings import Settings
+
+
+@click.command()
+@click.option("-n", "--namespace", help="Only of this namespace.")
+@click.option("--verdict", type=click.Choice(["Allow", "Deny"]), help="Only these.")
+@click.option("--image", help="Only of this image (registry/repository[:tag][@digest]).")
+@click.option("--digest", help="Only of this digest.")
+@click.option("--policy", help="Only where this policy (name or namespace/name) was evaluated.")
+@click.option("--exception", help="Only where this EvidenceException was used.")
+@click.option("--flag", type=click.Choice(FLAGS), help="Only those that came about so.")
+@click.option("--since", type=TIMES, help="Decided at or after this time (UTC).")
+@click.option("--until", type=TIMES, help="Decided before this time (UTC).")
+@known_at
+@click.option("--limit", default=50, show_default=True, help="Decisions on one page.")
+@click.option("--cursor", help="The next page, as the last one named it.")
+@options.output
+@options.with_settings("database_url")
+def decisions(
+    load: Callable[..., Settings],
+    *,
+    namespace: str | None,
+    verdict: str | None,
+    image: str | None,
+    digest: str | None,
+    policy: str | None,
+    exception: str | None,
+    flag: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    known_at: datetime | None,
+    limit: int,
+    cursor: str | None,
+    form: str,
+) -> None:
+    """List decisions, newest first."""
+    where = DecisionFilter(
+        namespace=namespace,
+        verdict=verdict,
+        image=image,
+        digest=digest,
+        policy=policy,
+        exception=exception,
+        flag=flag,
+        since=utc(since),
+        until=utc(until),
+    )
+    with Store.open_to_read(load().inventory) as store:
+        page = store.queries.decisions(where, limit=limit, cursor=cursor, known_at=utc(known_at))
+    if form != "table":
+        dump(wire.DecisionPage.model_validate(page), form)
+        return
+    print_decisions(page.items)
+    say_next(page.cursor)
+
+
+def print_decisions(items: tuple[DecisionSummary, ...]) -> None:
+    """Decisions as a table."""
+    render.table(
+        ("DECIDED", "VERDICT", "NAMESPACE", "OBJECT", "IMAGE", "WHY", "RECORD"),
+        (
+            (
+                f"{item.decided_at:%Y-%m-%d %H:%M:%S}",
+                item.verdict,
+                item.namespace or "-",
+                f"{item.kind}/{item.name}",
+                ", ".join(map(_image, item.images)) or "-",
+                ", ".join((*item.reasons, *item.flags)) or "-",
+                item.id,
+            )
+            for item in items
+        ),
+    )
+
+
+def _image(image: DecisionImage) -> str:
+    name, digest = image.reference.partition("@")[0], (image.digest or "")[:19]
+    return f"{name}@{digest}…" if digest else name

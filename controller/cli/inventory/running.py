@@ -1,0 +1,88 @@
+"""`assay inventory running`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import click
+
+from controller.cli import options, render
+from controller.cli.inventory.shared import TIMES, dump, known_at, say_next, utc
+from controller.inventory.records import Admission
+from controller.inventory.store import Store
+from controller.reading import wire
+from controller.settings import Settings
+
+
+@click.command()
+@click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
+@click.option("--ever", is_flag=True, help="Whatever ran at any time.")
+@click.option("-n", "--namespace", help="Only of this namespace.")
+@click.option("--digest", help="Only of this digest.")
+@click.option("--admission", type=click.Choice(list(Admission)), help="Only runs that came to be so.")
+@click.option("--signed/--unsigned", default=None, help="Only what somebody signed, or what nobody did.")
+@click.option("--signer", help="Only what this one signed: a key's fingerprint, or an identity's subject, whole.")
+@known_at
+@click.option("--limit", default=50, show_default=True, help="Runs on one page.")
+@click.option("--cursor", help="The next page, as the last one named it.")
+@options.output
+@options.with_settings("database_url")
+def running(
+    load: Callable[..., Settings],
+    *,
+    as_of: datetime | None,
+    ever: bool,
+    namespace: str | None,
+    digest: str | None,
+    admission: str | None,
+    signed: bool | None,
+    signer: str | None,
+    known_at: datetime | None,
+    limit: int,
+    cursor: str | None,
+    form: str,
+) -> None:
+    """List what runs, or ran, by the digest that the kubelet reported, whether Assay admitted it, and who signed it.
+
+    Admitted: with this very image. Drifted: with another one. Unadmitted: Assay was never asked about the pod (a static
+    pod, an excluded namespace, a webhook that was away). Unknown: it cannot be compared.
+
+    Signed by: whose signature or attestation of this very image was verified when its pod was admitted. What was never
+    admitted was never verified, so it counts as unsigned.
+    """
+    moment = None if ever else utc(as_of) or datetime.now(UTC)
+    with Store.open_to_read(load().inventory) as store:
+        page = store.queries.runs(
+            as_of=moment,
+            namespace=namespace,
+            digest=digest,
+            admission=Admission(admission) if admission else None,
+            signed=signed,
+            signer=signer,
+            limit=limit,
+            cursor=cursor,
+            known_at=utc(known_at),
+        )
+    if form != "table":
+        dump(wire.RunPage.model_validate(page), form)
+        return
+    render.table(
+        ("STARTED", "ENDED", "ADMISSION", "POD", "CONTAINER", "IMAGE", "DIGEST", "SIGNED BY"),
+        (
+            (
+                f"{item.started_at:%Y-%m-%d %H:%M:%S}",
+                f"{item.ended_at:%Y-%m-%d %H:%M:%S} {item.reason}" if item.ended_at is not None else "",
+                str(item.admission),
+                f"{item.namespace}/{item.pod}",
+                item.container,
+                item.reference,
+                (item.digest or "unknown")[:19],
+                ", ".join(who.subject or who.key[:19] for who in item.signers) or "nothing verified",
+            )
+            for item in page.items
+        ),
+    )
+    for gap in page.gaps:
+        click.echo(f"nobody watched {gap.cluster} from {gap.since:%Y-%m-%d %H:%M:%S} to {gap.until:%H:%M:%S}", err=True)
+    say_next(page.cursor)

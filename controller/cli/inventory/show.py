@@ -1,0 +1,196 @@
+"""`assay inventory show`, and the proofs made again from what is stored (`--replay`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+from controller.cli import options, render
+from controller.cli.inventory.decisions import print_decisions
+from controller.cli.inventory.shared import dump, known_at, utc
+from controller.errors import InputError
+from controller.inventory.records import (
+    Finding,
+    ImageRecord,
+)
+from controller.inventory.store import Store
+from controller.reading import wire
+from controller.settings import Settings
+from controller.workers.replay import Replayed, replay
+
+REPLAY_SCHEMA = "assay.dev/replay/v1alpha1"
+
+
+@click.command()
+@click.argument("name", metavar="DIGEST|RECORD")
+@known_at
+@click.option("--replay", "again", is_flag=True, help="Make each proof again, from the stored bytes alone.")
+@options.output
+@options.with_settings("database_url")
+def show(load: Callable[..., Settings], *, name: str, known_at: datetime | None, again: bool, form: str) -> int:
+    """Show what is known of an image (sha256:…), or one decision whole (the id that a denial names).
+
+    With --replay the proofs are made again from what is stored: no registry, no cluster, as of the decision's time.
+    Exit status: 0, or with --replay 1 if a proof does not hold any more.
+    """
+    if again:
+        return _replay(load(), name, known_at=utc(known_at), form=form)
+    with Store.open_to_read(load().inventory) as store:
+        if name.startswith("sha256:"):
+            image = store.queries.image(name, known_at=utc(known_at))
+            if image is None:
+                raise InputError("ImageUnknown", f"no decision about {name} is recorded")
+            if form == "table":
+                _print_image(image)
+            else:
+                dump(wire.ImageRecord.model_validate(image), form)
+            return 0
+        decision = store.queries.decision(name, known_at=utc(known_at))
+        if decision is None:
+            raise InputError("DecisionUnknown", f"no decision {name} is recorded")
+        if form == "table":
+            _print_decision(decision.leaf)
+        else:
+            render.dump(decision.leaf, form)
+    return 0
+
+
+def _replay(settings: Settings, name: str, *, known_at: datetime | None, form: str) -> int:
+    digest = name if name.startswith("sha256:") else ""
+    with Store.open_to_read(settings.inventory) as store:
+        leaves = list(_leaves(store, name, known_at=known_at))
+        done = [
+            (
+                leaf,
+                replay(
+                    leaf,
+                    lambda wanted: store.queries.blob(wanted, known_at=known_at),
+                    limits=settings.documents,
+                    digest=digest,
+                ),
+            )
+            for leaf in leaves
+        ]
+    if form != "table":
+        proofs = [{"record": leaf["id"], **_replayed(proof)} for leaf, found in done for proof in found]
+        render.dump({"schema": REPLAY_SCHEMA, "proofs": proofs}, form)
+    else:
+        for leaf, found in done:
+            _print_replay(leaf, found)
+    return 1 if any(proof.trouble for _, found in done for proof in found) else 0
+
+
+def _leaves(store: Store, name: str, *, known_at: datetime | None) -> Iterator[Any]:
+    """The decision of this id, or the newest ones about the image of this digest."""
+    ids = [name]
+    if name.startswith("sha256:"):
+        image = store.queries.image(name, known_at=known_at)
+        if image is None:
+            raise InputError("ImageUnknown", f"no decision about {name} is recorded")
+        ids = [item.id for item in image.decisions.items]
+    for identity in ids:
+        decision = store.queries.decision(identity, known_at=known_at)
+        if decision is None:
+            raise InputError("DecisionUnknown", f"no decision {identity} is recorded")
+        yield decision.leaf
+
+
+def _replayed(proof: Replayed) -> dict[str, Any]:
+    return {
+        "policy": proof.policy,
+        "image": proof.image,
+        "holds": not proof.trouble,
+        "trouble": proof.trouble,
+        "recorded": proof.recorded,
+        "steps": list(proof.steps),
+    }
+
+
+def _print_replay(leaf: Any, found: Sequence[Replayed]) -> None:
+    held = sum(not proof.trouble for proof in found)
+    click.echo(f"{leaf['verdict']}  record {leaf['id']}, decided {leaf['decidedAt']}")
+    if not found:
+        click.echo("  nothing was proven then, so there is nothing to prove again")
+        return
+    click.echo(f"  {held} of {len(found)} proofs hold, made again from the stored bytes alone")
+    for proof in found:
+        word = "FAILS" if proof.trouble else "holds"
+        click.echo(f"  {word}  {_proven(proof)}")
+        click.echo(f"    image  {proof.image}")
+        if proof.trouble:
+            click.echo(f"    {proof.trouble}")
+        for number, step in enumerate(proof.steps, 1):
+            click.echo(f"    {number:2}. {step}")
+
+
+def _proven(proof: Replayed) -> str:
+    recorded = proof.recorded
+    if "approver" in recorded:
+        return f"exception from {proof.policy}, {render.exception(recorded)}"
+    what = recorded.get("predicateType") or "signature"
+    return f"{what}, for authority {recorded['authority']} of {proof.policy}"
+
+
+def _print_image(image: ImageRecord) -> None:
+    click.echo(image.digest)
+    for name in image.references:
+        click.echo(f"  named    {name}")
+    click.echo(f"  decided  {image.admitted} times allowed, {image.denied} times denied,")
+    click.echo(
+        f"           first {image.first_decided_at:%Y-%m-%d %H:%M:%S}, last {image.last_decided_at:%Y-%m-%d %H:%M:%S}"
+    )
+    for heading, findings in (
+        ("signed by", image.signatures),
+        ("attested", image.attestations),
+        ("did not count", image.rejections),
+    ):
+        click.echo(f"  {heading}")
+        for line in dict.fromkeys(map(_finding, findings)) or ["nothing"]:
+            click.echo(f"    {line}")
+    click.echo("  decisions")
+    print_decisions(image.decisions.items)
+
+
+def _finding(finding: Finding) -> str:
+    detail = finding.detail
+    if finding.finding == "rejection":
+        who = f" for authority {detail['authority']}" if detail["authority"] else ""
+        return f"{detail['location']}{who}: {detail['code']}: {detail['message']}"
+    signer = detail["signer"]
+    who = f"key {signer['key']}" if signer["key"] else f"{signer['subject']} ({signer['issuer']})"
+    what = f"{detail['predicateType']} by " if finding.finding == "attestation" else ""
+    policy = f"{finding.policy.kind}/{finding.policy.name}"
+    return f"{what}{who}, for authority {detail['authority']} of {policy}{_of(detail)}"
+
+
+def _of(record: Mapping[str, Any]) -> str:
+    """Which manifest of the image is meant, where it is one of several."""
+    child = record.get("child")
+    return f" ({child['platform'] or 'no platform'}, {child['digest'][:19]}…)" if child else ""
+
+
+def _print_decision(leaf: Any) -> None:
+    request, user = leaf["request"], leaf["request"]["user"]
+    click.echo(f"{render.coloured(leaf['verdict'])}  {request['kind']} {request['namespace']}/{request['name']}")
+    click.echo(f"  record   {leaf['id']}, decided {leaf['decidedAt']} in {leaf['latencyUs'] / 1000:.1f} ms")
+    click.echo(f"  by       {user['username'] or '(nobody)'}, {request['operation']}")
+    for evaluation in leaf["evaluations"]:
+        image, policy = leaf["images"][evaluation["image"]], evaluation["policy"]
+        click.echo(
+            f"  {policy['kind']}/{policy['name']} ({policy['hash'][:19]}…): {render.coloured(evaluation['outcome'])}"
+        )
+        click.echo(f"    image  {image['reference']}{_of(evaluation)}")
+        for exception in evaluation.get("exceptions", ()):
+            click.echo(f"    exempt {render.exception(exception)} (else {evaluation['otherwise']})")
+        for proof in (*evaluation["signatures"], *evaluation["attestations"]):
+            what = proof.get("predicateType") or "signature"
+            click.echo(f"    proven {what}, for authority {proof['authority']}")
+            for number, step in enumerate(proof["steps"], 1):
+                click.echo(f"      {number:2}. {step}")
+        for rejection in evaluation["rejections"]:
+            click.echo(f"    did not count: {rejection['location']}: {rejection['code']}: {rejection['message']}")
+        for reason in evaluation["reasons"]:
+            click.echo(f"    {reason['rule']}: {reason['code']}: {reason['message']}")

@@ -1,0 +1,24 @@
+"""Everything that can be asked of an inventory, by family. Whoever answers people (REST, commands) is given this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from sqlalchemy import Engine
+
+from controller.inventory.ledger_reading import LedgerReader
+from controller.inventory.queries import Queries
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """The families, on one pool of connections that cannot write."""
+
+    queries: Queries
+    ledger: LedgerReader
+
+    @classmethod
+    def of(cls, reading: Engine) -> Self:
+        """The families on this pool."""
+        return cls(queries=Queries(reading), ledger=LedgerReader(reading))

@@ -1,0 +1,39 @@
+"""What all questions and answers share: times, texts, names in camelCase, and the two times of every question."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+MAX_TEXT = 1024  # characters of one filter
+
+Moment = Annotated[datetime, PlainSerializer(lambda at: at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))]
+Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=r"^[^\x00-\x1f\x7f]*$")]
+MomentAsked = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+
+
+class BaseAsked(BaseModel):
+    """Parameters of any question. Unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+    known_at: MomentAsked | None = Field(None, description="From what had been recorded by then; default: now.")
+
+
+class Asked(BaseAsked):
+    """Parameters of a question about one thing."""
+
+
+class InNamespace(BaseAsked):
+    """Parameters of a question that may be about one namespace."""
+
+    namespace: Text | None = Field(None, description="As far as this namespace is concerned; default: all of them.")
+
+
+class Shown(BaseModel):
+    """What an answer is made of."""
+
+    model_config = ConfigDict(from_attributes=True, alias_generator=to_camel, populate_by_name=True)
