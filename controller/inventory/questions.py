@@ -7,6 +7,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
 
@@ -19,6 +20,6 @@ class Questions:
     ledger: LedgerReader
 
     @classmethod
-    def of(cls, reading: Engine) -> Self:
+    def of(cls, reading: Engine, blobs: Blobs) -> Self:
         """The families on this pool."""
-        return cls(queries=Queries(reading), ledger=LedgerReader(reading))
+        return cls(queries=Queries(reading, blobs), ledger=LedgerReader(reading))

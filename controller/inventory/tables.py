@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0005"  # the newest migration: what a database must be at
+REVISION = "0006"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -94,6 +94,8 @@ leaf = Table(
     sqlite_autoincrement=True,
 )
 
+# `digest` and `size` are of the original bytes; `encoding` says how they are kept (raw, zstd), `location` whether in
+# `content` (row) or in a file (file), and `blobs.store` alone reads them.
 blob = Table(
     "blob",
     metadata,
@@ -101,6 +103,8 @@ blob = Table(
     Column("size", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Column("recorded_at", Instant, nullable=False),
+    Column("encoding", Text, nullable=False, server_default="raw"),
+    Column("location", Text, nullable=False, server_default="row"),
 )
 
 _DENIED = text("verdict = 'Deny'")
