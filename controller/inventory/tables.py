@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0006"  # the newest migration: what a database must be at
+REVISION = "0007"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
