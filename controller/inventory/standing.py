@@ -43,10 +43,13 @@ def standing(
     runs = running(as_of=as_of, namespace=namespace, digest=None, known_at=known_at).subquery()
     where = tuple(runs.c[name] for name in ("digest", "repository", "cluster", "namespace", "owner"))
     since = func.min(runs.c.started_at, type_=tables.Instant)
-    query = select(*where, func.count(), since).group_by(*where)
+    query = select(*where, func.count().label("runs"), since.label("since")).group_by(*where)
     if cluster is not None:
         query = query.where(runs.c.cluster == cluster)
-    return [Standing(*row) for row in connection.execute(query)]
+    return [
+        Standing(row.digest, row.repository, row.cluster, row.namespace, row.owner, row.runs, row.since)
+        for row in connection.execute(query)
+    ]
 
 
 def chunks(names: Iterable[str]) -> list[Sequence[str]]:

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0006"  # the newest migration: what a database must be at
+REVISION = "0007"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -201,9 +201,9 @@ verification = Table(
     Index(None, "recorded_at"),
 )
 
-# What was found about a manifest, whoever asked: one row for an artefact that counted (`attestation`, `signature`) or did
-# not (`rejection`), and one (`looked`) that says that evidence of it was looked for at all. Where a policy looked at each
-# manifest of an index, `digest` is that manifest's. `signed_at` is RFC 3339 or empty.
+# What was found about a manifest, whoever asked: a row for each artefact that counted (`attestation`, `signature`) or
+# did not (`rejection`), and one (`looked`) that says that evidence of it was looked for at all. Where a policy looked
+# at each manifest of an index, `digest` is that manifest's. `signed_at` is RFC 3339 or empty.
 evidence = Table(
     "evidence",
     metadata,

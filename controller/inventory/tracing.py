@@ -1,7 +1,7 @@
 """What a manifest rests on, out of the evaluations of a decision: who signed, which log entry, which artefact. Pure.
 
 A proof belongs to the manifest that was judged: where a policy looked at each manifest of an index, that is the child's
-and not the index's. The verifications of a leaf are kept once for each version of each policy; what is here is kept once
+and not the index's. The verifications of a leaf are kept for each version of each policy; what is here is kept once,
 whoever asked, so that a blast radius is a look-up however many policies there were.
 """
 

@@ -18,8 +18,8 @@ from fastapi.responses import PlainTextResponse
 from controller import __version__
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
+from controller.reading import affected, problems, wire
 from controller.reading import ledger as routes
-from controller.reading import problems, wire
 from controller.reading.access import Access, Readers
 from controller.reading.ledger import matter_of
 
@@ -146,6 +146,7 @@ def create_app(
         return Response(content, media_type="application/octet-stream", headers=headers)
 
     routes.install(app, questions.ledger, queries, access)
+    affected.install(app, questions, access)
     return app
 
 

@@ -114,6 +114,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         f"/api/v1/blobs/{blob}?namespace={SHOP}",
         "/api/v1/exceptions",
         "/api/v1/runs",
+        "/api/v1/affected?signer=sha256:00",
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
         "/api/v1/ledger/consistency?old=1&new=3",
         "/ledger/checkpoint",

@@ -9,8 +9,8 @@ from controller.inventory import projections, tables
 from controller.inventory.inserts import keeping_earliest
 from controller.inventory.tables import Instant
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
