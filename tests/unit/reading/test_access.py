@@ -141,6 +141,15 @@ def test_guarantee_20_nobody_reads_anything(client: FastAPI, leaves: dict[str, d
 
 
 @pytest.mark.guarantee(20)
+def test_guarantee_20_nobody_is_told_what_is_wrong_with_a_question(client: FastAPI) -> None:
+    for query in ("?namespcae=shop", "?limit=0", "?format=xlsx", "?asOf=yesterday"):
+        status, body = ask(client, f"/api/v1/decisions{query}", None)
+        assert (status, body["code"]) == (401, "TokenRequired"), query
+        assert ask(client, f"/api/v1/decisions{query}", "auditor")[0] == 400, query
+    assert send(client, "/livez").status == 200
+
+
+@pytest.mark.guarantee(20)
 def test_guarantee_20_who_may_read_one_namespace_sees_nothing_of_another(
     client: FastAPI, leaves: dict[str, dict[str, Any]]
 ) -> None:
