@@ -200,7 +200,7 @@ def test_a_migrated_database_keeps_its_evidence(server: postgres.Postgres, tmp_p
         with engine.begin() as connection:
             config = migrations._config()
             config.attributes["connection"] = connection
-            command.upgrade(config, "0006")
+            command.upgrade(config, "0007")
             connection.execute(tables.blob.insert().values(_old_row(str(digest), content)))
         migrate(url)
         with engine.begin() as connection:
