@@ -210,7 +210,7 @@ def _one_record_may_be_the_cause(exc: Exception) -> bool:
 
 
 def _unexpected(exc: Exception) -> Exception | None:
-    return None if isinstance(exc, RecordingFailed | ConfigurationError | SQLAlchemyError) else exc
+    return None if isinstance(exc, RecordingFailed | ConfigurationError | SQLAlchemyError | OSError) else exc
 
 
 def _translated(exc: Exception) -> RecordingFailed:
