@@ -8,7 +8,6 @@ from typing import Self
 from sqlalchemy import Engine
 
 from controller.inventory.affected import Affected
-from controller.inventory.blobs.store import Blobs
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
 
@@ -22,6 +21,6 @@ class Questions:
     affected: Affected
 
     @classmethod
-    def of(cls, reading: Engine, blobs: Blobs) -> Self:
+    def of(cls, reading: Engine) -> Self:
         """The families on this pool."""
-        return cls(queries=Queries(reading, blobs), ledger=LedgerReader(reading), affected=Affected(reading))
+        return cls(queries=Queries(reading), ledger=LedgerReader(reading), affected=Affected(reading))
