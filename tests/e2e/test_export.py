@@ -96,9 +96,7 @@ def test_gos_own_implementation_proves_every_record_by_the_bundles_proofs(folder
         ("SHA256SUMS", "do not match digests in statement"),
     ],
 )
-def test_a_changed_file_ends_the_verification_by_the_readme(
-    folder: Path, tmp_path: Path, what: str, told: str
-) -> None:
+def test_a_changed_file_ends_the_verification_by_the_readme(folder: Path, tmp_path: Path, what: str, told: str) -> None:
     file = sorted(folder.glob(what))[0]
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

@@ -86,7 +86,9 @@ async def _see_running(happened: Happened) -> None:
                 image = leaf["images"][0]
                 digest = (image["manifests"] or [image["digest"]])[0]
                 about = {"namespace": "shop", "name": pod, "uid": leaf["object"]["uid"]}
-                await store.writer.record(_seen(number, image["repository"], digest, **about), blobs={}, deadline=soon())
+                await store.writer.record(
+                    _seen(number, image["repository"], digest, **about), blobs={}, deadline=soon()
+                )
         stranger = _seen(90, "docker.io/library/nginx", "sha256:" + "9f" * 32, namespace="bank", name="x", uid="pod-x")
         await store.writer.record(stranger, blobs={}, deadline=soon())
         sequencer = store.sequencer(happened.settings, signer=signer)
