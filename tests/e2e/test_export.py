@@ -97,7 +97,7 @@ def test_gos_own_implementation_proves_every_record_by_the_bundles_proofs(folder
     ],
 )
 def test_a_changed_file_ends_the_verification_by_the_readme(folder: Path, tmp_path: Path, what: str, told: str) -> None:
-    file = sorted(folder.glob(what))[0]
+    file = min(folder.glob(what))
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -108,7 +108,7 @@ def test_a_changed_file_ends_the_verification_by_the_readme(folder: Path, tmp_pa
 
 def test_each_step_stands_for_itself_and_not_on_the_sums(folder: Path, tmp_path: Path) -> None:
     """Who could sign the bundle anew still cannot change a record, or have evidence be about another image."""
-    record = sorted((folder / "records").glob("*.json"))[0]
+    record = min((folder / "records").glob("*.json"))
     record.write_bytes(record.read_bytes().replace(b'"shop"', b'"bank"', 1))
     ledger = commands(folder).partition("work=")[2].partition("# sha256:")[0]
     done = followed(folder, f"work={ledger}", tmp_path / "auditor")

@@ -1,6 +1,6 @@
-"""An inventory in which something really happened: the demo's pods were judged by the real program, and some of them ran.
+"""An inventory in which something really happened: the demo's pods were judged by the real program, and some ran.
 
-Evidence, keys and trust root are the demo's, made by the real cosign against a real Sigstore (tests/fixtures/README.md).
+Evidence, keys and trust root are the demo's, from the real cosign and a real Sigstore (tests/fixtures/README.md).
 """
 
 from __future__ import annotations

@@ -195,9 +195,8 @@ def _print(report: BundleReport, *, exportKeyGiven: bool, ledgerKeyGiven: bool) 
         click.echo(f"  {report.proven} of {report.records} records are proven to be in {where}")
     else:
         click.echo("  no record is proven to be in a ledger: there is no checkpoint whose signature holds")
-    click.echo(
-        f"  {report.proofs} proofs were made again from the bundle's bytes, {report.summaries} summaries are signed"
-    )
+    click.echo(f"  {report.proofs} proofs were made again from the bundle's bytes")
+    click.echo(f"  {report.summaries} summaries are signed, and say what the records say")
     if not exportKeyGiven:
         click.echo("  by the key that lies in the bundle: give --key to know who made it")
     if not ledgerKeyGiven and report.checkpoint is not None:
