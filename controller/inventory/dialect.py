@@ -375,7 +375,7 @@ def ids_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -
         return {row[0]: row[1] for row in connection.execute(select(column, table.c.id).where(column == any_(wanted)))}
     marks = ",".join("?" * len(values))
     query = f"SELECT {column.name}, id FROM {table.name} WHERE {column.name} IN ({marks})"  # noqa: S608 - our own names
-    return dict(connection.connection.cursor().execute(query, list(values)).fetchall())  # type: ignore[arg-type]
+    return dict(connection.connection.cursor().execute(query, list(values)).fetchall())
 
 
 def claim(connection: Connection, name: int) -> bool:
