@@ -152,7 +152,7 @@ class Store:
         """
         engine = dialect.deriving_engine(dialect.parse(settings.url()))
         self._engines.append(engine)
-        return Indexer(engine, self._reading, read=read, clock=clock, pace=pace)
+        return Indexer(engine, self._reading, blobs=self._blobs, read=read, clock=clock, pace=pace)
 
     def verify(self, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
         """Hold everything that is there against the ledger, and the ledger against what was signed of it.
@@ -195,11 +195,16 @@ def migrate(url: str) -> None:
         _require_current(engine, migrate=True)
 
 
-def rebuild(url: str, *, limits: DocumentSettings = DocumentSettings()) -> int:  # noqa: B008 - frozen
+def rebuild(
+    url: str,
+    *,
+    settings: InventorySettings | None = None,
+    limits: DocumentSettings = DocumentSettings(),  # noqa: B008 - frozen
+) -> int:
     """Make all projections anew from the leaves, while nobody records, and the index from the documents' bytes.
 
-    Returns the number of leaves. Raises `ConfigurationError` as `Store.open` does, `RecordingFailed`
-    (`LeafMalformed`), `Unavailable` (`IndexBusy`).
+    `settings` say where large evidence lies, if not beside an SQLite file. Returns the number of leaves. Raises
+    `ConfigurationError` as `Store.open` does, `RecordingFailed` (`LeafMalformed`), `Unavailable` (`IndexBusy`).
     """
     with _exclusive(url) as engine:
         _require_current(engine, migrate=False)
@@ -207,7 +212,8 @@ def rebuild(url: str, *, limits: DocumentSettings = DocumentSettings()) -> int: 
             dialect.take_time(connection)
             dialect.stop_appends(connection)
             count = projections.rebuild(connection)
-        index.rebuild(engine, read=lambda content: documents.read(content, limits), clock=_now)
+        blobs = _blobs(settings or InventorySettings(database_url=url), dialect.parse(url))
+        index.rebuild(engine, blobs=blobs, read=lambda content: documents.read(content, limits), clock=_now)
         return count
 
 
