@@ -378,6 +378,8 @@ def _facts(item: Mapping[str, Any], digests: Sequence[str | None], write_json: W
                 "predicate_type": _optional(entry.get("predicateType")),
                 "code": _optional(entry.get("code")),
                 "detail": detail.decode(),
+                "child": _optional(item["child"]["digest"]) if "child" in item else None,
+                "signed_at": _instant(entry["signedAt"]) if entry.get("signedAt") else None,
             }
 
 

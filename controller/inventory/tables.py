@@ -1,9 +1,10 @@
 """The inventory's tables, portable between SQLite and PostgreSQL.
 
 Two are the truth: `leaf` (append-only: one canonical decision a row) and `blob` (raw bytes by their digest). The
-`ledger_…` tables say in which order the leaves stand, so that none can be changed, removed or moved unseen. All others
+`ledger_…` tables say in which order the leaves stand, so that none can be changed, removed or moved unseen. Most others
 are projections of the leaves, made by `projections` and rebuildable at any time. Each row of a projection has two
-times: `decided_at`, when it was true, and `recorded_at`, when the inventory learnt it.
+times: `decided_at`, when it was true, and `recorded_at`, when the inventory learnt it. `INDEXES` hold what stands in
+attested documents, read from their bytes by `index`, and rebuildable as well.
 
 Rows of a projection point to their leaf by its `position`, the database's own append number: it is short, and it
 survives a rebuild. It says nothing about the ledger's order.
@@ -31,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0005"  # the newest migration: what a database must be at
+REVISION = "0006"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -63,6 +64,9 @@ class Instant(TypeDecorator[datetime]):
             return value.astimezone(UTC)
         return None if value is None else datetime.fromisoformat(value)
 
+
+# Text that is ordered by its bytes in both databases, so that an index can give it in the order that Python knows.
+Bytewise = Text().with_variant(Text(collation="C"), "postgresql")
 
 # SQLite numbers rows by itself only in a column declared INTEGER.
 Position = BigInteger().with_variant(Integer(), "sqlite")
@@ -170,6 +174,7 @@ evaluation = Table(
 )
 
 # What was found about an image, once: the same signature seen at a thousand admissions is one fact, dated by the first.
+# `child` is the manifest of the index that it is about, where it is about that one alone.
 verification = Table(
     "verification",
     metadata,
@@ -189,7 +194,11 @@ verification = Table(
     Column("predicate_type", Text),
     Column("code", Text),
     Column("detail", Text, nullable=False),
+    Column("child", Text),
+    Column("signed_at", Instant),
     Index(None, "digest"),
+    Index(None, "artifact"),
+    Index(None, "recorded_at"),
 )
 
 policy_version = Table(
@@ -317,3 +326,88 @@ PROJECTIONS = (
     *(decision, decision_image, evaluation, verification, policy_version, exception, exception_use),
     *(sighting, sighting_end, watch_gap),
 )
+
+# What stands in the documents that were attested: read from their bytes, after they were recorded, by `index`.
+#
+# A row for each artefact that was looked at, whether it could be read or not (`problem` is the code of why it could
+# not). It counts once `indexed_at` is set, with the last of its rows. `edition` is that of the reader that made it.
+document = Table(
+    "document",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("artifact", Text, nullable=False, unique=True),
+    Column("edition", Integer, nullable=False),
+    Column("indexed_at", Instant),
+    Column("kind", Text, nullable=False),
+    Column("predicate_type", Text, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("problem_detail", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("spec_version", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", Instant),
+    Column("tool", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("components", Integer, nullable=False),
+    Column("lacks_version", Integer, nullable=False),
+    Column("lacks_supplier", Integer, nullable=False),
+    Column("lacks_identifier", Integer, nullable=False),
+    Column("lacks_license", Integer, nullable=False),
+)
+
+# The images that a document says it is about (sha256 only).
+document_subject = Table(
+    "document_subject",
+    metadata,
+    Column("document", Integer, primary_key=True, autoincrement=False),
+    Column("digest", Text, primary_key=True),
+    Index(None, "digest"),
+    sqlite_with_rowid=False,
+)
+
+# A package by its purl's type, namespace and name; what has no purl has an empty type and its name in lower case.
+package = Table(
+    "package",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("type", Bytewise, nullable=False),
+    Column("namespace", Bytewise, nullable=False),
+    Column("name", Bytewise, nullable=False),
+    UniqueConstraint("type", "namespace", "name"),
+)
+
+# One component, however many documents list it: `hash` is the SHA-256 of all that is said of it.
+component = Table(
+    "component",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("package", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Text),
+    Column("purl", Text, nullable=False),
+    Column("licenses", Text, nullable=False),
+    Column("supplier", Text, nullable=False),
+    Column("cpe", Text, nullable=False),
+    Index(None, "package", "id"),
+)
+
+# Which document lists which component: many millions of rows, so two numbers and nothing else.
+sbom_component = Table(
+    "sbom_component",
+    metadata,
+    Column("document", Integer, primary_key=True, autoincrement=False),
+    Column("component", Integer, primary_key=True, autoincrement=False),
+    Index(None, "component", "document"),
+    sqlite_with_rowid=False,
+)
+
+# One row: everything that was found by `until` is indexed.
+index_state = Table(
+    "index_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("until", Instant),
+)
+
+INDEXES = (document, document_subject, package, component, sbom_component, index_state)
