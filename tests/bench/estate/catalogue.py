@@ -1,8 +1,8 @@
 """Every package there is in an estate, and how its versions go on over the year.
 
 Each ecosystem has some packages that everybody knows and many that few use, as in the wild: which are taken follows a
-steep law of popularity. A component's piece of JSON is written once, as syft writes it (see `tests/fixtures/documents`),
-and serves every SBOM that it stands in.
+steep law of popularity. A component's piece of JSON is written once, as syft writes it (see
+`tests/fixtures/documents`), and serves every SBOM that it stands in.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.bench.estate.size import BEGIN, DAYS
 KNOWN = {
     "deb": "libc6 libssl3 zlib1g openssl bash coreutils libsystemd0 perl-base tar curl libcurl4 libxml2 dpkg apt",
     "apk": "musl busybox libcrypto3 libssl3 zlib alpine-baselayout apk-tools ca-certificates-bundle scanelf ssl_client",
-    "rpm": "glibc openssl-libs bash coreutils zlib libxml2 systemd-libs rpm curl-minimal libcurl-minimal gnutls sqlite-libs",
+    "rpm": "glibc openssl-libs bash coreutils zlib libxml2 systemd-libs rpm curl-minimal gnutls sqlite-libs",
     "npm": "lodash express axios minimist semver ws debug ms qs chalk react uuid tough-cookie json5 follow-redirects",
     "maven": "log4j-core log4j-api spring-core spring-web jackson-databind guava commons-text snakeyaml netty-handler",
     "pypi": "requests urllib3 jinja2 cryptography certifi flask django numpy pyyaml setuptools idna pillow aiohttp",
@@ -49,11 +49,11 @@ DISTRIBUTIONS = {
 }
 _LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "GPL-2.0-only", "LGPL-2.1-or-later", "MPL-2.0", "Zlib")
 _WORDS = (
-    "amber arc atlas beam bolt cedar chart cloud coral core dash delta echo ember fern flint flow forge frost gate glow"
-    " grid harbor haze hive iris jade kite lark leaf link loom lumen maple mesh mint moss nest node nova opal orbit path"
-    " pearl pine pixel plume port prism pulse quill rail reef ridge river rune sage seed shard slate spark stem stone"
-    " tide trace vale vault vine wave wick wren yarn zephyr"
-).split()
+    "amber arc atlas beam bolt cedar chart cloud coral core dash delta echo ember fern flint flow forge frost gate glow "
+    "grid harbor haze hive iris jade kite lark leaf link loom lumen maple mesh mint moss nest node nova opal orbit path "
+    "pearl pine pixel plume port prism pulse quill rail reef ridge river rune sage seed shard slate spark stem stone "
+    "tide trace vale vault vine wave wick wren yarn zephyr"
+).split()  # noqa: SIM905 - seventy lines otherwise
 
 
 class Catalogue:
@@ -147,7 +147,9 @@ class Catalogue:
         random = Random(f"{self._seed} {kind} {distribution}")
         names = dict.fromkeys(KNOWN[kind].split())
         while len(names) < POOLS[kind]:
-            names["-".join(random.choices(_WORDS, k=random.choice((2, 2, 3)))) + random.choice(("", "", "-js", "2"))] = None
+            names[
+                "-".join(random.choices(_WORDS, k=random.choice((2, 2, 3)))) + random.choice(("", "", "-js", "2"))
+            ] = None
         return [_package(first + place, kind, name, distribution, random) for place, name in enumerate(names)]
 
 

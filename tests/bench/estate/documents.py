@@ -202,7 +202,9 @@ def _log_entry(payload: bytes, index: int, signed_at: datetime) -> Mapping[str, 
             "rootHash": hashes[0],
             "treeSize": str(index + 1),
             "hashes": hashes,
-            "checkpoint": {"envelope": f"estate.log.example\n{index + 1}\n{hashes[0]}\n\n— estate.log.example {hashes[1]}\n"},
+            "checkpoint": {
+                "envelope": f"estate.log.example\n{index + 1}\n{hashes[0]}\n\n— estate.log.example {hashes[1]}\n"
+            },
         },
         "canonicalizedBody": _noise(payload[:64], 3400).decode(),
     }

@@ -66,8 +66,9 @@ class Base:
 class Evidence:
     """One artefact beside an image, from `since` on.
 
-    `code` is why it never counts (empty: it verifies); `document` makes its content when it is first needed, and is
-    let go then. `says` is what a document says of itself (`Sbom`, `Report`, …).
+    `code` is why it never counts (empty: it verifies); `document` makes its content, each time anew, since all of an
+    estate's would not fit into memory. `says` is what a document says of itself (`Sbom`, `Report`, …). `artifact` is
+    its digest, known once it was written down.
     """
 
     kind: str  # signature, sbom, provenance, vulnerabilities, vex
@@ -76,10 +77,9 @@ class Evidence:
     log_index: int | None
     since: datetime
     code: str
-    document: Callable[[], bytes] | None
+    document: Callable[[], bytes]
     says: object = None
     artifact: str = ""
-    size: int = 0
 
     @property
     def statement(self) -> str:

@@ -156,7 +156,7 @@ class Estate:
 
     def _workload(self, number: int) -> Workload:
         random = Random(f"{self.seed} workload {number}")
-        inside = [r for r in self.world.repositories]
+        inside = self.world.repositories
         main = inside[number % len(inside)]
         return Workload(
             number=number,
@@ -172,7 +172,7 @@ class Estate:
         )
 
     def _churn(self, workloads: Sequence[Workload], wanted: int) -> float:
-        """How often a slot's pod is replaced in a year beside what rolls, so that there are about as many runs as wanted.
+        """How often a slot's pod is replaced in a year beside what rolls, for about as many runs as wanted.
 
         Tried on some of the workloads: how many runs a replacement comes to depends on what is refused.
         """
@@ -192,7 +192,9 @@ class Estate:
                 while at < END:
                     until = at + timedelta(days=random.uniform(30, 90))
                     uid = identity(self.seed, cluster, node, program, version)
-                    subject = Subject("Pod", cluster, SYSTEM, f"{program}-node-{node:03}", uid, program, f"node-{node:03}")
+                    subject = Subject(
+                        "Pod", cluster, SYSTEM, f"{program}-node-{node:03}", uid, program, f"node-{node:03}"
+                    )
                     image = digest(self.seed, program, version // 2)
                     yield self.run(
                         subject,
@@ -213,7 +215,9 @@ class Estate:
             image = repositories[int(len(repositories) * random.random() ** 2)].newest(at)
             namespace = self.namespaces[int(len(self.namespaces) * random.random() ** 2)]
             uid = hexed(random)
-            subject = Subject("Pod", UNWATCHED, namespace, f"job-{number:06}", uid, "builder", "", f"Job/job-{number:06}")
+            subject = Subject(
+                "Pod", UNWATCHED, namespace, f"job-{number:06}", uid, "builder", "", f"Job/job-{number:06}"
+            )
             judged = self.judge(((CONTAINER, "job", image),), at, subject)
             yield Decision(hexed(random), at, self.learnt(at), subject, "CREATE", CONTROLLER, judged)
 
@@ -287,8 +291,10 @@ class _History:
                 events.append((at, "roll", 0))
         share = (END - workload.begins) / timedelta(days=DAYS)
         for slot in range(workload.replicas):
-            for _ in range(_rounded(self._churn * share, random)):
-                events.append((workload.begins + (END - workload.begins) * random.random(), "churn", slot))
+            count = _rounded(self._churn * share, random)
+            events += [
+                (workload.begins + (END - workload.begins) * random.random(), "churn", slot) for _ in range(count)
+            ]
         events.sort()
         for at, what, place in events:
             if what == "roll":
@@ -314,7 +320,9 @@ class _History:
         first = not self._pods
         user = random.choice(("ada", "grace", "edsger", "ci-deployer"))
         self._facts.append(
-            Decision(hexed(random), at, self._estate.learnt(at), template, "CREATE" if first else "UPDATE", user, judged)
+            Decision(
+                hexed(random), at, self._estate.learnt(at), template, "CREATE" if first else "UPDATE", user, judged
+            )
         )
         for number, slot in enumerate(self._slots):
             if slot.image is not image:
@@ -341,9 +349,7 @@ class _History:
             if unasked:
                 break
             judged = estate.judge(asked, at, subject)
-            self._facts.append(
-                Decision(hexed(random), at, estate.learnt(at), subject, "CREATE", CONTROLLER, judged)
-            )
+            self._facts.append(Decision(hexed(random), at, estate.learnt(at), subject, "CREATE", CONTROLLER, judged))
             if judged.allowed:
                 break
             at += timedelta(minutes=random.uniform(1, 40))
@@ -395,9 +401,7 @@ class _History:
             if not unasked and random.random() < 0.01:
                 self._update(slot, subject, container, image, began, number)
 
-    def _update(
-        self, slot: Slot, subject: Subject, container: str, image: Image, began: datetime, number: int
-    ) -> None:
+    def _update(self, slot: Slot, subject: Subject, container: str, image: Image, began: datetime, number: int) -> None:
         """The image of a running container is exchanged in place: a second decision about the same pod."""
         estate, random = self._estate, self._random
         at = began + timedelta(hours=random.uniform(0.1, 20))
@@ -540,6 +544,8 @@ def _verdict(
     there = [evidence for evidence in image.evidence if evidence.since <= moment]
     kinds = {"vulnerabilities": {"vulnerabilities", "vex"}}.get(policy.requires, {policy.requires})
     good = tuple(e for e in there if e.kind in kinds and not e.code)
+    newest = max((e.since for e in good if e.kind == "vulnerabilities"), default=None)
+    good = tuple(e for e in good if e.kind != "vulnerabilities" or e.since == newest)
     bad = tuple(e for e in there if e.code)
     met = any(e.kind == policy.requires for e in good)
     if met:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from tests.bench.estate.documents import BUNDLE, ENVELOPE, LOG_ID
@@ -20,8 +19,11 @@ DECISION, SIGHTING = "assay.dev/decision/v1alpha1", "assay.dev/sighting/v1alpha1
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 VERIFIER = {"assay": "0.1.0", "sigstore": "4.5.1", "cel-python": "0.5.0"}
-TRUST_ROOT = b'{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","estate":"' + b"A" * 4000 + b'"}'
+TRUST_ROOT = (
+    b'{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","estate":"' + b"A" * 4000 + b'"}'
+)
 TRUST_ROOT_HASH = f"sha256:{hashlib.sha256(TRUST_ROOT).hexdigest()}"
+MAX_SHARED = 5_000  # judgements written out and kept for those that share them
 _MISSING = {
     "SignatureMissing": "the image has no signature",
     "SignatureNotTrusted": "no signature that was found is a trusted one",
@@ -49,6 +51,8 @@ class Scribe:
         blobs: dict[str, bytes] = {}
         judged = self._written.get(told.judgement)
         if judged is None:
+            if len(self._written) >= MAX_SHARED:  # those of months ago are not asked for again
+                self._written.clear()
             judged = self._written[told.judgement] = self._judgement(told.judgement, blobs)
         subject = told.subject
         message = ""
@@ -129,14 +133,9 @@ class Scribe:
         }
 
     def _attached(self, evidence: Evidence, blobs: dict[str, bytes]) -> str:
-        if not evidence.artifact:
-            made = evidence.document
-            if made is None:
-                raise ValueError("evidence without content")
-            content = made()
-            evidence.document = None  # an estate of full size would not fit into memory otherwise
+        if evidence.artifact not in self._known:
+            content = evidence.document()
             evidence.artifact = self._kept(content, blobs)
-            evidence.size = len(content)
             size, count = self.documents.get(evidence.kind, (0, 0))
             self.documents[evidence.kind] = size + len(content), count + 1
         return evidence.artifact
@@ -273,7 +272,6 @@ def _exemption(exemption: Exemption) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=100_000)
 def _location(evidence: Evidence) -> str:
     return f"referrer {digest(evidence.artifact, 'manifest')}"
 
@@ -282,12 +280,9 @@ def _proof(evidence: Evidence) -> dict[str, Any]:
     signer = evidence.signer
     who = f"key {signer.key}" if signer.key else f"{signer.subject} ({signer.issuer})"
     claims = {} if signer.key else _claims(signer.subject)
-    steps = [
-        f"The signature over the signed statement and its type (DSSE) verifies with what belongs to {who}.",
-        f"The statement, of type {evidence.predicate_type}, has the image as its subject.",
-    ]
+    steps = [f"The signature verifies with what belongs to {who}."]
     if evidence.log_index is not None:
-        steps.insert(1, f"Entry {evidence.log_index} (dsse/0.0.1) is in the transparency log {LOG_ID}.")
+        steps.append(f"Entry {evidence.log_index} (dsse/0.0.1) is in the transparency log.")
     return {
         "artifact": evidence.artifact,
         "location": _location(evidence),
@@ -302,14 +297,9 @@ def _proof(evidence: Evidence) -> dict[str, Any]:
 
 
 def _claims(subject: str) -> dict[str, str]:
-    source = subject.partition("/.github")[0]
     return {
-        "buildSignerURI": subject,
-        "buildTrigger": "push",
-        "githubWorkflowName": "release",
         "runnerEnvironment": "github-hosted",
-        "sourceRepositoryURI": source,
-        "sourceRepositoryRef": subject.rpartition("@")[2],
+        "sourceRepositoryURI": subject.partition("/.github")[0],
         "sourceRepositoryDigest": digest(subject).removeprefix("sha256:")[:40],
     }
 

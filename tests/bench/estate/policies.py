@@ -146,5 +146,3 @@ def _exemption(
 def _hash(content: bytes) -> str:
 
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-

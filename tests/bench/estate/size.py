@@ -9,15 +9,16 @@ BEGIN = datetime(2025, 11, 1, tzinfo=UTC)
 DAYS = 365
 END = BEGIN + timedelta(days=DAYS)
 IMAGES, COMPONENTS, DECISIONS, RUNS = 5_000, 2_000, 1_000_000, 400_000
-SMALLEST_GRAIN = timedelta(minutes=10)
-FACTS_A_GRAIN = 8  # about; a recording group of its own for each fact of a small estate would take too long
+SMALLEST_GRAIN = timedelta(hours=1)
+FACTS_A_GRAIN = 16  # about; a recording group of its own for each fact of a small estate would take too long
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
     """What to invent. `components` is the mean of an image's SBOM; `grain` the step in which facts are recorded.
 
-    An image has as many components in a small estate as in a large one: it is images, pods and decisions that are fewer.
+    An image has as many components in a small estate as in a large one: it is images, pods and decisions that are
+    fewer.
     """
 
     images: int

@@ -1,6 +1,7 @@
 """What there is to run: base images, repositories with their releases over the year, and what lies beside each image.
 
-Every state that a question tells apart is there in an estate of any size: states go by the repository's number, in turn.
+Every state that a question tells apart is there in an estate of any size: states go by the repository's number, in
+turn.
 """
 
 from __future__ import annotations
