@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0006"  # the newest migration: what a database must be at
+REVISION = "0008"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -98,6 +98,8 @@ leaf = Table(
     sqlite_autoincrement=True,
 )
 
+# `digest` and `size` are of the original bytes; `encoding` says how they are kept (raw, zstd), `location` whether in
+# `content` (row) or in a file (file), and `blobs.store` alone reads them.
 blob = Table(
     "blob",
     metadata,
@@ -105,6 +107,8 @@ blob = Table(
     Column("size", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Column("recorded_at", Instant, nullable=False),
+    Column("encoding", Text, nullable=False, server_default="raw"),
+    Column("location", Text, nullable=False, server_default="row"),
 )
 
 _DENIED = text("verdict = 'Deny'")
@@ -199,6 +203,28 @@ verification = Table(
     Index(None, "digest"),
     Index(None, "artifact"),
     Index(None, "recorded_at"),
+)
+
+# What was found about a manifest, whoever asked: a row for each artefact that counted (`attestation`, `signature`) or
+# did not (`rejection`), and one (`looked`) that says that evidence of it was looked for at all. Where a policy looked
+# at each manifest of an index, `digest` is that manifest's. `signed_at` is RFC 3339 or empty.
+evidence = Table(
+    "evidence",
+    metadata,
+    *(
+        Column(name, Text, primary_key=True)
+        for name in ("digest", "finding", "artifact", "predicate_type", "code", "signed_at", "policy_namespace")
+    ),
+    *_times(),
+    Index(None, "artifact", "digest"),
+)
+
+# What a manifest rests on by the proofs themselves: `key` and `subject` (who signed), `log` (log id and index).
+trace = Table(
+    "trace",
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in ("kind", "value", "digest", "artifact", "policy_namespace")),
+    *_times(),
 )
 
 policy_version = Table(
@@ -323,7 +349,7 @@ watch_gap = Table(
 )
 
 PROJECTIONS = (
-    *(decision, decision_image, evaluation, verification, policy_version, exception, exception_use),
+    *(decision, decision_image, evaluation, verification, evidence, trace, policy_version, exception, exception_use),
     *(sighting, sighting_end, watch_gap),
 )
 
