@@ -40,6 +40,7 @@ _GROUPS = {
 }
 # How many packages of each ecosystem there are: more than any one image has.
 POOLS = {"deb": 2_500, "apk": 1_200, "rpm": 2_000, "npm": 14_000, "maven": 8_000, "pypi": 5_000, "golang": 6_000}
+MORE = 8  # times as many packages as an image has, at most
 # The distributions of the base images: the package type, the purl's namespace, and what qualifies it.
 DISTRIBUTIONS = {
     "debian-12": ("deb", "debian", "arch=amd64&distro=debian-12"),
@@ -49,18 +50,21 @@ DISTRIBUTIONS = {
 }
 _LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "GPL-2.0-only", "LGPL-2.1-or-later", "MPL-2.0", "Zlib")
 _WORDS = (
-    "amber arc atlas beam bolt cedar chart cloud coral core dash delta echo ember fern flint flow forge frost gate glow "
-    "grid harbor haze hive iris jade kite lark leaf link loom lumen maple mesh mint moss nest node nova opal orbit path "
-    "pearl pine pixel plume port prism pulse quill rail reef ridge river rune sage seed shard slate spark stem stone "
-    "tide trace vale vault vine wave wick wren yarn zephyr"
-).split()  # noqa: SIM905 - seventy lines otherwise
+    "amber arc atlas beam bolt cedar chart cloud coral core dash delta echo ember fern flint flow forge frost gate glow",
+    "grid harbor haze hive iris jade kite lark leaf link loom lumen maple mesh mint moss nest node nova opal orbit path",
+    "pearl pine pixel plume port prism pulse quill rail reef ridge river rune sage seed shard slate spark stem stone",
+    "tide trace vale vault vine wave wick wren yarn zephyr",
+)
+WORDS = " ".join(_WORDS).split()
 
 
 class Catalogue:
     """Packages by number, and components (a package in one version) by number, made when first asked for."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, largest: int) -> None:
+        """`largest` is about how many packages one image has: there are several times as many of each ecosystem."""
         self._seed = seed
+        self._most = MORE * largest
         self._pools: dict[tuple[str, str], range] = {}
         self._packages: list[Package] = []
         self._bumps: dict[int, tuple[int, ...]] = {}
@@ -146,26 +150,26 @@ class Catalogue:
     def _make(self, kind: str, distribution: str, first: int) -> list[Package]:
         random = Random(f"{self._seed} {kind} {distribution}")
         names = dict.fromkeys(KNOWN[kind].split())
-        while len(names) < POOLS[kind]:
-            names[
-                "-".join(random.choices(_WORDS, k=random.choice((2, 2, 3)))) + random.choice(("", "", "-js", "2"))
-            ] = None
+        while len(names) < min(POOLS[kind], self._most):
+            names["-".join(random.choices(WORDS, k=random.choice((2, 2, 3)))) + random.choice(("", "", "-js", "2"))] = (
+                None
+            )
         return [_package(first + place, kind, name, distribution, random) for place, name in enumerate(names)]
 
 
 def _package(number: int, kind: str, name: str, distribution: str, random: Random) -> Package:
-    license_, supplier, qualifiers = random.choice(_LICENSES), f"{random.choice(_WORDS).title()} Maintainers", ""
+    license_, supplier, qualifiers = random.choice(_LICENSES), f"{random.choice(WORDS).title()} Maintainers", ""
     shown = name
     if distribution:
         _, namespace, qualifiers = DISTRIBUTIONS[distribution]
         path = f"{namespace}/{name}"
     elif kind == "npm":
-        scope = f"@{random.choice(_WORDS)}" if number % 4 == 3 and name not in KNOWN["npm"].split() else ""
+        scope = f"@{random.choice(WORDS)}" if number % 4 == 3 and name not in KNOWN["npm"].split() else ""
         path, shown = (f"{quote(scope)}/{name}", f"{scope}/{name}") if scope else (name, name)
     elif kind == "maven":
-        path = f"{_GROUPS.get(name, f'org.{random.choice(_WORDS)}')}/{name}"
+        path = f"{_GROUPS.get(name, f'org.{random.choice(WORDS)}')}/{name}"
     elif kind == "golang":
-        path = shown = name if "/" in name else f"github.com/{random.choice(_WORDS)}/{name}"
+        path = shown = name if "/" in name else f"github.com/{random.choice(WORDS)}/{name}"
     else:
         path = name
     return Package(number, kind, f"pkg:{kind}/{path}", shown, qualifiers, license_, supplier)

@@ -14,12 +14,14 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from controller.inventory import dialect
+from controller.inventory import dialect, store
 from controller.inventory.append import append
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.projections import Remembered
 from controller.inventory.sequencing import Sequencer
 from controller.inventory.store import migrate
+from controller.settings import InventorySettings
 from tests.bench.estate.facts import Decision, Gap, Run
 from tests.bench.estate.history import Estate
 from tests.bench.estate.leaves import Scribe
@@ -62,12 +64,14 @@ def load(estate: Estate, url: str, *, scribe: Scribe | None = None, say: Say = l
     """Make the database at `url` (empty, or not there yet) hold the estate. Returns what it took."""
     migrate(url)
     scribe = scribe or Scribe()
+    settings = InventorySettings(database_url=url)
     loaded = Loaded()
     parsed = dialect.parse(url)
     writing, reading = dialect.writing_engine(parsed), dialect.reading_engine(parsed, connections=2)
     try:
         whole = sum(1 + (isinstance(f, Run) and f.end_recorded_at is not None) for f in estate.facts)
-        _append_all(writing, leaves(estate, scribe), loaded, whole, say)
+        blobs = store._blobs(settings, parsed)
+        _append_all(writing, blobs, leaves(estate, scribe), loaded, whole, say)
         began = time.perf_counter()
         sequencer = Sequencer(writing, reading, signer=SIGNER, clock=lambda: END)
         sequencer.take_over()
@@ -83,7 +87,12 @@ def load(estate: Estate, url: str, *, scribe: Scribe | None = None, say: Say = l
 
 
 def _append_all(
-    writing: Any, groups: Iterable[tuple[datetime, list[Leaf]]], loaded: Loaded, whole: int, say: Say
+    writing: Any,
+    blobs: Blobs,
+    groups: Iterable[tuple[datetime, list[Leaf]]],
+    loaded: Loaded,
+    whole: int,
+    say: Say,
 ) -> None:
     remembered, press = Remembered(), Press()
     spent = {"invent": 0.0, "project": 0.0, "append": 0.0}
@@ -91,10 +100,10 @@ def _append_all(
     began = time.perf_counter()
     for commit in _commits(groups):
         invented = time.perf_counter()
-        records = [(at, [press.record(leaf, blobs) for leaf, blobs in group]) for at, group in commit]
+        records = [(at, [press.record(leaf, content) for leaf, content in group]) for at, group in commit]
         projected = time.perf_counter()
         with writing.begin() as connection:
-            written = [append(connection, group, now=at, remembered=remembered) for at, group in records]
+            written = [append(connection, group, now=at, remembered=remembered, blobs=blobs) for at, group in records]
         appended = time.perf_counter()
         for group in written:
             if group.refused:

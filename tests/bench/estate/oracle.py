@@ -66,13 +66,14 @@ class Oracle:
         cluster: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        as_of: datetime | None = None,
         known_at: datetime | None = None,
     ) -> list[Decision]:
         """The decisions, newest first."""
         return [
             d
             for d in self._decisions
-            if _known(d.recorded_at, known_at)
+            if _by_then(d, as_of, known_at)
             and namespace in {None, d.subject.namespace}
             and cluster in {None, d.subject.cluster}
             and verdict in {None, "Allow" if d.judgement.allowed else "Deny"}
@@ -126,11 +127,13 @@ class Oracle:
         ]
         return sorted(found, key=lambda gap: gap.until, reverse=True)
 
-    def exceptions(self, *, name: str | None = None, known_at: datetime | None = None) -> list[Used]:
+    def exceptions(
+        self, *, name: str | None = None, as_of: datetime | None = None, known_at: datetime | None = None
+    ) -> list[Used]:
         """The exceptions that were used, the last used first."""
         uses: dict[tuple[str, str, str], list[datetime]] = defaultdict(list)
         for decision in self._decisions:
-            if not _known(decision.recorded_at, known_at):
+            if not _by_then(decision, as_of, known_at):
                 continue
             for verdict in decision.judgement.verdicts:
                 for exemption in verdict.exemptions:
@@ -161,12 +164,17 @@ class Oracle:
         return found
 
     def evidence(
-        self, digest: str, *, namespace: str | None = None, known_at: datetime | None = None
+        self,
+        digest: str,
+        *,
+        namespace: str | None = None,
+        as_of: datetime | None = None,
+        known_at: datetime | None = None,
     ) -> dict[str, set[tuple[str, tuple[str, str, str]]]]:
         """What was found about a digest: by finding, artefacts with the policy that looked at them."""
         found: dict[str, set[tuple[str, tuple[str, str, str]]]] = defaultdict(set)
         for decision in self._decisions:
-            if not _known(decision.recorded_at, known_at):
+            if not _by_then(decision, as_of, known_at):
                 continue
             for verdict in decision.judgement.verdicts:
                 image = decision.judgement.images[verdict.image].image
@@ -206,6 +214,11 @@ class Oracle:
 
 def _known(recorded_at: datetime, known_at: datetime | None) -> bool:
     return known_at is None or recorded_at <= known_at
+
+
+def _by_then(decision: Decision, as_of: datetime | None, known_at: datetime | None) -> bool:
+    """Whether it had been decided, and is known to have been."""
+    return (as_of is None or decision.decided_at <= as_of) and _known(decision.recorded_at, known_at)
 
 
 def _digests(decision: Decision) -> set[str]:

@@ -10,7 +10,7 @@ DAYS = 365
 END = BEGIN + timedelta(days=DAYS)
 IMAGES, COMPONENTS, DECISIONS, RUNS = 5_000, 2_000, 1_000_000, 400_000
 SMALLEST_GRAIN = timedelta(hours=1)
-FACTS_A_GRAIN = 16  # about; a recording group of its own for each fact of a small estate would take too long
+FACTS_A_GRAIN = 32  # about; a recording group of its own for each fact of a small estate would take too long
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class World:
     def __init__(self, size: Size, *, seed: int) -> None:
         self.size = size
         self.seed = seed
-        self.catalogue = Catalogue(seed)
+        self.catalogue = Catalogue(seed, largest=size.components)
         self.bases = {name: tuple(self._base(name, n) for n in range(-3, DAYS // REBUILT + 1)) for name, _, _ in BASES}
         self.log_index = 1_000_000
         self.repositories = tuple(map(self._repository, range(size.repositories)))
