@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from controller.inventory.affected import Affected
 from controller.inventory.blobs.store import Blobs
+from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
 
@@ -20,8 +21,14 @@ class Questions:
     queries: Queries
     ledger: LedgerReader
     affected: Affected
+    gatherer: Gatherer
 
     @classmethod
     def of(cls, reading: Engine, blobs: Blobs) -> Self:
         """The families on this pool."""
-        return cls(queries=Queries(reading, blobs), ledger=LedgerReader(reading), affected=Affected(reading))
+        return cls(
+            queries=Queries(reading, blobs),
+            ledger=LedgerReader(reading),
+            affected=Affected(reading),
+            gatherer=Gatherer(reading, blobs),
+        )

@@ -50,8 +50,8 @@ DISTRIBUTIONS = {
 }
 _LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "GPL-2.0-only", "LGPL-2.1-or-later", "MPL-2.0", "Zlib")
 _WORDS = (
-    "amber arc atlas beam bolt cedar chart cloud coral core dash delta echo ember fern flint flow forge frost gate glow",
-    "grid harbor haze hive iris jade kite lark leaf link loom lumen maple mesh mint moss nest node nova opal orbit path",
+    "amber arc beam bolt cedar chart cloud coral core dash delta echo ember fern flint flow forge frost gate glow",
+    "grid haze hive iris jade kite lark leaf link loom lumen maple mesh mint moss nest node nova opal orbit path",
     "pearl pine pixel plume port prism pulse quill rail reef ridge river rune sage seed shard slate spark stem stone",
     "tide trace vale vault vine wave wick wren yarn zephyr",
 )
