@@ -59,7 +59,7 @@ class Store:
             engine = dialect.writing_engine(url)
             try:
                 _require_current(engine, migrate=lock is not None)
-                reading = dialect.reading_engine(url, connections=max(1, settings.database_readers))
+                reading = _reading_engine(settings, url)
             except BaseException:
                 engine.dispose()
                 raise
@@ -87,7 +87,7 @@ class Store:
         file = dialect.sqlite_file(url)
         if file is not None and not file.is_file():
             raise ConfigurationError("DatabaseMissing", f"there is no inventory at {file}: nothing was recorded there")
-        reading = dialect.reading_engine(url, connections=max(1, settings.database_readers))
+        reading = _reading_engine(settings, url)
         try:
             _require_current(reading, migrate=False)
         except BaseException:
@@ -129,6 +129,10 @@ class Store:
         engine = dialect.writing_engine(dialect.parse(settings.url()))
         self._engines.append(engine)
         return Sequencer(engine, self._reading, signer=signer, clock=clock)
+
+    def readers_may_write(self) -> bool:
+        """Whether the rights of the connection that reads would let it write, were it not for this program's care."""
+        return dialect.may_write(self._reading)
 
     def verify(self, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
         """Hold everything that is there against the ledger, and the ledger against what was signed of it.
@@ -182,6 +186,17 @@ def rebuild(url: str) -> int:
             dialect.take_time(connection)
             dialect.stop_appends(connection)
             return projections.rebuild(connection)
+
+
+def _reading_engine(settings: InventorySettings, url: URL) -> Engine:
+    """The pool that reads: as the role for that, where there is one."""
+    given = settings.database_reader_url
+    reading = dialect.parse(given) if given else url
+    if reading.get_backend_name() != url.get_backend_name() or (given and dialect.sqlite_file(reading) is not None):
+        raise ConfigurationError(
+            "SettingInvalid", "database_reader_url names the PostgreSQL of database_url, as another role"
+        )
+    return dialect.reading_engine(reading, connections=max(1, settings.database_readers))
 
 
 def _claim(url: URL) -> FileLock | None:

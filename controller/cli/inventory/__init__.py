@@ -14,6 +14,7 @@ _HERE = "controller.cli.inventory"
     places={
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
+        "roles": f"{_HERE}.roles:roles",
         "running": f"{_HERE}.running:running",
         "show": f"{_HERE}.show:show",
     },

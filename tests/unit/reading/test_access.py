@@ -25,7 +25,7 @@ EVIDENCE, SECRET_EVIDENCE = b"evidence about the common image", b"evidence about
 GRANTS = {
     "shopper": {("decisions", SHOP), ("images", SHOP), ("blobs", SHOP)},
     "auditor": {
-        (resource, EVERYWHERE) for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger")
+        (resource, EVERYWHERE) for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries")
     },
     "runner": {("runs", SHOP)},
     "nobody": set(),
@@ -41,7 +41,8 @@ class Scripted:
         return User(username=token) if token in GRANTS else None
 
     async def may(self, user: User, *, verb: str, resource: str, namespace: str) -> bool:
-        assert verb in {"get", "list"}
+        assert verb in {"get", "list", "create"}
+        assert (verb == "create") == (resource == "queries")
         return bool({(resource, namespace), (resource, EVERYWHERE)} & GRANTS[user.username])
 
 
