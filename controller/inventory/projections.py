@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, select
 
 from controller.errors import InputError, RecordingFailed
-from controller.inventory import dialect, tables
+from controller.inventory import dialect, tables, tracing
 from controller.inventory.canonical import MAX_SAFE_INTEGER, encoder
 from controller.inventory.inserts import Inserting, keeping_earliest
 from controller.model.reference import Reference
@@ -36,7 +36,7 @@ _OWN = {
         *(tables.sighting, tables.sighting_end, tables.watch_gap),
     )
 }
-_SHARED = (tables.policy_version, tables.verification, tables.exception)
+_SHARED = (tables.policy_version, tables.verification, tables.exception, tables.evidence, tables.trace)
 _KEEPING = {table.name: keeping_earliest(table) for table in _SHARED}
 _KEYS = {table.name: tuple(c.name for c in table.primary_key) for table in _SHARED}
 
@@ -61,6 +61,8 @@ class Projection:
     facts: tuple[Row, ...] = ()
     policies: tuple[Row, ...] = ()
     exceptions: tuple[Row, ...] = ()
+    evidence: tuple[Row, ...] = ()
+    traces: tuple[Row, ...] = ()
     uses: tuple[Row, ...] = ()
     started: Row | None = None
     ended: Row | None = None
@@ -129,7 +131,9 @@ def project(leaf: Mapping[str, Any]) -> Projection:
             evaluations=tuple(_evaluation(n, item, digests, write_json) for n, item in enumerate(leaf["evaluations"])),
             facts=tuple(row for item in leaf["evaluations"] for row in _facts(item, digests, write_json)),
             policies=tuple(policies.values()),
-            exceptions=tuple({tuple(row.values()): row for _, row in used}.values()),
+            exceptions=_distinct(row for _, row in used),
+            evidence=_distinct(row for item in leaf["evaluations"] for row in tracing.evidence(item, digests)),
+            traces=_distinct(row for item in leaf["evaluations"] for row in tracing.traces(item, digests)),
             uses=tuple(_use(position, number, row) for position, (number, row) in enumerate(used)),
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as exc:
@@ -202,7 +206,7 @@ def write(connection: Connection, appended: Sequence[Appended], remembered: Reme
         for name, rows in _own_rows(projection):
             own[name].extend(row | stamp for row in rows)
         times = (projection.decided_at, leaf.recorded_at)
-        for table, shared in zip(_SHARED, (projection.policies, projection.facts, projection.exceptions), strict=True):
+        for table, shared in zip(_SHARED, _shared_rows(projection), strict=True):
             for row in shared:
                 key = (table.name, *(row[name] for name in _KEYS[table.name]))
                 if not remembered.covers(key, times):
@@ -230,6 +234,11 @@ def _own_rows(projection: Projection) -> Iterator[tuple[str, Sequence[Row]]]:
     yield "decision_image", projection.images
     yield "evaluation", projection.evaluations
     yield "exception_use", projection.uses
+
+
+def _shared_rows(projection: Projection) -> tuple[tuple[Row, ...], ...]:
+    """The rows that other leaves may say as well, in the order of `_SHARED`."""
+    return (projection.policies, projection.facts, projection.exceptions, projection.evidence, projection.traces)
 
 
 def rebuild(connection: Connection) -> int:
@@ -381,6 +390,10 @@ def _facts(item: Mapping[str, Any], digests: Sequence[str | None], write_json: W
                 "child": _optional(item["child"]["digest"]) if "child" in item else None,
                 "signed_at": _instant(entry["signedAt"]) if entry.get("signedAt") else None,
             }
+
+
+def _distinct(rows: Iterable[Row]) -> tuple[Row, ...]:
+    return tuple({tuple(row.values()): row for row in rows}.values())
 
 
 def _exception(cluster: str, entry: Mapping[str, Any]) -> Row:

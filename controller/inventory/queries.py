@@ -7,7 +7,7 @@ then.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -274,9 +274,8 @@ def _page(
     query = query.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(limit + 1)
     rows = connection.execute(query).all()
     shown = rows[:limit]
-    images = _images(connection, [row.leaf for row in shown])
     return DecisionPage(
-        items=tuple(_summary(row, images.get(row.leaf, ())) for row in shown),
+        items=summaries(connection, shown),
         cursor=write_cursor(shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None,
     )
 
@@ -372,6 +371,12 @@ def _is_policy_in(namespace: str, known_at: datetime | None) -> ColumnElement[bo
     """Whether a blob is a policy by which a decision of this namespace was made."""
     used = select(_evaluation.c.policy_hash).where(_evaluation.c.leaf.in_(_of_namespace(namespace, known_at)))
     return tables.blob.c.digest.in_(used)
+
+
+def summaries(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[DecisionSummary, ...]:
+    """The decisions of these rows, with their images, in the same order."""
+    images = _images(connection, [row.leaf for row in rows])
+    return tuple(_summary(row, images.get(row.leaf, ())) for row in rows)
 
 
 def _images(connection: Connection, leaves: Iterable[int]) -> dict[int, tuple[DecisionImage, ...]]:

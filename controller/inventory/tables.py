@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0006"  # the newest migration: what a database must be at
+REVISION = "0007"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -201,6 +201,28 @@ verification = Table(
     Index(None, "recorded_at"),
 )
 
+# What was found about a manifest, whoever asked: a row for each artefact that counted (`attestation`, `signature`) or
+# did not (`rejection`), and one (`looked`) that says that evidence of it was looked for at all. Where a policy looked
+# at each manifest of an index, `digest` is that manifest's. `signed_at` is RFC 3339 or empty.
+evidence = Table(
+    "evidence",
+    metadata,
+    *(
+        Column(name, Text, primary_key=True)
+        for name in ("digest", "finding", "artifact", "predicate_type", "code", "signed_at", "policy_namespace")
+    ),
+    *_times(),
+    Index(None, "artifact", "digest"),
+)
+
+# What a manifest rests on by the proofs themselves: `key` and `subject` (who signed), `log` (log id and index).
+trace = Table(
+    "trace",
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in ("kind", "value", "digest", "artifact", "policy_namespace")),
+    *_times(),
+)
+
 policy_version = Table(
     "policy_version",
     metadata,
@@ -323,7 +345,7 @@ watch_gap = Table(
 )
 
 PROJECTIONS = (
-    *(decision, decision_image, evaluation, verification, policy_version, exception, exception_use),
+    *(decision, decision_image, evaluation, verification, evidence, trace, policy_version, exception, exception_use),
     *(sighting, sighting_end, watch_gap),
 )
 
