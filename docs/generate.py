@@ -236,7 +236,7 @@ def views_page() -> str:
     """The views that questions in SQL stand on."""
     from docs import views_page as made
 
-    return "\n".join([HEAD, made.page()])
+    return f"{HEAD}\n{made.page()}"
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -27,12 +27,16 @@ def page() -> str:
         lines.append("")
     lines += [
         "## What a question may hold\n",
-        "One `SELECT` (or `WITH … SELECT`), in the SQL of the database that it goes to, of at most"
-        f" {statement.MAX_STATEMENT:,} characters and {statement.MAX_SELECTS} SELECTs. Text in `'…'` without a letter before it,",
+        (
+            "One `SELECT` (or `WITH … SELECT`), in the SQL of the database that it goes to, of at most"
+            f" {statement.MAX_STATEMENT:,} characters and {statement.MAX_SELECTS} SELECTs. Text in `'…'` without a letter before it,"
+        ),
         "no brackets, no dollar quotes, comments that hold no other. These functions, where the database has them:\n",
         ", ".join(f"`{name}`" for name in sorted(statement.FUNCTIONS)) + ".\n",
-        f"On SQLite one value may have {sqlite_child.LIMITS[0] // 1024} KiB, and the question is asked in a process of its own with"
-        f" {sqlite_child.MAX_MEMORY >> 20} MiB. Time, rows and bytes: settings `query_timeout`, `query_max_rows`, `query_max_bytes`.",
+        (
+            f"On SQLite one value may have {sqlite_child.LIMITS[0] // 1024} KiB, and the question is asked in a process of its own with"
+            f" {sqlite_child.MAX_MEMORY >> 20} MiB. Time, rows and bytes: settings `query_timeout`, `query_max_rows`, `query_max_bytes`."
+        ),
         "",
     ]
     return "\n".join(lines)
