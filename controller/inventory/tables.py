@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0007"  # the newest migration: what a database must be at
+REVISION = "0008"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -98,6 +98,8 @@ leaf = Table(
     sqlite_autoincrement=True,
 )
 
+# `digest` and `size` are of the original bytes; `encoding` says how they are kept (raw, zstd), `location` whether in
+# `content` (row) or in a file (file), and `blobs.store` alone reads them.
 blob = Table(
     "blob",
     metadata,
@@ -105,6 +107,8 @@ blob = Table(
     Column("size", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Column("recorded_at", Instant, nullable=False),
+    Column("encoding", Text, nullable=False, server_default="raw"),
+    Column("location", Text, nullable=False, server_default="row"),
 )
 
 _DENIED = text("verdict = 'Deny'")
