@@ -7,13 +7,15 @@ cannot write, see one state for the length of a transaction, and every statement
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import socket
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,9 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    inspect,
     make_url,
+    text,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -51,6 +55,7 @@ WATCH_INTERVAL = 1.0  # seconds between two looks for such
 CHECKPOINT_PAGES = 4000  # WAL pages (16 MiB) after which SQLite copies them into the database file
 MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is cut back
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
+_POD_CLAIMS = 0x61737279  # the space of `claim` among a PostgreSQL server's advisory locks
 PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
 
 
@@ -178,6 +183,38 @@ def stop_appends(connection: Connection, *, patience: float | None = None) -> No
         if patience is not None:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
         connection.exec_driver_sql("LOCK TABLE leaf IN SHARE MODE")
+
+
+def claim(connection: Connection, pods: Iterable[str]) -> None:
+    """Wait for whoever else records something about these pods, and let others wait until this transaction ends.
+
+    (In SQLite the writing transaction itself does that.) Claims are taken in one order, after all that is unique.
+    """
+    if connection.dialect.name == "postgresql":
+        keys = sorted({int.from_bytes(hashlib.sha256(pod.encode()).digest()[:4], signed=True) for pod in pods})
+        connection.exec_driver_sql(
+            "SELECT pg_advisory_xact_lock(%(space)s, key) FROM unnest(%(keys)s::int[]) AS key",
+            {"space": _POD_CLAIMS, "keys": keys},
+        )
+
+
+def present(connection: Connection, column: Column[Any], values: Collection[str]) -> set[str]:
+    """Those of the values that the column has: a question of one form however many they are, so made up once."""
+    if not values:
+        return set()
+    table, name = column.table.name, column.name
+    if connection.dialect.name == "postgresql":
+        query = f"SELECT DISTINCT {name} FROM {table} WHERE {name} = ANY(%(values)s)"  # noqa: S608 - the schema's names
+        return set(connection.exec_driver_sql(query, {"values": sorted(values)}).scalars())
+    query = f"SELECT DISTINCT {name} FROM {table} WHERE {name} IN (SELECT value FROM json_each(?))"  # noqa: S608
+    return set(connection.exec_driver_sql(query, (json.dumps(sorted(values)),)).scalars())
+
+
+def revision(connection: Connection) -> str | None:
+    """The newest migration that this database has; None for one that has no tables yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT max(version_num) FROM alembic_version")).scalar()
 
 
 def unavailable(exc: Exception) -> Unavailable:
