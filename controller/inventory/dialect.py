@@ -37,6 +37,7 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -249,11 +250,21 @@ def _sqlite_engine(connect: Callable[[], sqlite3.Connection], *, size: int, begi
         hide_parameters=True,
     )
 
+    engine.dialect.statement_compiler = _Compiler
+
     @event.listens_for(engine, "begin")
     def started(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+class _Compiler(SQLiteCompiler):
+    """Writes hints about a table (`INDEXED BY`) behind its name, as SQLite has them; SQLAlchemy leaves them out."""
+
+    def get_from_hint_text(self, table: Any, text: str | None) -> str | None:  # noqa: ARG002 - the base's signature
+        """The hint as it stands in FROM."""
+        return text
 
 
 def _open_for_writing(file: Path) -> sqlite3.Connection:

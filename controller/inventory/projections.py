@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, select
 
 from controller.errors import InputError, RecordingFailed
-from controller.inventory import dialect, runs, tables
+from controller.inventory import dialect, runs, tables, tracing
 from controller.inventory.canonical import encoder
 from controller.inventory.fields import count as _count
 from controller.inventory.fields import moment as _instant
@@ -44,7 +44,7 @@ _OWN = {
     )
 }
 _SHARED = (
-    *(tables.policy_version, tables.verification, tables.exception),
+    *(tables.policy_version, tables.verification, tables.exception, tables.evidence, tables.trace),
     *(tables.image_manifest, tables.signer_set, tables.signer_member),
 )
 _KEEPING = {table.name: keeping_earliest(table) for table in _SHARED}
@@ -71,6 +71,8 @@ class Projection:
     facts: tuple[Row, ...] = ()
     policies: tuple[Row, ...] = ()
     exceptions: tuple[Row, ...] = ()
+    evidence: tuple[Row, ...] = ()
+    traces: tuple[Row, ...] = ()
     uses: tuple[Row, ...] = ()
     flags: tuple[Row, ...] = ()
     manifests: tuple[Row, ...] = ()
@@ -143,7 +145,9 @@ def project(leaf: Mapping[str, Any]) -> Projection:
             evaluations=tuple(_evaluation(n, item, digests, write_json) for n, item in enumerate(leaf["evaluations"])),
             facts=tuple(row for item in leaf["evaluations"] for row in _facts(item, digests, write_json)),
             policies=tuple(policies.values()),
-            exceptions=tuple({tuple(row.values()): row for _, row in used}.values()),
+            exceptions=_distinct(row for _, row in used),
+            evidence=_distinct(row for item in leaf["evaluations"] for row in tracing.evidence(item, digests)),
+            traces=_distinct(row for item in leaf["evaluations"] for row in tracing.traces(item, digests)),
             uses=tuple(_use(position, number, row) for position, (number, row) in enumerate(used)),
             flags=tuple({"flag": _required(flag), "namespace": decision["namespace"]} for flag in set(leaf["flags"])),
             manifests=tuple(_manifests(leaf["images"])),
@@ -226,7 +230,7 @@ def _shared_rows(projection: Projection) -> tuple[Sequence[Row], ...]:
     """The rows that other leaves may make as well, in the order of `_SHARED`."""
     signed = projection.proven
     return (
-        *(projection.policies, projection.facts, projection.exceptions),
+        *(projection.policies, projection.facts, projection.exceptions, projection.evidence, projection.traces),
         *(projection.manifests, signed.sets, signed.members),
     )
 
@@ -397,6 +401,10 @@ def _facts(item: Mapping[str, Any], digests: Sequence[str | None], write_json: W
                 "child": _optional(item["child"]["digest"]) if "child" in item else None,
                 "signed_at": _instant(entry["signedAt"]) if entry.get("signedAt") else None,
             }
+
+
+def _distinct(rows: Iterable[Row]) -> tuple[Row, ...]:
+    return tuple({tuple(row.values()): row for row in rows}.values())
 
 
 def _exception(cluster: str, entry: Mapping[str, Any]) -> Row:

@@ -7,15 +7,15 @@ then.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select
 
 from controller.errors import InputError
-from controller.inventory import tables
-from controller.inventory.asking import DEFAULT_LIMIT, check_limit, read_cursor, write_cursor
+from controller.inventory import exception_uses, tables
+from controller.inventory.asking import DEFAULT_LIMIT, by_then, check_limit, read_cursor, write_cursor
 from controller.inventory.projections import SCHEMA
 from controller.inventory.records import (
     FLAGS,
@@ -24,7 +24,7 @@ from controller.inventory.records import (
     DecisionPage,
     DecisionRecord,
     DecisionSummary,
-    ExceptionRecord,
+    ExceptionPage,
     Finding,
     ImageRecord,
     PolicyVersion,
@@ -39,7 +39,6 @@ MAX_REFERENCES = 100  # names shown of one image
 _decision = tables.decision
 _image = tables.decision_image
 _evaluation = tables.evaluation
-_exception = tables.exception
 _use = tables.exception_use
 
 
@@ -52,6 +51,7 @@ class Queries(RunQueries):
         *,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
+        as_of: datetime | None = None,
         known_at: datetime | None = None,
     ) -> DecisionPage:
         """Decisions, newest first.
@@ -60,12 +60,16 @@ class Queries(RunQueries):
         `VerdictUnknown`.
         """
         with self._reading() as connection:
-            return _page(connection, where, limit=limit, cursor=cursor, known_at=known_at)
+            return _page(connection, where, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at)
 
-    def decision(self, identity: str, *, known_at: datetime | None = None) -> DecisionRecord | None:
-        """One decision whole, None if there is none of this id."""
+    def decision(
+        self, identity: str, *, as_of: datetime | None = None, known_at: datetime | None = None
+    ) -> DecisionRecord | None:
+        """One decision whole, None if there is none of this id, or it was decided after `as_of`."""
         found = self.record(identity, known_at=known_at)
-        return found if found is not None and found.leaf["schema"] == SCHEMA else None
+        if found is None or found.leaf["schema"] != SCHEMA:
+            return None
+        return found if as_of is None or datetime.fromisoformat(found.leaf["decidedAt"]) <= as_of else None
 
     def record(self, identity: str, *, known_at: datetime | None = None) -> DecisionRecord | None:
         """One record whole, a decision or what was seen running; None if there is none of this id."""
@@ -84,6 +88,7 @@ class Queries(RunQueries):
         digest: str,
         *,
         limit: int = DEFAULT_LIMIT,
+        as_of: datetime | None = None,
         known_at: datetime | None = None,
         namespace: str | None = None,
     ) -> ImageRecord | None:
@@ -94,12 +99,12 @@ class Queries(RunQueries):
         """
         where = DecisionFilter(digest=digest, namespace=namespace)
         with self._reading() as connection:
-            page = _page(connection, where, limit=limit, cursor=None, known_at=known_at)
+            page = _page(connection, where, limit=limit, cursor=None, as_of=as_of, known_at=known_at)
             if not page.items:
                 return None
-            total = connection.execute(_totals(digest, known_at, namespace)).one()
-            findings = list(map(_finding, connection.execute(_findings(digest, known_at, namespace))))
-            names = connection.execute(_names(digest, known_at, namespace)).all()
+            total = connection.execute(_totals(digest, as_of, known_at, namespace)).one()
+            findings = list(map(_finding, connection.execute(_findings(digest, as_of, known_at, namespace))))
+            names = connection.execute(_names(digest, as_of, known_at, namespace)).all()
         return ImageRecord(
             digest=digest,
             references=tuple(sorted({row.reference for row in names})),
@@ -115,16 +120,23 @@ class Queries(RunQueries):
         )
 
     def exceptions(
-        self, *, name: str | None = None, limit: int = DEFAULT_LIMIT, known_at: datetime | None = None
-    ) -> tuple[ExceptionRecord, ...]:
-        """The exceptions that were used, in each version, the last used first. Raises `InputError` (`LimitOutOfRange`).
+        self,
+        *,
+        name: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        as_of: datetime | None = None,
+        known_at: datetime | None = None,
+    ) -> ExceptionPage:
+        """The exceptions that were used, in each version, the last used first, with their uses by `as_of`.
 
-        One that was never used is not here: nothing came of it.
+        One that was never used is not here: nothing came of it. Raises `InputError` (`LimitOutOfRange`,
+        `CursorMalformed`).
         """
-        check_limit(limit)
         with self._reading() as connection:
-            rows = connection.execute(_used(name, known_at).limit(limit)).mappings().all()
-        return tuple(ExceptionRecord(**row) for row in rows)
+            return exception_uses.page(
+                connection, name=name, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at
+            )
 
     def denied(self, *, since: datetime, cluster: str, known_at: datetime | None = None) -> dict[PolicyName, int]:
         """How many different images each policy of a cluster denied since a time, by kind, namespace and name.
@@ -169,12 +181,16 @@ class Queries(RunQueries):
 
 
 def _page(
-    connection: Connection, where: DecisionFilter, *, limit: int, cursor: str | None, known_at: datetime | None
+    connection: Connection,
+    where: DecisionFilter,
+    *,
+    limit: int,
+    cursor: str | None,
+    as_of: datetime | None,
+    known_at: datetime | None,
 ) -> DecisionPage:
     check_limit(limit)
-    query = _matching(select(_decision), where)
-    if known_at is not None:
-        query = query.where(_decision.c.recorded_at <= known_at)
+    query = by_then(_matching(select(_decision), where), _decision, as_of=as_of, known_at=known_at)
     if cursor is not None:
         decided_at, leaf = read_cursor(cursor)
         query = query.where(
@@ -185,9 +201,8 @@ def _page(
     query = query.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(limit + 1)
     rows = connection.execute(query).all()
     shown = rows[:limit]
-    images = _images(connection, [row.leaf for row in shown])
     return DecisionPage(
-        items=tuple(_summary(row, images.get(row.leaf, ())) for row in shown),
+        items=summaries(connection, shown),
         cursor=write_cursor(shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None,
     )
 
@@ -220,27 +235,6 @@ def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
     return query
 
 
-def _used(name: str | None, known_at: datetime | None) -> Select[Any]:
-    key = ("cluster", "name", "hash", "approval")
-    last = func.max(_use.c.decided_at, type_=tables.Instant)
-    uses = select(
-        *(_use.c[column] for column in key),
-        func.count().label("uses"),
-        func.min(_use.c.decided_at, type_=tables.Instant).label("first_used_at"),
-        last.label("last_used_at"),
-    ).group_by(*(_use.c[column] for column in key))
-    if name is not None:
-        uses = uses.where(_use.c.name == name)
-    if known_at is not None:
-        uses = uses.where(_use.c.recorded_at <= known_at)
-    found = uses.subquery()
-    told = ("approver", "approved_at", "reason", "expires", "break_glass")
-    query = select(
-        *(_exception.c[column] for column in (*key, *told)), found.c.uses, found.c.first_used_at, found.c.last_used_at
-    ).join(found, and_(*(_exception.c[column] == found.c[column] for column in key)))
-    return query.order_by(found.c.last_used_at.desc(), *(_exception.c[column] for column in key))
-
-
 def _with_image(where: DecisionFilter) -> Select[Any]:
     """Leaves that have one image for which digest and name hold together."""
     query = select(_image.c.leaf)
@@ -256,7 +250,7 @@ def _with_image(where: DecisionFilter) -> Select[Any]:
     return query
 
 
-def _totals(digest: str, known_at: datetime | None, namespace: str | None) -> Select[Any]:
+def _totals(digest: str, as_of: datetime | None, known_at: datetime | None, namespace: str | None) -> Select[Any]:
     verdict = _decision.c.verdict
     query = select(
         func.min(_decision.c.decided_at, type_=tables.Instant).label("first"),
@@ -266,25 +260,23 @@ def _totals(digest: str, known_at: datetime | None, namespace: str | None) -> Se
     ).where(_decision.c.leaf.in_(select(_image.c.leaf).where(_image.c.digest == digest)))
     if namespace is not None:
         query = query.where(_decision.c.namespace == namespace)
-    return query if known_at is None else query.where(_decision.c.recorded_at <= known_at)
+    return by_then(query, _decision, as_of=as_of, known_at=known_at)
 
 
-def _findings(digest: str, known_at: datetime | None, namespace: str | None) -> Select[Any]:
+def _findings(digest: str, as_of: datetime | None, known_at: datetime | None, namespace: str | None) -> Select[Any]:
     table = tables.verification
     query = select(table).where(table.c.digest == digest)
     if namespace is not None:
         query = query.where(table.c.policy_namespace.in_(["", namespace]))
-    if known_at is not None:
-        query = query.where(table.c.recorded_at <= known_at)
+    query = by_then(query, table, as_of=as_of, known_at=known_at)
     return query.order_by(table.c.decided_at, table.c.fact).limit(MAX_FINDINGS)
 
 
-def _names(digest: str, known_at: datetime | None, namespace: str | None) -> Select[Any]:
+def _names(digest: str, as_of: datetime | None, known_at: datetime | None, namespace: str | None) -> Select[Any]:
     query = select(_image.c.reference, _image.c.repository).where(_image.c.digest == digest).distinct()
     if namespace is not None:
         query = query.where(_image.c.leaf.in_(select(_decision.c.leaf).where(_decision.c.namespace == namespace)))
-    if known_at is not None:
-        query = query.where(_image.c.recorded_at <= known_at)
+    query = by_then(query, _image, as_of=as_of, known_at=known_at)
     return query.order_by(_image.c.repository, _image.c.reference).limit(MAX_REFERENCES)
 
 
@@ -306,6 +298,12 @@ def _is_policy_in(namespace: str, known_at: datetime | None) -> ColumnElement[bo
     """Whether a blob is a policy by which a decision of this namespace was made."""
     used = select(_evaluation.c.policy_hash).where(_evaluation.c.leaf.in_(_of_namespace(namespace, known_at)))
     return tables.blob.c.digest.in_(used)
+
+
+def summaries(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[DecisionSummary, ...]:
+    """The decisions of these rows, with their images, in the same order."""
+    images = _images(connection, [row.leaf for row in rows])
+    return tuple(_summary(row, images.get(row.leaf, ())) for row in rows)
 
 
 def _images(connection: Connection, leaves: Iterable[int]) -> dict[int, tuple[DecisionImage, ...]]:

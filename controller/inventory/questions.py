@@ -7,6 +7,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
+from controller.inventory.affected import Affected
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
 
@@ -17,8 +18,9 @@ class Questions:
 
     queries: Queries
     ledger: LedgerReader
+    affected: Affected
 
     @classmethod
     def of(cls, reading: Engine) -> Self:
         """The families on this pool."""
-        return cls(queries=Queries(reading), ledger=LedgerReader(reading))
+        return cls(queries=Queries(reading), ledger=LedgerReader(reading), affected=Affected(reading))

@@ -114,6 +114,14 @@ class ExceptionRecord:
     last_used_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ExceptionPage:
+    """Exceptions that were used, the last used first; `cursor` asks for the next, None at the end."""
+
+    items: tuple[ExceptionRecord, ...]
+    cursor: str | None
+
+
 class Admission(StrEnum):
     """What the inventory knows of how a run came to be.
 

@@ -48,12 +48,12 @@ Condition = ColumnElement[bool]
 class RunFilter:
     """Which runs. Empty fields ask for nothing; all others must hold together.
 
-    `signer` is a key's fingerprint or an identity's subject, whole; `digest` the one that the kubelet reported.
+    `signer` is a key's fingerprint or an identity's subject, whole; `digests` holds the one that the kubelet reported.
     """
 
     namespace: str | None = None
     cluster: str | None = None
-    digest: str | None = None
+    digests: tuple[str, ...] | None = None
     admission: Admission | None = None
     signed: bool | None = None
     signer: str | None = None
@@ -82,8 +82,8 @@ class RunQueries(Asker):
         Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`.
         """
         check_limit(limit)
-        exact = str(Digest.parse(digest)) if digest is not None else None
-        where = RunFilter(namespace, cluster, exact, admission, signed, signer)
+        digests = (str(Digest.parse(digest)),) if digest is not None else None
+        where = RunFilter(namespace, cluster, digests, admission, signed, signer)
         place = read_cursor(cursor) if cursor is not None else None
         with self._reading() as connection:
             rows = page(connection, where, as_of=as_of, known_at=known_at, before=place, limit=limit + 1)
@@ -167,15 +167,19 @@ def page(
     `also` is what must hold of them besides.
     """
     sets = _sets(connection, where.signer) if where.signer is not None else None
+    if sets is not None and not sets:  # nobody knows this signer
+        return []
     exact = [went_on(_run, as_of=as_of, known_at=known_at), *_conditions(where, sets, known_at)]
     if also is not None:
         exact.append(also)
     parts = [
-        _part([_inside(_run, window, before), *prefix], exact, limit)
+        _part([*prefix, _inside(_run, window, before)], exact, limit, index)
+        for index, prefix in _prefixes(where, sets)
         for window in windows(as_of=as_of, known_at=known_at)
-        for prefix in _prefixes(where, sets)
     ]
-    if known_at is not None and (where.admission is not None or where.signed is False):
+    if where.digests is not None and len(where.digests) > MAX_SETS:
+        parts = [_part([_run.c.digest.in_(where.digests), _before(_run, before)], exact, limit)]
+    elif known_at is not None and (where.admission is not None or where.signed is False):
         # What became so only later is not to be found by what it is now.
         otherwise = _run.c.admission != str(where.admission) if where.admission else _run.c.signers != NOBODY_SIGNED
         parts.append(_part([_run.c.late, _before(_run, before), otherwise], exact, limit))
@@ -227,9 +231,11 @@ def last_watched(connection: Connection, cluster: str) -> datetime | None:
     return max(found, default=None)
 
 
-def _part(where: Sequence[Condition], exact: Sequence[Condition], limit: int) -> Select[Any]:
+def _part(where: Sequence[Condition], exact: Sequence[Condition], limit: int, index: str | None = None) -> Select[Any]:
     """One range of an index, in its order, as far as the page can reach."""
     inner = select(_run.c.started_at, _run.c.leaf).where(*where, *exact)
+    if index is not None:  # SQLite knows nothing of how much each leaves
+        inner = inner.with_hint(_run, f"INDEXED BY ix_run_{index}span_started_at_leaf", "sqlite")
     found = inner.order_by(_run.c.started_at.desc(), _run.c.leaf.desc()).limit(limit).subquery()
     return select(found.c.started_at, found.c.leaf)
 
@@ -255,29 +261,33 @@ def _before(run: FromClause, place: Place | None) -> Condition:
     return tuple_(run.c.started_at, run.c.leaf) < tuple_(started_at, leaf)
 
 
-def _prefixes(where: RunFilter, sets: Sequence[str] | None) -> Sequence[Sequence[Condition]]:
-    """By which columns an index is entered: those of which it is most likely that they leave little."""
-    if where.digest is not None:
-        return [[_run.c.digest == where.digest]]
-    if sets is not None and len(sets) <= MAX_SETS:
-        return [[_run.c.signers == name] for name in sets] or [[_run.c.signers == NOBODY_SIGNED]]
-    if where.admission in {Admission.DRIFTED, Admission.UNADMITTED, Admission.UNKNOWN}:
-        return [[_run.c.admission == str(where.admission)]]
-    if where.signed is False:
-        return [[_run.c.signers == NOBODY_SIGNED]]
-    for name in ("namespace", "cluster"):
-        if (value := getattr(where, name)) is not None:
-            return [[_run.c[name] == value]]
-    return [[]]
+def _prefixes(where: RunFilter, sets: Sequence[str] | None) -> Sequence[tuple[str, Sequence[Condition]]]:
+    """By which index runs are found, and by which values of its first column: the one that is likely to leave least."""
+    first: tuple[str, Sequence[str]] | None = None
+    if where.digests is not None:
+        first = "digest", where.digests[:MAX_SETS]
+    elif sets is not None and len(sets) <= MAX_SETS:
+        first = "signers", sets
+    elif where.admission in {Admission.DRIFTED, Admission.UNADMITTED, Admission.UNKNOWN}:
+        first = "admission", [str(where.admission)]
+    elif where.signed is False:
+        first = "signers", [NOBODY_SIGNED]
+    else:
+        named = [(name, [value]) for name in ("namespace", "cluster") if (value := getattr(where, name)) is not None]
+        first = named[0] if named else None
+    if first is None:
+        return [("", [])]
+    name, values = first
+    return [(f"{name}_", [_run.c[name] == value]) for value in values]
 
 
 def _conditions(where: RunFilter, sets: Sequence[str] | None, known_at: datetime | None) -> list[Condition]:
     """What a run must be, whatever index it was found by."""
     conditions = [
-        _run.c[name] == value
-        for name in ("namespace", "cluster", "digest")
-        if (value := getattr(where, name)) is not None
+        _run.c[name] == value for name in ("namespace", "cluster") if (value := getattr(where, name)) is not None
     ]
+    if where.digests is not None:
+        conditions.append(_run.c.digest.in_(where.digests))
     if where.admission is not None:
         conditions.append(admission_of(_run, known_at) == str(where.admission))
     if where.signed is not None:

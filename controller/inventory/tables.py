@@ -28,7 +28,7 @@ from controller.inventory.run_tables import signer_member as signer_member  # no
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0007"  # the newest migration: what a database must be at
+REVISION = "0008"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -163,6 +163,28 @@ verification = Table(
     Index(None, "recorded_at"),
 )
 
+# What was found about a manifest, whoever asked: a row for each artefact that counted (`attestation`, `signature`) or
+# did not (`rejection`), and one (`looked`) that says that evidence of it was looked for at all. Where a policy looked
+# at each manifest of an index, `digest` is that manifest's. `signed_at` is RFC 3339 or empty.
+evidence = Table(
+    "evidence",
+    metadata,
+    *(
+        Column(name, Text, primary_key=True)
+        for name in ("digest", "finding", "artifact", "predicate_type", "code", "signed_at", "policy_namespace")
+    ),
+    *_times(),
+    Index(None, "artifact", "digest"),
+)
+
+# What a manifest rests on by the proofs themselves: `key` and `subject` (who signed), `log` (log id and index).
+trace = Table(
+    "trace",
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in ("kind", "value", "digest", "artifact", "policy_namespace")),
+    *_times(),
+)
+
 policy_version = Table(
     "policy_version",
     metadata,
@@ -244,7 +266,8 @@ ledger_state = Table(
 TRUTH = (leaf, blob)
 LEDGER = (ledger_entry, ledger_tile, ledger_checkpoint, ledger_state)
 PROJECTIONS = (
-    *(decision, decision_flag, decision_image, evaluation, verification, policy_version, exception, exception_use),
+    *(decision, decision_flag, decision_image, evaluation, verification, evidence, trace),
+    *(policy_version, exception, exception_use),
     *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap),
 )
 

@@ -16,6 +16,7 @@ from controller.model.workload import User
 
 GROUP = "inventory.assay.dev"
 EVERYWHERE = ""
+_WHO = "assay_reader"  # in a request's `state`: who asks
 
 
 class Readers(Protocol):
@@ -72,9 +73,13 @@ class Access:
         """Who asks; None where nobody is asked to say."""
         if self._readers is None:
             return None
+        known: User | None = getattr(request.state, _WHO, None)
+        if known is not None:
+            return known
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         user = await self._readers.identify(token.strip()) if scheme.lower() == "bearer" and token.strip() else None
         if user is None:
             message = "show a token of the cluster: Authorization: Bearer …, as `kubectl create token` makes it"
             raise Refused(HTTPStatus.UNAUTHORIZED, "TokenRequired", message)
+        setattr(request.state, _WHO, user)
         return user

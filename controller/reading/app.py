@@ -7,29 +7,25 @@ that this server is known by.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from controller import __version__
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
+from controller.reading import affected, problems, wire
 from controller.reading import ledger as routes
-from controller.reading import problems, wire
 from controller.reading.access import Access, Readers
+from controller.reading.answers import FOR_EVER, Answers, matches
 from controller.reading.ledger import matter_of
+from controller.reading.whole import listed
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 _PROBLEM: dict[int | str, dict[str, Any]] = {
     "default": {"description": "A problem (RFC 9457) with a reason code.", "content": {problems.MEDIA_TYPE: {}}}
 }
@@ -55,43 +51,37 @@ def create_app(
         docs_url=None,  # the stock pages load scripts from elsewhere
         redoc_url=None,
         responses=_PROBLEM,
+        # Before any parameter is looked at: who is nobody learns nothing of a question, not even what is wrong with it.
+        dependencies=[Depends(access.identified)],
     )
     problems.install(app)
     known = frozenset(host.lower() for host in hosts)
-
-    @app.middleware("http")
-    async def guard(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        if readers is not None or _host(request) in known:
-            response = await proceed(request)
-        else:
-            response = problems.problem(
-                HTTPStatus.MISDIRECTED_REQUEST, "HostUnknown", "this server is not known by the name that was asked for"
-            )
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
-
-    @app.get("/livez", include_in_schema=False)
-    def livez() -> PlainTextResponse:
-        return PlainTextResponse("ok\n")
+    app.add_middleware(Answers, is_known=lambda host: readers is not None or host in known)
+    app.add_route("/livez", _livez, include_in_schema=False)
 
     @app.get("/api/v1/decisions", summary="Decisions, newest first")
+    @listed
     async def decisions(asked: Annotated[wire.DecisionsAsked, Query()], request: Request) -> wire.DecisionPage:
         await access.require(request, verb="list", resource="decisions", namespace=asked.namespace)
         where = asked.where()
         page = await run_in_threadpool(
-            queries.decisions, where, limit=asked.limit, cursor=asked.cursor, known_at=asked.known_at
+            queries.decisions,
+            where,
+            limit=asked.limit,
+            cursor=asked.cursor,
+            as_of=asked.as_of,
+            known_at=asked.known_at,
         )
         return wire.DecisionPage.model_validate(page)
 
     @app.get("/api/v1/decisions/{identity}", summary="One decision whole", response_model=wire.DecisionRecord)
     async def decision(
-        identity: str, asked: Annotated[wire.Asked, Query()], request: Request
+        identity: str, asked: Annotated[wire.Asked, Query()], request: Request, response: Response
     ) -> wire.DecisionRecord | Response:
-        await access.identified(request)
-        record = await run_in_threadpool(queries.decision, identity, known_at=asked.known_at)
+        record = await run_in_threadpool(queries.decision, identity, as_of=asked.as_of, known_at=asked.known_at)
         if record is None or not await access.sees(request, **matter_of(record)):
             return _absent("decision")
+        response.headers.update(FOR_EVER)
         return wire.DecisionRecord.model_validate(record)
 
     @app.get("/api/v1/images/{digest}", summary="All that is known of a digest", response_model=wire.ImageRecord)
@@ -103,12 +93,14 @@ def create_app(
             queries.image,
             str(Digest.parse(digest)),
             limit=asked.limit,
+            as_of=asked.as_of,
             known_at=asked.known_at,
             namespace=asked.namespace,
         )
         return _absent("image") if record is None else wire.ImageRecord.model_validate(record)
 
     @app.get("/api/v1/runs", summary="What ran, by the digest that the kubelet reported, the latest started first")
+    @listed
     async def runs(asked: Annotated[wire.RunsAsked, Query()], request: Request) -> wire.RunPage:
         await access.require(request, verb="list", resource="runs", namespace=asked.namespace)
         page = await run_in_threadpool(
@@ -126,10 +118,18 @@ def create_app(
         return wire.RunPage.model_validate(page)
 
     @app.get("/api/v1/exceptions", summary="Exceptions that were used, the last used first")
-    async def exceptions(asked: Annotated[wire.ExceptionsAsked, Query()], request: Request) -> wire.ExceptionList:
+    @listed
+    async def exceptions(asked: Annotated[wire.ExceptionsAsked, Query()], request: Request) -> wire.ExceptionPage:
         await access.require(request, verb="list", resource="exceptions", namespace=None)
-        found = await run_in_threadpool(queries.exceptions, name=asked.name, limit=asked.limit, known_at=asked.known_at)
-        return wire.ExceptionList(items=[wire.ExceptionRecord.model_validate(record) for record in found])
+        page = await run_in_threadpool(
+            queries.exceptions,
+            name=asked.name,
+            limit=asked.limit,
+            cursor=asked.cursor,
+            as_of=asked.as_of,
+            known_at=asked.known_at,
+        )
+        return wire.ExceptionPage.model_validate(page)
 
     @app.get("/api/v1/blobs/{digest}", summary="Raw evidence, unchanged", response_class=Response)
     async def blob(digest: str, asked: Annotated[wire.BlobAsked, Query()], request: Request) -> Response:
@@ -139,23 +139,20 @@ def create_app(
         content = await run_in_threadpool(queries.blob, str(name), known_at=asked.known_at, namespace=asked.namespace)
         if content is None:
             return _absent("blob")
-        headers = {"ETag": etag, "Cache-Control": "private, max-age=31536000, immutable"}
-        if etag in request.headers.get("If-None-Match", ""):
+        headers = {"ETag": etag, **FOR_EVER}
+        if matches(request.headers.get("If-None-Match", ""), etag):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         headers["Content-Disposition"] = f'attachment; filename="{name.hex}"'
         return Response(content, media_type="application/octet-stream", headers=headers)
 
     routes.install(app, questions.ledger, queries, access)
+    affected.install(app, questions, access)
     return app
+
+
+async def _livez(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")
 
 
 def _absent(what: str) -> Response:
     return problems.problem(HTTPStatus.NOT_FOUND, "NotFound", f"the inventory has no such {what}")
-
-
-def _host(request: Request) -> str:
-    """The host that was asked for, without port."""
-    host = request.headers.get("Host", "").lower()
-    if host.startswith("["):
-        return host[: host.find("]") + 1]
-    return host.partition(":")[0]

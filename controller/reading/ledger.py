@@ -18,8 +18,7 @@ from controller.inventory.queries import Queries
 from controller.inventory.records import DecisionRecord
 from controller.reading import problems, wire
 from controller.reading.access import EVERYWHERE, Access
-
-_FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+from controller.reading.answers import FOR_EVER
 
 
 def install(app: FastAPI, ledger: LedgerReader, queries: Queries, access: Access) -> None:
@@ -42,16 +41,17 @@ def install(app: FastAPI, ledger: LedgerReader, queries: Queries, access: Access
             return _absent(exc.message)
         if content is None:
             return _absent("the ledger does not go that far")
-        return Response(content, media_type="application/octet-stream", headers=_FOR_EVER)
+        return Response(content, media_type="application/octet-stream", headers=FOR_EVER)
 
     @app.get(
         "/api/v1/ledger/proofs/{record}",
         summary="That a record is in the ledger (RFC 6962, 2.1.1)",
         response_model=wire.InclusionProof,
     )
-    async def proof(record: str, request: Request) -> wire.InclusionProof | Response:
-        await access.identified(request)
-        known = await run_in_threadpool(queries.record, record)
+    async def proof(
+        record: str, asked: Annotated[wire.BaseAsked, Query()], request: Request
+    ) -> wire.InclusionProof | Response:
+        known = await run_in_threadpool(queries.record, record, known_at=asked.known_at)
         seen = known is not None and await access.sees(request, **matter_of(known))
         found = await run_in_threadpool(ledger.prove, record) if seen else None
         return _absent("no such record has a number yet") if found is None else wire.InclusionProof.of(found)

@@ -418,7 +418,7 @@ async def test_guarantee_16_every_use_of_an_exception_is_in_the_inventory(opened
     )
     clock.now = START + timedelta(days=1)
     await record(opened, late := leaf(5, evaluations=[excepted()]))
-    found = opened.queries.exceptions()
+    found = opened.queries.exceptions().items
     assert [(each.name, each.hash[7:9], each.approval, each.uses) for each in found] == [
         ("hotfix", "ab", "stamped", 3),
         ("a", "ab", "claimed", 1),
@@ -439,10 +439,10 @@ async def test_guarantee_16_every_use_of_an_exception_is_in_the_inventory(opened
         last_used_at=START + timedelta(seconds=5),
     )
     assert (found[1].approved_at, found[2].break_glass) == (None, True)
-    then = opened.queries.exceptions(name="hotfix", known_at=START + timedelta(hours=1))
+    then = opened.queries.exceptions(name="hotfix", known_at=START + timedelta(hours=1)).items
     assert [(each.hash[7:9], each.uses) for each in then] == [("cd", 1), ("ab", 2)]
-    assert opened.queries.exceptions(name="nothing") == ()
-    assert len(opened.queries.exceptions(limit=1)) == 1
+    assert opened.queries.exceptions(name="nothing").items == ()
+    assert len(opened.queries.exceptions(limit=1).items) == 1
     with pytest.raises(InputError, match="LimitOutOfRange"):
         opened.queries.exceptions(limit=0)
     decided = opened.queries.decisions(DecisionFilter(exception="hotfix")).items

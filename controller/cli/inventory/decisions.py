@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, dump, known_at, say_next, utc
+from controller.cli.inventory.shared import TIMES, Listing, as_of, known_at, listing, utc
 from controller.inventory.records import FLAGS, DecisionFilter, DecisionImage, DecisionSummary
 from controller.inventory.store import Store
 from controller.reading import wire
@@ -25,10 +25,9 @@ from controller.settings import Settings
 @click.option("--flag", type=click.Choice(FLAGS), help="Only those that came about so.")
 @click.option("--since", type=TIMES, help="Decided at or after this time (UTC).")
 @click.option("--until", type=TIMES, help="Decided before this time (UTC).")
+@as_of
 @known_at
-@click.option("--limit", default=50, show_default=True, help="Decisions on one page.")
-@click.option("--cursor", help="The next page, as the last one named it.")
-@options.output
+@listing("Decisions")
 @options.with_settings("database_url")
 def decisions(
     load: Callable[..., Settings],
@@ -42,10 +41,9 @@ def decisions(
     flag: str | None,
     since: datetime | None,
     until: datetime | None,
+    as_of: datetime | None,
     known_at: datetime | None,
-    limit: int,
-    cursor: str | None,
-    form: str,
+    listing: Listing,
 ) -> None:
     """List decisions, newest first."""
     where = DecisionFilter(
@@ -60,12 +58,14 @@ def decisions(
         until=utc(until),
     )
     with Store.open_to_read(load().inventory) as store:
-        page = store.queries.decisions(where, limit=limit, cursor=cursor, known_at=utc(known_at))
-    if form != "table":
-        dump(wire.DecisionPage.model_validate(page), form)
-        return
-    print_decisions(page.items)
-    say_next(page.cursor)
+        listing.show(
+            lambda limit, cursor, known_at: store.queries.decisions(
+                where, limit=limit, cursor=cursor, as_of=utc(as_of), known_at=known_at
+            ),
+            wire.DecisionPage,
+            table=lambda page: print_decisions(page.items),
+            known_at=utc(known_at),
+        )
 
 
 def print_decisions(items: tuple[DecisionSummary, ...]) -> None:

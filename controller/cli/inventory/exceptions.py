@@ -8,7 +8,8 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import dump, known_at, utc
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing, utc
+from controller.inventory.records import ExceptionPage
 from controller.inventory.store import Store
 from controller.reading import wire
 from controller.settings import Settings
@@ -16,19 +17,31 @@ from controller.settings import Settings
 
 @click.command()
 @click.argument("name", required=False)
+@as_of
 @known_at
-@click.option("--limit", default=50, show_default=True, help="Exceptions that are listed.")
-@options.output
+@listing("Exceptions")
 @options.with_settings("database_url")
 def exceptions(
-    load: Callable[..., Settings], *, name: str | None, known_at: datetime | None, limit: int, form: str
+    load: Callable[..., Settings],
+    *,
+    name: str | None,
+    as_of: datetime | None,
+    known_at: datetime | None,
+    listing: Listing,
 ) -> None:
     """List the exceptions that were used (or the versions of NAME), the last used first: by whom, why and how often."""
     with Store.open_to_read(load().inventory) as store:
-        found = store.queries.exceptions(name=name, limit=limit, known_at=utc(known_at))
-    if form != "table":
-        dump(wire.ExceptionList(items=[wire.ExceptionRecord.model_validate(item) for item in found]), form)
-        return
+        listing.show(
+            lambda limit, cursor, known_at: store.queries.exceptions(
+                name=name, limit=limit, cursor=cursor, as_of=utc(as_of), known_at=known_at
+            ),
+            wire.ExceptionPage,
+            table=_print,
+            known_at=utc(known_at),
+        )
+
+
+def _print(page: ExceptionPage) -> None:
     render.table(
         ("EXCEPTION", "APPROVER", "EXPIRES", "USES", "LAST USED", "WHY"),
         (
@@ -40,6 +53,6 @@ def exceptions(
                 f"{item.last_used_at:%Y-%m-%d %H:%M:%S}",
                 item.reason,
             )
-            for item in found
+            for item in page.items
         ),
     )

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, dump, known_at, say_next, utc
-from controller.inventory.records import Admission
+from controller.cli.inventory.shared import TIMES, Listing, known_at, listing, utc
+from controller.inventory.records import Admission, RunPage
 from controller.inventory.store import Store
 from controller.reading import wire
 from controller.settings import Settings
@@ -24,9 +24,7 @@ from controller.settings import Settings
 @click.option("--signed/--unsigned", default=None, help="Only what somebody signed, or what nobody did.")
 @click.option("--signer", help="Only what this one signed: a key's fingerprint, or an identity's subject, whole.")
 @known_at
-@click.option("--limit", default=50, show_default=True, help="Runs on one page.")
-@click.option("--cursor", help="The next page, as the last one named it.")
-@options.output
+@listing("Runs")
 @options.with_settings("database_url")
 def running(
     load: Callable[..., Settings],
@@ -39,9 +37,7 @@ def running(
     signed: bool | None,
     signer: str | None,
     known_at: datetime | None,
-    limit: int,
-    cursor: str | None,
-    form: str,
+    listing: Listing,
 ) -> None:
     """List what runs, or ran, by the digest that the kubelet reported, whether Assay admitted it, and who signed it.
 
@@ -53,20 +49,25 @@ def running(
     """
     moment = None if ever else utc(as_of) or datetime.now(UTC)
     with Store.open_to_read(load().inventory) as store:
-        page = store.queries.runs(
-            as_of=moment,
-            namespace=namespace,
-            digest=digest,
-            admission=Admission(admission) if admission else None,
-            signed=signed,
-            signer=signer,
-            limit=limit,
-            cursor=cursor,
+        listing.show(
+            lambda limit, cursor, known_at: store.queries.runs(
+                as_of=moment,
+                namespace=namespace,
+                digest=digest,
+                admission=Admission(admission) if admission else None,
+                signed=signed,
+                signer=signer,
+                limit=limit,
+                cursor=cursor,
+                known_at=known_at,
+            ),
+            wire.RunPage,
+            table=_print,
             known_at=utc(known_at),
         )
-    if form != "table":
-        dump(wire.RunPage.model_validate(page), form)
-        return
+
+
+def _print(page: RunPage) -> None:
     render.table(
         ("STARTED", "ENDED", "ADMISSION", "POD", "CONTAINER", "IMAGE", "DIGEST", "SIGNED BY"),
         (
@@ -85,4 +86,3 @@ def running(
     )
     for gap in page.gaps:
         click.echo(f"nobody watched {gap.cluster} from {gap.since:%Y-%m-%d %H:%M:%S} to {gap.until:%H:%M:%S}", err=True)
-    say_next(page.cursor)

@@ -10,7 +10,7 @@ import click
 
 from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
-from controller.cli.inventory.shared import dump, known_at, utc
+from controller.cli.inventory.shared import as_of, dump, known_at, utc
 from controller.errors import InputError
 from controller.inventory.records import (
     Finding,
@@ -26,21 +26,30 @@ REPLAY_SCHEMA = "assay.dev/replay/v1alpha1"
 
 @click.command()
 @click.argument("name", metavar="DIGEST|RECORD")
+@as_of
 @known_at
 @click.option("--replay", "again", is_flag=True, help="Make each proof again, from the stored bytes alone.")
 @options.output
 @options.with_settings("database_url")
-def show(load: Callable[..., Settings], *, name: str, known_at: datetime | None, again: bool, form: str) -> int:
+def show(
+    load: Callable[..., Settings],
+    *,
+    name: str,
+    as_of: datetime | None,
+    known_at: datetime | None,
+    again: bool,
+    form: str,
+) -> int:
     """Show what is known of an image (sha256:…), or one decision whole (the id that a denial names).
 
     With --replay the proofs are made again from what is stored: no registry, no cluster, as of the decision's time.
     Exit status: 0, or with --replay 1 if a proof does not hold any more.
     """
     if again:
-        return _replay(load(), name, known_at=utc(known_at), form=form)
+        return _replay(load(), name, as_of=utc(as_of), known_at=utc(known_at), form=form)
     with Store.open_to_read(load().inventory) as store:
         if name.startswith("sha256:"):
-            image = store.queries.image(name, known_at=utc(known_at))
+            image = store.queries.image(name, as_of=utc(as_of), known_at=utc(known_at))
             if image is None:
                 raise InputError("ImageUnknown", f"no decision about {name} is recorded")
             if form == "table":
@@ -48,7 +57,7 @@ def show(load: Callable[..., Settings], *, name: str, known_at: datetime | None,
             else:
                 dump(wire.ImageRecord.model_validate(image), form)
             return 0
-        decision = store.queries.decision(name, known_at=utc(known_at))
+        decision = store.queries.decision(name, as_of=utc(as_of), known_at=utc(known_at))
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {name} is recorded")
         if form == "table":
@@ -58,10 +67,10 @@ def show(load: Callable[..., Settings], *, name: str, known_at: datetime | None,
     return 0
 
 
-def _replay(settings: Settings, name: str, *, known_at: datetime | None, form: str) -> int:
+def _replay(settings: Settings, name: str, *, as_of: datetime | None, known_at: datetime | None, form: str) -> int:
     digest = name if name.startswith("sha256:") else ""
     with Store.open_to_read(settings.inventory) as store:
-        leaves = list(_leaves(store, name, known_at=known_at))
+        leaves = list(_leaves(store, name, as_of=as_of, known_at=known_at))
         done = [
             (
                 leaf,
@@ -83,16 +92,16 @@ def _replay(settings: Settings, name: str, *, known_at: datetime | None, form: s
     return 1 if any(proof.trouble for _, found in done for proof in found) else 0
 
 
-def _leaves(store: Store, name: str, *, known_at: datetime | None) -> Iterator[Any]:
+def _leaves(store: Store, name: str, *, as_of: datetime | None, known_at: datetime | None) -> Iterator[Any]:
     """The decision of this id, or the newest ones about the image of this digest."""
     ids = [name]
     if name.startswith("sha256:"):
-        image = store.queries.image(name, known_at=known_at)
+        image = store.queries.image(name, as_of=as_of, known_at=known_at)
         if image is None:
             raise InputError("ImageUnknown", f"no decision about {name} is recorded")
         ids = [item.id for item in image.decisions.items]
     for identity in ids:
-        decision = store.queries.decision(identity, known_at=known_at)
+        decision = store.queries.decision(identity, as_of=as_of, known_at=known_at)
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {identity} is recorded")
         yield decision.leaf

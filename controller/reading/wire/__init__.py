@@ -9,10 +9,11 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from controller.inventory import ledger_reading
-from controller.inventory.asking import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
+from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT
 from controller.inventory.records import FLAGS, Admission, DecisionFilter
 from controller.reading.wire.base import Asked as Asked
-from controller.reading.wire.base import BaseAsked, InNamespace, Moment, MomentAsked, Shown, Text
+from controller.reading.wire.base import BaseAsked as BaseAsked
+from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Paged, Shown, Text
 
 
 class BlobAsked(InNamespace):
@@ -22,19 +23,21 @@ class BlobAsked(InNamespace):
 class ImageAsked(InNamespace):
     """Parameters of a question about one image."""
 
+    as_of: MomentAsked | None = Field(None, description="What had been decided and found by then; default: now.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on the first page.")
 
 
-class ExceptionsAsked(BaseAsked):
+class ExceptionsAsked(Paged):
     """Parameters of the list of exceptions that were used."""
 
+    as_of: MomentAsked | None = Field(None, description="What had been used by then; default: now.")
     name: Text | None = Field(None, description="Only the versions of this one.")
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Versions that are listed.")
 
 
-class DecisionsAsked(BaseAsked):
+class DecisionsAsked(Paged):
     """Filters and paging of the list of decisions."""
 
+    as_of: MomentAsked | None = Field(None, description="What had been decided by then; default: now.")
     namespace: Text | None = Field(None, description="Namespace of the object.")
     verdict: Text | None = Field(None, description="Allow or Deny.")
     digest: Text | None = Field(None, description="sha256:… of one of its images.")
@@ -44,8 +47,6 @@ class DecisionsAsked(BaseAsked):
     flag: Text | None = Field(None, description=f"How it came about: {', '.join(FLAGS)}.")
     since: MomentAsked | None = Field(None, description="Decided then or later.")
     until: MomentAsked | None = Field(None, description="Decided before then.")
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Decisions on one page.")
-    cursor: str | None = Field(None, max_length=MAX_CURSOR_LENGTH, description="The last page's cursor.")
 
     def where(self) -> DecisionFilter:
         """The filters, as the inventory takes them."""
@@ -140,10 +141,11 @@ class ExceptionRecord(Shown):
     last_used_at: Moment
 
 
-class ExceptionList(Shown):
-    """The exceptions that were used, the last used first."""
+class ExceptionPage(Shown):
+    """The exceptions that were used, the last used first. `cursor` is null on the last page."""
 
     items: list[ExceptionRecord]
+    cursor: str | None
 
 
 class Finding(Shown):
@@ -171,7 +173,7 @@ class ImageRecord(Shown):
     decisions: DecisionPage
 
 
-class RunsAsked(InNamespace):
+class RunsAsked(InNamespace, Paged):
     """Filters and paging of the list of runs."""
 
     as_of: MomentAsked | None = Field(None, description="What ran then; default: whatever ran at any time.")
@@ -179,8 +181,6 @@ class RunsAsked(InNamespace):
     admission: Admission | None = Field(None, description="Only runs that came to be so.")
     signed: bool | None = Field(None, description="Only what somebody signed, or (false) what nobody did.")
     signer: Text | None = Field(None, description="Only what this one signed: a key's fingerprint, or a whole subject.")
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Runs on one page.")
-    cursor: str | None = Field(None, max_length=MAX_CURSOR_LENGTH, description="The last page's cursor.")
 
 
 class Signer(Shown):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
+
+from controller.inventory.asking import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
 
 MAX_TEXT = 1024  # characters of one filter
 
@@ -25,6 +27,18 @@ class BaseAsked(BaseModel):
 
 class Asked(BaseAsked):
     """Parameters of a question about one thing."""
+
+    as_of: MomentAsked | None = Field(None, description="What was true then; default: now.")
+
+
+class Paged(BaseAsked):
+    """Parameters of any list: one page in JSON, or all of it in another format (`reading.whole`)."""
+
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Items on one page.")
+    cursor: str | None = Field(None, max_length=MAX_CURSOR_LENGTH, description="The last page's cursor.")
+    format: Literal["json", "csv", "jsonl", "ndjson"] | None = Field(
+        None, description="A page in json, or the whole list; default: by Accept."
+    )
 
 
 class InNamespace(BaseAsked):

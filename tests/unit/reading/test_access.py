@@ -114,6 +114,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         f"/api/v1/blobs/{blob}?namespace={SHOP}",
         "/api/v1/exceptions",
         "/api/v1/runs",
+        "/api/v1/affected?signer=sha256:00",
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
         "/api/v1/ledger/consistency?old=1&new=3",
         "/ledger/checkpoint",
@@ -137,6 +138,15 @@ def test_guarantee_20_nobody_reads_anything(client: FastAPI, leaves: dict[str, d
         assert ask(client, path, "auditor")[0] == 200, path
         status, body = ask(client, path, "away")
         assert (status, body["code"]) == (503, "ReaderUnknown")
+
+
+@pytest.mark.guarantee(20)
+def test_guarantee_20_nobody_is_told_what_is_wrong_with_a_question(client: FastAPI) -> None:
+    for query in ("?namespcae=shop", "?limit=0", "?format=xlsx", "?asOf=yesterday"):
+        status, body = ask(client, f"/api/v1/decisions{query}", None)
+        assert (status, body["code"]) == (401, "TokenRequired"), query
+        assert ask(client, f"/api/v1/decisions{query}", "auditor")[0] == 400, query
+    assert send(client, "/livez").status == 200
 
 
 @pytest.mark.guarantee(20)

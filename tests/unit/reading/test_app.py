@@ -124,7 +124,7 @@ def test_guarantee_16_an_auditor_sees_which_exceptions_were_used(client: Client,
             "lastUsedAt": "2026-11-22T11:00:02.000000Z",
         }
     ]
-    assert client.get("/api/v1/exceptions", name="other").json == {"items": []}
+    assert client.get("/api/v1/exceptions", name="other").json == {"items": [], "cursor": None}
     decided = client.get("/api/v1/decisions", exception="hotfix").json["items"]
     assert [item["id"] for item in decided] == [values[2]["id"]]
 
@@ -132,7 +132,7 @@ def test_guarantee_16_an_auditor_sees_which_exceptions_were_used(client: Client,
 def test_a_line_of_the_list_says_all_that_matters(client: Client, values: list[dict[str, Any]]) -> None:
     answer = client.get("/api/v1/decisions", limit=1)
     assert answer.status == 200
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Cache-Control"] == "private, no-cache"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     (line,) = answer.json["items"]
     assert line == {
@@ -205,6 +205,36 @@ def test_a_blob_is_its_bytes_for_ever(client: Client) -> None:
     assert answer.headers["Content-Type"] == "application/octet-stream"
     again = client.get(f"/api/v1/blobs/{digest}", headers={"If-None-Match": f'"{digest}"'})
     assert (again.status, again.body) == (304, b"")
+
+
+def test_an_answer_that_did_not_change_is_not_sent_again(client: Client, values: list[dict[str, Any]]) -> None:
+    paths = {
+        f"/api/v1/decisions/{values[0]['id']}": False,
+        f"/api/v1/images/{DIGEST}": False,
+        f"/api/v1/ledger/proofs/{values[2]['id']}": False,
+        "/api/v1/decisions": True,
+        "/api/v1/exceptions": True,
+        "/api/v1/runs": True,
+    }
+    for path, is_list in paths.items():
+        answer = client.get(path)
+        tag = answer.headers["ETag"]
+        assert tag.startswith('W/"' if is_list else '"'), path
+        for shown in (tag, tag.removeprefix("W/"), f'"other", {tag}', "*"):
+            again = client.get(path, headers={"If-None-Match": shown})
+            assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag), path
+        assert client.get(path, headers={"If-None-Match": '"other"'}).body == answer.body
+    assert (
+        client.get("/api/v1/decisions", verdict="Deny").headers["ETag"]
+        != client.get("/api/v1/decisions").headers["ETag"]
+    )
+    assert client.get("/api/v1/decisions/unknown", headers={"If-None-Match": "*"}).status == 404
+
+
+def test_what_never_changes_may_be_kept(client: Client, values: list[dict[str, Any]]) -> None:
+    assert "immutable" in client.get(f"/api/v1/decisions/{values[0]['id']}").headers["Cache-Control"]
+    for path in ("/api/v1/decisions", f"/api/v1/images/{DIGEST}"):
+        assert client.get(path).headers["Cache-Control"] == "private, no-cache"
 
 
 NOWHERE = "sha256:" + "00" * 32

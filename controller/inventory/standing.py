@@ -1,0 +1,62 @@
+"""Which images run, and where: the runs of a moment, gathered by image and workload.
+
+What runs at one time is thousands of pods and some thousands of images at the most, however long the inventory goes
+back; questions that ask something of every running image begin here and work on what this returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from controller.inventory import tables
+from controller.inventory.running import began, went_on
+
+CHUNK = 500  # digests named in one statement
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The runs of one image by one workload of one namespace: how many, and since when the first of them."""
+
+    digest: str | None
+    repository: str
+    cluster: str
+    namespace: str
+    owner: str
+    runs: int
+    since: datetime
+
+
+def standing(
+    connection: Connection,
+    *,
+    as_of: datetime,
+    known_at: datetime | None,
+    namespace: str | None = None,
+    cluster: str | None = None,
+) -> list[Standing]:
+    """All that runs at a time, in no order. A run whose digest nobody knows has none."""
+    runs = tables.run
+    times = {"as_of": as_of, "known_at": known_at}
+    where = tuple(runs.c[name] for name in ("digest", "repository", "cluster", "namespace", "owner"))
+    since = func.min(runs.c.started_at, type_=tables.Instant)
+    query = select(*where, func.count().label("runs"), since.label("since")).group_by(*where)
+    query = query.where(began(runs, **times), went_on(runs, **times))
+    if namespace is not None:
+        query = query.where(runs.c.namespace == namespace)
+    if cluster is not None:
+        query = query.where(runs.c.cluster == cluster)
+    return [
+        Standing(row.digest, row.repository, row.cluster, row.namespace, row.owner, row.runs, row.since)
+        for row in connection.execute(query)
+    ]
+
+
+def chunks(names: Iterable[str]) -> list[Sequence[str]]:
+    """The names in order, so many at once as one statement may ask for."""
+    ordered = sorted(set(names))
+    return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]

@@ -1,0 +1,104 @@
+"""What every answer bears, around all routes: whom it may reach, what a browser may do with it, and its tag.
+
+An answer in JSON has an ETag (RFC 9110, 8.8): strong of one record, weak of a list, which says the same with other
+bytes. Whoever shows it by If-None-Match is told that nothing changed, without the bytes. It is made of the answer, so
+it never says *unchanged* of what is not; it saves the line, not the question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from controller.reading import problems
+from controller.reading.whole import WEAK
+
+HEADERS = {
+    "Cache-Control": "private, no-cache",  # who keeps it asks again, and may be told that it did not change
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+"""Of what never changes: raw bytes, full tiles, one record."""
+VARY = "Authorization, Accept"
+
+
+class Answers:
+    """The outermost part of the application. `is_known` says whether requests may ask for a host of this name."""
+
+    def __init__(self, app: ASGIApp, *, is_known: Callable[[str], bool]) -> None:
+        self._app = app
+        self._is_known = is_known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        answer = _Answer(send, asked=headers.get("If-None-Match", ""), scope=scope)
+        if self._is_known(host_of(headers.get("Host", ""))):
+            await self._app(scope, receive, answer.send)
+            return
+        refusal = problems.problem(
+            HTTPStatus.MISDIRECTED_REQUEST, "HostUnknown", "this server is not known by the name that was asked for"
+        )
+        await refusal(scope, receive, answer.send)
+
+
+class _Answer:
+    """One answer on its way. A JSON answer comes whole from the application, so it is held back for its tag."""
+
+    def __init__(self, send: Send, *, asked: str, scope: Scope) -> None:
+        self._send = send
+        self._asked = asked
+        self._scope = scope
+        self._start: Message | None = None
+        self._body = b""
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Vary", VARY)
+            if message["status"] == HTTPStatus.OK and headers.get("Content-Type") == "application/json":
+                self._start = message
+                return
+        elif self._start is not None:
+            self._body += message.get("body", b"")
+            if not message.get("more_body", False):
+                await self._finish(self._start)
+            return
+        await self._send(message)
+
+    async def _finish(self, start: Message) -> None:
+        headers = MutableHeaders(scope=start)
+        weak = "W/" if self._scope.get("state", {}).get(WEAK) else ""
+        tag = headers.setdefault("ETag", f'{weak}"{hashlib.sha256(self._body).hexdigest()}"')
+        if matches(self._asked, tag):
+            start["status"] = int(HTTPStatus.NOT_MODIFIED)
+            del headers["Content-Length"]
+            del headers["Content-Type"]
+            self._body = b""
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": self._body})
+
+
+def matches(asked: str, tag: str) -> bool:
+    """Whether If-None-Match names this tag, by the weak comparison (RFC 9110, 8.8.3.2)."""
+    named = {part.strip().removeprefix("W/") for part in asked.split(",")}
+    return asked.strip() == "*" or tag.removeprefix("W/") in named
+
+
+def host_of(header: str) -> str:
+    """The host that was asked for, without port."""
+    host = header.lower()
+    if host.startswith("["):
+        return host[: host.find("]") + 1]
+    return host.partition(":")[0]

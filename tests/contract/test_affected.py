@@ -1,0 +1,281 @@
+"""The blast radius, on both databases, held against answers that are worked out from the story by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select, text
+
+from controller.errors import InputError
+from controller.inventory import dialect, store, tables
+from controller.inventory.affected import Listing
+from controller.inventory.resting import Footing
+from controller.inventory.store import Store
+from tests.support import postgres
+from tests.support.inventory import (
+    START,
+    Clock,
+    Database,
+    evaluation,
+    image,
+    leaf,
+    postgres_database,
+    sighting,
+    soon,
+    sqlite_database,
+)
+
+KEY, OTHER_KEY = "sha256:" + "4b" * 32, "sha256:" + "0c" * 32
+ONE, TWO, THREE, CHILD = (f"sha256:{byte * 32}" for byte in ("11", "22", "33", "cc"))
+ARTIFACT, OTHER_ARTIFACT = "sha256:" + "aa" * 32, "sha256:" + "bb" * 32
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Postgres]:
+    with postgres.running() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    if request.param == "sqlite":
+        return sqlite_database(tmp_path)
+    return postgres_database(request.getfixturevalue("server"))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def opened(database: Database, clock: Clock) -> Iterator[Store]:
+    with database.open(clock) as opened:
+        yield opened
+
+
+def proven(key: str = KEY, artifact: str = ARTIFACT, index: int = 7, **changes: Any) -> dict[str, Any]:
+    """An evaluation with one signature by a key, logged at this index."""
+    judged = evaluation()
+    signature = judged["signatures"][0] | {
+        "artifact": artifact,
+        "signer": {"key": key, "issuer": "", "subject": "", "claims": {}},
+        "logEntry": {"logId": "bG9n", "index": index, "integratedAt": None},
+    }
+    return judged | {"signatures": [signature], "attestations": [], "rejections": []} | changes
+
+
+def admitted(number: int, digest: str, *, namespace: str = "shop", **changes: Any) -> dict[str, Any]:
+    """A decision about a pod of one container, signed by KEY unless another evaluation is given."""
+    value = leaf(number, images=[image(f"ghcr.io/acme/app:{number}", digest)], evaluations=[proven()])
+    value["object"] |= {"namespace": namespace, "uid": f"uid-{number}"}
+    return value | changes
+
+
+def ran(what: str, number: int, digest: str, *, pod: int, namespace: str = "shop", cluster: str = "local") -> Any:
+    """A run of the pod of that number."""
+    where = {"namespace": namespace, "name": f"web-{pod}", "uid": f"uid-{pod}"}
+    return sighting(what, number, id=f"containerd://{pod}", digest=digest, **where) | {"cluster": cluster}
+
+
+async def record(opened: Store, *leaves: dict[str, Any]) -> None:
+    await asyncio.gather(*(opened.writer.record(item, blobs={}, deadline=soon()) for item in leaves))
+
+
+def asked(opened: Store, value: str = KEY, footing: Footing = Footing.SIGNER, **changes: Any) -> Any:
+    return opened.questions.affected.affected(footing, value, **({"as_of": START + timedelta(hours=1)} | changes))
+
+
+@pytest.fixture
+async def story(opened: Store) -> Store:
+    """KEY signed ONE and TWO, OTHER_KEY three; one run of ONE has ended, TWO runs in another namespace."""
+    await record(
+        opened,
+        admitted(0, ONE),
+        admitted(1, TWO, namespace="pay"),
+        admitted(2, THREE, evaluations=[proven(OTHER_KEY, OTHER_ARTIFACT, 8)]),
+        admitted(3, ONE, verdict="Deny"),
+        admitted(4, ONE, namespace="pay"),
+        ran("Started", 10, ONE, pod=0),
+        ran("Started", 11, TWO, pod=1, namespace="pay", cluster="east"),
+        ran("Started", 12, THREE, pod=2),
+        ran("Started", 13, ONE, pod=5),
+        ran("Ended", 100, ONE, pod=5),
+    )
+    return opened
+
+
+async def test_what_rests_on_a_signer_is_counted_and_listed(story: Store) -> None:
+    page = asked(story)
+    extent = page.extent
+    assert (extent.images, extent.running, extent.running_images, extent.ran, extent.admitted) == (2, 2, 2, 3, 3)
+    assert (extent.namespaces, extent.clusters, extent.more) == (("pay", "shop"), ("east", "local"), False)
+    assert extent.first_known_at == START
+    assert [(run.pod, run.digest) for run in page.runs] == [("web-1", TWO), ("web-0", ONE)]
+    assert [run.pod for run in asked(story, ever=True).runs] == ["web-5", "web-1", "web-0"]
+    assert [run.pod for run in asked(story, as_of=START + timedelta(seconds=50)).runs] == ["web-5", "web-1", "web-0"]
+    decisions = asked(story, listing=Listing.DECISIONS).decisions
+    assert [(item.namespace, item.name, item.verdict) for item in decisions] == [
+        ("pay", "web-4", "Allow"),
+        ("pay", "web-1", "Allow"),
+        ("shop", "web-0", "Allow"),
+    ]
+    images = asked(story, listing=Listing.IMAGES).images
+    assert [(one.digest, one.artifacts, one.since) for one in images] == [
+        (ONE, (ARTIFACT,), START),
+        (TWO, (ARTIFACT,), START + timedelta(seconds=1)),
+    ]
+
+
+async def test_each_footing_leads_to_the_images_that_rest_on_it(story: Store) -> None:
+    for footing, value, digests in (
+        (Footing.SIGNER, OTHER_KEY, [THREE]),
+        (Footing.LOG_ENTRY, "7", [ONE, TWO]),
+        (Footing.LOG_ENTRY, "bG9n:8", [THREE]),
+        (Footing.LOG_ENTRY, "other:8", []),
+        (Footing.ARTIFACT, OTHER_ARTIFACT, [THREE]),
+        (Footing.SIGNER, "nobody", []),
+    ):
+        page = asked(story, value, footing, listing=Listing.IMAGES)
+        assert [one.digest for one in page.images] == digests, (footing, value)
+        assert page.extent.images == len(digests)
+
+
+async def test_an_identity_is_found_by_its_whole_subject(opened: Store) -> None:
+    await record(opened, leaf(images=[image(digest=ONE)]))
+    subject = "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1.2"
+    assert asked(opened, subject).extent.images == 1
+    assert asked(opened, subject[:-1]).extent.images == 0
+
+
+async def test_what_did_not_count_is_no_footing(opened: Store) -> None:
+    judged = evaluation() | {"signatures": [], "attestations": []}
+    await record(opened, leaf(images=[image(digest=ONE)], evaluations=[judged]))
+    assert asked(opened, "sha256:" + "e5" * 32, Footing.ARTIFACT).extent.images == 0
+
+
+async def test_a_decision_from_before_it_counted_does_not_rest_on_it(opened: Store) -> None:
+    unsigned = proven() | {"signatures": []}
+    await record(opened, admitted(0, ONE, evaluations=[unsigned]), admitted(5, ONE), admitted(9, ONE, evaluations=[]))
+    page = asked(opened, listing=Listing.DECISIONS)
+    assert [item.name for item in page.decisions] == ["web-9", "web-5"]
+    assert page.extent.admitted == 2
+
+
+async def test_a_namespace_learns_of_what_ran_or_was_decided_there_alone(story: Store) -> None:
+    page = asked(story, namespace="shop")
+    assert [run.namespace for run in page.runs] == ["shop"]
+    extent = page.extent
+    assert (extent.images, extent.running, extent.ran, extent.admitted) == (1, 1, 2, 1)
+    assert (extent.namespaces, extent.clusters) == (("shop",), ("local",))
+    assert [one.digest for one in asked(story, namespace="shop", listing=Listing.IMAGES).images] == [ONE]
+    assert [d.namespace for d in asked(story, namespace="pay", listing=Listing.DECISIONS).decisions] == ["pay", "pay"]
+    nothing = asked(story, namespace="elsewhere")
+    assert (nothing.extent.images, nothing.extent.ran, nothing.extent.admitted, nothing.runs) == (0, 0, 0, ())
+
+
+async def test_a_namespaces_own_policy_tells_nobody_else(opened: Store) -> None:
+    own = proven(policy={"kind": "EvidencePolicy", "namespace": "shop", "name": "own", "hash": "h"})
+    await record(opened, admitted(0, ONE, evaluations=[own]), ran("Started", 1, ONE, pod=9, namespace="pay"))
+    assert asked(opened, namespace="pay").extent.images == 0
+    assert asked(opened).extent.images == 1
+
+
+async def test_only_what_had_been_recorded_by_then_is_told(opened: Store, clock: Clock) -> None:
+    await record(opened, admitted(0, ONE), ran("Started", 1, ONE, pod=0))
+    clock.now = START + timedelta(days=1)
+    await record(opened, admitted(2, TWO), ran("Started", 3, TWO, pod=2))
+    known = START + timedelta(hours=2)
+    page = asked(opened, known_at=known)
+    assert (page.extent.images, page.extent.running, page.extent.admitted) == (1, 1, 1)
+    assert asked(opened).extent.images == 2
+    assert asked(opened, known_at=START - timedelta(seconds=1)).extent.images == 0
+
+
+async def test_pages_hold_everything_once_whichever_way_they_are_read(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = [f"sha256:{number:064x}" for number in range(7)]
+    leaves = [admitted(number, digest) for number, digest in enumerate(digests)]
+    leaves += [admitted(number + 20, THREE, evaluations=[]) for number in range(7)]
+    leaves += [ran("Started", number, digest, pod=number) for number, digest in enumerate(digests)]
+    leaves += [ran("Started", number + 20, THREE, pod=number + 20) for number in range(7)]
+    await record(opened, *leaves)
+    for few in (0, 200):  # as images that are many, and as ones that are few
+        monkeypatch.setattr("controller.inventory.affected.FEW", few)
+        for listing in Listing:
+            pages = list(_pages(opened, listing))
+            whole = [one for page in pages for one in (*page.runs, *page.decisions, *page.images)]
+            names = [getattr(one, "digest", None) or one.images[0].digest for one in whole]
+            assert names == (digests if listing is Listing.IMAGES else digests[::-1]), (few, listing)
+            assert len(pages) == 3
+
+
+def _pages(opened: Store, listing: Listing) -> Iterator[Any]:
+    page = asked(opened, listing=listing, limit=3)
+    yield page
+    while page.cursor is not None:
+        page = asked(opened, listing=listing, limit=3, cursor=page.cursor)
+        yield page
+
+
+async def test_a_manifest_of_an_index_rests_on_what_was_said_of_it_alone(opened: Store) -> None:
+    child = proven(child={"digest": CHILD, "platform": "linux/arm64"})
+    await record(opened, admitted(0, ONE, evaluations=[child]))
+    assert [one.digest for one in asked(opened, listing=Listing.IMAGES).images] == [CHILD]
+
+
+async def test_a_question_that_makes_no_sense_is_refused(opened: Store) -> None:
+    for wrong, code in (
+        ({"limit": 0}, "LimitOutOfRange"),
+        ({"cursor": "!"}, "CursorMalformed"),
+        ({"cursor": "WyJhIl0x", "listing": Listing.IMAGES}, "CursorMalformed"),
+    ):
+        with pytest.raises(InputError) as error:
+            asked(opened, **wrong)
+        assert error.value.code == code
+    with pytest.raises(InputError, match="DigestMalformed"):
+        asked(opened, "sha256:1", Footing.ARTIFACT)
+
+
+async def test_traces_are_made_again_from_the_leaves(database: Database, story: Store) -> None:
+    def rows() -> list[Any]:
+        with story._reading.begin() as connection:
+            return [sorted(map(tuple, connection.execute(select(table)))) for table in (tables.evidence, tables.trace)]
+
+    before = rows()
+    assert all(before)
+    story.close()
+    assert store.rebuild(database.settings.url()) == 10
+    with Store.open_to_read(database.settings) as again:
+        story._reading = again._reading
+        assert rows() == before
+
+
+async def test_a_trace_that_was_taken_out_is_named_by_the_audit(story: Store) -> None:
+    with story.writer._engine.begin() as connection:
+        connection.execute(delete(tables.trace).where(tables.trace.c.digest == TWO))
+    told = [finding for finding in story.verify(keys=()).findings if "trace" in finding.where]
+    assert len(told) == 3
+    assert {finding.message for finding in told} == {"the row is gone"}
+
+
+async def test_a_database_from_before_learns_what_its_images_rest_on(database: Database, story: Store) -> None:
+    with story._reading.begin() as connection:
+        before = [sorted(map(tuple, connection.execute(select(t)))) for t in (tables.evidence, tables.trace)]
+    story.close()
+    engine = dialect.writing_engine(dialect.parse(database.settings.url()))
+    with engine.begin() as connection:
+        tables.trace.drop(connection)
+        tables.evidence.drop(connection)
+        connection.execute(text("UPDATE alembic_version SET version_num = '0006'"))
+    store.migrate(database.settings.url())
+    with engine.begin() as connection:
+        after = [sorted(map(tuple, connection.execute(select(t)))) for t in (tables.evidence, tables.trace)]
+    engine.dispose()
+    assert after == before
