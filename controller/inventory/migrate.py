@@ -25,7 +25,7 @@ PROJECTED = "0008"  # the newest migration that changed what is made of leaves: 
 ADVISORY_LOCK = 0x61737361795F6462  # "assay_db": the name of the lock that migrating replicas wait for in PostgreSQL
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, *, to: str = "head") -> None:
     """Run the missing migrations inside the caller's transaction, after waiting for whoever else is doing so.
 
     What follows from the leaves is then made anew, if its tables have changed: that takes as long as reading them. (In
@@ -38,12 +38,12 @@ def upgrade(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     except CommandError as exc:
         raise ConfigurationError(
             "DatabaseNewer", "the database was written by a newer Assay: run that version, or restore an older copy"
         ) from exc
-    if before is not None and before < PROJECTED:
+    if before is not None and before < PROJECTED and to == "head":
         stop_appends(connection)
         projections.rebuild(connection, unreadable=lambda leaf: log.error("leaf %s cannot be read: left out", leaf))
 

@@ -6,7 +6,6 @@ import asyncio
 import random
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,12 @@ from tests.support.inventory import (
     START,
     Clock,
     Database,
-    evaluation,
-    image,
-    leaf,
     postgres_database,
     sighting,
     soon,
     sqlite_database,
 )
-
-CHILD, OTHER = "sha256:" + "c1" * 32, "sha256:" + "d1" * 32
-PODS = 14
-MINUTE = timedelta(minutes=1)
+from tests.support.runs import CHILD, MINUTE, OTHER, Said, decision, read, story
 
 
 @pytest.fixture(scope="module")
@@ -50,67 +43,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     if request.param == "sqlite":
         return sqlite_database(tmp_path)
     return postgres_database(request.getfixturevalue("server"))
-
-
-@dataclass(frozen=True)
-class Said:
-    """A leaf, and when it was recorded."""
-
-    leaf: dict[str, Any]
-    recorded_at: datetime
-
-
-def written(moment: datetime) -> str:
-    return moment.strftime(tables.INSTANT_FORMAT)
-
-
-def read(moment: str) -> datetime:
-    return datetime.fromisoformat(moment)
-
-
-def story(seed: int) -> list[Said]:
-    """What was recorded about some pods: runs of any length, ends without starts, decisions before, after and none."""
-    chance = random.Random(seed)  # noqa: S311 - the same story in each run
-    said: list[Said] = []
-    for number in range(PODS):
-        began = START + MINUTE * chance.choice([0, 1, 5, 60, 3000, 40_000]) * chance.random()
-        length = MINUTE * chance.choice([0, 0.5, 1, 2, 3, 64, 5000, 100_000]) * chance.choice([1, chance.random()])
-        digest = chance.choice([DIGEST, DIGEST, CHILD, OTHER, None])
-        named: dict[str, Any] = {
-            "uid": f"p{number}",
-            "id": f"run-{number}",
-            "namespace": chance.choice(["shop", "bank"]),
-            "digest": digest,
-            "startedAt": written(began),
-        }
-        cluster = chance.choice(["east", "west"])
-
-        def late(chance: random.Random = chance) -> timedelta:
-            return chance.choice([-2 * MINUTE, timedelta(seconds=1), timedelta(seconds=1), 700 * MINUTE])
-
-        if chance.random() < 0.9:
-            said.append(Said({**sighting("Started", **dict(named)), "cluster": cluster}, began + late()))
-        if chance.random() < 0.7:
-            ended = {**named, "endedAt": written(began + length), "reason": "Completed"}
-            said.append(Said({**sighting("Ended", **ended), "cluster": cluster}, began + length + late()))
-        for _ in range(chance.choice([0, 1, 1, 2])):
-            admitted = chance.choice([DIGEST, DIGEST, OTHER, None])
-            listed = [CHILD, "sha256:" + "c2" * 32] if admitted == DIGEST and chance.random() < 0.8 else []
-            signers = chance.sample(["jane", "mary", "key"], chance.choice([0, 1, 2]))
-            said.append(Said(decision(f"p{number}", admitted, listed, signers), began + late()))
-    return said
-
-
-def decision(uid: str, digest: str | None, manifests: list[str], signers: list[str]) -> dict[str, Any]:
-    judged = evaluation()
-    proof = judged["signatures"][0]
-    judged["attestations"] = []
-    judged["signatures"] = [{**proof, "signer": {"key": "", "issuer": "i", "subject": who}} for who in signers]
-    value = leaf(
-        0, images=[{**image(digest=digest), "kind": "container", "manifests": manifests}], evaluations=[judged]
-    )
-    value["object"] = {**value["object"], "uid": uid}
-    return value
 
 
 def model(said: list[Said], known_at: datetime | None) -> list[dict[str, Any]]:
