@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy import Engine
 
 from controller.inventory.affected import Affected
+from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
 
@@ -19,8 +20,14 @@ class Questions:
     queries: Queries
     ledger: LedgerReader
     affected: Affected
+    gatherer: Gatherer
 
     @classmethod
     def of(cls, reading: Engine) -> Self:
         """The families on this pool."""
-        return cls(queries=Queries(reading), ledger=LedgerReader(reading), affected=Affected(reading))
+        return cls(
+            queries=Queries(reading),
+            ledger=LedgerReader(reading),
+            affected=Affected(reading),
+            gatherer=Gatherer(reading),
+        )
