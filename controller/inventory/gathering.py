@@ -97,7 +97,7 @@ class Gatherer(Asker):
 
     def blob(self, digest: str, known_at: datetime) -> bytes | None:
         """Kept bytes."""
-        return Queries(self._engine).blob(digest, known_at=known_at)
+        return Queries(self._engine, self._blobs).blob(digest, known_at=known_at)
 
     def weigh(self, digests: Iterable[str]) -> int:
         """How many bytes are kept under these digests."""
