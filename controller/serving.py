@@ -32,6 +32,7 @@ from controller.app import (
 )
 from controller.errors import AssayError, ConfigurationError, NotReady
 from controller.inventory.keeping import LedgerKeeper, open_signer
+from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.store import Store
 from controller.operator.holder import SnapshotHolder
 from controller.reading import app as reading
@@ -315,12 +316,15 @@ def _asks_who_reads(settings: Settings) -> bool:
 def _inventory(settings: Settings, store: Store, made: _Certificates | None, stack: AsyncExitStack) -> Server:
     """The read-only inventory, on an event loop of its own: by HTTPS and to those who may, or on loopback to all."""
     host, port = settings.inventory.inventory_host, settings.inventory.inventory_port
+    if store.is_shared and store.readers_may_write():
+        log.warning("the database would let readers write: give them a role that cannot (database_reader_url)")
+    own = OwnQuestions(settings.inventory)
     if made is None:
-        return _in_thread(lambda: Server(reading.create_app(store.questions), host=host, port=port), stack)
+        return _in_thread(lambda: Server(reading.create_app(store.questions, own=own), host=host, port=port), stack)
     from controller.cluster.readers import ClusterReaders
 
     readers = ClusterReaders(settings.cluster, group=GROUP)
-    app = reading.create_app(store.questions, readers=readers)
+    app = reading.create_app(store.questions, own=own, readers=readers)
     return _in_thread(
         lambda: Server(app, host=host, port=port, certificate=made.certificate, key=made.key),
         stack,
