@@ -36,6 +36,7 @@ from controller.inventory.store import Store
 from controller.operator.holder import SnapshotHolder
 from controller.reading import app as reading
 from controller.reading.access import GROUP
+from controller.reading.evidence import Evidence
 from controller.registry.addresses import AddressRules
 from controller.review.ports import Namespaces
 from controller.settings import Settings, WebhookSettings
@@ -302,12 +303,14 @@ def _asks_who_reads(settings: Settings) -> bool:
 def _inventory(settings: Settings, store: Store, made: _Certificates | None, stack: AsyncExitStack) -> Server:
     """The read-only inventory, on an event loop of its own: by HTTPS and to those who may, or on loopback to all."""
     host, port = settings.inventory.inventory_host, settings.inventory.inventory_port
+    evidence = Evidence(settings.documents, settings.inventory)
     if made is None:
-        return _in_thread(lambda: Server(reading.create_app(store.questions), host=host, port=port), stack)
+        app = reading.create_app(store.questions, evidence=evidence)
+        return _in_thread(lambda: Server(app, host=host, port=port), stack)
     from controller.cluster.readers import ClusterReaders
 
     readers = ClusterReaders(settings.cluster, group=GROUP)
-    app = reading.create_app(store.questions, readers=readers)
+    app = reading.create_app(store.questions, readers=readers, evidence=evidence)
     return _in_thread(
         lambda: Server(app, host=host, port=port, certificate=made.certificate, key=made.key),
         stack,

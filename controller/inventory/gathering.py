@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select
@@ -17,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, selec
 from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.asking import Asker
+from controller.inventory.bundle.parts import Role, parts
 from controller.inventory.bundle.source import Kept, Selection
 from controller.inventory.bundle.tlog_proof import TlogProof
 from controller.inventory.ledger_reading import LedgerReader, Signed
@@ -32,14 +34,19 @@ _started, _ended, _gap = tables.sighting, tables.sighting_end, tables.watch_gap
 _RUN = ("cluster", "pod_uid", "kind", "container", "run")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gathered:
-    """The records of an export (their positions), and where to read them."""
+    """The records of an export (their positions), and where to read them.
+
+    With a `namespace` evidence is handed over as far as that may see it: its own decisions name the evidence of images
+    that it never ran, whose bytes are not its matter. What its decisions were made by (policies, keys, trust roots) is.
+    """
 
     gatherer: Gatherer
     positions: tuple[int, ...]
     known_at: datetime
     signed: Signed | None = field(repr=False)
+    namespace: str | None = None
 
     @property
     def checkpoint(self) -> str | None:
@@ -56,27 +63,37 @@ class Gathered:
 
     def blob(self, digest: str) -> bytes | None:
         """Kept bytes."""
-        return self.gatherer.blob(digest, self.known_at)
+        namespace = self.namespace if digest not in self._grounds else None
+        return self.gatherer.blob(digest, known_at=self.known_at, namespace=namespace)
 
     def weigh(self, digests: Iterable[str]) -> int:
         """How many bytes are kept under these digests."""
         return self.gatherer.weigh(digests)
 
+    @cached_property
+    def _grounds(self) -> frozenset[str]:
+        """What the decisions were made by, which who may see them may see."""
+        if self.namespace is None:
+            return frozenset()
+        found = (part for leaf in self.leaves() for part in parts(leaf).values())
+        return frozenset(part.digest for part in found if part.role not in {Role.EVIDENCE, Role.OTHER})
+
 
 class Gatherer(Asker):
     """Finds what belongs to an export."""
 
-    def gather(self, chosen: Selection, *, known_at: datetime) -> Gathered | None:
+    def gather(self, chosen: Selection, *, known_at: datetime, newest: int | None = None) -> Gathered | None:
         """The records that are asked for; None if there are none.
 
+        With `newest` only so many runs and so many decisions, the newest, with what belongs to them.
         Raises `InputError` (`ExportTooLarge`, `SelectionMissing`, `SelectionAmbiguous`, `DigestMalformed`).
         """
         _check(chosen)
         with self._reading() as connection:
-            found = _Finding(connection, chosen, known_at)
+            found = _Finding(connection, chosen, known_at, newest)
             positions = found.positions()
             signed = LedgerReader.newest(connection)
-        return Gathered(self, tuple(sorted(positions)), known_at, signed) if positions else None
+        return Gathered(self, tuple(sorted(positions)), known_at, signed, chosen.namespace) if positions else None
 
     def records(self, gathered: Gathered) -> Iterator[Kept]:
         """The records with their proofs."""
@@ -96,9 +113,9 @@ class Gatherer(Asker):
         for rows in self._batches(gathered):
             yield from (json.loads(row.canonical) for row in rows)
 
-    def blob(self, digest: str, known_at: datetime) -> bytes | None:
-        """Kept bytes."""
-        return Queries(self._engine).blob(digest, known_at=known_at)
+    def blob(self, digest: str, *, known_at: datetime, namespace: str | None) -> bytes | None:
+        """Kept bytes, as far as a namespace may see them."""
+        return Queries(self._engine).blob(digest, known_at=known_at, namespace=namespace)
 
     def weigh(self, digests: Iterable[str]) -> int:
         """How many bytes are kept under these digests."""
@@ -121,10 +138,13 @@ class Gatherer(Asker):
 class _Finding:
     """One selection in one state of the database."""
 
-    def __init__(self, connection: Connection, chosen: Selection, known_at: datetime) -> None:
+    def __init__(
+        self, connection: Connection, chosen: Selection, known_at: datetime, newest: int | None = None
+    ) -> None:
         self._connection = connection
         self._chosen = chosen
         self._known_at = known_at
+        self._newest = newest
         self._found: set[int] = set()
 
     def positions(self) -> set[int]:
@@ -136,13 +156,21 @@ class _Finding:
             self._with_decisions(self._runs(_started.c.run == chosen.run))
         elif chosen.digest is not None:
             digest = str(Digest.parse(chosen.digest))
-            decided = select(_image.c.leaf).where(_image.c.digest == digest)
-            self._decisions(_decision.c.leaf.in_(decided), *self._in_time(_decision.c.decided_at))
-            self._with_decisions(self._runs(_started.c.digest == digest, self._running()))
+            self._decisions(*self._in_time(_decision.c.decided_at), digest=digest)
+            self._with_decisions(self._runs(_started.c.digest.in_(self._related(digest)), self._running()))
         else:
             self._decisions(*self._in_time(_decision.c.decided_at))
             self._with_decisions(self._runs(self._running()))
         return self._found
+
+    def _related(self, digest: str) -> list[str]:
+        """The digest, and the manifests of an index: a kubelet may name either."""
+        leaf = tables.leaf
+        query = select(leaf.c.canonical).join(_image, _image.c.leaf == leaf.c.position).where(_image.c.digest == digest)
+        newest = self._connection.execute(query.order_by(_image.c.decided_at.desc()).limit(1)).scalar_one_or_none()
+        images = json.loads(newest)["images"] if newest is not None else ()
+        manifests = {child for image in images if image["digest"] == digest for child in image.get("manifests", ())}
+        return sorted({digest, *manifests})
 
     def _of_record(self, identity: str) -> None:
         """A decision with the runs of its pod, or a sighting with its whole run and the decisions about its pod."""
@@ -160,19 +188,24 @@ class _Finding:
         one = _started.c.leaf == position if ended is None else _same_run(_started, ended)
         self._with_decisions(self._runs(one))
 
-    def _decisions(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    def _decisions(self, *wanted: ColumnElement[bool], digest: str | None = None) -> Sequence[Row[Any]]:
         query = select(_decision.c.leaf, _decision.c.kind, _decision.c.object_uid).where(
             *wanted, _decision.c.recorded_at <= self._known_at
         )
+        order = _decision.c.decided_at
+        if digest is not None:
+            # In the order of the index on images: of one that was decided upon a million times the newest come first.
+            query = query.join(_image, _image.c.leaf == _decision.c.leaf).where(_image.c.digest == digest)
+            order = _image.c.decided_at
         if self._chosen.namespace is not None:
             query = query.where(_decision.c.namespace == self._chosen.namespace)
-        return self._take(query.order_by(_decision.c.leaf))
+        return self._take(query.order_by(order.desc()))
 
     def _runs(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
         query = select(_started).where(*wanted, _started.c.recorded_at <= self._known_at)
         if self._chosen.namespace is not None:
             query = query.where(_started.c.namespace == self._chosen.namespace)
-        return self._take(query.order_by(_started.c.leaf))
+        return self._take(query.order_by(_started.c.started_at.desc()))
 
     def _with_decisions(self, runs: Sequence[Row[Any]]) -> None:
         """Of these runs the ends too, and what was decided about their pods."""
@@ -222,8 +255,8 @@ class _Finding:
             *([column < until] if until is not None else []),
         ]
 
-    def _take(self, query: Select[Any], most: int = MAX_RECORDS + 1) -> Sequence[Row[Any]]:
-        rows = self._connection.execute(query.limit(most)).all()
+    def _take(self, query: Select[Any], most: int | None = None) -> Sequence[Row[Any]]:
+        rows = self._connection.execute(query.limit(most or self._newest or MAX_RECORDS + 1)).all()
         for row in rows:
             self._add(row.leaf)
         return rows

@@ -19,9 +19,11 @@ from controller import __version__
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
 from controller.reading import affected, problems, wire
+from controller.reading import evidence as proofs
 from controller.reading import ledger as routes
 from controller.reading.access import Access, Readers
 from controller.reading.answers import FOR_EVER, Answers, matches
+from controller.reading.evidence import Evidence
 from controller.reading.ledger import matter_of
 from controller.reading.whole import listed
 
@@ -36,10 +38,12 @@ def create_app(
     *,
     readers: Readers | None = None,
     hosts: Sequence[str] = LOOPBACK_NAMES,
+    evidence: Evidence | None = None,
 ) -> FastAPI:
     """The application.
 
     Without `readers` everybody may read, and `hosts` are the names (without port) that requests may ask for.
+    `evidence` says where the keys of proofs and exports lie.
     """
     access = Access(readers)
     queries = questions.queries
@@ -145,6 +149,7 @@ def create_app(
         headers["Content-Disposition"] = f'attachment; filename="{name.hex}"'
         return Response(content, media_type="application/octet-stream", headers=headers)
 
+    proofs.install(app, questions, access, evidence or Evidence())
     routes.install(app, questions.ledger, queries, access)
     affected.install(app, questions, access)
     return app

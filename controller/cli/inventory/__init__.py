@@ -16,6 +16,7 @@ _HERE = "controller.cli.inventory"
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
         "export": f"{_HERE}.export:export",
+        "prove": f"{_HERE}.prove:command",
         "running": f"{_HERE}.running:running",
         "show": f"{_HERE}.show:show",
     },

@@ -16,6 +16,8 @@ from controller.model.reference import Digest
 from controller.model.workload import User
 from controller.reading.access import EVERYWHERE
 from controller.reading.app import create_app
+from controller.reading.evidence import Evidence
+from controller.settings import InventorySettings
 from tests.support.asgi import Answer, call
 from tests.support.inventory import ARTIFACT, Clock, evaluation, image, leaf, sighting, soon, sqlite_database
 
@@ -25,7 +27,8 @@ EVIDENCE, SECRET_EVIDENCE = b"evidence about the common image", b"evidence about
 GRANTS = {
     "shopper": {("decisions", SHOP), ("images", SHOP), ("blobs", SHOP)},
     "auditor": {
-        (resource, EVERYWHERE) for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger")
+        (resource, EVERYWHERE)
+        for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger", "proofs", "exports")
     },
     "runner": {("runs", SHOP)},
     "nobody": set(),
@@ -87,8 +90,9 @@ def store(tmp_path_factory: pytest.TempPathFactory, leaves: dict[str, dict[str, 
 
 
 @pytest.fixture(scope="module")
-def client(store: Store) -> FastAPI:
-    return create_app(store.questions, readers=Scripted())
+def client(store: Store, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    keys = InventorySettings(ledger_directory=str(tmp_path_factory.mktemp("keys")))
+    return create_app(store.questions, readers=Scripted(), evidence=Evidence(inventory=keys))
 
 
 def send(app: FastAPI, path: str, *, method: str = "GET", **headers: str) -> Answer:
@@ -115,6 +119,8 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         "/api/v1/exceptions",
         "/api/v1/runs",
         "/api/v1/affected?signer=sha256:00",
+        f"/api/v1/proofs/{leaves['shop']['id']}",
+        f"/api/v1/exports?record={leaves['shop']['id']}",
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
         "/api/v1/ledger/consistency?old=1&new=3",
         "/ledger/checkpoint",
