@@ -8,7 +8,6 @@ that were kept elsewhere, which alone show a cut end or a second history.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,18 +20,23 @@ from sqlalchemy.types import NULLTYPE
 from controller.inventory import dialect, projections, tables
 from controller.inventory.audit_ledger import BATCH, check_ledger
 from controller.inventory.audit_report import Finding, Kept, Report
+from controller.inventory.blobs.store import COLUMNS, Blobs, FileGone
 from controller.inventory.ledger.notes import NoteKey
 from controller.inventory.projections import Remembered
+
+BLOBS = 20  # blobs held in memory at once
 
 __all__ = ["Finding", "Kept", "Report", "verify"]
 
 
-def verify(connection: Connection, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
+def verify(
+    connection: Connection, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = (), blobs: Blobs | None = None
+) -> Report:
     """Look at everything, in one state of the database. Takes as long as reading all of it does."""
     report = Report()
     check_ledger(connection, keys=keys, kept=kept, report=report)
     _check_projections(connection, report)
-    _check_blobs(connection, report)
+    _check_blobs(connection, report, blobs or Blobs())
     report.sort()
     return report
 
@@ -92,22 +96,20 @@ def _compare(table: Table, made: Iterator[dict[str, Any]], found: Iterator[dict[
         other = next(found, None) if second == key else other
 
 
-def _check_blobs(connection: Connection, report: Report) -> None:
+def _check_blobs(connection: Connection, report: Report, blobs: Blobs) -> None:
     blob = tables.blob
     last: Any = ""
     present: set[str] = set()
     while True:
-        query = select(*dialect.stored(connection, (blob.c.digest, blob.c.size, blob.c.content)))
+        query = select(*dialect.stored(connection, COLUMNS))
         query = query.where(type_coerce(blob.c.digest, NULLTYPE) > last)
-        rows = connection.execute(query.order_by(blob.c.digest).limit(BATCH // 10)).all()
+        rows = connection.execute(query.order_by(blob.c.digest).limit(BLOBS)).all()
         if not rows:
             break
         for row in rows:
             present.add(row.digest)
             report.blobs += 1
-            content = row.content if isinstance(row.content, bytes) else b""
-            if f"sha256:{hashlib.sha256(content).hexdigest()}" != row.digest or len(content) != row.size:
-                report.add("BlobChanged", f"blob {row.digest}", "its bytes are not those of its digest")
+            _check_blob(row, report, blobs)
         last = rows[-1].digest
     leaf = tables.leaf
     missing: dict[str, str] = {}
@@ -125,3 +127,15 @@ def _check_blobs(connection: Connection, report: Report) -> None:
                 missing.setdefault(digest, record)
     for digest, record in sorted(missing.items()):
         report.add("BlobRemoved", f"blob {digest}", f"its bytes are gone, and record {record} names them")
+
+
+def _check_blob(row: Any, report: Report, blobs: Blobs) -> None:
+    try:
+        blobs.judge(row)
+    except FileGone:
+        report.add("BlobRemoved", f"blob {row.digest}", "the file that its bytes were in is gone")
+    except OSError as exc:
+        message = f"the file that its bytes were in cannot be read ({exc.strerror})"
+        report.add("BlobRemoved", f"blob {row.digest}", message)
+    except ValueError as exc:
+        report.add("BlobChanged", f"blob {row.digest}", f"its bytes are damaged: {exc}")

@@ -114,8 +114,8 @@ class Gatherer(Asker):
             yield from (json.loads(row.canonical) for row in rows)
 
     def blob(self, digest: str, *, known_at: datetime, namespace: str | None) -> bytes | None:
-        """Kept bytes, as far as a namespace may see them."""
-        return Queries(self._engine).blob(digest, known_at=known_at, namespace=namespace)
+        """Kept bytes, as far as a namespace may see them. Raises as `Queries.blob` does."""
+        return Queries(self._engine, self._blobs).blob(digest, known_at=known_at, namespace=namespace)
 
     def weigh(self, digests: Iterable[str]) -> int:
         """How many bytes are kept under these digests."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from controller.errors import Unacceptable
 from controller.inventory.bundle.source import Kept, Source
 from controller.inventory.ledger import merkle, notes
 from controller.inventory.ledger.checkpoint import Checkpoint
@@ -258,11 +259,16 @@ def _documents(
             key = (made.image, made.policy, proof["artifact"], proof["authority"])
             if key not in seen:
                 seen.add(key)
-                yield _document(decision, made, source.blob(proof["artifact"]))
+                yield _document(decision, made, source)
 
 
-def _document(decision: Leaf, made: Again, content: bytes | None) -> DocumentChain:
+def _document(decision: Leaf, made: Again, source: Source) -> DocumentChain:
     proof = made.recorded
+    try:
+        content = source.blob(proof["artifact"])
+        kept = _bytes(proof["artifact"], content)
+    except Unacceptable as exc:
+        content, kept = None, Link("bytes", State.FAILS, exc.message, "BytesAltered")
     return DocumentChain(
         decision=decision["id"],
         image=made.image,
@@ -272,7 +278,7 @@ def _document(decision: Leaf, made: Again, content: bytes | None) -> DocumentCha
         signer=proof["signer"],
         log_entry=proof["logEntry"],
         steps=tuple(made.steps),
-        links=(_bytes(proof["artifact"], content), _subject(made.image, content), _proof(made)),
+        links=(kept, _subject(made.image, content), _proof(made)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy import Engine
 
 from controller.inventory.affected import Affected
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
@@ -23,11 +24,11 @@ class Questions:
     gatherer: Gatherer
 
     @classmethod
-    def of(cls, reading: Engine) -> Self:
+    def of(cls, reading: Engine, blobs: Blobs) -> Self:
         """The families on this pool."""
         return cls(
-            queries=Queries(reading),
+            queries=Queries(reading, blobs),
             ledger=LedgerReader(reading),
             affected=Affected(reading),
-            gatherer=Gatherer(reading),
+            gatherer=Gatherer(reading, blobs),
         )

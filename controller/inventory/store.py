@@ -19,7 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller.errors import ConfigurationError
 from controller.inventory import audit, dialect, projections
 from controller.inventory.audit import Kept, Report
+from controller.inventory.blobs.files import BlobFolder
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.fallback import Fallback
+from controller.inventory.index import reading as documents
+from controller.inventory.index import writing as index
+from controller.inventory.index.writing import Indexer, Read
 from controller.inventory.ledger.notes import NoteKey, NoteSigner
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.lock import FileLock, create_private
@@ -29,7 +34,7 @@ from controller.inventory.sequencing import Sequencer
 from controller.inventory.spool import Spool
 from controller.inventory.tables import REVISION
 from controller.inventory.writer import Writer
-from controller.settings import InventorySettings
+from controller.settings import DocumentSettings, InventorySettings
 
 
 def _now() -> datetime:
@@ -39,12 +44,13 @@ def _now() -> datetime:
 class Store:
     """An open inventory: `writer` (a `Recorder`; absent when opened to read) and `questions`. Close it."""
 
-    def __init__(self, *, writer: Writer | None, reading: Engine, lock: FileLock | None) -> None:
+    def __init__(self, *, writer: Writer | None, reading: Engine, lock: FileLock | None, blobs: Blobs) -> None:
         self._writer = writer
         self._reading = reading
+        self._blobs = blobs
         self._lock = lock
         self._engines: list[Engine] = []
-        self.questions = Questions.of(reading)
+        self.questions = Questions.of(reading, blobs)
 
     @classmethod
     def open(cls, settings: InventorySettings, *, clock: Callable[[], datetime] = _now) -> Store:
@@ -67,18 +73,20 @@ class Store:
             if lock is not None:
                 lock.release()
             raise
+        blobs = _blobs(settings, url)
         fallback = None
         if settings.durability == "Spool":
             spool = Spool(settings.spool_folder(dialect.sqlite_file(url)), max_bytes=settings.spool_max_bytes)
-            fallback = Fallback(spool, dialect.writing_engine(url), lose=settings.spool_full == "Admit")
+            fallback = Fallback(spool, dialect.writing_engine(url), blobs=blobs, lose=settings.spool_full == "Admit")
         writer = Writer(
             engine,
             group_size=settings.database_group_size,
             queue=settings.database_queue,
             clock=clock,
+            blobs=blobs,
             fallback=fallback,
         )
-        return cls(writer=writer, reading=reading, lock=lock)
+        return cls(writer=writer, reading=reading, lock=lock, blobs=blobs)
 
     @classmethod
     def open_to_read(cls, settings: InventorySettings) -> Store:
@@ -93,7 +101,7 @@ class Store:
         except BaseException:
             reading.dispose()
             raise
-        return cls(writer=None, reading=reading, lock=None)
+        return cls(writer=None, reading=reading, lock=None, blobs=_blobs(settings, url))
 
     @property
     def queries(self) -> Queries:
@@ -130,6 +138,22 @@ class Store:
         self._engines.append(engine)
         return Sequencer(engine, self._reading, signer=signer, clock=clock)
 
+    def indexer(
+        self,
+        settings: InventorySettings,
+        *,
+        read: Read,
+        clock: Callable[[], datetime] = _now,
+        pace: Callable[[float], None] = lambda _seconds: None,
+    ) -> Indexer:
+        """Who indexes what attested documents say; on a connection of its own, so that recording goes on beside.
+
+        `pace` is told how long each of its transactions took.
+        """
+        engine = dialect.deriving_engine(dialect.parse(settings.url()))
+        self._engines.append(engine)
+        return Indexer(engine, self._reading, blobs=self._blobs, read=read, clock=clock, pace=pace)
+
     def verify(self, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
         """Hold everything that is there against the ledger, and the ledger against what was signed of it.
 
@@ -139,7 +163,7 @@ class Store:
             with self._reading.begin() as connection:
                 dialect.take_time(connection)
                 with dialect.any_text(connection):
-                    return audit.verify(connection, keys=keys, kept=kept)
+                    return audit.verify(connection, keys=keys, kept=kept, blobs=self._blobs)
         except SQLAlchemyError as exc:
             raise dialect.unavailable(exc) from exc
 
@@ -171,17 +195,32 @@ def migrate(url: str) -> None:
         _require_current(engine, migrate=True)
 
 
-def rebuild(url: str) -> int:
-    """Make all projections anew from the leaves, while nobody records. Returns the number of leaves.
+def rebuild(
+    url: str,
+    *,
+    settings: InventorySettings | None = None,
+    limits: DocumentSettings = DocumentSettings(),  # noqa: B008 - frozen
+) -> int:
+    """Make all projections anew from the leaves, while nobody records, and the index from the documents' bytes.
 
-    Raises `ConfigurationError` as `Store.open` does, `RecordingFailed` (`LeafMalformed`).
+    `settings` say where large evidence lies, if not beside an SQLite file. Returns the number of leaves. Raises
+    `ConfigurationError` as `Store.open` does, `RecordingFailed` (`LeafMalformed`), `Unavailable` (`IndexBusy`).
     """
     with _exclusive(url) as engine:
         _require_current(engine, migrate=False)
         with engine.begin() as connection:
             dialect.take_time(connection)
             dialect.stop_appends(connection)
-            return projections.rebuild(connection)
+            count = projections.rebuild(connection)
+        blobs = _blobs(settings or InventorySettings(database_url=url), dialect.parse(url))
+        index.rebuild(engine, blobs=blobs, read=lambda content: documents.read(content, limits), clock=_now)
+        return count
+
+
+def _blobs(settings: InventorySettings, url: URL) -> Blobs:
+    """Raw evidence, with the folder of large files where there is one."""
+    folder = settings.blob_folder(dialect.sqlite_file(url))
+    return Blobs(BlobFolder(folder), file_bytes=settings.blob_file_bytes) if folder is not None else Blobs()
 
 
 def _claim(url: URL) -> FileLock | None:

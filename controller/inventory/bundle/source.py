@@ -76,5 +76,8 @@ class Source(Protocol):
         ...
 
     def blob(self, digest: str) -> bytes | None:
-        """The bytes of this digest; None where they are not kept."""
+        """The bytes of this digest; None where they are not kept.
+
+        Raises `Unacceptable` for what is kept and is not these bytes any more.
+        """
         ...
