@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from controller.errors import Unavailable
 from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.model.workload import User
@@ -19,7 +20,7 @@ from controller.reading.app import create_app
 from controller.reading.evidence import Evidence
 from controller.settings import InventorySettings
 from tests.support.asgi import Answer, call
-from tests.support.inventory import ARTIFACT, Clock, evaluation, image, leaf, sighting, soon, sqlite_database
+from tests.support.inventory import ARTIFACT, Clock, Database, evaluation, image, leaf, sighting, soon, sqlite_database
 
 SHOP, BANK = "shop", "bank"
 COMMON, PRIVATE = "sha256:" + "a1" * 32, "sha256:" + "b2" * 32
@@ -28,7 +29,9 @@ GRANTS = {
     "shopper": {("decisions", SHOP), ("images", SHOP), ("blobs", SHOP)},
     "auditor": {
         (resource, EVERYWHERE)
-        for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger", "proofs", "exports")
+        for resource in (
+            *("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries", "proofs", "exports"),
+        )
     },
     "runner": {("runs", SHOP)},
     "nobody": set(),
@@ -44,7 +47,8 @@ class Scripted:
         return User(username=token) if token in GRANTS else None
 
     async def may(self, user: User, *, verb: str, resource: str, namespace: str) -> bool:
-        assert verb in {"get", "list"}
+        assert verb in {"get", "list", "create"}
+        assert (verb == "create") == (resource == "queries")
         return bool({(resource, namespace), (resource, EVERYWHERE)} & GRANTS[user.username])
 
 
@@ -72,8 +76,12 @@ def leaves() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, leaves: dict[str, dict[str, Any]]) -> Iterator[Store]:
-    database = sqlite_database(tmp_path_factory.mktemp("inventory"))
+def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
+    return sqlite_database(tmp_path_factory.mktemp("inventory"))
+
+
+@pytest.fixture(scope="module")
+def store(database: Database, leaves: dict[str, dict[str, Any]]) -> Iterator[Store]:
     blobs = {Digest.of(content): content for content in (EVIDENCE, SECRET_EVIDENCE)}
     with database.open(Clock()) as opened:
 
@@ -90,9 +98,10 @@ def store(tmp_path_factory: pytest.TempPathFactory, leaves: dict[str, dict[str, 
 
 
 @pytest.fixture(scope="module")
-def client(store: Store, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+def client(store: Store, database: Database, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     keys = InventorySettings(ledger_directory=str(tmp_path_factory.mktemp("keys")))
-    return create_app(store.questions, readers=Scripted(), evidence=Evidence(inventory=keys))
+    own, evidence = OwnQuestions(database.settings), Evidence(inventory=keys)
+    return create_app(store.questions, own=own, readers=Scripted(), evidence=evidence)
 
 
 def send(app: FastAPI, path: str, *, method: str = "GET", **headers: str) -> Answer:
@@ -123,6 +132,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         f"/api/v1/exports?record={leaves['shop']['id']}",
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
         "/api/v1/ledger/consistency?old=1&new=3",
+        "/api/v1/query?sql=SELECT+id+FROM+v_decisions",
         "/ledger/checkpoint",
         "/ledger/tile/0/000.p/3",
     ]
@@ -206,6 +216,19 @@ def test_guarantee_20_what_was_seen_running_is_no_decision_and_is_proven_to_who_
     for name, status in {"run": 200, "bank run": 404, "gap": 404}.items():
         assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "runner")[0] == status, name
         assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "shopper")[0] == 404, name
+
+
+@pytest.mark.guarantee(20)
+def test_guarantee_20_a_question_in_sql_is_for_who_may_ask_about_everything(client: FastAPI) -> None:
+    path = "/api/v1/query?sql=SELECT+count(*)+AS+many+FROM+v_decisions"
+    status, body = ask(client, path, "shopper")
+    assert (status, body["code"]) == (403, "AccessDenied")
+    assert ask(client, path, "auditor") == (200, {"columns": ["many"], "rows": [[3]], "cut": ""})
+    assert ask(client, f"{path}&format=csv", "auditor") == (200, b"many\r\n3\r\n")
+    assert ask(client, f"{path}&explain=true", "auditor")[0] == 200
+    for sql, code in {"SELECT+*+FROM+leaf": "QueryRefused", "SELECT+nothing": "QueryMalformed"}.items():
+        status, body = ask(client, f"/api/v1/query?sql={sql}", "auditor")
+        assert (status, body["code"]) == (400, code)
 
 
 @pytest.mark.guarantee(20)
