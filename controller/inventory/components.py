@@ -126,9 +126,7 @@ def _running(
     connection: Connection, as_of: datetime, namespace: str | None, cluster: str | None, known_at: datetime | None
 ) -> frozenset[str]:
     query = select(_run.c.digest).distinct().where(_run.c.digest.is_not(None))
-    query = query.where(
-        began(_run, as_of=as_of, known_at=known_at), went_on(_run, as_of=as_of, known_at=known_at)
-    )
+    query = query.where(began(_run, as_of=as_of, known_at=known_at), went_on(_run, as_of=as_of, known_at=known_at))
     if namespace is not None:
         query = query.where(_run.c.namespace == namespace)
     if cluster is not None:

@@ -40,9 +40,7 @@ class Subject:
         return " ".join(([self.digest] if self.digest else []) + where) or "all clusters"
 
 
-def cyclonedx(
-    subject: Subject, documents: Iterable[str], components: Iterable[ComponentRecord]
-) -> Iterator[str]:
+def cyclonedx(subject: Subject, documents: Iterable[str], components: Iterable[ComponentRecord]) -> Iterator[str]:
     """The document, in pieces. `documents` are the artefacts of all that the components were read from."""
     yield json.dumps(_head(subject, sorted(documents)), indent=2)[:-2]  # without the closing bracket
     yield ',\n  "components": ['
@@ -79,7 +77,7 @@ def _head(subject: Subject, documents: list[str]) -> dict[str, Any]:
 
 
 def component(record: ComponentRecord) -> dict[str, Any]:
-    """One component, as CycloneDX has it. Licenses are named as the document wrote them: nobody judged what they are."""
+    """One component, as CycloneDX has it. Licenses are named as they were written: nobody judged what they are."""
     value: dict[str, Any] = {"type": "library", "bom-ref": record.hash, "name": record.name}
     if record.version is not None:
         value["version"] = record.version

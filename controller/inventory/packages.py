@@ -14,7 +14,7 @@ from controller.documents import purls
 from controller.documents.packages import Query
 from controller.errors import InputError
 from controller.inventory import attesting, cursors, running, tables
-from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT, Asker, check_limit
+from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT, Asker, Place, check_limit
 from controller.inventory.attesting import Attested, Knowledge
 from controller.inventory.dialect import among
 from controller.inventory.index.contents import key_of, package_name
@@ -139,7 +139,7 @@ class _Runs:
         self._as_of = as_of
         self.known_at = known_at
 
-    def after(self, place: running.Place | None) -> Sequence[Row[Any]]:
+    def after(self, place: Place | None) -> Sequence[Row[Any]]:
         return running.page(
             self._connection, self._where, as_of=self._as_of, known_at=self.known_at, before=place, limit=MAX_LIMIT
         )
@@ -150,7 +150,7 @@ def _matches(
 ) -> tuple[list[PackageRun], _Place | None]:
     """The next matches, and the place of the last if there may be more."""
     items: list[PackageRun] = []
-    scanned = 0
+    last, scanned = place, 0
     # The run of the last match may have more of them: it comes again.
     before = (place[0], place[1] + 1) if place is not None else None
     while scanned < MAX_SCANNED:

@@ -59,7 +59,9 @@ def install(app: FastAPI, questions: Questions, access: Access) -> None:
         )
         return ComponentPage.model_validate(page)
 
-    @app.get("/api/v1/bom", summary="One CycloneDX document of the components of what runs", response_class=StreamingResponse)
+    @app.get(
+        "/api/v1/bom", summary="One CycloneDX document of the components of what runs", response_class=StreamingResponse
+    )
     async def bom(asked: Annotated[BomAsked, Query()], request: Request) -> StreamingResponse:
         await require(request, asked.namespace)
         at = asked.as_of or datetime.now(UTC)
