@@ -38,6 +38,7 @@ from controller.inventory.store import Store
 from controller.operator.holder import SnapshotHolder
 from controller.reading import app as reading
 from controller.reading.access import GROUP
+from controller.reading.evidence import Evidence
 from controller.registry.addresses import AddressRules
 from controller.review.ports import Namespaces
 from controller.settings import Settings, WebhookSettings
@@ -328,13 +329,14 @@ def _inventory(settings: Settings, store: Store, made: _Certificates | None, sta
     host, port = settings.inventory.inventory_host, settings.inventory.inventory_port
     if store.is_shared and store.readers_may_write():
         log.warning("the database would let readers write: give them a role that cannot (database_reader_url)")
-    own = OwnQuestions(settings.inventory)
+    own, evidence = OwnQuestions(settings.inventory), Evidence(settings.documents, settings.inventory)
     if made is None:
-        return _in_thread(lambda: Server(reading.create_app(store.questions, own=own), host=host, port=port), stack)
+        app = reading.create_app(store.questions, own=own, evidence=evidence)
+        return _in_thread(lambda: Server(app, host=host, port=port), stack)
     from controller.cluster.readers import ClusterReaders
 
     readers = ClusterReaders(settings.cluster, group=GROUP)
-    app = reading.create_app(store.questions, own=own, readers=readers)
+    app = reading.create_app(store.questions, own=own, readers=readers, evidence=evidence)
     return _in_thread(
         lambda: Server(app, host=host, port=port, certificate=made.certificate, key=made.key),
         stack,

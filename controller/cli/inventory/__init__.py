@@ -19,6 +19,7 @@ _HERE = "controller.cli.inventory"
         "roles": f"{_HERE}.roles:roles",
         "export": f"{_HERE}.export:export",
         "packages": f"{_HERE}.packages:packages",
+        "prove": f"{_HERE}.prove:command",
         "running": f"{_HERE}.running:running",
         "show": f"{_HERE}.show:show",
     },

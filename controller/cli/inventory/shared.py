@@ -88,7 +88,7 @@ class Listing:
 
 
 def listing(what: str, *forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add `--limit`, `--cursor`, `--all` and `-o`; the command gets a `Listing` (`listing`). `forms`: others of `-o`."""
+    """Add `--limit`, `--cursor`, `--all` and `-o` (with further `forms`); the command gets a `Listing`, `listing`."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
