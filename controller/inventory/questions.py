@@ -8,8 +8,11 @@ from typing import Self
 from sqlalchemy import Engine
 
 from controller.inventory.affected import Affected
+from controller.inventory.assets import Assets
+from controller.inventory.findings import Findings
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
+from controller.inventory.sboms import Sboms
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +22,18 @@ class Questions:
     queries: Queries
     ledger: LedgerReader
     affected: Affected
+    sboms: Sboms
+    findings: Findings
+    assets: Assets
 
     @classmethod
     def of(cls, reading: Engine) -> Self:
         """The families on this pool."""
-        return cls(queries=Queries(reading), ledger=LedgerReader(reading), affected=Affected(reading))
+        return cls(
+            queries=Queries(reading),
+            ledger=LedgerReader(reading),
+            affected=Affected(reading),
+            sboms=Sboms(reading),
+            findings=Findings(reading),
+            assets=Assets(reading),
+        )

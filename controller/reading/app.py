@@ -18,7 +18,7 @@ from fastapi.responses import PlainTextResponse
 from controller import __version__
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
-from controller.reading import affected, problems, wire
+from controller.reading import affected, assets, findings, problems, sboms, wire
 from controller.reading import ledger as routes
 from controller.reading.access import Access, Readers
 from controller.reading.answers import FOR_EVER, Answers, matches
@@ -146,7 +146,8 @@ def create_app(
         return Response(content, media_type="application/octet-stream", headers=headers)
 
     routes.install(app, questions.ledger, queries, access)
-    affected.install(app, questions, access)
+    for family in (affected, sboms, findings, assets):
+        family.install(app, questions, access)
     return app
 
 

@@ -13,9 +13,12 @@ _HERE = "controller.cli.inventory"
     cls=Lazy,
     places={
         "affected": f"{_HERE}.affected:affected",
+        "assets": f"{_HERE}.assets:assets",
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
+        "findings": f"{_HERE}.findings:findings",
         "running": f"{_HERE}.running:running",
+        "sboms": f"{_HERE}.sboms:sboms",
         "show": f"{_HERE}.show:show",
     },
 )
