@@ -274,6 +274,14 @@ class InventorySettings:
         "When the spool is full: Deny, or Admit without a record (counted in assay_records_lost_total, and logged).",
         choices=("Deny", "Admit"),
     )
+    blob_directory: str = _setting(
+        "",
+        "Where large evidence is kept in files. Empty: beside an SQLite file; with PostgreSQL all evidence stays in "
+        "the database, since every process has to see the same directory.",
+    )
+    blob_file_bytes: int = _setting(
+        MiB, "Evidence of at least so many bytes, once compressed, is kept in a file; 0 keeps all in the database."
+    )
     ledger_merge_delay: Seconds = _setting(Seconds(5), "Time in which a record has its number in the ledger.")
     ledger_key_file: str = _setting(
         "", "The ledger's private key (PEM, PKCS #8, Ed25519). Empty: one that Assay makes in ledger_directory."
@@ -299,6 +307,12 @@ class InventorySettings:
         if self.spool_directory:
             return Path(self.spool_directory)
         return file.with_name(f"{file.name}.spool") if file is not None else _state_directory() / "spool"
+
+    def blob_folder(self, file: Path | None) -> Path | None:
+        """Where large evidence is kept; `file` is the SQLite file, if it is one. None keeps all in the database."""
+        if self.blob_directory:
+            return Path(self.blob_directory)
+        return file.with_name(f"{file.name}.blobs") if file is not None else None
 
     def ledger_folder(self) -> Path:
         """Where the ledger's keys and its last checkpoint are kept."""

@@ -13,12 +13,12 @@ from sqlalchemy import Connection, select
 
 from controller.errors import RecordingFailed
 from controller.inventory import projections, tables
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.inserts import Inserting
 from controller.inventory.projections import Appended, Projection, Remembered, Written
 from controller.model.reference import Digest
 
 LOOKUP = 500  # names in one IN list
-_BLOBS = Inserting(tables.blob, lambda statement: statement.on_conflict_do_nothing(index_elements=["digest"]))
 _LEAVES = Inserting(
     tables.leaf,
     lambda statement: statement.on_conflict_do_nothing().returning(tables.leaf.c.id, tables.leaf.c.position),
@@ -50,10 +50,16 @@ def blob_key(digest: str) -> tuple[str, ...]:
     return ("blob", digest)
 
 
-def append(connection: Connection, records: Sequence[Record], *, now: datetime, remembered: Remembered) -> Group:
-    """Write the records that are not there yet, in the caller's transaction."""
+def append(
+    connection: Connection, records: Sequence[Record], *, now: datetime, remembered: Remembered, blobs: Blobs
+) -> Group:
+    """Write the records that are not there yet, in the caller's transaction; `blobs` in files before it is committed.
+
+    Raises `RecordingFailed` (`LeafConflict`), `sqlalchemy.exc.SQLAlchemyError`, and `OSError` where a file cannot be
+    written.
+    """
     group = Group(refused={}, remember={})
-    absent = _write_blobs(connection, records, group, now=now, remembered=remembered)
+    absent = _write_blobs(connection, records, group, now=now, remembered=remembered, blobs=blobs)
     for index, record in enumerate(records):
         missing = absent.intersection(record.projection.blobs)
         if missing and index not in group.refused:
@@ -68,7 +74,13 @@ def append(connection: Connection, records: Sequence[Record], *, now: datetime, 
 
 
 def _write_blobs(
-    connection: Connection, records: Sequence[Record], group: Group, *, now: datetime, remembered: Remembered
+    connection: Connection,
+    records: Sequence[Record],
+    group: Group,
+    *,
+    now: datetime,
+    remembered: Remembered,
+    blobs: Blobs,
 ) -> set[str]:
     """Store what is new. Returns the digests that records name and the database does not have."""
     named = {digest for record in records for digest in (*record.projection.blobs, *record.blobs)}
@@ -85,14 +97,7 @@ def _write_blobs(
                 new[digest] = content
             else:
                 group.refused[index] = RecordingFailed("BlobMismatch", f"bytes handed over as {digest} are not that")
-    if new:
-        _BLOBS.run(
-            connection,
-            [
-                {"digest": digest, "size": len(content), "content": content, "recorded_at": now}
-                for digest, content in sorted(new.items())
-            ],
-        )
+    blobs.write(connection, new, now=now)
     group.remember |= {blob_key(digest): (now, now) for digest in present | new.keys()}
     return unknown - present - new.keys()
 

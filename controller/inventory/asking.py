@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import InputError
 from controller.inventory import tables
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.dialect import unavailable
 
 MAX_LIMIT = 500  # items on one page
@@ -34,8 +35,10 @@ class Asker:
     `DatabaseUnavailable`) when the answer would take too long or the database is away.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, blobs: Blobs | None = None) -> None:
+        """`blobs` reads raw bytes; without it, those that are in the database alone."""
         self._engine = engine
+        self._blobs = blobs or Blobs()
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

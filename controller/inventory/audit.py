@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Table, func, select, type_coerce
 from sqlalchemy.types import NULLTYPE
 
 from controller.inventory import dialect, projections, tables
+from controller.inventory.blobs.store import COLUMNS, Blobs, FileGone
 from controller.inventory.ledger import notes, tiles
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.entry import entry_of
@@ -28,6 +29,7 @@ from controller.inventory.ledger.notes import NoteKey
 from controller.inventory.projections import Remembered
 
 BATCH = 500  # leaves held in memory at once
+BLOBS = 20  # blobs held in memory at once
 MAX_FINDINGS = 100  # told; more are counted
 _EXACT_FIRST = (
     *("LeafRemoved", "LeafChanged", "LeafAdded", "LeafUnreadable", "EntryRemoved", "EntryChanged", "EntryAdded"),
@@ -83,14 +85,16 @@ def _printable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def verify(connection: Connection, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
+def verify(
+    connection: Connection, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = (), blobs: Blobs | None = None
+) -> Report:
     """Look at everything, in one state of the database. Takes as long as reading all of it does."""
     report = Report()
     checkpoints = _Checkpoints(connection, keys, kept, report)
     _walk(connection, checkpoints, report)
     checkpoints.finish()
     _check_projections(connection, report)
-    _check_blobs(connection, report)
+    _check_blobs(connection, report, blobs or Blobs())
     report.findings.sort(key=lambda finding: _EXACT_FIRST.index(finding.code))
     return report
 
@@ -352,22 +356,20 @@ def _compare(table: Table, made: Iterator[dict[str, Any]], found: Iterator[dict[
         other = next(found, None) if second == key else other
 
 
-def _check_blobs(connection: Connection, report: Report) -> None:
+def _check_blobs(connection: Connection, report: Report, blobs: Blobs) -> None:
     blob = tables.blob
     last: Any = ""
     present: set[str] = set()
     while True:
-        query = select(*dialect.stored(connection, (blob.c.digest, blob.c.size, blob.c.content)))
+        query = select(*dialect.stored(connection, COLUMNS))
         query = query.where(type_coerce(blob.c.digest, NULLTYPE) > last)
-        rows = connection.execute(query.order_by(blob.c.digest).limit(BATCH // 10)).all()
+        rows = connection.execute(query.order_by(blob.c.digest).limit(BLOBS)).all()
         if not rows:
             break
         for row in rows:
             present.add(row.digest)
             report.blobs += 1
-            content = row.content if isinstance(row.content, bytes) else b""
-            if f"sha256:{hashlib.sha256(content).hexdigest()}" != row.digest or len(content) != row.size:
-                report.add("BlobChanged", f"blob {row.digest}", "its bytes are not those of its digest")
+            _check_blob(row, report, blobs)
         last = rows[-1].digest
     leaf = tables.leaf
     missing: dict[str, str] = {}
@@ -385,3 +387,15 @@ def _check_blobs(connection: Connection, report: Report) -> None:
                 missing.setdefault(digest, record)
     for digest, record in sorted(missing.items()):
         report.add("BlobRemoved", f"blob {digest}", f"its bytes are gone, and record {record} names them")
+
+
+def _check_blob(row: Any, report: Report, blobs: Blobs) -> None:
+    try:
+        blobs.judge(row)
+    except FileGone:
+        report.add("BlobRemoved", f"blob {row.digest}", "the file that its bytes were in is gone")
+    except OSError as exc:
+        message = f"the file that its bytes were in cannot be read ({exc.strerror})"
+        report.add("BlobRemoved", f"blob {row.digest}", message)
+    except ValueError as exc:
+        report.add("BlobChanged", f"blob {row.digest}", f"its bytes are damaged: {exc}")

@@ -7,6 +7,7 @@ cannot write, see one state for the length of a transaction, and every statement
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sqlite3
@@ -188,16 +189,21 @@ def unavailable(exc: Exception) -> Unavailable:
 
 
 def is_away(exc: Exception) -> bool:
-    """Whether it is the database that is away, full or locked, and no fault of what it was asked to write."""
+    """Whether it is the database that is away, full or locked, and no fault of what it was asked to write.
+
+    `OSError` is the same of the files beside it.
+    """
     if isinstance(exc, OperationalError) and str(getattr(exc.orig, "sqlstate", "")).startswith(_LIMIT_EXCEEDED):
         return False
-    return isinstance(exc, OperationalError | InterfaceError | PoolTimeout)
+    return isinstance(exc, OperationalError | InterfaceError | PoolTimeout | OSError)
 
 
 def cause(exc: Exception) -> str:
     """A name for a database's failure: its SQLSTATE or SQLite's error name, else the exception's type."""
     original = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
     name = getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None)
+    if isinstance(original, OSError):
+        name = errno.errorcode.get(original.errno or 0)
     return f"{type(original).__name__} {name}" if name else type(original).__name__
 
 

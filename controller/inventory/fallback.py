@@ -20,6 +20,7 @@ from controller import telemetry
 from controller.errors import RecordingFailed
 from controller.inventory import spool as files
 from controller.inventory.append import Record, append
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.dialect import cause, is_away
 from controller.inventory.projections import Remembered, project
 from controller.inventory.spool import Spool, Spooled
@@ -36,10 +37,11 @@ log = logging.getLogger(__name__)
 class Fallback:
     """Keeps records while the database is away. `keep` is the writer's; a thread of its own brings them back."""
 
-    def __init__(self, spool: Spool, engine: Engine, *, lose: bool) -> None:
+    def __init__(self, spool: Spool, engine: Engine, *, blobs: Blobs, lose: bool) -> None:
         """`lose`: when the spool is full, decisions are acknowledged without being recorded anywhere."""
         self._spool = spool
         self._engine = engine
+        self._blobs = blobs
         self._lose = lose
         self._away = threading.Event()
         self._closing = threading.Event()
@@ -160,7 +162,7 @@ class Fallback:
         try:
             records = [_record(one) for one in group]
             with self._engine.begin() as connection:
-                done = append(connection, records, now=group[0].at, remembered=Remembered())
+                done = append(connection, records, now=group[0].at, remembered=Remembered(), blobs=self._blobs)
         except Exception as exc:
             if is_away(exc):
                 raise

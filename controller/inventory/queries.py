@@ -24,6 +24,7 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
+from controller.inventory.blobs.store import COLUMNS
 from controller.inventory.dialect import take_time
 from controller.inventory.projections import SCHEMA
 from controller.inventory.records import (
@@ -241,16 +242,18 @@ class Queries(Asker):
         """The raw bytes of this digest, unchanged; None if they were never recorded.
 
         With a `namespace` only evidence about images that it had decisions on, and policies that these were by.
-        Raises `InputError` (`DigestMalformed`).
+        Raises `InputError` (`DigestMalformed`), `Unacceptable` (`BlobDamaged`) for bytes that are not those any more,
+        `Unavailable` (`BlobUnreachable`).
         """
         blob = tables.blob
-        query = select(blob.c.content).where(blob.c.digest == str(Digest.parse(digest)))
+        query = select(*COLUMNS).where(blob.c.digest == str(Digest.parse(digest)))
         if namespace is not None:
             query = query.where(or_(_is_evidence_in(namespace, known_at), _is_policy_in(namespace, known_at)))
         if known_at is not None:
             query = query.where(blob.c.recorded_at <= known_at)
         with self._reading() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            row = connection.execute(query).one_or_none()
+        return None if row is None else self._blobs.content(row)
 
 
 def _page(

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from controller.inventory.affected import Affected
 from controller.inventory.assets import Assets
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.findings import Findings
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
@@ -27,10 +28,10 @@ class Questions:
     assets: Assets
 
     @classmethod
-    def of(cls, reading: Engine) -> Self:
+    def of(cls, reading: Engine, blobs: Blobs) -> Self:
         """The families on this pool."""
         return cls(
-            queries=Queries(reading),
+            queries=Queries(reading, blobs),
             ledger=LedgerReader(reading),
             affected=Affected(reading),
             sboms=Sboms(reading),

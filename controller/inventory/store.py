@@ -19,6 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller.errors import ConfigurationError
 from controller.inventory import audit, dialect, projections
 from controller.inventory.audit import Kept, Report
+from controller.inventory.blobs.files import BlobFolder
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.fallback import Fallback
 from controller.inventory.ledger.notes import NoteKey, NoteSigner
 from controller.inventory.ledger_reading import LedgerReader
@@ -39,12 +41,13 @@ def _now() -> datetime:
 class Store:
     """An open inventory: `writer` (a `Recorder`; absent when opened to read) and `questions`. Close it."""
 
-    def __init__(self, *, writer: Writer | None, reading: Engine, lock: FileLock | None) -> None:
+    def __init__(self, *, writer: Writer | None, reading: Engine, lock: FileLock | None, blobs: Blobs) -> None:
         self._writer = writer
         self._reading = reading
+        self._blobs = blobs
         self._lock = lock
         self._engines: list[Engine] = []
-        self.questions = Questions.of(reading)
+        self.questions = Questions.of(reading, blobs)
 
     @classmethod
     def open(cls, settings: InventorySettings, *, clock: Callable[[], datetime] = _now) -> Store:
@@ -67,18 +70,20 @@ class Store:
             if lock is not None:
                 lock.release()
             raise
+        blobs = _blobs(settings, url)
         fallback = None
         if settings.durability == "Spool":
             spool = Spool(settings.spool_folder(dialect.sqlite_file(url)), max_bytes=settings.spool_max_bytes)
-            fallback = Fallback(spool, dialect.writing_engine(url), lose=settings.spool_full == "Admit")
+            fallback = Fallback(spool, dialect.writing_engine(url), blobs=blobs, lose=settings.spool_full == "Admit")
         writer = Writer(
             engine,
             group_size=settings.database_group_size,
             queue=settings.database_queue,
             clock=clock,
+            blobs=blobs,
             fallback=fallback,
         )
-        return cls(writer=writer, reading=reading, lock=lock)
+        return cls(writer=writer, reading=reading, lock=lock, blobs=blobs)
 
     @classmethod
     def open_to_read(cls, settings: InventorySettings) -> Store:
@@ -93,7 +98,7 @@ class Store:
         except BaseException:
             reading.dispose()
             raise
-        return cls(writer=None, reading=reading, lock=None)
+        return cls(writer=None, reading=reading, lock=None, blobs=_blobs(settings, url))
 
     @property
     def queries(self) -> Queries:
@@ -139,7 +144,7 @@ class Store:
             with self._reading.begin() as connection:
                 dialect.take_time(connection)
                 with dialect.any_text(connection):
-                    return audit.verify(connection, keys=keys, kept=kept)
+                    return audit.verify(connection, keys=keys, kept=kept, blobs=self._blobs)
         except SQLAlchemyError as exc:
             raise dialect.unavailable(exc) from exc
 
@@ -182,6 +187,12 @@ def rebuild(url: str) -> int:
             dialect.take_time(connection)
             dialect.stop_appends(connection)
             return projections.rebuild(connection)
+
+
+def _blobs(settings: InventorySettings, url: URL) -> Blobs:
+    """Raw evidence, with the folder of large files where there is one."""
+    folder = settings.blob_folder(dialect.sqlite_file(url))
+    return Blobs(BlobFolder(folder), file_bytes=settings.blob_file_bytes) if folder is not None else Blobs()
 
 
 def _claim(url: URL) -> FileLock | None:

@@ -99,6 +99,8 @@ leaf = Table(
     sqlite_autoincrement=True,
 )
 
+# `digest` and `size` are of the original bytes; `encoding` says how they are kept (raw, zstd), `location` whether in
+# `content` (row) or in a file (file), and `blobs.store` alone reads them.
 blob = Table(
     "blob",
     metadata,
@@ -106,6 +108,8 @@ blob = Table(
     Column("size", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Column("recorded_at", Instant, nullable=False),
+    Column("encoding", Text, nullable=False, server_default="raw"),
+    Column("location", Text, nullable=False, server_default="row"),
 )
 
 _DENIED = text("verdict = 'Deny'")

@@ -21,13 +21,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from controller.errors import ConfigurationError, RecordingFailed
 from controller.inventory.append import Record, append, blob_key
+from controller.inventory.blobs.packing import MAX_BLOB_BYTES
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.dialect import cause, is_away
 from controller.inventory.fallback import Fallback
 from controller.inventory.projections import Remembered, project
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest
 
-MAX_RECORD_BYTES = 128 * 1024 * 1024  # leaf and new blobs of one record: evidence of one image is bounded to half of it
+MAX_RECORD_BYTES = MAX_BLOB_BYTES  # leaf and new blobs of one record: evidence of one image is bounded to half of it
 MAX_QUEUED_BYTES = 256 * 1024 * 1024  # raw bytes that wait for a commit: bounds memory when the database is slow
 MAX_GROUP_BYTES = 32 * 1024 * 1024  # raw bytes after which a group takes no further record
 CLOSING = 10.0  # seconds that closing waits for a database that hangs
@@ -54,9 +56,11 @@ class Writer:
         group_size: int,
         queue: int,
         clock: Callable[[], datetime],
+        blobs: Blobs,
         fallback: Fallback | None = None,
     ) -> None:
         self._engine = engine
+        self._blobs = blobs
         self._fallback = fallback
         self._group_size = max(1, group_size)
         self._queue_limit = max(1, queue)
@@ -174,7 +178,7 @@ class Writer:
     def _commit(self, records: Sequence[Record]) -> Mapping[int, RecordingFailed]:
         now = self._clock().astimezone(UTC)
         with self._engine.begin() as connection:
-            group = append(connection, records, now=now, remembered=self._remembered)
+            group = append(connection, records, now=now, remembered=self._remembered, blobs=self._blobs)
         self._remembered.add(group.remember)
         return group.refused
 
@@ -206,7 +210,7 @@ def _one_record_may_be_the_cause(exc: Exception) -> bool:
 
 
 def _unexpected(exc: Exception) -> Exception | None:
-    return None if isinstance(exc, RecordingFailed | ConfigurationError | SQLAlchemyError) else exc
+    return None if isinstance(exc, RecordingFailed | ConfigurationError | SQLAlchemyError | OSError) else exc
 
 
 def _translated(exc: Exception) -> RecordingFailed:
