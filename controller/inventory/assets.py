@@ -87,9 +87,7 @@ class Assets(Asker):
         after = str(cursors.read(cursor, str)[0]) if cursor is not None else ""
         times = Times(as_of or datetime.now(UTC), known_at, namespace)
         with self._reading() as connection:
-            running = standing(
-                connection, as_of=times.as_of, known_at=known_at, namespace=namespace, cluster=cluster
-            )
+            running = standing(connection, as_of=times.as_of, known_at=known_at, namespace=namespace, cluster=cluster)
             by_identifier: dict[str, list[Standing]] = defaultdict(list)
             for one in running:
                 if one.digest is not None:
@@ -128,9 +126,7 @@ def _told(connection: Connection, found: Mapping[str, Collection[Described]]) ->
     return told
 
 
-def _asset(
-    identifier: str, some: Sequence[Standing], found: Sequence[Described], told: _Told, times: Times
-) -> Asset:
+def _asset(identifier: str, some: Sequence[Standing], found: Sequence[Described], told: _Told, times: Times) -> Asset:
     readable = [one for one in found if not one.problem]
     scan = _newest(one for one in readable if one.kind == "vulnerabilities" and not one.says_nothing)
     sbom = _newest(one for one in readable if one.kind == "sbom")

@@ -7,11 +7,11 @@ judges for rules as well: an auditor gets the answer that a policy would get.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
 from controller.documents.exploitability import CLEARING, Exploitability, Subject
 from controller.errors import InputError
@@ -65,44 +65,50 @@ def clear(connection: Connection, cases: Sequence[Case], times: Times) -> list[C
     if not documents:
         return [NOTHING_SAID] * len(cases)
     wanted = {looked_up(name) for case in cases for name in (case.finding.id, *case.finding.aliases)}
-    said = _documents(connection, {one.document: one for some in documents.values() for one in some}, wanted)
-    by_subject: dict[tuple[str, str], Exploitability] = {}
-    sources = {id(statement): one for one, vex in said.values() for statement in vex.statements}
-    return [_judge(case, documents, said, sources, by_subject, times.as_of) for case in cases]
+    numbers = {one.document for some in documents.values() for one in some if one.document is not None}
+    said = _documents(connection, numbers, wanted)
+    judge = _Judge(documents, said, times.as_of)
+    return [judge.clearance(case) for case in cases]
 
 
-_Said = Mapping[int, tuple[Described, Vex]]
+class _Judge:
+    """Judges cases by the documents that were verified for their images."""
 
+    def __init__(self, documents: Mapping[str, Sequence[Described]], said: Mapping[int, Vex], now: datetime) -> None:
+        self._documents = documents
+        self._said = said
+        self._now = now
+        self._known: dict[tuple[str, str], Exploitability] = {}
+        self._sources = {
+            id(statement): one
+            for some in documents.values()
+            for one in some
+            if one.document is not None and one.document in said
+            for statement in said[one.document].statements
+        }
 
-def _judge(
-    case: Case,
-    documents: Mapping[str, Sequence[Described]],
-    said: _Said,
-    sources: Mapping[int, Described],
-    known: dict[tuple[str, str], Exploitability],
-    now: datetime,
-) -> Clearance:
-    """Cleared under some name of the image in each repository that it runs from, and under none said to be affected."""
-    counting: dict[int, VexStatement] = {}
-    cleared = []
-    for repository in case.repositories:
-        any_clears = False
-        for name in case.names:
-            if name not in documents:
-                continue
-            key = (name, repository)
-            if key not in known:
-                vexes = [said[one.document][1] for one in documents[name] if one.document in said]
-                known[key] = Exploitability(vexes, Subject(Digest.parse(name), repository), now)
-            any_clears = any_clears or known[key].clears(case.finding)
-            counting |= {id(one): one for one in known[key].says(case.finding)}
-        cleared.append(any_clears)
-    warns = any(statement.status not in CLEARING for statement in counting.values())
-    told = sorted(
-        (_told(statement, sources[number]) for number, statement in counting.items()),
-        key=lambda one: (one.document, one.status, one.justification),
-    )
-    return Clearance(cleared=bool(cleared) and all(cleared) and not warns, statements=tuple(told))
+    def clearance(self, case: Case) -> Clearance:
+        """Cleared under some name of the image in each repository that it runs from, and under none affected."""
+        counting: dict[int, VexStatement] = {}
+        cleared = []
+        for repository in case.repositories:
+            judges = [self._of(name, repository) for name in case.names if name in self._documents]
+            cleared.append(any(judge.clears(case.finding) for judge in judges))
+            counting |= {id(one): one for judge in judges for one in judge.says(case.finding)}
+        warns = any(statement.status not in CLEARING for statement in counting.values())
+        told = sorted(
+            (_told(statement, self._sources[number]) for number, statement in counting.items()),
+            key=lambda one: (one.document, one.status, one.justification),
+        )
+        return Clearance(cleared=bool(cleared) and all(cleared) and not warns, statements=tuple(told))
+
+    def _of(self, name: str, repository: str) -> Exploitability:
+        key = (name, repository)
+        if key not in self._known:
+            numbers = [one.document for one in self._documents[name] if one.document is not None]
+            vexes = [self._said[number] for number in numbers if number in self._said]
+            self._known[key] = Exploitability(vexes, Subject(Digest.parse(name), repository), self._now)
+        return self._known[key]
 
 
 def _told(statement: VexStatement, source: Described) -> Statement:
@@ -116,40 +122,41 @@ def _told(statement: VexStatement, source: Described) -> Statement:
     )
 
 
-def _documents(
-    connection: Connection, documents: Mapping[int | None, Described], names: Collection[str]
-) -> dict[int, tuple[Described, Vex]]:
+def _documents(connection: Connection, numbers: Collection[int], names: Collection[str]) -> dict[int, Vex]:
     """The documents, each with those of its statements that are about one of these vulnerabilities."""
-    head, statement, name = tables.document, tables.vex_statement, tables.vex_name
-    numbers = sorted(number for number in documents if number is not None)
-    statements: dict[int, dict[int, VexStatement]] = defaultdict(dict)
-    query = select(statement.c.document, statement.c.number, statement.c.content).join(
-        name, (name.c.document == statement.c.document) & (name.c.number == statement.c.number)
-    )
-    read = 0
-    for some in chunks(names):
-        for row in connection.execute(query.where(name.c.document.in_(numbers), name.c.name.in_(some))):
-            read += 1
-            if read > MAX_STATEMENTS:
-                raise InputError("AnswerTooLarge", f"more than {MAX_STATEMENTS} VEX statements are about these findings")
-            statements[row.document].setdefault(row.number, statement_of(row.content))
-    heads = select(head.c.id, head.c.name, head.c.author, head.c.created_at, head.c.spec_version)
-    found: dict[int, tuple[Described, Vex]] = {}
-    for row in connection.execute(heads.where(head.c.id.in_(numbers))):
-        said = statements.get(row.id, {})
-        vex = Vex(
+    table = tables.document
+    said = _statements(connection, numbers, names)
+    heads = select(table.c.id, table.c.name, table.c.author, table.c.created_at, table.c.spec_version)
+    return {
+        row.id: Vex(
             id=row.name,
             author=row.author,
             timestamp=row.created_at,
-            statements=tuple(said[number] for number in sorted(said)),
-            version=_version(row.spec_version),
+            statements=tuple(statement for _, statement in sorted(said[row.id].items())),
+            version=int(row.spec_version or 0),
         )
-        found[row.id] = (documents[row.id], vex)
+        for chunk in chunks(numbers)
+        for row in connection.execute(heads.where(table.c.id.in_(chunk)))
+    }
+
+
+def _statements(
+    connection: Connection, numbers: Collection[int], names: Collection[str]
+) -> Mapping[int, dict[int, VexStatement]]:
+    """By document and number."""
+    statement, name = tables.vex_statement, tables.vex_name
+    query = select(statement.c.document, statement.c.number, statement.c.content).join(
+        name, and_(name.c.document == statement.c.document, name.c.number == statement.c.number)
+    )
+    found: dict[int, dict[int, VexStatement]] = defaultdict(dict)
+    read = 0
+    for documents in chunks(numbers):
+        for some in chunks(names):
+            asked = query.where(name.c.document.in_(documents), name.c.name.in_(some))
+            for row in connection.execute(asked.limit(MAX_STATEMENTS + 1)):
+                read += 1
+                if read > MAX_STATEMENTS:
+                    message = f"more than {MAX_STATEMENTS} VEX statements are about what was found"
+                    raise InputError("AnswerTooLarge", message)
+                found[row.document].setdefault(row.number, statement_of(row.content))
     return found
-
-
-def _version(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        return 0

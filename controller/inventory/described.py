@@ -130,9 +130,7 @@ def _evidence_of(times: Times) -> Select[Any]:
             *(_document.c[name] for name in (*told, *lacks)),
             _scan.c.says_nothing,
         )
-        .outerjoin(
-            _document, and_(_document.c.artifact == _evidence.c.artifact, _document.c.indexed_at.is_not(None))
-        )
+        .outerjoin(_document, and_(_document.c.artifact == _evidence.c.artifact, _document.c.indexed_at.is_not(None)))
         .outerjoin(_scan, _scan.c.document == _document.c.id)
     )
     return _within(query, times)

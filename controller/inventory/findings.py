@@ -113,7 +113,7 @@ class Findings(Asker):
 
     def findings(
         self,
-        where: FindingFilter = FindingFilter(),  # noqa: B008 - frozen
+        where: FindingFilter = FindingFilter(),
         *,
         as_of: datetime | None = None,
         limit: int = DEFAULT_LIMIT,
@@ -286,11 +286,10 @@ def _images_of(asked: _Asked, artifacts: Iterable[str]) -> Mapping[str, set[str]
     for chunk in chunks(artifacts):
         for artifact, digest in asked.connection.execute(query.where(_evidence.c.artifact.in_(chunk))):
             about[artifact].add(digest)
-    names = kin(
-        asked.connection, {name for some in about.values() for name in some}, known_at=asked.times.known_at
-    )
+    names = kin(asked.connection, {name for some in about.values() for name in some}, known_at=asked.times.known_at)
     return {
-        artifact: {one for name in some for one in names[name] if one in asked.places} for artifact, some in about.items()
+        artifact: {one for name in some for one in names[name] if one in asked.places}
+        for artifact, some in about.items()
     }
 
 

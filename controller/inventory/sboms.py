@@ -102,7 +102,7 @@ class Sboms(Asker):
         self,
         *,
         states: Iterable[SbomState] = (),
-        demands: Demands = Demands(),  # noqa: B008 - frozen
+        demands: Demands = Demands(),
         as_of: datetime | None = None,
         namespace: str | None = None,
         cluster: str | None = None,
@@ -119,14 +119,10 @@ class Sboms(Asker):
         after = cursors.read(cursor, int, str, str) if cursor is not None else None
         times = Times(as_of or datetime.now(UTC), known_at, namespace)
         with self._reading() as connection:
-            running = standing(
-                connection, as_of=times.as_of, known_at=known_at, namespace=namespace, cluster=cluster
-            )
+            running = standing(connection, as_of=times.as_of, known_at=known_at, namespace=namespace, cluster=cluster)
             images = places(running)
             names = kin(connection, images, known_at=known_at)
-            found = beside(
-                connection, {name for some in names.values() for name in some}, "sbom", _CODES, times
-            )
+            found = beside(connection, {name for some in names.values() for name in some}, "sbom", _CODES, times)
         judged = [
             judge(place, [one for name in names[digest] for one in found.get(name, ())], demands, times.as_of)
             for digest, place in images.items()

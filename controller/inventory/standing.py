@@ -55,7 +55,7 @@ def standing(
     if cluster is not None:
         query = query.where(runs.c.cluster == cluster)
     return [
-        Standing(*(getattr(row, name) for name in _WHERE), runs=row.runs, since=row.since)
+        Standing(**{name: getattr(row, name) for name in (*_WHERE, "runs", "since")})
         for row in connection.execute(query)
     ]
 

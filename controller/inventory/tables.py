@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0008"  # the newest migration: what a database must be at
+REVISION = "0009"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -220,8 +220,8 @@ evidence = Table(
     Index(None, "artifact", "digest"),
 )
 
-# What a manifest rests on by the proofs themselves: `key` and `subject` (who signed), `log` (log id and index), and what
-# the signer's certificate says of the build (`builder`, `source`).
+# What a manifest rests on by the proofs themselves: `key` and `subject` (who signed), `log` (log id and index), and
+# what the signer's certificate says of the build (`builder`, `source`).
 trace = Table(
     "trace",
     metadata,
@@ -430,7 +430,7 @@ sbom_component = Table(
     sqlite_with_rowid=False,
 )
 
-# Where an image comes from by its provenance (`builder`, `source`, `base`), and its operating system by its SBOM (`os`).
+# Where an image comes from by its provenance (`builder`, `source`, `base`), and its system by its SBOM (`os`).
 document_trace = Table(
     "document_trace",
     metadata,

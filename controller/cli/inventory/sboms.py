@@ -16,7 +16,9 @@ from controller.settings import Settings
 
 
 @click.command()
-@click.option("--state", "states", multiple=True, type=click.Choice(list(SbomState)), help="Only these; several may be.")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(list(SbomState)), help="Only these; several may be."
+)
 @click.option("--older-than", default="90d", show_default=True, help="The age from which one is stale: 90d, 26w.")
 @click.option("--may-lack", default=MAY_LACK, show_default=True, help="Percent of components that may lack something.")
 @click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")

@@ -1,4 +1,4 @@
-"""Where images come from, what scanners found in them, and what VEX says of that: rows of documents, made by the index."""
+"""Where images come from, what scanners found in them, what VEX says of that: rows of documents, made by the index."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from alembic import op
 
 from controller.inventory.tables import Bytewise, Instant
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Create the tables. They are filled by the next edition of the index's reader, document by document."""
-    op.create_table(
-        "document_trace", _number("document"), _key("kind"), _key("value"), sqlite_with_rowid=False
-    )
+    op.create_table("document_trace", _number("document"), _key("kind"), _key("value"), sqlite_with_rowid=False)
     op.create_index(None, "document_trace", ["kind", "value"])
     op.create_table(
         "scan",
