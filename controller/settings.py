@@ -286,6 +286,10 @@ class InventorySettings:
     ledger_key_file: str = _setting(
         "", "The ledger's private key (PEM, PKCS #8, Ed25519). Empty: one that Assay makes in ledger_directory."
     )
+    export_key_file: str = _setting(
+        "",
+        "The private key that signs exports (PEM, PKCS #8, Ed25519). Empty: one that Assay makes in ledger_directory.",
+    )
     ledger_origin: str = _setting(
         "", "The ledger's name in its checkpoints, such as assay.example.com/ledger; empty: assay/CLUSTER_NAME."
     )

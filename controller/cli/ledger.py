@@ -101,7 +101,7 @@ def verify(
     """
     settings = load()
     own = settings.inventory.ledger_folder() / PUBLIC_KEY
-    keys = [_key(text) for text in key_texts] or [_key(str(own))]
+    keys = [verifier_key(text) for text in key_texts] or [verifier_key(str(own))]
     kept = [Kept(str(path), path.read_bytes()[: MAX_NOTE + 1]) for path in checkpoints]
     with Store.open_to_read(settings.inventory) as store:
         report = store.verify(keys=keys, kept=kept)
@@ -112,7 +112,8 @@ def verify(
     return 1 if report.findings else 0
 
 
-def _key(text: str) -> NoteKey:
+def verifier_key(text: str) -> NoteKey:
+    """A verifier key that was given as text, or as a file. Raises `ConfigurationError` (`LedgerKeyUnreadable`)."""
     try:
         return NoteKey.parse(text if "+" in text and "/" not in text.partition("+")[0][:1] else Path(text).read_text())
     except (OSError, UnicodeDecodeError) as exc:

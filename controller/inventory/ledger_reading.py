@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +32,14 @@ class InclusionProof:
     size: int
     hashes: tuple[bytes, ...]
     checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signed checkpoint (`note`) and the size of which it speaks."""
+
+    size: int
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +95,20 @@ class LedgerReader:
 
     def prove(self, record: str) -> InclusionProof | None:
         """That the record of this id is in the ledger; None if there is none, or none that has a number yet."""
-        leaf, entry = tables.leaf, tables.ledger_entry
-        query = select(entry.c.number, entry.c.digest, entry.c.recorded_at).join(leaf, leaf.c.position == entry.c.leaf)
         with self._reading() as connection:
-            found = connection.execute(query.where(leaf.c.id == record)).one_or_none()
-            signed = _newest(connection)
-            if found is None or signed is None or found.number >= signed.size:
-                return None
-            nodes = tiles.nodes_in(tile_reader(connection, signed.size))
-            hashes = merkle.inclusion_proof(found.number, signed.size, nodes)
-        content = entry_of(found.digest, found.recorded_at)
-        return InclusionProof(record, content, found.number, signed.size, tuple(hashes), signed.note)
+            signed = self.newest(connection)
+            return _proofs(connection, [record], signed).get(record) if signed is not None else None
+
+    def prove_all(self, records: Sequence[str], signed: Signed) -> Mapping[str, InclusionProof]:
+        """The proofs of these records that lead to one checkpoint; what had no number by then has none."""
+        with self._reading() as connection:
+            return _proofs(connection, records, signed)
+
+    @staticmethod
+    def newest(connection: Connection) -> Signed | None:
+        """The newest checkpoint in this state of the database; None before the first."""
+        found = _newest(connection)
+        return Signed(found.size, found.note) if found is not None else None
 
     def continues(self, old: int, new: int) -> list[bytes]:
         """The proof that the first `old` entries are the beginning of the first `new`.
@@ -138,6 +149,21 @@ def tile_reader(connection: Connection, size: int) -> Callable[[int, int], bytes
         return content[:width]
 
     return read
+
+
+def _proofs(connection: Connection, records: Sequence[str], signed: Signed) -> dict[str, InclusionProof]:
+    leaf, entry = tables.leaf, tables.ledger_entry
+    query = select(leaf.c.id, entry.c.number, entry.c.digest, entry.c.recorded_at).join(
+        leaf, leaf.c.position == entry.c.leaf
+    )
+    rows = connection.execute(query.where(leaf.c.id.in_(records), entry.c.number < signed.size)).all()
+    nodes = tiles.nodes_in(tile_reader(connection, signed.size))
+    found = {}
+    for row in rows:
+        hashes = tuple(merkle.inclusion_proof(row.number, signed.size, nodes))
+        content = entry_of(row.digest, row.recorded_at)
+        found[row.id] = InclusionProof(row.id, content, row.number, signed.size, hashes, signed.note)
+    return found
 
 
 def _newest(connection: Connection) -> Row[Any] | None:

@@ -11,6 +11,7 @@ from controller.inventory.affected import Affected
 from controller.inventory.assets import Assets
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.findings import Findings
+from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
 from controller.inventory.sboms import Sboms
@@ -26,6 +27,7 @@ class Questions:
     sboms: Sboms
     findings: Findings
     assets: Assets
+    gatherer: Gatherer
 
     @classmethod
     def of(cls, reading: Engine, blobs: Blobs) -> Self:
@@ -37,4 +39,5 @@ class Questions:
             sboms=Sboms(reading),
             findings=Findings(reading),
             assets=Assets(reading),
+            gatherer=Gatherer(reading, blobs),
         )

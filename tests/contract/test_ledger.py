@@ -261,13 +261,21 @@ def _flip(table: Any, column: str, where: Any) -> Callable[[Connection], None]:
     return change
 
 
-def _swap(connection: Connection) -> None:
+def _swap(connection: Connection, one: int = 10, other: int = 20) -> None:
     """Exchange what two numbers stand for."""
     entry = tables.ledger_entry
-    rows = connection.execute(select(entry).where(entry.c.number.in_([10, 20])).order_by(entry.c.number)).all()
-    connection.execute(delete(entry).where(entry.c.number.in_([10, 20])))
-    for row, number in zip(rows, (20, 10), strict=True):
+    rows = connection.execute(select(entry).where(entry.c.number.in_([one, other])).order_by(entry.c.number)).all()
+    connection.execute(delete(entry).where(entry.c.number.in_([one, other])))
+    for row, number in zip(rows, (other, one), strict=True):
         connection.execute(insert(entry).values({**row._mapping, "number": number}))
+
+
+def _cut_off(connection: Connection) -> None:
+    """Take the last entries out, and have the ledger's state say that there never were more."""
+    entry, state = tables.ledger_entry, tables.ledger_state
+    connection.execute(delete(entry).where(entry.c.number >= COUNT - 3))
+    last = select(func.max(entry.c.leaf)).scalar_subquery()
+    connection.execute(update(state).values(size=COUNT - 3, leaf=last))
 
 
 def _rewrite(connection: Connection) -> None:
@@ -334,8 +342,23 @@ TAMPERING: dict[str, tuple[Any, str, str]] = {
     ),
     "the end is cut off": (
         delete(_ENTRY).where(_ENTRY.c.number >= COUNT - 3),
+        "EntryRemoved",
+        f"ledger_entry {COUNT - 3}",
+    ),
+    "the end is cut off, and so it says": (
+        _cut_off,
         "LedgerCut",
-        "ledger_state",
+        f"ledger_checkpoint {COUNT}",
+    ),
+    "two entries of the last tile are swapped": (
+        lambda connection: _swap(connection, 260, 280),
+        "EntryChanged",
+        "ledger_entry 260",
+    ),
+    "the newest checkpoint is removed": (
+        delete(tables.ledger_checkpoint),
+        "CheckpointRemoved",
+        f"ledger_checkpoint {COUNT}",
     ),
     "a decision's user": (
         update(_DECISION).where(_DECISION.c.leaf == _POSITION).values(username="somebody"),
@@ -610,6 +633,10 @@ async def test_guarantee_14_a_gap_of_any_width_is_told_at_once(ledger: Ledger) -
     await ledger.record(3)
     ledger.sequence()
     ledger.change(update(_ENTRY).where(_ENTRY.c.number == 2).values(number=2**62))
+    report = ledger.verify()
+    found = [(finding.code, finding.where) for finding in report.findings]
+    assert found[:2] == [("EntryRemoved", "ledger_entry 2"), ("EntryAdded", f"ledger_entry {2**62}")]
+    ledger.change(update(tables.ledger_state).values(size=1))  # and then nothing vouches for how many there were
     report = ledger.verify()
     assert ("EntryRemoved", "ledger_entry 2") in [(finding.code, finding.where) for finding in report.findings]
     assert report.omitted > 2**61

@@ -116,7 +116,7 @@ def evaluation(index: int = 0, *, policy: str = "release-signed", outcome: str =
                 "message": "signed by another key",
             },
         ],
-        "used": {"trustRoots": ["sha256:" + "f6" * 32]},
+        "used": {"trustRoots": {"public-good": "sha256:" + "f6" * 32}},
     }
 
 

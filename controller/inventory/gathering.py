@@ -1,0 +1,256 @@
+"""Finds the records that belong to an export, and hands them over one after the other: a `Source` of a bundle.
+
+Which records they are is settled at once, from what had been recorded by `known_at`; what they hold is read while the
+bundle is written. The newest checkpoint is settled with them, so that all proofs lead to one root.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select
+
+from controller.errors import InputError
+from controller.inventory import tables
+from controller.inventory.asking import Asker
+from controller.inventory.bundle.source import Kept, Selection
+from controller.inventory.bundle.tlog_proof import TlogProof
+from controller.inventory.ledger_reading import LedgerReader, Signed
+from controller.inventory.queries import Queries
+from controller.model.reference import Digest
+
+MAX_RECORDS = 10_000  # in one bundle
+MAX_GAPS = 1000  # gaps of the watch in one bundle
+BATCH = 200  # records read at a time
+
+_decision, _image = tables.decision, tables.decision_image
+_started, _ended, _gap = tables.sighting, tables.sighting_end, tables.watch_gap
+_RUN = ("cluster", "pod_uid", "kind", "container", "run")
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The records of an export (their positions), and where to read them."""
+
+    gatherer: Gatherer
+    positions: tuple[int, ...]
+    known_at: datetime
+    signed: Signed | None = field(repr=False)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint to which every proof leads."""
+        return self.signed.note if self.signed is not None else None
+
+    def records(self) -> Iterator[Kept]:
+        """The records, in the order in which they were appended."""
+        return self.gatherer.records(self)
+
+    def leaves(self) -> Iterator[Any]:
+        """Their JSON values."""
+        return self.gatherer.leaves(self)
+
+    def blob(self, digest: str) -> bytes | None:
+        """Kept bytes."""
+        return self.gatherer.blob(digest, self.known_at)
+
+    def weigh(self, digests: Iterable[str]) -> int:
+        """How many bytes are kept under these digests."""
+        return self.gatherer.weigh(digests)
+
+
+class Gatherer(Asker):
+    """Finds what belongs to an export."""
+
+    def gather(self, chosen: Selection, *, known_at: datetime) -> Gathered | None:
+        """The records that are asked for; None if there are none.
+
+        Raises `InputError` (`ExportTooLarge`, `SelectionMissing`, `SelectionAmbiguous`, `DigestMalformed`).
+        """
+        _check(chosen)
+        with self._reading() as connection:
+            found = _Finding(connection, chosen, known_at)
+            positions = found.positions()
+            signed = LedgerReader.newest(connection)
+        return Gathered(self, tuple(sorted(positions)), known_at, signed) if positions else None
+
+    def records(self, gathered: Gathered) -> Iterator[Kept]:
+        """The records with their proofs."""
+        ledger = LedgerReader(self._engine)
+        for rows in self._batches(gathered):
+            proofs = ledger.prove_all([row.id for row in rows], gathered.signed) if gathered.signed else {}
+            for row in rows:
+                proof = proofs.get(row.id)
+                if proof is None:
+                    yield Kept(row.id, row.canonical, None, None)
+                else:
+                    path = TlogProof(proof.index, proof.hashes, proof.checkpoint)
+                    yield Kept(row.id, row.canonical, proof.entry, path)
+
+    def leaves(self, gathered: Gathered) -> Iterator[Any]:
+        """The records' JSON values."""
+        for rows in self._batches(gathered):
+            yield from (json.loads(row.canonical) for row in rows)
+
+    def blob(self, digest: str, known_at: datetime) -> bytes | None:
+        """Kept bytes."""
+        return Queries(self._engine, self._blobs).blob(digest, known_at=known_at)
+
+    def weigh(self, digests: Iterable[str]) -> int:
+        """How many bytes are kept under these digests."""
+        blob, total = tables.blob, 0
+        with self._reading() as connection:
+            for some in _batched(sorted(digests)):
+                query = select(func.coalesce(func.sum(blob.c.size), 0)).where(blob.c.digest.in_(some))
+                total += int(connection.execute(query).scalar_one())
+        return total
+
+    def _batches(self, gathered: Gathered) -> Iterator[Sequence[Row[Any, Any]]]:
+        leaf = tables.leaf
+        for some in _batched(gathered.positions):
+            query = select(leaf.c.id, leaf.c.canonical).where(leaf.c.position.in_(some)).order_by(leaf.c.position)
+            with self._reading() as connection:
+                rows = connection.execute(query).all()
+            yield rows
+
+
+class _Finding:
+    """One selection in one state of the database."""
+
+    def __init__(self, connection: Connection, chosen: Selection, known_at: datetime) -> None:
+        self._connection = connection
+        self._chosen = chosen
+        self._known_at = known_at
+        self._found: set[int] = set()
+
+    def positions(self) -> set[int]:
+        """The leaves of everything that belongs to it."""
+        chosen = self._chosen
+        if chosen.record is not None:
+            self._of_record(chosen.record)
+        elif chosen.run is not None:
+            self._with_decisions(self._runs(_started.c.run == chosen.run))
+        elif chosen.digest is not None:
+            digest = str(Digest.parse(chosen.digest))
+            decided = select(_image.c.leaf).where(_image.c.digest == digest)
+            self._decisions(_decision.c.leaf.in_(decided), *self._in_time(_decision.c.decided_at))
+            self._with_decisions(self._runs(_started.c.digest == digest, self._running()))
+        else:
+            self._decisions(*self._in_time(_decision.c.decided_at))
+            self._with_decisions(self._runs(self._running()))
+        return self._found
+
+    def _of_record(self, identity: str) -> None:
+        """A decision with the runs of its pod, or a sighting with its whole run and the decisions about its pod."""
+        leaf = tables.leaf
+        position = self._connection.execute(select(leaf.c.position).where(leaf.c.id == identity)).scalar_one_or_none()
+        if position is None:
+            return
+        decided = self._decisions(_decision.c.leaf == position)
+        if decided:
+            uids = {row.object_uid for row in decided if row.kind == "Pod" and row.object_uid}
+            if uids:
+                self._with_ends(self._runs(_started.c.pod_uid.in_(sorted(uids))))
+            return
+        ended = self._connection.execute(select(_ended).where(_ended.c.leaf == position)).one_or_none()
+        one = _started.c.leaf == position if ended is None else _same_run(_started, ended)
+        self._with_decisions(self._runs(one))
+
+    def _decisions(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
+        query = select(_decision.c.leaf, _decision.c.kind, _decision.c.object_uid).where(
+            *wanted, _decision.c.recorded_at <= self._known_at
+        )
+        if self._chosen.namespace is not None:
+            query = query.where(_decision.c.namespace == self._chosen.namespace)
+        return self._take(query.order_by(_decision.c.leaf))
+
+    def _runs(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
+        query = select(_started).where(*wanted, _started.c.recorded_at <= self._known_at)
+        if self._chosen.namespace is not None:
+            query = query.where(_started.c.namespace == self._chosen.namespace)
+        return self._take(query.order_by(_started.c.leaf))
+
+    def _with_decisions(self, runs: Sequence[Row[Any]]) -> None:
+        """Of these runs the ends too, and what was decided about their pods."""
+        self._with_ends(runs)
+        for some in _batched(sorted({run.pod_uid for run in runs})):
+            self._decisions(_decision.c.object_uid.in_(some), _decision.c.kind == "Pod")
+
+    def _with_ends(self, runs: Sequence[Row[Any]]) -> None:
+        wanted = {tuple(getattr(run, name) for name in _RUN) for run in runs}
+        ends: dict[tuple[Any, ...], datetime] = {}
+        for some in _batched(sorted({run.pod_uid for run in runs})):
+            query = select(_ended).where(_ended.c.pod_uid.in_(some), _ended.c.recorded_at <= self._known_at)
+            for row in self._connection.execute(query.limit(MAX_RECORDS + 1)):
+                key = tuple(getattr(row, name) for name in _RUN)
+                if key in wanted:
+                    self._add(row.leaf)
+                    ends[key] = row.ended_at
+        for cluster in sorted({run.cluster for run in runs}):
+            ours = [run for run in runs if run.cluster == cluster]
+            last = max(ends.get(tuple(getattr(run, name) for name in _RUN), self._known_at) for run in ours)
+            self._gaps(cluster, min(run.started_at for run in ours), last)
+
+    def _gaps(self, cluster: str, since: datetime, until: datetime) -> None:
+        """When nobody watched: a bundle must not look as if nothing else had run then."""
+        since, until = max(since, self._chosen.since or since), min(until, self._chosen.until or until)
+        query = select(_gap.c.leaf).where(
+            _gap.c.cluster == cluster, _gap.c.since <= until, _gap.c.until > since, _gap.c.recorded_at <= self._known_at
+        )
+        self._take(query.order_by(_gap.c.leaf), most=MAX_GAPS)
+
+    def _running(self) -> ColumnElement[bool]:
+        """Begun before the end of the time that is asked about, and not ended before it began."""
+        since, until = self._chosen.since, self._chosen.until
+        parts: list[ColumnElement[bool]] = [_started.c.started_at < (until or self._known_at)]
+        if since is not None:
+            end = _ended.alias()
+            over = select(end.c.leaf).where(
+                *(end.c[name] == _started.c[name] for name in _RUN), end.c.ended_at <= since
+            )
+            parts.append(~over.exists())
+        return and_(*parts)
+
+    def _in_time(self, column: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
+        since, until = self._chosen.since, self._chosen.until
+        return [
+            *([column >= since] if since is not None else []),
+            *([column < until] if until is not None else []),
+        ]
+
+    def _take(self, query: Select[Any], most: int = MAX_RECORDS + 1) -> Sequence[Row[Any]]:
+        rows = self._connection.execute(query.limit(most)).all()
+        for row in rows:
+            self._add(row.leaf)
+        return rows
+
+    def _add(self, position: int) -> None:
+        self._found.add(position)
+        if len(self._found) > MAX_RECORDS:
+            raise InputError(
+                "ExportTooLarge",
+                f"more than {MAX_RECORDS} records belong to it (bound: MAX_RECORDS): ask for a shorter time",
+            )
+
+
+def _check(chosen: Selection) -> None:
+    given = [name for name in ("digest", "run", "record") if getattr(chosen, name) is not None]
+    if len(given) > 1:
+        raise InputError("SelectionAmbiguous", f"{' and '.join(given)} exclude each other: ask for one")
+    if not given and chosen.namespace is None:
+        raise InputError("SelectionMissing", "say what to export: a digest, a run, a record or a namespace")
+    if chosen.since is not None and chosen.until is not None and chosen.since >= chosen.until:
+        raise InputError("SelectionAmbiguous", "the time ends before it begins")
+
+
+def _same_run(table: Any, row: Row[Any]) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == getattr(row, name) for name in _RUN))
+
+
+def _batched(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

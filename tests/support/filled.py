@@ -1,0 +1,78 @@
+"""An inventory with rows in every table: what a test needs that has to look at each of them.
+
+Whoever adds a table adds here what fills it, with two rows at least; `tests/contract/test_tampering.py` says which are
+empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.store import Store
+from controller.model.reference import Digest
+from tests.support.inventory import (
+    START,
+    Clock,
+    Database,
+    blob,
+    evaluation,
+    excepted,
+    image,
+    leaf,
+    sighting,
+    soon,
+)
+
+GAPS = 260  # records of the smallest kind: with them the ledger has a full tile, a part of the next, and one above
+
+
+def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
+    """Records of every kind, and the raw bytes that they name."""
+    blobs = dict(blob(content) for content in (b"a bundle", b"another bundle", b"a key"))
+    names = [str(digest) for digest in blobs]
+    decisions = [
+        leaf(
+            number,
+            blobs=[names[number % len(names)]],
+            images=[image(), image(f"ghcr.io/acme/side:{number}", None)],
+            evaluations=[
+                evaluation(0, policy=f"policy-{number % 3}"),
+                excepted(evaluation(0, policy="another"), name=f"hotfix-{number % 2}"),
+            ],
+            flags=["exempt"] if number % 2 else [],
+            verdict="Deny" if number % 5 == 4 else "Allow",
+            warnings=["look at this"],
+        )
+        for number in range(12)
+    ]
+    runs = [
+        sighting(what, number, uid=f"pod-{number % 6}", id=f"containerd://{number % 6}")
+        for number in range(12)
+        for what in ("Started" if number < 6 else "Ended",)
+    ]
+    return [*decisions, *runs, *(sighting("Gap", number) for number in range(GAPS))], blobs
+
+
+async def fill(database: Database, store: Store, signer: NoteSigner, clock: Clock) -> None:
+    """Record all of it, number and sign it: twice, an hour apart, so that two checkpoints are kept."""
+    records, blobs = leaves()
+    sequencer = store.sequencer(database.settings, signer=signer, clock=clock)
+    sequencer.take_over()
+    for part in (records[::2], records[1::2]):
+        named = {str(digest): (digest, content) for digest, content in blobs.items()}
+        await asyncio.gather(
+            *(
+                store.writer.record(one, blobs=dict(named[name] for name in one["blobs"]), deadline=soon())
+                for one in part
+            )
+        )
+        while sequencer.sequence().more:
+            pass
+        clock.now = _later(clock.now)
+
+
+def _later(now: datetime) -> datetime:
+    return max(now, START) + timedelta(hours=2)
