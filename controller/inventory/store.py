@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -65,7 +65,7 @@ class Store:
             engine = dialect.writing_engine(url)
             try:
                 _require_current(engine, migrate=lock is not None)
-                reading = dialect.reading_engine(url, connections=max(1, settings.database_readers))
+                reading = _reading_engine(settings, url)
             except BaseException:
                 engine.dispose()
                 raise
@@ -95,7 +95,7 @@ class Store:
         file = dialect.sqlite_file(url)
         if file is not None and not file.is_file():
             raise ConfigurationError("DatabaseMissing", f"there is no inventory at {file}: nothing was recorded there")
-        reading = dialect.reading_engine(url, connections=max(1, settings.database_readers))
+        reading = _reading_engine(settings, url)
         try:
             _require_current(reading, migrate=False)
         except BaseException:
@@ -138,6 +138,10 @@ class Store:
         self._engines.append(engine)
         return Sequencer(engine, self._reading, signer=signer, clock=clock)
 
+    def readers_may_write(self) -> bool:
+        """Whether the rights of the connection that reads would let it write, were it not for this program's care."""
+        return dialect.may_write(self._reading)
+
     def indexer(
         self,
         settings: InventorySettings,
@@ -152,7 +156,7 @@ class Store:
         """
         engine = dialect.deriving_engine(dialect.parse(settings.url()))
         self._engines.append(engine)
-        return Indexer(engine, self._reading, read=read, clock=clock, pace=pace)
+        return Indexer(engine, self._reading, blobs=self._blobs, read=read, clock=clock, pace=pace)
 
     def verify(self, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
         """Hold everything that is there against the ledger, and the ledger against what was signed of it.
@@ -195,11 +199,16 @@ def migrate(url: str) -> None:
         _require_current(engine, migrate=True)
 
 
-def rebuild(url: str, *, limits: DocumentSettings = DocumentSettings()) -> int:  # noqa: B008 - frozen
+def rebuild(
+    url: str,
+    *,
+    settings: InventorySettings | None = None,
+    limits: DocumentSettings = DocumentSettings(),  # noqa: B008 - frozen
+) -> int:
     """Make all projections anew from the leaves, while nobody records, and the index from the documents' bytes.
 
-    Returns the number of leaves. Raises `ConfigurationError` as `Store.open` does, `RecordingFailed`
-    (`LeafMalformed`), `Unavailable` (`IndexBusy`).
+    `settings` say where large evidence lies, if not beside an SQLite file. Returns the number of leaves. Raises
+    `ConfigurationError` as `Store.open` does, `RecordingFailed` (`LeafMalformed`), `Unavailable` (`IndexBusy`).
     """
     with _exclusive(url) as engine:
         _require_current(engine, migrate=False)
@@ -207,8 +216,20 @@ def rebuild(url: str, *, limits: DocumentSettings = DocumentSettings()) -> int: 
             dialect.take_time(connection)
             dialect.stop_appends(connection)
             count = projections.rebuild(connection)
-        index.rebuild(engine, read=lambda content: documents.read(content, limits), clock=_now)
+        blobs = _blobs(settings or InventorySettings(database_url=url), dialect.parse(url))
+        index.rebuild(engine, blobs=blobs, read=lambda content: documents.read(content, limits), clock=_now)
         return count
+
+
+def _reading_engine(settings: InventorySettings, url: URL) -> Engine:
+    """The pool that reads: as the role for that, where there is one."""
+    given = settings.database_reader_url
+    reading = dialect.parse(given) if given else url
+    if reading.get_backend_name() != url.get_backend_name() or (given and dialect.sqlite_file(reading) is not None):
+        raise ConfigurationError(
+            "SettingInvalid", "database_reader_url names the PostgreSQL of database_url, as another role"
+        )
+    return dialect.reading_engine(reading, connections=max(1, settings.database_readers))
 
 
 def _blobs(settings: InventorySettings, url: URL) -> Blobs:
@@ -248,7 +269,7 @@ def _exclusive(url: str) -> Iterator[Engine]:
 def _require_current(engine: Engine, *, migrate: bool) -> None:
     try:
         with engine.begin() as connection:
-            revision = _revision(connection)
+            revision = dialect.revision(connection)
             if revision == REVISION:
                 return
             if revision is not None and revision > REVISION:
@@ -265,9 +286,3 @@ def _require_current(engine: Engine, *, migrate: bool) -> None:
         raise ConfigurationError(
             "DatabaseUnusable", f"the database cannot be used ({dialect.cause(exc)}): is it there, and is it Assay's?"
         ) from exc
-
-
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.execute(text("SELECT max(version_num) FROM alembic_version")).scalar()

@@ -17,6 +17,7 @@ _HERE = "controller.cli.inventory"
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
         "findings": f"{_HERE}.findings:findings",
+        "roles": f"{_HERE}.roles:roles",
         "export": f"{_HERE}.export:export",
         "running": f"{_HERE}.running:running",
         "sboms": f"{_HERE}.sboms:sboms",

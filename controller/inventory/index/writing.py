@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller.errors import EvaluationError, Unavailable
 from controller.inventory import dialect, tables
 from controller.inventory.append import LOOKUP
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.index.contents import Contents, Listed, PackageName, key_of
 from controller.inventory.index.reading import EDITION, failed
 from controller.inventory.inserts import Inserting
@@ -79,12 +80,14 @@ class Indexer:
         writing: Engine,
         reading: Engine,
         *,
+        blobs: Blobs,
         read: Read,
         clock: Callable[[], datetime],
         pace: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         self._writing = writing
         self._reading = reading
+        self._blobs = blobs
         self._read = read
         self._clock = clock
         self._pace = pace
@@ -139,13 +142,9 @@ class Indexer:
 
     def _index(self, artifact: str) -> str:
         """One document, whole. Returns the code of why it could not be read, empty if it could."""
-        with self._reading.begin() as connection:
-            content = connection.execute(
-                select(tables.blob.c.content).where(tables.blob.c.digest == artifact)
-            ).scalar_one_or_none()
-        if content is None:  # dropped since
+        contents = self._contents(artifact)
+        if contents is None:  # dropped since
             return ""
-        contents = self._contents(content)
         number = self._begin(artifact)
         for digests in chunks(contents.subjects, LINKS):
             with self._transaction() as connection:
@@ -162,9 +161,12 @@ class Indexer:
             connection.execute(finish.values(indexed_at=self._clock(), edition=EDITION, **head(contents)))
         return contents.problem
 
-    def _contents(self, content: bytes) -> Contents:
+    def _contents(self, artifact: str) -> Contents | None:
+        """What the document says; None where its bytes are not there any more."""
         try:
-            return self._read(content)
+            with self._reading.begin() as connection:
+                content = self._blobs.read(connection, artifact)
+            return None if content is None else self._read(content)
         except Unavailable:
             raise
         except EvaluationError as exc:
@@ -300,7 +302,7 @@ def _packages(connection: Connection, names: set[PackageName]) -> dict[PackageNa
     return {name: known[key] for key, name in by_key.items()}
 
 
-def rebuild(writing: Engine, *, read: Read, clock: Callable[[], datetime]) -> int:
+def rebuild(writing: Engine, *, blobs: Blobs, read: Read, clock: Callable[[], datetime]) -> int:
     """Throw the index away, and make it again from the bytes. Returns the number of documents.
 
     One that dies half-way is continued by whoever indexes next. Raises `Unavailable` (`IndexBusy`) while another does.
@@ -311,7 +313,7 @@ def rebuild(writing: Engine, *, read: Read, clock: Callable[[], datetime]) -> in
         dialect.take_time(connection)
         for table in tables.INDEXES:
             connection.execute(delete(table))
-    indexer = Indexer(writing, writing, read=read, clock=clock)
+    indexer = Indexer(writing, writing, blobs=blobs, read=read, clock=clock)
     count = 0
     while (progress := indexer.step()).more:
         count += progress.indexed
