@@ -102,14 +102,14 @@ def beside(
 ) -> dict[str, list[Described]]:
     """All that was found beside these digests and may be a document of this kind, whether it counted or not.
 
-    That is what counted and was not indexed or is of this kind; and of what did not count what is of this kind, or may
+    That is what counted and was not indexed, cannot be read, or is of this kind; and of what did not count what is of this kind, or may
     be and was rejected with one of these codes. That evidence was looked for comes as a row of its own (`looked`).
     """
-    unknown = _document.c.id.is_(None)
+    unknown, unread = _document.c.id.is_(None), _document.c.problem != ""
     query = _evidence_of(times).where(
         or_(
             _evidence.c.finding == "looked",
-            and_(_evidence.c.finding == "attestation", or_(unknown, _document.c.kind == kind)),
+            and_(_evidence.c.finding == "attestation", or_(unknown, _document.c.kind == kind, unread)),
             and_(
                 _evidence.c.finding == "rejection",
                 or_(_document.c.kind == kind, and_(unknown, _evidence.c.code.in_(sorted(codes)))),

@@ -185,7 +185,7 @@ def _judge(one: Described, demands: Demands, now: datetime) -> tuple[SbomState |
     """The state that this would give the image; None for what is no SBOM."""
     if one.finding == "rejection":
         return _rejected(one)
-    if one.finding != "attestation" or (one.document is None and not is_sbom(one.predicate_type)):
+    if one.finding != "attestation" or not (one.kind == "sbom" or is_sbom(one.predicate_type)):
         return None, ()
     if one.document is None:
         return SbomState.UNREAD, ("it is not indexed yet",)
