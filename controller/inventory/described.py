@@ -102,8 +102,9 @@ def beside(
 ) -> dict[str, list[Described]]:
     """All that was found beside these digests and may be a document of this kind, whether it counted or not.
 
-    That is what counted and was not indexed, cannot be read, or is of this kind; and of what did not count what is of this kind, or may
-    be and was rejected with one of these codes. That evidence was looked for comes as a row of its own (`looked`).
+    Of what counted that is what is of this kind, is not indexed, or cannot be read; of what did not count what is of
+    this kind, or may be and was rejected with one of these codes. That evidence was looked for comes as a row of its
+    own (`looked`).
     """
     unknown, unread = _document.c.id.is_(None), _document.c.problem != ""
     query = _evidence_of(times).where(

@@ -28,10 +28,16 @@ def contents(report: VulnerabilityReport) -> Contents:
         format=report.format,
         name=words(report.targets),
         created_at=report.scanned_at,
-        tool=words([f"{report.scanner} {report.scanner_version}".strip()]),
+        tool=words([_scanner(report)]),
         listed=len(report.findings),
         rows=(("scan", (scan,)), ("vulnerability_finding", findings), ("finding_alias", names)),
     )
+
+
+def _scanner(report: VulnerabilityReport) -> str:
+    """The scanner with its version, which a purl holds already."""
+    name, version = report.scanner, report.scanner_version
+    return name if not version or name.endswith(version) else f"{name} {version}".strip()
 
 
 def _finding(number: int, finding: Finding) -> dict[str, object]:

@@ -94,15 +94,16 @@ class AssetPage(BaseModel):
 
 def _comments(asset: inventory.Asset) -> str:
     """How often it runs and where, and the scan by which it counts as scanned."""
-    containers: dict[str, int] = {}
+    by_namespace: dict[str, int] = {}
     for one in asset.workloads:
-        containers[one.namespace] = containers.get(one.namespace, 0) + one.containers
-    where = _some(tuple(f"{namespace} {count}" for namespace, count in sorted(containers.items())))
+        by_namespace[one.namespace] = by_namespace.get(one.namespace, 0) + one.containers
+    where = _some(tuple(f"{namespace} {count}" for namespace, count in sorted(by_namespace.items())))
     scan = "no verified scan"
     if asset.scanned_at is not None:
         by = f" by {asset.scanner}" if asset.scanner else ""
         scan = f"last verified scan {asset.scanned_at:%Y-%m-%d}{by}"
-    return f"{asset.containers} containers, by namespace: {where}; {scan}"
+    noun = "container" if asset.containers == 1 else "containers"
+    return f"{asset.containers} {noun}, by namespace: {where}; {scan}"
 
 
 def _some(names: tuple[str, ...]) -> str:
