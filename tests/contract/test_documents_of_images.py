@@ -48,6 +48,7 @@ APP, WEB, JOB, BARE, INDEX = (f"sha256:{byte * 32}" for byte in ("a1", "b2", "c3
 NOW = START + timedelta(hours=1)
 OPENSSL, ZLIB = "pkg:deb/debian/openssl@3.0.11?distro=debian-12", "pkg:deb/debian/zlib1g@1.2?distro=debian-12"
 
+TRIVY = "pkg:github/aquasecurity/trivy@0.50.0"
 EVERYTHING = FindingFilter()
 
 Attested = tuple[dict[str, Any], dict[Digest, bytes]]
@@ -135,7 +136,7 @@ def scan(*findings: tuple[str, str, str, str], at: datetime = START, target: str
     predicate = {
         "invocation": {"uri": "", "event_id": "", "builder.id": ""},
         "scanner": {
-            "uri": "pkg:github/aquasecurity/trivy@0.50.0",
+            "uri": TRIVY,
             "version": "0.50.0",
             "db": {"uri": "", "version": ""},
             "result": {"SchemaVersion": 2, "CreatedAt": finished, "Results": results},
@@ -353,7 +354,7 @@ async def test_the_newest_report_of_each_running_image_is_listed_the_worst_first
     # What is in the older report as well is as old as that; what is only in the older one is gone.
     assert (item.first_seen_at, item.reported_at) == (START - timedelta(days=40), START)
     assert page.items[0].first_seen_at == START
-    assert (item.cleared, item.statements, item.scanner) == (False, (), "pkg:github/aquasecurity/trivy@0.50.0")
+    assert (item.cleared, item.statements, item.scanner) == (False, (), TRIVY)
 
 
 async def test_findings_are_narrowed_down_by_each_filter_and_by_all_together(scanned: Store) -> None:
@@ -543,7 +544,7 @@ async def test_an_asset_is_an_image_by_repository_and_digest_with_what_is_known_
             "Asset Type": "Container image",
             "In Latest Scan": "Yes",
             "Software/ Database Name & Version": "ghcr.io/acme/app:1.2",
-            "Comments": "3 containers, by namespace: pay 1, shop 2; last verified scan 2026-10-24 by pkg:github/aquasecurity/trivy@0.50.0",
+            "Comments": f"3 containers, by namespace: pay 1, shop 2; last verified scan 2026-10-24 by {TRIVY}",
             "Application Administrator/ Owner": "shop/ReplicaSet/app",
         },
         {
@@ -553,7 +554,7 @@ async def test_an_asset_is_an_image_by_repository_and_digest_with_what_is_known_
             "Asset Type": "Container image",
             "In Latest Scan": "No",
             "Software/ Database Name & Version": "ghcr.io/acme/web",
-            "Comments": "1 container, by namespace: shop 1; last verified scan 2026-10-22 by pkg:github/aquasecurity/trivy@0.50.0",
+            "Comments": f"1 container, by namespace: shop 1; last verified scan 2026-10-22 by {TRIVY}",
             "Application Administrator/ Owner": "shop/ReplicaSet/web",
         },
     ]
