@@ -7,12 +7,12 @@ runs of the others (`kin`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, or_, select
 
 from controller.documents.dates import CLOCK_SKEW
 from controller.inventory import tables
@@ -30,8 +30,7 @@ class Times:
     namespace: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(NamedTuple):
     """One artefact beside an image: how it was found (`attestation`, `rejection` with its code), and what it holds.
 
     `kind` is empty where its bytes were not indexed (not yet, or they were never kept). `at` is when it was made: by
@@ -81,20 +80,18 @@ def described(
     connection: Connection, digests: Collection[str], kinds: Collection[str], times: Times
 ) -> dict[str, list[Described]]:
     """What counted for these digests and holds a document of one of these kinds, by digest, in no order."""
-    query = _evidence_of(times).where(_evidence.c.finding == "attestation", _document.c.kind.in_(sorted(kinds)))
-    return _by_digest(connection, query, digests, times)
+    query = _evidence_of(times, _document.c.kind.in_(sorted(kinds))).where(_evidence.c.finding == "attestation")
+    return _by_digest(connection, query, digests, times, lambda one: one.document is not None)
 
 
 def reported(connection: Connection, digests: Collection[str], times: Times) -> set[str]:
     """Those of these digests that a report of vulnerabilities was verified for that says anything."""
-    query = (
-        _within(select(_evidence.c.digest).distinct(), times)
-        .join(_document, and_(_document.c.artifact == _evidence.c.artifact, _document.c.indexed_at.is_not(None)))
-        .join(_scan, _scan.c.document == _document.c.id)
-        .where(_evidence.c.finding == "attestation", _scan.c.says_nothing.is_(False), _document.c.problem == "")
-    )
+    columns: Select[Any] = select(_evidence.c.digest, _scan.c.says_nothing).distinct()
+    query = columns.outerjoin(_document, _is_indexed(_READABLE))
+    query = _within(query.outerjoin(_scan, _scan.c.document == _document.c.id), times)
+    query = query.where(_evidence.c.finding == "attestation")
     asking = [query.where(_evidence.c.digest.in_(chunk)) for chunk in chunks(digests)]
-    return {digest for one in asking for digest in connection.execute(one).scalars()}
+    return {row.digest for one in asking for row in connection.execute(one) if row.says_nothing is False}
 
 
 def beside(
@@ -117,21 +114,28 @@ def beside(
             ),
         )
     )
-    return _by_digest(connection, query, digests, times)
+    return _by_digest(connection, query, digests, times, lambda _: True)
 
 
-def _evidence_of(times: Times) -> Select[Any]:
-    columns = ("digest", "finding", "artifact", "predicate_type", "code", "signed_at", "decided_at", "recorded_at")
-    told = ("kind", "problem", "format", "tool", "author", "created_at", "components")
-    lacks = ("lacks_version", "lacks_supplier", "lacks_identifier")
+_READABLE = _document.c.problem == ""
+
+
+def _is_indexed(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """What joins evidence with documents. All conditions on documents stand here: in WHERE they would have a database
+    go through all documents, and look for the evidence of each."""
+    return and_(_document.c.artifact == _evidence.c.artifact, _document.c.indexed_at.is_not(None), *conditions)
+
+
+def _evidence_of(times: Times, *conditions: ColumnElement[bool]) -> Select[Any]:
     query = (
         select(
-            *(_evidence.c[name] for name in columns),
-            _document.c.id.label("document"),
-            *(_document.c[name] for name in (*told, *lacks)),
+            *(_evidence.c[name] for name in ("digest", "artifact", "finding", "code", "predicate_type")),
+            *(_evidence.c[name] for name in ("decided_at", "recorded_at", "signed_at")),
+            *(_document.c[name] for name in ("id", "kind", "problem", "format", "tool", "author", "created_at")),
+            *(_document.c[name] for name in ("components", "lacks_version", "lacks_supplier", "lacks_identifier")),
             _scan.c.says_nothing,
         )
-        .outerjoin(_document, and_(_document.c.artifact == _evidence.c.artifact, _document.c.indexed_at.is_not(None)))
+        .outerjoin(_document, _is_indexed(*conditions))
         .outerjoin(_scan, _scan.c.document == _document.c.id)
     )
     return _within(query, times)
@@ -148,48 +152,40 @@ def _within(query: Select[Any], times: Times) -> Select[Any]:
 
 
 def _by_digest(
-    connection: Connection, query: Select[Any], digests: Collection[str], times: Times
+    connection: Connection,
+    query: Select[Any],
+    digests: Collection[str],
+    times: Times,
+    is_wanted: Callable[[Described], bool],
 ) -> dict[str, list[Described]]:
     """Each artefact once for a digest, as it counted if it did for anybody."""
     found: dict[tuple[str, str, str], Described] = {}
+    latest = times.as_of + CLOCK_SKEW
     for chunk in chunks(digests):
         for row in connection.execute(query.where(_evidence.c.digest.in_(chunk))):
-            one = _read(row, times.as_of)
-            key = (one.digest, one.artifact, "" if one.finding in {"attestation", "looked"} else one.code)
+            one = _read(row, latest)
+            if not is_wanted(one):
+                continue
+            key = (one.digest, one.artifact, one.code if one.finding == "rejection" else "")
             before = found.get(key)
-            found[key] = one if before is None or _sooner(one, before) else before
+            if before is None or (one.at, one.recorded_at) < (before.at, before.recorded_at):
+                found[key] = one
     by_digest: dict[str, list[Described]] = defaultdict(list)
     for one in found.values():
         by_digest[one.digest].append(one)
     return by_digest
 
 
-def _sooner(one: Described, other: Described) -> bool:
-    return (one.at, one.recorded_at) < (other.at, other.recorded_at)
-
-
-def _read(row: Row[Any], as_of: datetime) -> Described:
-    stated = row.created_at if row.created_at is not None and row.created_at <= as_of + CLOCK_SKEW else None
-    signed = datetime.fromisoformat(row.signed_at) if row.signed_at else None
+def _read(row: Row[Any], latest: datetime) -> Described:
+    """A row of `_evidence_of`. A time after `latest` is not taken for one that was stated."""
+    (digest, artifact, finding, code, predicate_type, decided_at, recorded_at, signed_at, *told) = tuple(row)
+    (document, kind, problem, form, tool, author, created_at, listed, version, supplier, identifier, nothing) = told
+    stated_at = created_at if created_at is not None and created_at <= latest else None
+    at = stated_at or (datetime.fromisoformat(signed_at) if signed_at else recorded_at)
+    if document is None:
+        kind = problem = form = tool = author = ""
+        listed = version = supplier = identifier = 0
     return Described(
-        digest=row.digest,
-        artifact=row.artifact,
-        finding=row.finding,
-        code=row.code,
-        predicate_type=row.predicate_type,
-        decided_at=row.decided_at,
-        recorded_at=row.recorded_at,
-        document=row.document,
-        kind=row.kind or "",
-        problem=row.problem or "",
-        format=row.format or "",
-        tool=row.tool or "",
-        author=row.author or "",
-        stated_at=stated,
-        at=stated or signed or row.recorded_at,
-        listed=row.components or 0,
-        lacks_version=row.lacks_version or 0,
-        lacks_supplier=row.lacks_supplier or 0,
-        lacks_identifier=row.lacks_identifier or 0,
-        says_nothing=bool(row.says_nothing),
-    )
+        digest, artifact, finding, code, predicate_type, decided_at, recorded_at, document, kind, problem, form,
+        tool, author, stated_at, at, listed, version, supplier, identifier, bool(nothing),
+    )  # fmt: skip

@@ -26,7 +26,7 @@ from controller.model.documents import Finding, Severity
 from controller.model.reference import Digest
 
 FEW = 100  # images up to which their reports are read, instead of going through all findings by severity
-BATCH = 500  # findings looked at together
+BATCH = 1000  # findings looked at together at the most
 MAX_SCANNED = 10_000  # findings looked at for one page
 
 _finding, _document, _evidence = tables.vulnerability_finding, tables.document, tables.evidence
@@ -105,7 +105,12 @@ class _Asked:
     reports: Reports = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reports = Reports(self.connection, self.places, self.times)
+        self.reports = Reports(self.connection, self.times)
+
+    @property
+    def is_choosy(self) -> bool:
+        """Whether findings are left out by what their rows do not say."""
+        return self.where.cleared is not None or self.where.min_age is not None
 
 
 class Findings(Asker):
@@ -160,12 +165,17 @@ class _Candidate:
     row: Row[Any]
     digest: str
     report: Described
-    first_seen_at: datetime
 
     @property
     def place(self) -> _Place:
+        """Where it stands in the list."""
         row = self.row
         return (row.rank, row.vulnerability, row.document, row.number, self.digest)
+
+    @property
+    def key(self) -> Key:
+        """What was found."""
+        return Key.of(self.row.vulnerability, self.row.package, self.row.purl)
 
     @property
     def finding(self) -> Finding:
@@ -188,24 +198,27 @@ def _page(asked: _Asked, *, limit: int, after: _Place | None) -> tuple[tuple[Fin
     """The next findings, and where the page after them begins."""
     taken: list[FindingRecord] = []
     query, scanned, more = _query(asked), 0, bool(asked.places)
-    place = after
+    place, wide = after, limit
     while more and len(taken) < limit and scanned < MAX_SCANNED:
         # The row at which the last page ended is read again: it may be of several images.
-        rows = asked.connection.execute(_from(query, place).limit(BATCH + 1)).all()
-        more, rows = len(rows) > BATCH, rows[:BATCH]
+        rows = asked.connection.execute(_from(query, place).limit(wide + 1)).all()
+        more, rows = len(rows) > wide, rows[:wide]
         scanned += len(rows)
         found = [one for one in _candidates(asked, rows) if place is None or one.place > place]
-        records = _records(asked, found)
-        for candidate, record in zip(found, records, strict=True):
-            if record is None:
-                continue
-            if len(taken) == limit:
+        # Whatever is asked for beside, no more are looked at closely than the page can hold, unless many are left out.
+        close = len(found) if asked.is_choosy else limit - len(taken)
+        for candidate, record in zip(found, _records(asked, found[:close]), strict=False):
+            if record is not None and len(taken) < limit:
+                taken.append(record)
+                place = candidate.place
+            elif record is not None:
                 return tuple(taken), place
-            taken.append(record)
-            place = candidate.place
+        if close < len(found):
+            return tuple(taken), place
         if more:
             last = rows[-1]
             place = (last.rank, last.vulnerability, last.document, last.number, _AFTER_ALL)
+        wide = min(2 * wide, BATCH)
     return tuple(taken), place if more else None
 
 
@@ -257,25 +270,11 @@ def _candidates(asked: _Asked, rows: Sequence[Row[Any]]) -> list[_Candidate]:
     digests = _images_of(asked, {row.artifact for row in rows})
     reports = asked.reports
     reports.load({digest for some in digests.values() for digest in some})
-    found: list[tuple[Row[Any], str, Described]] = []
-    for row in rows:
-        for digest in sorted(digests.get(row.artifact, ())):
-            newest = reports.newest(digest)
-            if newest is not None and newest.document == row.document:
-                found.append((row, digest, newest))
-    by_image: dict[str, dict[Key, datetime]] = {}
-    wanted: dict[str, dict[Key, Sequence[Described]]] = defaultdict(dict)
-    for row, digest, _ in found:
-        wanted[digest][Key.of(row.vulnerability, row.package, row.purl)] = reports.of(digest)
-    by_image = first_named(asked.connection, wanted)
     return [
-        _Candidate(
-            row,
-            digest,
-            newest,
-            by_image[digest].get(Key.of(row.vulnerability, row.package, row.purl), newest.at),
-        )
-        for row, digest, newest in found
+        _Candidate(row, digest, newest)
+        for row in rows
+        for digest in sorted(digests.get(row.artifact, ()))
+        if (newest := reports.newest(digest)) is not None and newest.document == row.document
     ]
 
 
@@ -295,23 +294,22 @@ def _images_of(asked: _Asked, artifacts: Iterable[str]) -> Mapping[str, set[str]
 
 def _records(asked: _Asked, found: Sequence[_Candidate]) -> list[FindingRecord | None]:
     """What is shown of each; None for what was not asked for."""
-    where, now = asked.where, asked.times.as_of
-    old = [where.min_age is None or now - one.first_seen_at >= where.min_age for one in found]
+    where, now, reports = asked.where, asked.times.as_of, asked.reports
+    named = first_named(asked.connection, [(one.key, reports.of(one.digest)) for one in found])
+    seen = [first or one.report.at for first, one in zip(named, found, strict=True)]
+    wanted = [number for number, first in enumerate(seen) if where.min_age is None or now - first >= where.min_age]
     cases = [
-        clearing.Case(asked.reports.names(one.digest), asked.places[one.digest].repositories, one.finding)
-        for one, is_old in zip(found, old, strict=True)
-        if is_old
+        clearing.Case(reports.names(one.digest), asked.places[one.digest].repositories, one.finding)
+        for one in (found[number] for number in wanted)
     ]
-    clearances = iter(clearing.clear(asked.connection, cases, asked.times))
-    records: list[FindingRecord | None] = []
-    for one, is_old in zip(found, old, strict=True):
-        clearance = next(clearances) if is_old else None
-        wanted = clearance is not None and where.cleared in {None, clearance.cleared}
-        records.append(_record(asked, one, clearance) if wanted and clearance is not None else None)
+    records: list[FindingRecord | None] = [None] * len(found)
+    for number, clearance in zip(wanted, clearing.clear(asked.connection, cases, asked.times), strict=True):
+        if where.cleared in {None, clearance.cleared}:
+            records[number] = _record(asked, found[number], seen[number], clearance)
     return records
 
 
-def _record(asked: _Asked, one: _Candidate, clearance: Clearance) -> FindingRecord:
+def _record(asked: _Asked, one: _Candidate, seen: datetime, clearance: Clearance) -> FindingRecord:
     finding, place = one.finding, asked.places[one.digest]
     return FindingRecord(
         vulnerability=finding.id,
@@ -328,7 +326,7 @@ def _record(asked: _Asked, one: _Candidate, clearance: Clearance) -> FindingReco
         runs=place.runs,
         namespaces=place.namespaces,
         clusters=place.clusters,
-        first_seen_at=one.first_seen_at,
+        first_seen_at=seen,
         reported_at=one.report.at,
         report=one.report.artifact,
         scanner=one.report.tool,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Integer, Select, Text, and_, column, select, values
+from sqlalchemy import Connection, Select, and_, select
 
 from controller.documents import purls
 from controller.inventory import tables
 from controller.inventory.described import Described, Times, described, kin, reported
-from controller.inventory.standing import Place
+from controller.inventory.dialect import pairs
 
 _KIND = "vulnerabilities"
 PAIRS = 5000  # documents and identifiers that are looked up together
@@ -20,10 +20,9 @@ PAIRS = 5000  # documents and identifiers that are looked up together
 class Reports:
     """The reports of running images, read as they are asked for, each image once."""
 
-    def __init__(self, connection: Connection, places: Mapping[str, Place], times: Times) -> None:
+    def __init__(self, connection: Connection, times: Times) -> None:
         self._connection = connection
         self._times = times
-        self._places = places
         self._kin: dict[str, tuple[str, ...]] = {}
         self._of: dict[str, tuple[Described, ...]] = {}
 
@@ -72,39 +71,22 @@ class Key(NamedTuple):
         return cls(vulnerability, "/".join(purls.key_of(purl)) if purl else package.lower())
 
 
-def first_named(
-    connection: Connection, wanted: Mapping[str, Mapping[Key, Sequence[Described]]]
-) -> dict[str, dict[Key, datetime]]:
-    """When each of these was first named in any of its image's reports, by image.
+def first_named(connection: Connection, wanted: Sequence[tuple[Key, Sequence[Described]]]) -> list[datetime | None]:
+    """When each of these was first named in any of its image's reports; None where none of them names it.
 
     All pairs of document and identifier are looked up together, some at a time.
     """
-    pairs = sorted(
-        {
-            (one.document, key.vulnerability)
-            for keys in wanted.values()
-            for key, reports in keys.items()
-            for one in reports
-            if one.document is not None
-        }
+    asked = sorted(
+        {(one.document, key.vulnerability) for key, some in wanted for one in some if one.document is not None}
     )
     named: set[tuple[int, Key]] = set()
-    for start in range(0, len(pairs), PAIRS):
-        for row in connection.execute(_looking_up(pairs[start : start + PAIRS])):
+    for start in range(0, len(asked), PAIRS):
+        for row in connection.execute(_looking_up(connection, asked[start : start + PAIRS])):
             named.add((row.document, Key.of(row.vulnerability, row.package, row.purl)))
-    return {
-        digest: {
-            key: min(times)
-            for key, reports in keys.items()
-            if (times := [one.at for one in reports if (one.document, key) in named])
-        }
-        for digest, keys in wanted.items()
-    }
+    return [min((one.at for one in some if (one.document, key) in named), default=None) for key, some in wanted]
 
 
-def _looking_up(pairs: Sequence[tuple[int, str]]) -> Select[Any]:
-    table = tables.vulnerability_finding
-    asked = values(column("document", Integer), column("vulnerability", Text)).data(list(pairs)).cte("asked")
-    return select(table.c.document, table.c.vulnerability, table.c.package, table.c.purl).join(
-        asked, and_(table.c.document == asked.c.document, table.c.vulnerability == asked.c.vulnerability)
-    )
+def _looking_up(connection: Connection, asked: Sequence[tuple[int, str]]) -> Select[Any]:
+    table, pair = tables.vulnerability_finding, pairs(connection, asked)
+    columns = (table.c.document, table.c.vulnerability, table.c.package, table.c.purl)
+    return select(*columns).join(pair, and_(table.c.document == pair.c.number, table.c.vulnerability == pair.c.text))
