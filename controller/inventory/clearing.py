@@ -6,6 +6,7 @@ judges for rules as well: an auditor gets the answer that a policy would get.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,17 +59,48 @@ class Case:
     finding: Finding
 
 
-def clear(connection: Connection, cases: Sequence[Case], times: Times) -> list[Clearance]:
-    """What is said of each case, in their order. Raises `InputError` (`AnswerTooLarge`)."""
-    subjects = {name for case in cases for name in case.names}
-    documents = described(connection, subjects, (_KIND,), times)
-    if not documents:
-        return [NOTHING_SAID] * len(cases)
-    wanted = {looked_up(name) for case in cases for name in (case.finding.id, *case.finding.aliases)}
-    numbers = {one.document for some in documents.values() for one in some if one.document is not None}
-    said = _documents(connection, numbers, wanted)
-    judge = _Judge(documents, said, times.as_of)
-    return [judge.clearance(case) for case in cases]
+class Clearing:
+    """Judges what was found in images by the VEX that was verified for them. Each document is looked for once."""
+
+    def __init__(self, connection: Connection, times: Times) -> None:
+        self._connection = connection
+        self._times = times
+        self._documents: dict[str, Sequence[Described]] = {}
+        self._heads: dict[int, Vex] = {}
+
+    def judge(self, cases: Sequence[Case]) -> list[Clearance]:
+        """What is said of each case, in their order. Raises `InputError` (`AnswerTooLarge`)."""
+        self._load({name for case in cases for name in case.names})
+        concerned = [case for case in cases if any(self._documents[name] for name in case.names)]
+        if not concerned:
+            return [NOTHING_SAID] * len(cases)
+        numbers = {
+            one.document
+            for case in concerned
+            for name in case.names
+            for one in self._documents[name]
+            if one.document is not None
+        }
+        names = {looked_up(name) for case in concerned for name in (case.finding.id, *case.finding.aliases)}
+        said = _statements(self._connection, numbers, names)
+        judge = _Judge(self._documents, {number: self._with(number, said) for number in numbers}, self._times.as_of)
+        return [
+            judge.clearance(case) if any(self._documents[name] for name in case.names) else NOTHING_SAID
+            for case in cases
+        ]
+
+    def _load(self, names: Collection[str]) -> None:
+        new = [name for name in names if name not in self._documents]
+        if not new:
+            return
+        found = described(self._connection, new, (_KIND,), self._times)
+        self._documents |= {name: found.get(name, ()) for name in new}
+        numbers = {one.document for some in found.values() for one in some if one.document is not None}
+        self._heads |= _heads(self._connection, numbers - self._heads.keys())
+
+    def _with(self, number: int, said: Mapping[int, Mapping[int, VexStatement]]) -> Vex:
+        statements = tuple(statement for _, statement in sorted(said.get(number, {}).items()))
+        return dataclasses.replace(self._heads[number], statements=statements)
 
 
 class _Judge:
@@ -92,7 +124,7 @@ class _Judge:
         counting: dict[int, VexStatement] = {}
         cleared = []
         for repository in case.repositories:
-            judges = [self._of(name, repository) for name in case.names if name in self._documents]
+            judges = [self._of(name, repository) for name in case.names if self._documents[name]]
             cleared.append(any(judge.clears(case.finding) for judge in judges))
             counting |= {id(one): one for judge in judges for one in judge.says(case.finding)}
         warns = any(statement.status not in CLEARING for statement in counting.values())
@@ -122,19 +154,12 @@ def _told(statement: VexStatement, source: Described) -> Statement:
     )
 
 
-def _documents(connection: Connection, numbers: Collection[int], names: Collection[str]) -> dict[int, Vex]:
-    """The documents, each with those of its statements that are about one of these vulnerabilities."""
+def _heads(connection: Connection, numbers: Collection[int]) -> dict[int, Vex]:
+    """The documents without their statements."""
     table = tables.document
-    said = _statements(connection, numbers, names)
     heads = select(table.c.id, table.c.name, table.c.author, table.c.created_at, table.c.spec_version)
     return {
-        row.id: Vex(
-            id=row.name,
-            author=row.author,
-            timestamp=row.created_at,
-            statements=tuple(statement for _, statement in sorted(said[row.id].items())),
-            version=int(row.spec_version or 0),
-        )
+        row.id: Vex(row.name, row.author, row.created_at, (), int(row.spec_version or 0))
         for chunk in chunks(numbers)
         for row in connection.execute(heads.where(table.c.id.in_(chunk)))
     }

@@ -7,7 +7,6 @@ finding is told by `documents.exploitability`, as it is to the rules of policies
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, or_, select, tuple_
 
-from controller.inventory import clearing, cursors, tables
+from controller.inventory import cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
-from controller.inventory.clearing import Clearance
+from controller.inventory.clearing import Case, Clearance, Clearing, Statement
 from controller.inventory.described import Described, Times, kin
 from controller.inventory.index.vulnerabilities import RANKS
 from controller.inventory.reports import Key, Reports, count_reported, first_named
@@ -80,7 +79,7 @@ class FindingRecord:
     report: str
     scanner: str
     cleared: bool
-    statements: tuple[clearing.Statement, ...]
+    statements: tuple[Statement, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +102,12 @@ class _Asked:
     times: Times
     places: Mapping[str, Place]
     reports: Reports = field(init=False)
+    clearing: Clearing = field(init=False)
+    images: dict[str, set[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reports = Reports(self.connection, self.times)
+        self.clearing = Clearing(self.connection, self.times)
 
     @property
     def is_choosy(self) -> bool:
@@ -280,32 +282,32 @@ def _candidates(asked: _Asked, rows: Sequence[Row[Any]]) -> list[_Candidate]:
 
 def _images_of(asked: _Asked, artifacts: Iterable[str]) -> Mapping[str, set[str]]:
     """The running images that each of these artefacts was verified for, under whichever name."""
+    new = [artifact for artifact in artifacts if artifact not in asked.images]
     query = select(_evidence.c.artifact, _evidence.c.digest).where(_evidence.c.finding == "attestation").distinct()
-    about: dict[str, set[str]] = defaultdict(set)
-    for chunk in chunks(artifacts):
+    about: dict[str, set[str]] = {artifact: set() for artifact in new}
+    for chunk in chunks(new):
         for artifact, digest in asked.connection.execute(query.where(_evidence.c.artifact.in_(chunk))):
             about[artifact].add(digest)
-    names = kin(asked.connection, {name for some in about.values() for name in some}, known_at=asked.times.known_at)
-    return {
-        artifact: {one for name in some for one in names[name] if one in asked.places}
-        for artifact, some in about.items()
-    }
+    every = {name for some in about.values() for name in some}
+    names = kin(asked.connection, every, known_at=asked.times.known_at)
+    for artifact, some in about.items():
+        asked.images[artifact] = {one for name in some for one in names[name] if one in asked.places}
+    return asked.images
 
 
 def _records(asked: _Asked, found: Sequence[_Candidate]) -> list[FindingRecord | None]:
     """What is shown of each; None for what was not asked for."""
     where, now, reports = asked.where, asked.times.as_of, asked.reports
-    named = first_named(asked.connection, [(one.key, reports.of(one.digest)) for one in found])
-    seen = [first or one.report.at for first, one in zip(named, found, strict=True)]
-    wanted = [number for number, first in enumerate(seen) if where.min_age is None or now - first >= where.min_age]
-    cases = [
-        clearing.Case(reports.names(one.digest), asked.places[one.digest].repositories, one.finding)
-        for one in (found[number] for number in wanted)
-    ]
+    clearances = asked.clearing.judge(
+        [Case(reports.names(one.digest), asked.places[one.digest].repositories, one.finding) for one in found]
+    )
+    left = [number for number, one in enumerate(clearances) if where.cleared in {None, one.cleared}]
+    named = first_named(asked.connection, [(found[number].key, reports.of(found[number].digest)) for number in left])
     records: list[FindingRecord | None] = [None] * len(found)
-    for number, clearance in zip(wanted, clearing.clear(asked.connection, cases, asked.times), strict=True):
-        if where.cleared in {None, clearance.cleared}:
-            records[number] = _record(asked, found[number], seen[number], clearance)
+    for number, first in zip(left, named, strict=True):
+        seen = first or found[number].report.at
+        if where.min_age is None or now - seen >= where.min_age:
+            records[number] = _record(asked, found[number], seen, clearances[number])
     return records
 
 

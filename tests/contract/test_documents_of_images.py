@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from controller.errors import InputError
-from controller.inventory.affected import Listing
 from controller.inventory.findings import FindingFilter
 from controller.inventory.index import reading
 from controller.inventory.resting import Footing
@@ -623,8 +622,8 @@ async def test_what_provenance_names_is_a_footing_of_the_image(opened: Store, da
     index(opened, database)
 
     def resting(footing: Footing, value: str, **changes: Any) -> list[str]:
-        page = opened.questions.affected.affected(footing, value, as_of=NOW, listing=Listing.IMAGES, **changes)
-        return [one.digest for one in page.images]
+        page = opened.questions.affected.images(footing, value, as_of=NOW, **changes)
+        return [one.digest for one in page.items]
 
     for footing, value in (
         (Footing.BUILDER, workflow),
