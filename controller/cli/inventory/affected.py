@@ -50,13 +50,13 @@ def affected(
 ) -> None:
     """Show the blast radius of what turned out bad: how far it reaches, and what runs that rests on it.
 
-    An image rests on a signer, a log entry or an artefact if it was ever proven by it, at any admission; on a builder, a
-    source or a base image by verified provenance (builder and source also by a signer's certificate). Decisions that are
-    listed or counted are those that let such an image in from the first time that it counted.
+    An image rests on a signer, a log entry or an artefact if it was ever proven by it, at any admission; on a builder,
+    a source or a base image by verified provenance (builder and source also by a signer's certificate). Decisions that
+    are listed or counted are those that let such an image in from the first time that it counted.
     """
     bad = {Footing(name.replace("_", "-")): text for name, text in named.items() if text is not None}
     footing, value = wire.only(bad)
-    times = {"as_of": utc(as_of), "namespace": namespace}
+    times: dict[str, Any] = {"as_of": utc(as_of), "namespace": namespace}
     with Store.open_to_read(load().inventory) as store:
         family = store.questions.affected
         if count or (listing.form == "table" and listing.cursor is None):
