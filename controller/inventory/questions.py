@@ -10,9 +10,11 @@ from sqlalchemy import Engine
 from controller.inventory.affected import Affected
 from controller.inventory.assets import Assets
 from controller.inventory.blobs.store import Blobs
+from controller.inventory.components import Components
 from controller.inventory.findings import Findings
 from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
+from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
 from controller.inventory.sboms import Sboms
 
@@ -27,6 +29,8 @@ class Questions:
     sboms: Sboms
     findings: Findings
     assets: Assets
+    packages: Packages
+    components: Components
     gatherer: Gatherer
 
     @classmethod
@@ -39,5 +43,7 @@ class Questions:
             sboms=Sboms(reading),
             findings=Findings(reading),
             assets=Assets(reading),
+            packages=Packages(reading),
+            components=Components(reading),
             gatherer=Gatherer(reading, blobs),
         )
