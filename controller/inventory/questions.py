@@ -7,6 +7,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
+from controller.inventory.admissions import Admissions
 from controller.inventory.affected import Affected
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.gathering import Gatherer
@@ -20,6 +21,7 @@ class Questions:
 
     queries: Queries
     ledger: LedgerReader
+    admissions: Admissions
     affected: Affected
     gatherer: Gatherer
 
@@ -29,6 +31,7 @@ class Questions:
         return cls(
             queries=Queries(reading, blobs),
             ledger=LedgerReader(reading),
+            admissions=Admissions(reading, blobs),
             affected=Affected(reading),
             gatherer=Gatherer(reading, blobs),
         )

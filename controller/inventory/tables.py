@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0008"  # the newest migration: what a database must be at
+REVISION = "0009"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -136,6 +136,7 @@ decision = Table(
     Index(None, "decided_at", "leaf"),
     Index(None, "namespace", "decided_at", "leaf"),
     Index(None, "object_uid"),
+    Index(None, "name", "decided_at", "leaf"),
     # Denials are few among decisions, and asked for all the time: what each policy denied in the last hour.
     Index("ix_decision_denied", "decided_at", "leaf", postgresql_where=_DENIED, sqlite_where=_DENIED),
 )

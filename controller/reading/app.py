@@ -19,7 +19,7 @@ from controller import __version__
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
-from controller.reading import affected, problems, query, wire
+from controller.reading import admissions, affected, problems, query, wire
 from controller.reading import ledger as routes
 from controller.reading.access import Access, Readers
 from controller.reading.answers import FOR_EVER, Answers, matches
@@ -151,6 +151,7 @@ def create_app(
     if own is not None:
         query.install(app, own, access)
     routes.install(app, questions.ledger, queries, access)
+    admissions.install(app, questions, access)
     affected.install(app, questions, access)
     return app
 

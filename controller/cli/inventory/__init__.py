@@ -12,6 +12,7 @@ _HERE = "controller.cli.inventory"
 @click.group(
     cls=Lazy,
     places={
+        "admission": f"{_HERE}.admission:admission",
         "affected": f"{_HERE}.affected:affected",
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
