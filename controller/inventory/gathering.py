@@ -10,13 +10,15 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
 from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.asking import Asker
+from controller.inventory.bundle.parts import Role, parts
 from controller.inventory.bundle.source import Kept, Selection
 from controller.inventory.bundle.tlog_proof import TlogProof
 from controller.inventory.ledger_reading import LedgerReader, Signed
@@ -28,18 +30,22 @@ MAX_GAPS = 1000  # gaps of the watch in one bundle
 BATCH = 200  # records read at a time
 
 _decision, _image = tables.decision, tables.decision_image
-_started, _ended, _gap = tables.sighting, tables.sighting_end, tables.watch_gap
-_RUN = ("cluster", "pod_uid", "kind", "container", "run")
+_run, _gap = tables.run, tables.watch_gap
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gathered:
-    """The records of an export (their positions), and where to read them."""
+    """The records of an export (their positions), and where to read them.
+
+    With a `namespace` evidence is handed over as far as that may see it: its own decisions name the evidence of images
+    that it never ran, whose bytes are not its matter. What its decisions were made by (policies, keys, trust roots) is.
+    """
 
     gatherer: Gatherer
     positions: tuple[int, ...]
     known_at: datetime
     signed: Signed | None = field(repr=False)
+    namespace: str | None = None
 
     @property
     def checkpoint(self) -> str | None:
@@ -56,27 +62,37 @@ class Gathered:
 
     def blob(self, digest: str) -> bytes | None:
         """Kept bytes."""
-        return self.gatherer.blob(digest, self.known_at)
+        namespace = self.namespace if digest not in self._grounds else None
+        return self.gatherer.blob(digest, known_at=self.known_at, namespace=namespace)
 
     def weigh(self, digests: Iterable[str]) -> int:
         """How many bytes are kept under these digests."""
         return self.gatherer.weigh(digests)
 
+    @cached_property
+    def _grounds(self) -> frozenset[str]:
+        """What the decisions were made by, which who may see them may see."""
+        if self.namespace is None:
+            return frozenset()
+        found = (part for leaf in self.leaves() for part in parts(leaf).values())
+        return frozenset(part.digest for part in found if part.role not in {Role.EVIDENCE, Role.OTHER})
+
 
 class Gatherer(Asker):
     """Finds what belongs to an export."""
 
-    def gather(self, chosen: Selection, *, known_at: datetime) -> Gathered | None:
+    def gather(self, chosen: Selection, *, known_at: datetime, newest: int | None = None) -> Gathered | None:
         """The records that are asked for; None if there are none.
 
+        With `newest` only so many runs and so many decisions, the newest, with what belongs to them.
         Raises `InputError` (`ExportTooLarge`, `SelectionMissing`, `SelectionAmbiguous`, `DigestMalformed`).
         """
         _check(chosen)
         with self._reading() as connection:
-            found = _Finding(connection, chosen, known_at)
+            found = _Finding(connection, chosen, known_at, newest)
             positions = found.positions()
             signed = LedgerReader.newest(connection)
-        return Gathered(self, tuple(sorted(positions)), known_at, signed) if positions else None
+        return Gathered(self, tuple(sorted(positions)), known_at, signed, chosen.namespace) if positions else None
 
     def records(self, gathered: Gathered) -> Iterator[Kept]:
         """The records with their proofs."""
@@ -96,9 +112,9 @@ class Gatherer(Asker):
         for rows in self._batches(gathered):
             yield from (json.loads(row.canonical) for row in rows)
 
-    def blob(self, digest: str, known_at: datetime) -> bytes | None:
-        """Kept bytes."""
-        return Queries(self._engine, self._blobs).blob(digest, known_at=known_at)
+    def blob(self, digest: str, *, known_at: datetime, namespace: str | None) -> bytes | None:
+        """Kept bytes, as far as a namespace may see them. Raises as `Queries.blob` does."""
+        return Queries(self._engine, self._blobs).blob(digest, known_at=known_at, namespace=namespace)
 
     def weigh(self, digests: Iterable[str]) -> int:
         """How many bytes are kept under these digests."""
@@ -121,10 +137,13 @@ class Gatherer(Asker):
 class _Finding:
     """One selection in one state of the database."""
 
-    def __init__(self, connection: Connection, chosen: Selection, known_at: datetime) -> None:
+    def __init__(
+        self, connection: Connection, chosen: Selection, known_at: datetime, newest: int | None = None
+    ) -> None:
         self._connection = connection
         self._chosen = chosen
         self._known_at = known_at
+        self._newest = newest
         self._found: set[int] = set()
 
     def positions(self) -> set[int]:
@@ -133,16 +152,21 @@ class _Finding:
         if chosen.record is not None:
             self._of_record(chosen.record)
         elif chosen.run is not None:
-            self._with_decisions(self._runs(_started.c.run == chosen.run))
+            self._with_decisions(self._runs(_run.c.run == chosen.run))
         elif chosen.digest is not None:
             digest = str(Digest.parse(chosen.digest))
-            decided = select(_image.c.leaf).where(_image.c.digest == digest)
-            self._decisions(_decision.c.leaf.in_(decided), *self._in_time(_decision.c.decided_at))
-            self._with_decisions(self._runs(_started.c.digest == digest, self._running()))
+            self._decisions(*self._in_time(_decision.c.decided_at), digest=digest)
+            self._with_decisions(self._runs(_run.c.digest.in_(self._related(digest)), self._running()))
         else:
             self._decisions(*self._in_time(_decision.c.decided_at))
             self._with_decisions(self._runs(self._running()))
         return self._found
+
+    def _related(self, digest: str) -> list[str]:
+        """The digest, and the manifests of an index: a kubelet may name either."""
+        held = tables.image_manifest
+        query = select(held.c.manifest).where(held.c.digest == digest, held.c.recorded_at <= self._known_at)
+        return sorted({digest, *self._connection.execute(query.limit(MAX_RECORDS)).scalars()})
 
     def _of_record(self, identity: str) -> None:
         """A decision with the runs of its pod, or a sighting with its whole run and the decisions about its pod."""
@@ -154,25 +178,28 @@ class _Finding:
         if decided:
             uids = {row.object_uid for row in decided if row.kind == "Pod" and row.object_uid}
             if uids:
-                self._with_ends(self._runs(_started.c.pod_uid.in_(sorted(uids))))
+                self._with_ends(self._runs(_run.c.pod_uid.in_(sorted(uids))))
             return
-        ended = self._connection.execute(select(_ended).where(_ended.c.leaf == position)).one_or_none()
-        one = _started.c.leaf == position if ended is None else _same_run(_started, ended)
-        self._with_decisions(self._runs(one))
+        self._with_decisions(self._runs(or_(_run.c.leaf == position, _run.c.end_leaf == position)))
 
-    def _decisions(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    def _decisions(self, *wanted: ColumnElement[bool], digest: str | None = None) -> Sequence[Row[Any]]:
         query = select(_decision.c.leaf, _decision.c.kind, _decision.c.object_uid).where(
             *wanted, _decision.c.recorded_at <= self._known_at
         )
+        order = _decision.c.decided_at
+        if digest is not None:
+            # In the order of the index on images: of one that was decided upon a million times the newest come first.
+            query = query.join(_image, _image.c.leaf == _decision.c.leaf).where(_image.c.digest == digest)
+            order = _image.c.decided_at
         if self._chosen.namespace is not None:
             query = query.where(_decision.c.namespace == self._chosen.namespace)
-        return self._take(query.order_by(_decision.c.leaf))
+        return self._take(query.order_by(order.desc()))
 
     def _runs(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
-        query = select(_started).where(*wanted, _started.c.recorded_at <= self._known_at)
+        query = select(_run).where(*wanted, _run.c.recorded_at <= self._known_at)
         if self._chosen.namespace is not None:
-            query = query.where(_started.c.namespace == self._chosen.namespace)
-        return self._take(query.order_by(_started.c.leaf))
+            query = query.where(_run.c.namespace == self._chosen.namespace)
+        return self._take(query.order_by(_run.c.started_at.desc()))
 
     def _with_decisions(self, runs: Sequence[Row[Any]]) -> None:
         """Of these runs the ends too, and what was decided about their pods."""
@@ -181,18 +208,13 @@ class _Finding:
             self._decisions(_decision.c.object_uid.in_(some), _decision.c.kind == "Pod")
 
     def _with_ends(self, runs: Sequence[Row[Any]]) -> None:
-        wanted = {tuple(getattr(run, name) for name in _RUN) for run in runs}
-        ends: dict[tuple[Any, ...], datetime] = {}
-        for some in _batched(sorted({run.pod_uid for run in runs})):
-            query = select(_ended).where(_ended.c.pod_uid.in_(some), _ended.c.recorded_at <= self._known_at)
-            for row in self._connection.execute(query.limit(MAX_RECORDS + 1)):
-                key = tuple(getattr(row, name) for name in _RUN)
-                if key in wanted:
-                    self._add(row.leaf)
-                    ends[key] = row.ended_at
+        ended = [run for run in runs if run.end_leaf is not None and run.end_recorded_at <= self._known_at]
+        for run in ended:
+            self._add(run.end_leaf)
+        ends = {run.leaf: run.ended_at for run in ended}
         for cluster in sorted({run.cluster for run in runs}):
             ours = [run for run in runs if run.cluster == cluster]
-            last = max(ends.get(tuple(getattr(run, name) for name in _RUN), self._known_at) for run in ours)
+            last = max(ends.get(run.leaf, self._known_at) for run in ours)
             self._gaps(cluster, min(run.started_at for run in ours), last)
 
     def _gaps(self, cluster: str, since: datetime, until: datetime) -> None:
@@ -206,13 +228,11 @@ class _Finding:
     def _running(self) -> ColumnElement[bool]:
         """Begun before the end of the time that is asked about, and not ended before it began."""
         since, until = self._chosen.since, self._chosen.until
-        parts: list[ColumnElement[bool]] = [_started.c.started_at < (until or self._known_at)]
+        parts: list[ColumnElement[bool]] = [_run.c.started_at < (until or self._known_at)]
         if since is not None:
-            end = _ended.alias()
-            over = select(end.c.leaf).where(
-                *(end.c[name] == _started.c[name] for name in _RUN), end.c.ended_at <= since
-            )
-            parts.append(~over.exists())
+            # An end that was not known then is none.
+            unknown = or_(_run.c.ended_at.is_(None), _run.c.end_recorded_at > self._known_at)
+            parts.append(or_(unknown, _run.c.ended_at > since))
         return and_(*parts)
 
     def _in_time(self, column: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
@@ -222,8 +242,8 @@ class _Finding:
             *([column < until] if until is not None else []),
         ]
 
-    def _take(self, query: Select[Any], most: int = MAX_RECORDS + 1) -> Sequence[Row[Any]]:
-        rows = self._connection.execute(query.limit(most)).all()
+    def _take(self, query: Select[Any], most: int | None = None) -> Sequence[Row[Any]]:
+        rows = self._connection.execute(query.limit(most or self._newest or MAX_RECORDS + 1)).all()
         for row in rows:
             self._add(row.leaf)
         return rows
@@ -245,10 +265,6 @@ def _check(chosen: Selection) -> None:
         raise InputError("SelectionMissing", "say what to export: a digest, a run, a record or a namespace")
     if chosen.since is not None and chosen.until is not None and chosen.since >= chosen.until:
         raise InputError("SelectionAmbiguous", "the time ends before it begins")
-
-
-def _same_run(table: Any, row: Row[Any]) -> ColumnElement[bool]:
-    return and_(*(table.c[name] == getattr(row, name) for name in _RUN))
 
 
 def _batched(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

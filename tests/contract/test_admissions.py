@@ -14,7 +14,6 @@ from sqlalchemy import text
 from controller.errors import InputError
 from controller.inventory.admissions import AdmissionRecord
 from controller.inventory.rule_values import Value
-from controller.inventory.store import Store
 from tests.support import postgres
 from tests.support.inventory import START, Clock, Database, leaf, postgres_database, soon, sqlite_database
 from tests.support.pipeline import Rig, pod, running, workflow_authority
@@ -165,7 +164,7 @@ async def test_an_object_has_to_be_named(tmp_path: Path) -> None:
 
 
 async def test_an_object_is_found_by_an_index(tmp_path: Path) -> None:
-    with sqlite_database(tmp_path).open(Clock()) as opened, opened._reading.connect() as connection:  # noqa: SLF001
+    with sqlite_database(tmp_path).open(Clock()) as opened, opened._reading.connect() as connection:
         plan = connection.execute(
             text(
                 "EXPLAIN QUERY PLAN SELECT * FROM decision WHERE namespace = 'a' AND name = 'b' AND kind = 'Pod'"
