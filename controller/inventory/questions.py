@@ -10,8 +10,10 @@ from sqlalchemy import Engine
 from controller.inventory.admissions import Admissions
 from controller.inventory.affected import Affected
 from controller.inventory.blobs.store import Blobs
+from controller.inventory.components import Components
 from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
+from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
 
 
@@ -23,6 +25,8 @@ class Questions:
     ledger: LedgerReader
     admissions: Admissions
     affected: Affected
+    packages: Packages
+    components: Components
     gatherer: Gatherer
 
     @classmethod
@@ -33,5 +37,7 @@ class Questions:
             ledger=LedgerReader(reading),
             admissions=Admissions(reading, blobs),
             affected=Affected(reading),
+            packages=Packages(reading),
+            components=Components(reading),
             gatherer=Gatherer(reading, blobs),
         )

@@ -19,7 +19,7 @@ from controller import __version__
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
-from controller.reading import admissions, affected, problems, query, wire
+from controller.reading import admissions, affected, packages, problems, query, wire
 from controller.reading import evidence as proofs
 from controller.reading import ledger as routes
 from controller.reading.access import Access, Readers
@@ -158,6 +158,7 @@ def create_app(
     routes.install(app, questions.ledger, queries, access)
     admissions.install(app, questions, access)
     affected.install(app, questions, access)
+    packages.install(app, questions, access)
     return app
 
 

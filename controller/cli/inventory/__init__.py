@@ -14,10 +14,12 @@ _HERE = "controller.cli.inventory"
     places={
         "admission": f"{_HERE}.admission:admission",
         "affected": f"{_HERE}.affected:affected",
+        "components": f"{_HERE}.packages:components",
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
         "roles": f"{_HERE}.roles:roles",
         "export": f"{_HERE}.export:export",
+        "packages": f"{_HERE}.packages:packages",
         "prove": f"{_HERE}.prove:command",
         "running": f"{_HERE}.running:running",
         "show": f"{_HERE}.show:show",
