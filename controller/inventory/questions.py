@@ -9,12 +9,15 @@ from sqlalchemy import Engine
 
 from controller.inventory.admissions import Admissions
 from controller.inventory.affected import Affected
+from controller.inventory.assets import Assets
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.components import Components
+from controller.inventory.findings import Findings
 from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
+from controller.inventory.sboms import Sboms
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,9 @@ class Questions:
     ledger: LedgerReader
     admissions: Admissions
     affected: Affected
+    sboms: Sboms
+    findings: Findings
+    assets: Assets
     packages: Packages
     components: Components
     gatherer: Gatherer
@@ -37,6 +43,9 @@ class Questions:
             ledger=LedgerReader(reading),
             admissions=Admissions(reading, blobs),
             affected=Affected(reading),
+            sboms=Sboms(reading),
+            findings=Findings(reading),
+            assets=Assets(reading),
             packages=Packages(reading),
             components=Components(reading),
             gatherer=Gatherer(reading, blobs),
