@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-REVISION = "0008"  # the newest migration: what a database must be at
+REVISION = "0009"  # the newest migration: what a database must be at
 INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -348,9 +348,26 @@ watch_gap = Table(
     Column("until", Instant, nullable=False),
 )
 
+# That somebody was shown something of the inventory (`reads`).
+read = Table(
+    "read",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    *_times(),
+    *(Column(name, Text, nullable=False) for name in ("cluster", "username", "via", "verb", "resource", "namespace")),
+    Column("identity", Text, nullable=False),
+    Column("parameters", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("count", BigInteger),
+    Index(None, "decided_at", "leaf"),
+    Index(None, "username", "decided_at", "leaf"),
+    Index(None, "identity", "decided_at", "leaf"),
+)
+
 PROJECTIONS = (
     *(decision, decision_image, evaluation, verification, evidence, trace, policy_version, exception, exception_use),
-    *(sighting, sighting_end, watch_gap),
+    *(sighting, sighting_end, watch_gap, read),
 )
 
 # What stands in the documents that were attested: read from their bytes, after they were recorded, by `index`.
