@@ -31,6 +31,7 @@ from controller.app import (
     read_trust_roots,
 )
 from controller.errors import AssayError, ConfigurationError, NotReady
+from controller.inventory.index.keeping import IndexKeeper, pace
 from controller.inventory.keeping import LedgerKeeper, open_signer
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.reads import Logged
@@ -45,6 +46,7 @@ from controller.settings import Settings, WebhookSettings
 from controller.webhook import app as webhook
 from controller.webhook.policies import Around, Glass, Known, PolicyReviews, Unbreakable
 from controller.webhook.server import Server
+from controller.workers.indexing import DocumentReader
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +99,7 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
         holder = await _snapshots(settings, roles, stack, made if Role.WEBHOOK in roles else None, store)
         if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
             _keep_ledger(settings, store, stack)
+            _keep_index(settings, store, stack)
         if (
             {Role.OPERATOR, Role.WEBHOOK} <= set(roles)
             and settings.cluster.watch_pods
@@ -203,6 +206,13 @@ def _election(settings: Settings, store: Store, stack: AsyncExitStack) -> Callab
     election.start()
     stack.callback(election.stop)
     return election.leads
+
+
+def _keep_index(settings: Settings, store: Store, stack: AsyncExitStack) -> None:
+    reader = DocumentReader(settings.workers, settings.documents)
+    indexer = store.indexer(settings.inventory, read=reader.read, clock=now, pace=pace)
+    keeper = IndexKeeper(indexer, reader, interval=settings.inventory.index_delay, clock=now)
+    stack.callback(keeper.close)
 
 
 def _watch_pods(settings: Settings, store: Store, stack: AsyncExitStack) -> None:

@@ -300,6 +300,7 @@ class InventorySettings:
         MiB, "Evidence of at least so many bytes, once compressed, is kept in a file; 0 keeps all in the database."
     )
     ledger_merge_delay: Seconds = _setting(Seconds(5), "Time in which a record has its number in the ledger.")
+    index_delay: Seconds = _setting(Seconds(5), "Time between two looks for attested documents that are not indexed.")
     ledger_key_file: str = _setting(
         "", "The ledger's private key (PEM, PKCS #8, Ed25519). Empty: one that Assay makes in ledger_directory."
     )

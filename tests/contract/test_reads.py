@@ -14,7 +14,6 @@ from fastapi import FastAPI
 from sqlalchemy import select, text
 
 from controller.cli import run
-from controller.errors import RecordingFailed
 from controller.inventory import dialect, tables
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.reads import Logged
@@ -83,7 +82,7 @@ class Broken:
     """A recorder that cannot."""
 
     async def record(opened: Store, *leaves: dict[str, Any], blobs: dict[Digest, bytes] | None = None) -> None:
-    await asyncio.gather(*(opened.writer.record(item, blobs=blobs or {}, deadline=soon()) for item in leaves))
+        await asyncio.gather(*(opened.writer.record(item, blobs=blobs or {}, deadline=soon()) for item in leaves))
 
 
 def application(store: Store, clock: Clock, logged: Logged = Logged.ALL, recorder: Any = None) -> FastAPI:
