@@ -81,8 +81,8 @@ class Everybody:
 class Broken:
     """A recorder that cannot."""
 
-    async def record(opened: Store, *leaves: dict[str, Any], blobs: dict[Digest, bytes] | None = None) -> None:
-        await asyncio.gather(*(opened.writer.record(item, blobs=blobs or {}, deadline=soon()) for item in leaves))
+    async def record(self, *_: Any, **__: Any) -> None:
+        raise RecordingFailed("DatabaseUnavailable", "the decision could not be made durable")
 
 
 def application(store: Store, clock: Clock, logged: Logged = Logged.ALL, recorder: Any = None) -> FastAPI:
@@ -96,10 +96,8 @@ async def ask(app: FastAPI, path: str, *, token: str | None = TOKEN, **headers: 
     return await call(app, "GET", plain, query=query, headers=shown)
 
 
-async def record(opened: Store, *leaves: dict[str, Any], **blobs: Any) -> None:
-    await asyncio.gather(
-        *(opened.writer.record(item, blobs=blobs.get("blobs", {}), deadline=soon()) for item in leaves)
-    )
+async def record(opened: Store, *leaves: dict[str, Any], blobs: dict[Digest, bytes] | None = None) -> None:
+    await asyncio.gather(*(opened.writer.record(item, blobs=blobs or {}, deadline=soon()) for item in leaves))
 
 
 async def test_what_somebody_read_is_a_record_of_the_ledger(opened: Store, database: Database, clock: Clock) -> None:
