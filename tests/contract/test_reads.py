@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from sqlalchemy import select, text
 
 from controller.cli import run
+from controller.errors import RecordingFailed
 from controller.inventory import dialect, tables
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.reads import Logged

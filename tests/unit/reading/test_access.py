@@ -27,7 +27,7 @@ GRANTS = {
     "shopper": {("decisions", SHOP), ("images", SHOP), ("blobs", SHOP)},
     "auditor": {
         (resource, EVERYWHERE)
-        for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries")
+        for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries", "reads")
     },
     "runner": {("runs", SHOP)},
     "nobody": set(),
@@ -124,6 +124,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         "/api/v1/affected?signer=sha256:00",
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
         "/api/v1/ledger/consistency?old=1&new=3",
+        "/api/v1/reads",
         "/api/v1/query?sql=SELECT+id+FROM+v_decisions",
         "/ledger/checkpoint",
         "/ledger/tile/0/000.p/3",
