@@ -12,21 +12,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Column, Connection, and_, literal, or_, select, tuple_
 
 from controller.inventory import tables
+from controller.inventory.intervals import OPEN
 from controller.inventory.retention.holds import Hold
 
 LOOKUP = 500  # names in one IN list
 
-Place = tuple[datetime, int]
+RUN_KEY = tuple(column.name for column in tables.run.primary_key.columns)
+
+Place = tuple[Any, ...]
+"""Where a look ended: the values by which it is ordered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """One thing to be dropped: the positions of its leaves, and the run's key where it is a run."""
 
-    place: Place
     leaves: tuple[int, ...]
     run: tuple[str, ...] | None = None
 
@@ -63,17 +66,18 @@ def decisions(
         if any(hold.keeps(**what, begins=row.decided_at, ends=row.decided_at) for hold in holds):
             held += 1
             continue
-        chosen.append(Chosen((row.decided_at, row.leaf), (row.leaf,)))
-    return Look(tuple(chosen), _next(rows, "decided_at", limit), held)
+        chosen.append(Chosen((row.leaf,)))
+    return Look(tuple(chosen), _next(rows, (table.c.decided_at, table.c.leaf), limit), held)
 
 
 def runs(connection: Connection, *, before: datetime, after: Place | None, limit: int, holds: Sequence[Hold]) -> Look:
-    """Runs that have ended, by when they began."""
+    """Runs that have ended, by the class of their length and when they began: so they lie in an index."""
     table = tables.run
-    query = select(table).where(table.c.started_at < before)
+    order = (table.c.span, table.c.started_at, table.c.leaf)
+    query = select(table).where(table.c.span < OPEN, table.c.started_at < before)
     if after is not None:
-        query = query.where(_behind(table.c.started_at, table.c.leaf, after))
-    rows = connection.execute(query.order_by(table.c.started_at, table.c.leaf).limit(limit)).all()
+        query = query.where(tuple_(*order) > tuple_(*(literal(v, c.type) for v, c in zip(after, order, strict=True))))
+    rows = connection.execute(query.order_by(*order).limit(limit)).all()
     leaves = [leaf for row in rows for leaf in (row.leaf, row.end_leaf) if leaf is not None]
     numbered = _numbered(connection, leaves)
     related = _related(connection, {row.digest for row in rows if row.digest}) if holds else {}
@@ -88,11 +92,8 @@ def runs(connection: Connection, *, before: datetime, after: Place | None, limit
         if any(hold.keeps(**what, begins=row.started_at, ends=row.ended_at) for hold in holds):
             held += 1
             continue
-        chosen.append(Chosen((row.started_at, row.leaf), own, tuple(row._mapping[name] for name in RUN_KEY)))
-    return Look(tuple(chosen), _next(rows, "started_at", limit), held)
-
-
-RUN_KEY = tuple(column.name for column in tables.run.primary_key.columns)
+        chosen.append(Chosen(own, tuple(row._mapping[name] for name in RUN_KEY)))
+    return Look(tuple(chosen), _next(rows, order, limit), held)
 
 
 def gaps(connection: Connection, *, before: datetime, after: Place | None, limit: int, holds: Sequence[Hold]) -> Look:
@@ -110,8 +111,8 @@ def gaps(connection: Connection, *, before: datetime, after: Place | None, limit
         if any(_spans(hold, row.since, row.until) for hold in holds):
             held += 1
             continue
-        chosen.append(Chosen((row.until, row.leaf), (row.leaf,)))
-    return Look(tuple(chosen), _next(rows, "until", limit), held)
+        chosen.append(Chosen((row.leaf,)))
+    return Look(tuple(chosen), _next(rows, (table.c.until, table.c.leaf), limit), held)
 
 
 def numbers(connection: Connection, leaves: Sequence[int]) -> dict[int, tuple[int, str]]:
@@ -174,8 +175,8 @@ def _behind(moment: Any, leaf: Any, place: Place) -> Any:
     return or_(moment > place[0], and_(moment == place[0], leaf > place[1]))
 
 
-def _next(rows: Sequence[Any], moment: str, limit: int) -> Place | None:
-    return (getattr(rows[-1], moment), rows[-1].leaf) if len(rows) == limit else None
+def _next(rows: Sequence[Any], order: Sequence[Column[Any]], limit: int) -> Place | None:
+    return tuple(rows[-1]._mapping[column.name] for column in order) if len(rows) == limit else None
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
