@@ -31,7 +31,9 @@ from controller.app import (
     read_trust_roots,
 )
 from controller.errors import AssayError, ConfigurationError, NotReady
-from controller.inventory.keeping import LedgerKeeper, open_signer
+from controller.inventory.keeping import LedgerKeeper, open_signer, origin_of
+from controller.inventory.retention.keeping import RetentionKeeper
+from controller.inventory.retention.rules import rules
 from controller.inventory.store import Store
 from controller.operator.holder import SnapshotHolder
 from controller.reading import app as reading
@@ -174,9 +176,11 @@ def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> Non
     inventory = settings.inventory
     if store.is_shared and not inventory.ledger_key_file:
         log.warning("no ledger is kept: processes that share a database need one key (ledger_key_file)")
+        if rules(inventory):
+            log.warning("nothing is dropped, though a rule asks for it: without a ledger nobody could sign for it")
         return
     directory = inventory.ledger_folder()
-    origin = inventory.ledger_origin or f"assay/{settings.review.cluster_name}"
+    origin = origin_of(inventory, settings.review.cluster_name)
     signer = open_signer(origin, key_file=inventory.ledger_key_file, directory=directory)
     keeper = LedgerKeeper(
         store.sequencer(inventory, signer=signer),
@@ -186,6 +190,10 @@ def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> Non
         clock=now,
     )
     stack.callback(keeper.close)
+    if rules(inventory):
+        cluster = settings.review.cluster_name
+        retention = RetentionKeeper(lambda pause: store.pruner(inventory, signer=signer, cluster=cluster, pause=pause))
+        stack.callback(retention.close)
 
 
 def _watch_pods(settings: Settings, store: Store, stack: AsyncExitStack) -> None:

@@ -98,6 +98,9 @@ LEDGER_LAG = Gauge(
 LEDGER_FAILURES = Counter(
     "assay_ledger_failures_total", "Times that the ledger could not be written; recording goes on.", registry=METRICS
 )
+RETENTION_DROPPED = Counter(
+    "assay_retention_dropped", "Records and blobs dropped by rule, by class of data.", ["class"], registry=METRICS
+)
 SNAPSHOT_AGE = Gauge("assay_snapshot_age_seconds", "Time since a watch last gave a sign.", registry=METRICS)
 
 TRUST_ROOT_REFRESHED = Gauge(

@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.types import NULLTYPE
 
@@ -181,11 +181,37 @@ def stop_appends(connection: Connection, *, patience: float | None = None) -> No
         connection.exec_driver_sql("LOCK TABLE leaf IN SHARE MODE")
 
 
+def exclude_writers(connection: Connection, *, patience: float) -> None:
+    """Let nobody append, number or drop anything until this transaction ends; for `patience` seconds all wait for it.
+
+    (In SQLite the writing transaction itself does that.)
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
+        connection.exec_driver_sql("LOCK TABLE leaf IN SHARE ROW EXCLUSIVE MODE")
+
+
+def stop_evidence(connection: Connection, *, patience: float) -> None:
+    """Let nobody record evidence until this transaction ends. (In SQLite the writing transaction itself does that.)"""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
+        connection.exec_driver_sql("LOCK TABLE blob IN SHARE ROW EXCLUSIVE MODE")
+
+
 def unavailable(exc: Exception) -> Unavailable:
     """The database's failure, without its text: that may hold values, addresses and credentials."""
     if isinstance(exc, PoolTimeout):
         return Unavailable("DatabaseBusy", "all connections to the database are in use")
     return Unavailable("DatabaseUnavailable", f"the database did not answer ({cause(exc)})")
+
+
+@contextmanager
+def unavailable_as() -> Iterator[None]:
+    """Translate the database's failures. Raises `Unavailable` (`DatabaseBusy`, `DatabaseUnavailable`)."""
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        raise unavailable(exc) from exc
 
 
 def is_away(exc: Exception) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -28,6 +28,7 @@ VERDICTS = frozenset({"Allow", "Deny"})
 FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejections": "rejection"}
 FIRST_POSITION = -(2**63)  # before any that a row can have, whoever wrote it
 REBUILD_BATCH = 500  # leaves held in memory while rebuilding
+FRESH = timedelta(hours=1)
 MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it starts anew: bounds memory, never correctness
 _OWN = {
     table.name: Inserting(table)
@@ -81,7 +82,7 @@ class Appended:
 class Remembered:
     """Rows known to be committed with no later time than these, so that a warm admission need not write them again.
 
-    Only what was committed goes in. Nothing else in the program removes such rows; who does must start a new one.
+    Only what was committed goes in. Nothing in the program removes such rows, but for evidence: `is_fresh`.
     """
 
     def __init__(self) -> None:
@@ -92,9 +93,10 @@ class Remembered:
         known = self._times.get(key)
         return known is not None and known[0] <= times[0] and known[1] <= times[1]
 
-    def has(self, key: tuple[str, ...]) -> bool:
-        """Whether the database has a row for this key."""
-        return key in self._times
+    def is_fresh(self, key: tuple[str, ...], now: datetime) -> bool:
+        """Whether a row was there within the last hour: of those that are dropped once nothing needs them."""
+        known = self._times.get(key)
+        return known is not None and abs(now - known[1]) < FRESH
 
     def add(self, written: Written) -> None:
         """Remember rows, now that they are committed."""

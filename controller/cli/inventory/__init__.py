@@ -16,6 +16,8 @@ _HERE = "controller.cli.inventory"
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
         "export": f"{_HERE}.export:export",
+        "hold": f"{_HERE}.hold:hold",
+        "prune": f"{_HERE}.prune:prune",
         "running": f"{_HERE}.running:running",
         "show": f"{_HERE}.show:show",
     },

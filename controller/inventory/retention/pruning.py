@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, select, tuple_
+from sqlalchemy import Connection, Engine, LargeBinary, delete, func, select, tuple_
 
 from controller.errors import ConfigurationError
 from controller.inventory import projections, tables

@@ -15,8 +15,8 @@ from controller.errors import ConfigurationError
 from controller.inventory import tables
 from controller.settings import InventorySettings
 
-SHORTEST = timedelta(days=1)
-"""The least that anything is kept: whoever remembers for an hour that bytes are recorded must be right."""
+SHORTEST = timedelta(days=7)
+"""The least that anything is kept: who remembers that bytes are recorded is right, through days without a database."""
 
 
 class DataClass(StrEnum):
@@ -85,7 +85,7 @@ def rules(settings: InventorySettings) -> tuple[Rule, ...]:
         name = f"retain_{what}"
         keep = timedelta(seconds=float(getattr(settings, name)))
         if keep and keep < SHORTEST:
-            raise ConfigurationError("SettingInvalid", f"{name}: nothing is kept for less than a day; 0 is for ever")
+            raise ConfigurationError("SettingInvalid", f"{name}: nothing is kept for less than 7 days; 0 is for ever")
         if keep:
             found.append(Rule(what, keep))
     return tuple(found)
