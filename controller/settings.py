@@ -283,7 +283,8 @@ class InventorySettings:
         MiB, "Evidence of at least so many bytes, once compressed, is kept in a file; 0 keeps all in the database."
     )
     retain_decisions: Seconds = _setting(
-        Seconds(0), "How long decisions are kept, such as 400d; 0 is for ever. Those that runs rest on stay with the runs."
+        Seconds(0),
+        "How long decisions are kept, such as 400d; 0 is for ever. Those that runs rest on stay with the runs.",
     )
     retain_sightings: Seconds = _setting(
         Seconds(0), "How long a run is kept after it ended, such as 400d; 0 is for ever. One that goes on is kept."

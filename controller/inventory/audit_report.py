@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 MAX_FINDINGS = 100  # told; more are counted
 EXACT_FIRST = (
     *("LeafRemoved", "LeafChanged", "EntryRemoved", "EntryChanged", "EntryAdded", "LeafAdded", "LeafUnreadable"),
+    "RetentionInvalid",
     *("CheckpointRemoved", "LedgerCut", "LedgerForked", "TileRemoved", "TileChanged"),
     *("CheckpointInvalid", "RootMismatch"),
     *("BlobRemoved", "BlobChanged", "ProjectionChanged"),
@@ -36,7 +37,8 @@ class Report:
     """What was looked at, and what was found; nothing found means that all of it is as it was recorded.
 
     `signed` is the size up to which a signature vouches for the entries, `kept` up to which a checkpoint does that was
-    kept elsewhere; `waiting` are leaves without a number yet.
+    kept elsewhere; `waiting` are leaves without a number yet; `dropped` says how many leaves were dropped by
+    each retention record.
     """
 
     entries: int = 0
@@ -46,6 +48,7 @@ class Report:
     kept: int = 0
     findings: list[Finding] = field(default_factory=list)
     omitted: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
 
     def sort(self) -> None:
         """Put the rows that were touched before what follows from that."""

@@ -172,9 +172,7 @@ class Writer:
 
     def _keep(self, fallback: Fallback, group: Sequence[_Waiting]) -> Mapping[int, RecordingFailed]:
         now = self._clock().astimezone(UTC)
-        return fallback.keep(
-            [waiting.record for waiting in group], now=now, has=lambda digest: self._has(digest, now)
-        )
+        return fallback.keep([waiting.record for waiting in group], now=now, has=lambda digest: self._has(digest, now))
 
     def _commit(self, records: Sequence[Record]) -> Mapping[int, RecordingFailed]:
         now = self._clock().astimezone(UTC)

@@ -48,9 +48,9 @@ def decisions(
 ) -> Look:
     """Decisions, the oldest first."""
     table = tables.decision
-    query = select(
-        table.c.leaf, table.c.decided_at, table.c.recorded_at, table.c.namespace, table.c.object_uid
-    ).where(table.c.decided_at < before)
+    query = select(table.c.leaf, table.c.decided_at, table.c.recorded_at, table.c.namespace, table.c.object_uid).where(
+        table.c.decided_at < before
+    )
     if after is not None:
         query = query.where(_behind(table.c.decided_at, table.c.leaf, after))
     rows = connection.execute(query.order_by(table.c.decided_at, table.c.leaf).limit(limit)).all()
@@ -148,7 +148,9 @@ def _digests(connection: Connection, leaves: Sequence[int]) -> dict[int, set[str
             if row.digest is not None:
                 own[row.leaf].add(row.digest)
     related = _related(connection, {digest for digests in own.values() for digest in digests})
-    return defaultdict(set, {leaf: {one for d in digests for one in related.get(d, {d})} for leaf, digests in own.items()})
+    return defaultdict(
+        set, {leaf: {one for d in digests for one in related.get(d, {d})} for leaf, digests in own.items()}
+    )
 
 
 def _related(connection: Connection, digests: set[str]) -> dict[str, set[str]]:

@@ -60,9 +60,7 @@ class Holds(Asker):
         return tuple(hold for hold in found if lifted or hold.lifted_at is None)
 
 
-def history(
-    connection: Connection, *, as_of: datetime | None = None, known_at: datetime | None = None
-) -> list[Hold]:
+def history(connection: Connection, *, as_of: datetime | None = None, known_at: datetime | None = None) -> list[Hold]:
     """Every hold that was placed. One that was lifted is lifted for all that were placed by its name before."""
     table = tables.legal_hold
     query = select(table).order_by(table.c.decided_at, table.c.leaf)

@@ -67,9 +67,7 @@ class Retention:
         return sum(last - first + 1 for first, last in self.ranges)
 
 
-def hold_leaf(
-    action: str, *, name: str, reason: str, person: str, what: Selection, cluster: str, at: datetime
-) -> Row:
+def hold_leaf(action: str, *, name: str, reason: str, person: str, what: Selection, cluster: str, at: datetime) -> Row:
     """That a hold was placed or lifted."""
     return {
         **_leaf(HOLD_SCHEMA, action, cluster=cluster, at=at),
@@ -165,7 +163,10 @@ def carried_rows(leaf: Mapping[str, Any], shared: Mapping[str, Table]) -> list[t
     A column that is newer than the record is empty, one that is gone is passed over, and so is a table.
     """
     return [
-        (shared[name], _read(row, shared[name])) for name, rows in leaf["carried"].items() if name in shared for row in rows
+        (shared[name], _read(row, shared[name]))
+        for name, rows in leaf["carried"].items()
+        if name in shared
+        for row in rows
     ]
 
 

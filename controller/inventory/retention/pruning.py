@@ -109,9 +109,7 @@ class Pruner:
         self._drop_files()
         return found
 
-    def _drop_leaves(
-        self, rule: Rule, look: Callable[..., Look], now: datetime, signer: NoteSigner
-    ) -> tuple[int, int]:
+    def _drop_leaves(self, rule: Rule, look: Callable[..., Look], now: datetime, signer: NoteSigner) -> tuple[int, int]:
         dropped = held = 0
         after: choosing.Place | None = None
         while True:

@@ -35,9 +35,7 @@ class HoldRecorder:
         """Keep what is selected until the hold is lifted. Returns the record's id."""
 
         def leaf(known: list[Hold], at: datetime) -> Row:
-            return holds.place(
-                known, name=name, reason=reason, person=person, what=what, cluster=self._cluster, at=at
-            )
+            return holds.place(known, name=name, reason=reason, person=person, what=what, cluster=self._cluster, at=at)
 
         return self._record(leaf)
 
