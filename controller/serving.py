@@ -188,12 +188,25 @@ def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> Non
         directory=directory,
         interval=inventory.ledger_merge_delay,
         clock=now,
+        leads=_election(settings, store, stack),
     )
     stack.callback(keeper.close)
     if rules(inventory):
         cluster = settings.review.cluster_name
         retention = RetentionKeeper(lambda pause: store.pruner(inventory, signer=signer, cluster=cluster, pause=pause))
         stack.callback(retention.close)
+
+
+def _election(settings: Settings, store: Store, stack: AsyncExitStack) -> Callable[[], bool] | None:
+    """Who says which process leads: the cluster's Lease. Nobody where there is no cluster, or the database is ours."""
+    if settings.cluster.policies or not settings.cluster.lease or not store.is_shared:
+        return None
+    from controller.operator.election import Election
+
+    election = Election(settings.cluster, clock=now)
+    election.start()
+    stack.callback(election.stop)
+    return election.leads
 
 
 def _watch_pods(settings: Settings, store: Store, stack: AsyncExitStack) -> None:

@@ -237,6 +237,11 @@ class ClusterSettings:
     webhook_configuration: str = _setting(
         "assay", "The webhook configurations whose caBundle Assay fills in; empty: none."
     )
+    lease: str = _setting(
+        "assay",
+        "The Lease in assay_namespace whose holder alone numbers the records of a database that several processes "
+        "share; empty: they agree by the database alone, more slowly.",
+    )
     snapshot_max_age: Seconds = _setting(Seconds(120), "Silence of a watch after which a replica is unready.")
     tuf_directory: str = _setting(
         "", "Where the last good copies of TUF repositories are kept; empty: a folder in the state directory."

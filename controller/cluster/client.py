@@ -151,6 +151,10 @@ class ClusterClient:
         """POST an object into a collection. Raises as `get`, and `Unacceptable` (CONFLICT) if it is there."""
         return await self._request("POST", path, body=body, timeout=timeout)
 
+    async def replace(self, path: str, body: Mapping[str, Any], *, timeout: float = REQUEST_TIMEOUT) -> dict[str, Any]:
+        """PUT an object of the version that it names. Raises as `get`; `Unacceptable` (CONFLICT) if it is another."""
+        return await self._request("PUT", path, body=body, timeout=timeout)
+
     async def stream(self, path: str, *, query: Query, silence: float) -> AsyncIterator[dict[str, Any]]:
         """The events of a watch, until the server ends it. `silence`: seconds without a byte that end it too.
 

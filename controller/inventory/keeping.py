@@ -3,7 +3,8 @@
 What it signed last is kept in a file as well. A database that was put back to an older state, or exchanged, would
 otherwise be continued, and the same key would have signed two histories.
 
-Several processes may try. Each yields to the one who writes, and takes over only where records wait too long.
+Several processes may try. Where somebody says which of them leads (a Lease), only that one writes. Else each yields to
+the one who writes, and takes over only where records wait too long. Either way it is the term that keeps two apart.
 """
 
 from __future__ import annotations
@@ -93,7 +94,10 @@ class LedgerKeeper:
         directory: Path,
         interval: float,
         clock: Callable[[], datetime],
+        leads: Callable[[], bool] | None = None,
     ) -> None:
+        """`leads` says whether this process is the one that should write; None: nobody says."""
+        self._leads = leads
         self._sequencer = sequencer
         self._reader = reader
         self._file = directory / CHECKPOINT
@@ -123,10 +127,13 @@ class LedgerKeeper:
     def _turn(self) -> bool:
         """One look. Whatever goes wrong is said, counted, and tried again; recording goes on all the while."""
         try:
+            if self._writes and not self._may_write():
+                self._writes = False
+                log.info("the ledger is left to the process that leads")
             if not self._writes:
-                self._writes = self._take_over()
+                self._writes = self._may_write() and self._take_over()
             if self._writes:
-                while self._sequencer.sequence().more:
+                while self._sequencer.sequence().more and self._may_write():
                     pass
                 self._keep()
             self._measure()
@@ -151,9 +158,13 @@ class LedgerKeeper:
         log.error("the ledger was not written: %s", why)
         return False
 
+    def _may_write(self) -> bool:
+        """Not where another leads. (Who does not know yet that it was replaced is stopped by the term.)"""
+        return self._leads is None or self._leads()
+
     def _take_over(self) -> bool:
-        """Whether this process may write: at once if it never yielded, else where nobody does."""
-        if self._yielded != float("-inf"):
+        """Whether this process may write: at once if it leads or never yielded, else where nobody does."""
+        if self._leads is None and self._yielded != float("-inf"):
             extent = self._reader.extent()
             waits = (self._clock() - extent.since).total_seconds() if extent.since is not None else 0.0
             if waits < PATIENCE:

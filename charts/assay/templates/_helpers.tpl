@@ -57,6 +57,7 @@ matchExpressions:
   "ASSAY_ASSAY_NAMESPACE" .Release.Namespace
   "ASSAY_ASSAY_IMAGE" (include "assay.image" .)
   "ASSAY_CLUSTER_NAME" .Values.clusterName
+  "ASSAY_LEASE" $name
   "ASSAY_NO_MATCH" .Values.noMatch
   "ASSAY_WEBHOOK_PORT" (toString .Values.webhook.port)
   "ASSAY_WEBHOOK_TIMEOUT" (printf "%vs" .Values.webhook.timeoutSeconds)
