@@ -289,7 +289,7 @@ class InventorySettings:
     )
     retain_decisions: Seconds = _setting(
         Seconds(0),
-        "How long decisions are kept, such as 400d; 0 is for ever. Those that runs rest on stay with the runs.",
+        "How long decisions are kept, such as 400d; 0 is for ever. What runs rest on is kept with them.",
     )
     retain_sightings: Seconds = _setting(
         Seconds(0), "How long a run is kept after it ended, such as 400d; 0 is for ever. One that goes on is kept."

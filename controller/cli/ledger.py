@@ -131,6 +131,8 @@ def _print(report: Report, keys: list[NoteKey], *, given: bool) -> None:
         click.echo(f"  {finding.code}  {finding.where}: {finding.message}")
     if report.omitted:
         click.echo(f"  and {report.omitted} more")
+    for record, count in report.dropped.items():
+        click.echo(f"  {count} entries were dropped by rule (record {record}): their hashes are what is left of them")
     if report.waiting:
         click.echo(f"  {report.waiting} records have no number yet: they are held against nothing but themselves")
     click.echo(f"  signed for {report.signed} of {report.entries} entries by {', '.join(key.name for key in keys)}")
@@ -152,6 +154,7 @@ def _as_json(report: Report, keys: list[NoteKey]) -> dict[str, object]:
         "entries": report.entries,
         "blobs": report.blobs,
         "waiting": report.waiting,
+        "dropped": [{"record": record, "entries": count} for record, count in report.dropped.items()],
         "signedEntries": report.signed,
         "keptEntries": report.kept,
         "keys": [str(key) for key in keys],

@@ -36,7 +36,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at what is old: what may be dropped of it, where to go on (None: that was all), and how many are held."""
+    """One look at what is old: what may be dropped of it, where to go on (None: that was all), how many are held."""
 
     chosen: tuple[Chosen, ...]
     after: Place | None
@@ -92,7 +92,7 @@ def runs(connection: Connection, *, before: datetime, after: Place | None, limit
         if any(hold.keeps(**what, begins=row.started_at, ends=row.ended_at) for hold in holds):
             held += 1
             continue
-        chosen.append(Chosen(own, tuple(row._mapping[name] for name in RUN_KEY)))
+        chosen.append(Chosen(own, tuple(getattr(row, name) for name in RUN_KEY)))
     return Look(tuple(chosen), _next(rows, order, limit), held)
 
 
@@ -148,9 +148,7 @@ def _digests(connection: Connection, leaves: Sequence[int]) -> dict[int, set[str
             if row.digest is not None:
                 own[row.leaf].add(row.digest)
     related = _related(connection, {digest for digests in own.values() for digest in digests})
-    return defaultdict(
-        set, {leaf: {one for d in digests for one in related.get(d, {d})} for leaf, digests in own.items()}
-    )
+    return {leaf: {one for digest in own[leaf] for one in related[digest]} for leaf in leaves}
 
 
 def _related(connection: Connection, digests: set[str]) -> dict[str, set[str]]:
@@ -178,7 +176,7 @@ def _behind(moment: Any, leaf: Any, place: Place) -> Any:
 
 
 def _next(rows: Sequence[Any], order: Sequence[Column[Any]], limit: int) -> Place | None:
-    return tuple(rows[-1]._mapping[column.name] for column in order) if len(rows) == limit else None
+    return tuple(getattr(rows[-1], column.name) for column in order) if len(rows) == limit else None
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

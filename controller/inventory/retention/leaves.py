@@ -1,4 +1,4 @@
-"""The leaves that say that something was dropped, or must not be: holds and retention records, and what they project to.
+"""The leaves that say that something was dropped, or must not be: holds, retention records, and their projections.
 
 A retention record is signed with the ledger's key, apart from the checkpoints that will stand over it: who can write
 the database can append a leaf that says what he likes, but not this. It names the dropped entries by their numbers and
@@ -162,12 +162,8 @@ def carried_rows(leaf: Mapping[str, Any], shared: Mapping[str, Table]) -> list[t
 
     A column that is newer than the record is empty, one that is gone is passed over, and so is a table.
     """
-    return [
-        (shared[name], _read(row, shared[name]))
-        for name, rows in leaf["carried"].items()
-        if name in shared
-        for row in rows
-    ]
+    known = {name: rows for name, rows in leaf["carried"].items() if name in shared}
+    return [(shared[name], _read(row, shared[name])) for name, rows in known.items() for row in rows]
 
 
 def _leaf(schema: str, verdict: str, *, cluster: str, at: datetime) -> Row:

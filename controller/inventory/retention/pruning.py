@@ -94,8 +94,10 @@ class Pruner:
         return found
 
     def prune(self) -> list[Pruned]:
-        """Drop what the rules allow. Raises `ConfigurationError` (`LedgerKeyMissing`), `sqlalchemy.exc.SQLAlchemyError`,
-        `OSError`."""
+        """Drop what the rules allow.
+
+        Raises `ConfigurationError` (`LedgerKeyMissing`), `sqlalchemy.exc.SQLAlchemyError`, `OSError`.
+        """
         if self._signer is None:
             raise ConfigurationError("LedgerKeyMissing", "what is dropped is signed for with the ledger's key")
         now = self._clock().astimezone(UTC)
@@ -154,7 +156,7 @@ class Pruner:
         append(connection, [Record(project(leaf), {})], now=now, remembered=Remembered(), blobs=self._blobs)
 
     def _drop_evidence(self, rule: Rule, now: datetime, signer: NoteSigner) -> int:
-        """Blobs that no kept leaf names. What is recorded while the leaves are read is read again, with nobody writing."""
+        """Blobs that no kept leaf names. What was recorded meanwhile is read as well, while nobody writes."""
         with self._reading.begin() as connection:
             take_time(connection)
             named, last = _named(connection, after=projections.FIRST_POSITION)
@@ -213,7 +215,7 @@ def _stored(connection: Connection, positions: Sequence[int]) -> Iterator[Append
 
 
 def _carried(connection: Connection, leaves: Iterable[Appended]) -> dict[str, list[Row]]:
-    """The rows that several leaves say, as far as one of these was the first to: the retention's leaf goes on saying it.
+    """The rows that several leaves say, as far as one of these was the first: the retention's leaf goes on saying it.
 
     Each row is carried once in its life: after that no leaf is earlier than the one that carries it.
     """
@@ -229,10 +231,11 @@ def _carried(connection: Connection, leaves: Iterable[Appended]) -> dict[str, li
         table = tables.metadata.tables[name]
         for batch in _in_batches(sorted(keys)):
             query = select(table).where(tuple_(*table.primary_key.columns).in_(batch))
-            for row in connection.execute(query).mappings():
+            for found in connection.execute(query).mappings():
+                row = dict(found)
                 decided_at, recorded_at = keys[tuple(row[column.name] for column in table.primary_key)]
                 if decided_at <= row["decided_at"] or recorded_at <= row["recorded_at"]:
-                    carried.setdefault(name, []).append(dict(row))
+                    carried.setdefault(name, []).append(row)
     return carried
 
 
