@@ -17,6 +17,7 @@ from controller.inventory.store import Store
 from controller.settings import Settings
 
 VERIFICATION_SCHEMA = "assay.dev/ledger-verification/v1alpha1"
+MAX_DIGITS = 19  # of an entry's number
 PROOF_SCHEMA = "assay.dev/ledger-proof/v1alpha1"
 
 
@@ -47,10 +48,13 @@ def checkpoint(load: Callable[..., Settings]) -> int:
 def proof(load: Callable[..., Settings], *, record: str, form: str) -> int:
     """Print the proof that RECORD (a decision's id) is in the ledger: entry, hashes (RFC 6962) and checkpoint.
 
+    An entry's number stands for a record that was dropped by rule: its id went with it, its hash is still proven.
+
     Exit status: 0 printed, 2 there is no such record, or it has no number yet.
     """
     with Store.open_to_read(load().inventory) as store:
-        found = store.ledger.prove(record)
+        number = record.isascii() and record.isdecimal() and len(record) < MAX_DIGITS
+        found = store.ledger.prove_entry(int(record)) if number else store.ledger.prove(record)
         known = store.queries.record(record) is not None
     if found is None:
         why = "it has no number in the ledger yet; ask again in a few seconds" if known else "there is no such record"
@@ -65,7 +69,8 @@ def proof(load: Callable[..., Settings], *, record: str, form: str) -> int:
         "checkpoint": found.checkpoint,
     }
     if form == "table":
-        click.echo(f"record {found.record} is entry {found.index} of {found.size}")
+        what = f"record {found.record}" if found.record else "what was recorded"
+        click.echo(f"{what} is entry {found.index} of {found.size}")
         click.echo(f"  entry  {found.entry.decode()}")
         for step in found.hashes:
             click.echo(f"  hash   {base64.b64encode(step).decode()}")
