@@ -39,6 +39,7 @@ run = Table(
     Column("signers", Text, nullable=False),
     Column("late", Boolean, nullable=False),
     Index(None, "leaf"),
+    Index(None, "end_leaf"),
     Index(None, "span", "started_at", "leaf"),
     *(Index(None, name, "span", "started_at", "leaf") for name in ("cluster", "namespace", "digest")),
     *(Index(None, name, "span", "started_at", "leaf") for name in ("admission", "signers")),

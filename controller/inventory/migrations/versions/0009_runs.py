@@ -52,6 +52,7 @@ def _create_runs() -> None:
         sa.Column("late", sa.Boolean, nullable=False),
     )
     op.create_index(None, "run", ["leaf"])
+    op.create_index(None, "run", ["end_leaf"])
     op.create_index(None, "run", ["span", "started_at", "leaf"])
     for name in ("cluster", "namespace", "digest", "admission", "signers"):
         op.create_index(None, "run", [name, "span", "started_at", "leaf"])
