@@ -9,7 +9,7 @@ INSTALL = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra postgresql --group build pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-live mutants fuzz check bench fmt lock tools tools-fixtures fixtures docs clean
+.PHONY: help setup demo test test-live mutants fuzz check bench bench-inventory estate fmt lock tools tools-fixtures fixtures docs clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,12 @@ fuzz: $(VENV)/.development ## Fuzz the readers of strangers' bytes, for SECONDS=
 
 bench: $(VENV)/.development ## Measure speed and size; prints a table and writes JSON
 	@$(BIN)/python -m tests.bench
+
+bench-inventory: $(VENV)/.development ## Measure the inventory with a year of an estate of SIZE=0.1 (1: 10 million links; hours)
+	@$(BIN)/python -m tests.bench.estate ask --size $(or $(SIZE),0.1)
+
+estate: $(VENV)/.development ## Build an inventory with a year of an estate of SIZE=0.01, in the cache or at DATABASE=URL
+	@$(BIN)/python -m tests.bench.estate build --size $(or $(SIZE),0.01) $(if $(DATABASE),--database $(DATABASE))
 
 fmt: $(VENV)/.development ## Format and mend what can be mended by itself
 	@$(BIN)/ruff check --fix --quiet .

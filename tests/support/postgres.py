@@ -73,21 +73,27 @@ class Postgres:
 
 
 @contextmanager
-def running(*options: str) -> Iterator[Postgres]:
-    """A server for the length of the block, with these settings (`fsync=off`)."""
+def running(*options: str, data: Path | None = None) -> Iterator[Postgres]:
+    """A server for the length of the block, with these settings (`fsync=off`).
+
+    `data` is a folder that outlives it, made if it is not there; run as root, `nobody` must be able to reach it.
+    """
     with tempfile.TemporaryDirectory(prefix="assay-pg-") as name:
         root = Path(name)
         account = _account(root)
         programs = _programs(root)
-        data = root / "data"
-        subprocess.run(
-            [programs / "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", "postgres", "-D", data],
-            check=True,
-            capture_output=True,
-            timeout=READY_TIMEOUT,
-            cwd=root,
-            **account,
-        )
+        data = data or root / "data"
+        if not (data / "PG_VERSION").exists():
+            data.mkdir(parents=True, exist_ok=True)
+            _account(data)
+            subprocess.run(
+                [programs / "initdb", "--auth=trust", "--encoding=UTF8", "--locale=C", "-U", "postgres", "-D", data],
+                check=True,
+                capture_output=True,
+                timeout=READY_TIMEOUT,
+                cwd=root,
+                **account,
+            )
         flags = [f"-c{option}" for option in ("listen_addresses=", f"unix_socket_directories={root}", *options)]
         server = Postgres(root, [programs / "postgres", "-D", data, *flags], account)
         try:

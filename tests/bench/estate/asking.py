@@ -1,0 +1,185 @@
+"""Every question of the inventory, asked many times of an estate with parameters by chance, and how long it took.
+
+A question is measured as a caller meets it: the first page of 100 rows, filters and rights applied, from the call to
+the records. The database is warm as one in use is: each question is asked some times before it is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from controller.errors import Unavailable
+from controller.inventory.questions import Questions
+from controller.inventory.records import Admission, DecisionFilter
+from tests.bench.estate.sample import Sample, days
+from tests.bench.statistics import percentile
+
+PAGE = 100
+TIMES = 100
+WARM = 5
+PATIENCE = 40.0  # seconds for one question; what is slower is measured a few times less
+FIRST, OTHER = 150.0, 300.0  # milliseconds that 95 of 100 may take: questions 1 to 6, and the rest
+
+Ask = Callable[[Questions, Sample, Random], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One way of asking one of the design's questions. `number` is the design's, `goal` milliseconds (p95)."""
+
+    number: int
+    what: str
+    ask: Ask
+
+    @property
+    def goal(self) -> float:
+        """What p95 may be."""
+        return FIRST if self.number <= 6 else OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Milliseconds of each answer; `failed` of them came to no answer at all (the time limit of a read)."""
+
+    times: tuple[float, ...]
+    failed: int
+    rows: float
+
+    @property
+    def p50(self) -> float:
+        """Milliseconds, median."""
+        return percentile(self.times, 0.5)
+
+    @property
+    def p95(self) -> float:
+        """Milliseconds that 95 of 100 do not exceed."""
+        return percentile(self.times, 0.95)
+
+
+def measure(questions: Questions, sample: Sample, question: Question, *, times: int = TIMES, seed: int = 5) -> Answered:
+    """Ask, and take the time. An answer that fails counts with the time until it did."""
+    random = Random(f"{seed} {question.what}")
+    taken: list[float] = []
+    failed = rows = 0
+    end = time.perf_counter() + PATIENCE
+    for number in range(WARM + times):
+        began = time.perf_counter()
+        try:
+            answer = question.ask(questions, sample, random)
+        except Unavailable:
+            answer = None
+            failed += 1
+        if number >= WARM:
+            taken.append(1000 * (time.perf_counter() - began))
+            rows += _rows(answer)
+        if time.perf_counter() > end and len(taken) >= 5:
+            break
+    return Answered(tuple(taken), failed, rows / len(taken))
+
+
+def _rows(answer: Any) -> int:
+    items = getattr(answer, "items", answer)
+    return len(items) if isinstance(items, tuple | list) else int(items is not None)
+
+
+def _decisions(**where: Callable[[Sample, Random], Any]) -> Ask:
+    def ask(questions: Questions, sample: Sample, random: Random) -> Any:
+        wanted = DecisionFilter(**{name: choose(sample, random) for name, choose in where.items()})
+        return questions.queries.decisions(wanted, limit=PAGE)
+
+    return ask
+
+
+def _runs(*, now: bool = False, **where: Callable[[Sample, Random], Any]) -> Ask:
+    def ask(questions: Questions, sample: Sample, random: Random) -> Any:
+        as_of = None if now else days(random)
+        return questions.queries.runs(
+            as_of=as_of, limit=PAGE, **{name: choose(sample, random) for name, choose in where.items()}
+        )
+
+    return ask
+
+
+def one(name: str) -> Callable[[Sample, Random], Any]:
+    """Any of these."""
+    return lambda sample, random: random.choice(getattr(sample, name))
+
+
+def always(value: Any) -> Callable[[Sample, Random], Any]:
+    """This."""
+    return lambda _sample, _random: value
+
+
+def _day(_sample: Sample, random: Random) -> Any:
+    return days(random)
+
+
+def _image(questions: Questions, sample: Sample, random: Random) -> Any:
+    return questions.queries.image(random.choice(sample.digests), limit=PAGE)
+
+
+def _image_in(questions: Questions, sample: Sample, random: Random) -> Any:
+    return questions.queries.image(
+        random.choice(sample.digests), limit=PAGE, namespace=random.choice(sample.namespaces)
+    )
+
+
+def _decision(questions: Questions, sample: Sample, random: Random) -> Any:
+    return questions.queries.decision(random.choice(sample.decisions))
+
+
+def _exceptions(questions: Questions, sample: Sample, random: Random) -> Any:
+    del sample, random
+    return questions.queries.exceptions(limit=PAGE)
+
+
+def _exception(questions: Questions, sample: Sample, random: Random) -> Any:
+    return questions.queries.exceptions(name=random.choice(sample.exceptions), limit=PAGE)
+
+
+def _blob(questions: Questions, sample: Sample, random: Random) -> Any:
+    return questions.queries.blob(random.choice(sample.artifacts), namespace=random.choice(sample.namespaces))
+
+
+QUESTIONS: tuple[Question, ...] = (
+    Question(4, "what ran on a day", _runs()),
+    Question(4, "what ran on a day in a namespace", _runs(namespace=one("namespaces"))),
+    Question(4, "what ran on a day, as it was known then", _runs(known_at=_day)),
+    Question(4, "where a digest ran on a day", _runs(digest=one("running"))),
+    Question(4, "what ran on a day that nobody signed", _runs(signed=always(False))),
+    Question(4, "what ran on a day that this one signed", _runs(signer=one("signers"))),
+    Question(5, "a decision by its id", _decision),
+    Question(5, "decisions of a namespace, newest first", _decisions(namespace=one("namespaces"))),
+    Question(5, "decisions about a digest", _decisions(digest=one("digests"))),
+    Question(5, "decisions by a policy before a day", _decisions(policy=one("policies"), until=_day)),
+    Question(6, "what was admitted by an exception", _decisions(flag=always("exempt"), until=_day)),
+    Question(6, "what was admitted by breaking the glass", _decisions(flag=always("break-glass"), until=_day)),
+    Question(6, "what was admitted by failing open", _decisions(flag=always("fail-open"), until=_day)),
+    Question(
+        6,
+        "what was admitted with a warning in a namespace",
+        _decisions(flag=always("warn"), namespace=one("namespaces")),
+    ),
+    Question(6, "what ran on a day unadmitted", _runs(admission=always(Admission.UNADMITTED))),
+    Question(6, "what ran on a day that is not what was admitted", _runs(admission=always(Admission.DRIFTED))),
+    Question(8, "exceptions, the last used first", _exceptions),
+    Question(8, "an exception by its name", _exception),
+    Question(9, "all that is known of an image", _image),
+    Question(9, "the same as a namespace may know it", _image_in),
+    Question(9, "a document, if a namespace may see it", _blob),
+)
+
+
+def pages(ask: Callable[[str | None], Any]) -> Iterator[int]:
+    """The size of each page until the last."""
+    cursor: str | None = None
+    while True:
+        page = ask(cursor)
+        yield len(page.items)
+        cursor = page.cursor
+        if cursor is None:
+            return

@@ -1,0 +1,134 @@
+"""Figures of the evidence inventory for people: a table for the terminal, a part of docs/benchmarks.md. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+SCHEMA = "assay.dev/bench/inventory/v1alpha1"
+BEGIN, END = "<!-- figures: python -m tests.bench.estate ask --markdown -->", "<!-- end of the inventory's figures -->"
+Run = Mapping[str, Any]  # one database of one size: `kind`, `size`, `made`, `machine`, `questions`, `writer`
+
+
+def making(made: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the making of a database says: rates, and bytes of each thing."""
+    rows, seconds, bytes_ = made["rows"], made["seconds"], made["bytes"]
+    counts = made["counts"]
+    whole = sum(bytes_.values())
+    indexed = sum(bytes_.get(name, 0) for name in ("document", "document_subject", "package", "component"))
+    links = rows.get("sbom_component", 0)
+    documents, sboms = made["documents"], made["documents"].get("sbom", (0, 0))
+    attached = sum(size for size, _ in documents.values())
+    found = [
+        ("decisions / runs / images", f"{made['decisions']:,} / {made['runs']:,} / {made['images']:,}"),
+        ("database, MB", f"{whole / 1e6:,.0f}"),
+        ("leaf, mean bytes as canonical JSON", f"{made['leaf bytes'] / counts['leaf']:,.0f}"),
+        (
+            "bytes a fact (all tables but blobs and the index)",
+            _each(whole - bytes_["blob"] - indexed - bytes_.get("sbom_component", 0), counts["leaf"]),
+        ),
+        ("evidence as attached, MB", f"{attached / 1e6:,.0f}"),
+        ("evidence as kept (blob), MB", f"{bytes_['blob'] / 1e6:,.0f}"),
+        ("SBOMs; mean bytes as attached", f"{sboms[1]:,}; {_each(*sboms)}"),
+        ("component links; distinct components", f"{links:,}; {rows.get('component', 0):,}"),
+    ]
+    if links:
+        found.append(("bytes a link (links and their index)", _each(bytes_["sbom_component"], links, digits=1)))
+        found.append(
+            ("bytes an SBOM in the index, links included", _each(indexed + bytes_["sbom_component"], sboms[1]))
+        )
+    if seconds.get("append"):
+        found.append(
+            ("facts appended a second (one thread, many groups a commit)", _each(counts["leaf"], seconds["append"]))
+        )
+        tenths = made["tenths"]
+        found.append(("the same, first and last tenth", f"{tenths[0]:,.0f}; {tenths[-1]:,.0f}"))
+    if seconds.get("sequence"):
+        found.append(("leaves numbered a second", _each(counts["leaf"], seconds["sequence"])))
+    if seconds.get("index") and links:
+        found.append(("component links indexed a second, parsing included", _each(links, seconds["index"])))
+    if seconds.get("links") and links:
+        found.append(("component links written a second", _each(links, seconds["links"])))
+    return found
+
+
+def text(run: Run) -> str:
+    """For a terminal."""
+    lines = [f"{run['kind']}, size {run['size']:g}: {_where(run['machine'])}", ""]
+    lines += _aligned([("what", "value"), *making(run["made"]), *run.get("writer", {}).items()])
+    if run.get("questions"):
+        lines += [
+            "",
+            *_aligned([("", "question", "goal", "p50", "p95", "max", "rows", ""), *map(_question, run["questions"])]),
+        ]
+    return "\n".join(lines)
+
+
+def markdown(runs: Sequence[Run]) -> str:
+    """The part of docs/benchmarks.md, between its markers."""
+    names = [f"{run['kind']}, {run['size']:g}" for run in runs]
+    parts = [BEGIN, ""]
+    parts += [f"- {name}: {_where(run['machine'])}" for name, run in zip(names, runs, strict=True)]
+    parts += ["", "### Questions", "", "p50 / p95 in milliseconds, the first page of 100 rows.", ""]
+    by_what = [{q["what"]: q for q in run["questions"]} for run in runs]
+    asked = {q["what"]: q for run in runs for q in run["questions"]}
+    parts += _markdown(
+        ("no.", "question", "goal", *names),
+        [
+            (str(q["number"]), what, f"{q['goal']:.0f}", *(_cell(found.get(what)) for found in by_what))
+            for what, q in sorted(asked.items(), key=lambda item: item[1]["number"])
+        ],
+    )
+    parts += ["", "### Size and rates", ""]
+    tables = [dict([*making(run["made"]), *run.get("writer", {}).items()]) for run in runs]
+    wanted = dict.fromkeys(name for table in tables for name in table)
+    parts += _markdown(("what", *names), [(name, *(table.get(name, "") for table in tables)) for name in wanted])
+    return "\n".join([*parts, "", END])
+
+
+def placed(page: str, generated: str) -> str:
+    """The page with what stands between the markers replaced. Raises `ValueError` where a marker is missing."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError("the page has no place for figures")
+    return before + generated + after
+
+
+def _question(q: Mapping[str, Any]) -> tuple[str, ...]:
+    met = "" if q["p95"] <= q["goal"] and not q["failed"] else f"{q['failed']} failed" if q["failed"] else "late"
+    return (
+        str(q["number"]),
+        q["what"],
+        f"{q['goal']:.0f}",
+        *(f"{q[k]:.1f}" for k in ("p50", "p95", "max", "rows")),
+        met,
+    )
+
+
+def _cell(q: Mapping[str, Any] | None) -> str:
+    if q is None:
+        return ""
+    shown = f"{q['p50']:.1f} / {q['p95']:.1f}"
+    missed = q["p95"] > q["goal"] or q["failed"]
+    return f"**{shown}**" + (f" ({q['failed']} of {q['times']} failed)" if q["failed"] else "") if missed else shown
+
+
+def _each(whole: float, count: float, *, digits: int = 0) -> str:
+    return f"{whole / count:,.{digits}f}" if count else "none"
+
+
+def _where(where: Mapping[str, Any]) -> str:
+    return (
+        f"{where['date']}, {where['cpus']} CPUs, Linux {where['kernel']}, Python {where['python']}; "
+        f"load average when it began: {where['load']}"
+    )
+
+
+def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *rows)]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

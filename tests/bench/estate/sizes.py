@@ -1,0 +1,37 @@
+"""How many rows an inventory has, and how many bytes each table takes with its indexes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select, text
+
+from controller.inventory import dialect, tables
+
+_POSTGRESQL = """
+SELECT coalesce(parent.relname, c.relname) AS name, sum(pg_total_relation_size(c.oid)) AS bytes
+FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_class parent ON parent.oid = i.inhparent
+WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace GROUP BY 1
+"""
+_SQLITE = """
+SELECT m.tbl_name AS name, sum(s.pgsize) AS bytes
+FROM dbstat s JOIN sqlite_master m ON m.name = s.name WHERE s.aggregate = TRUE GROUP BY 1
+"""
+
+
+def sizes(url: str) -> dict[str, Any]:
+    """`rows` and `bytes` by table; the indexes count with their table."""
+    parsed = dialect.parse(url)
+    engine = dialect.writing_engine(parsed)
+    try:
+        with engine.begin() as connection:
+            dialect.take_time(connection)
+            rows = {
+                table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in tables.metadata.sorted_tables
+            }
+            query = _SQLITE if parsed.get_backend_name() == "sqlite" else _POSTGRESQL
+            bytes_ = {row.name: int(row.bytes) for row in connection.execute(text(query)) if row.name in rows}
+    finally:
+        engine.dispose()
+    return {"rows": rows, "bytes": bytes_}
