@@ -237,7 +237,7 @@ def stop_evidence(connection: Connection, *, patience: float) -> None:
         connection.exec_driver_sql("LOCK TABLE blob IN SHARE ROW EXCLUSIVE MODE")
 
 
-def claim(connection: Connection, pods: Iterable[str]) -> None:
+def claim_pods(connection: Connection, pods: Iterable[str]) -> None:
     """Wait for whoever else records something about these pods, and let others wait until this transaction ends.
 
     (In SQLite the writing transaction itself does that.) Claims are taken in one order, after all that is unique.

@@ -2,7 +2,7 @@
 
 Any of them may come first, or alone. A run is linked to the decisions about its pod when the one or the other is
 recorded, so that a list of what was never admitted is a look-up. Those who record the two at the same moment wait for
-each other (`dialect.claim`): else neither would see the other.
+each other (`dialect.claim_pods`): else neither would see the other.
 
 What is kept of decisions is enough to say what was known of the run at any time. It rests on this: with each further
 decision a run can only go on from Unadmitted over Drifted and Unknown to Admitted, never back; and the decision that
@@ -112,7 +112,7 @@ def follow(connection: Connection, told: Sequence[Told], admitted: Iterable[str]
     if not pods:
         return
     if not alone:
-        dialect.claim(connection, pods)
+        dialect.claim_pods(connection, pods)
     before = _known(connection, [leaf.heard.key for leaf in told])
     before |= _of_pods(connection, dialect.present(connection, tables.run.c.pod_uid, set(admitted)))
     after = {key: dict(row) for key, row in before.items()}

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, LargeBinary, delete, func, select, tuple_
+from sqlalchemy import Connection, Engine, LargeBinary, delete, func, select, tuple_, update
 
 from controller.errors import ConfigurationError
 from controller.inventory import projections, tables
 from controller.inventory.append import Record, append
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.dialect import exclude_writers, take_time
+from controller.inventory.index.writing import OWN_ROWS, forget
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.projections import Appended, Remembered, project
 from controller.inventory.retention import choosing
@@ -31,6 +32,7 @@ from controller.inventory.retention.rules import DataClass, Follows, Rule, follo
 BATCH = 200  # things looked at in one transaction: nobody records meanwhile
 PATIENCE = 2.0  # seconds that a transaction waits for who is recording: they all wait behind it
 LOOKUP = 500  # names in one IN list
+MAX_DOCUMENTS = 10_000  # of which the index is cleared in one round
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +110,7 @@ class Pruner:
             else:
                 counts = [self._drop_leaves(rule, look, now, self._signer) for look in _LOOKS[rule.what]]
                 found.append(Pruned(rule, sum(count for count, _ in counts), sum(held for _, held in counts)))
+        self._clear_documents()
         self._drop_files()
         return found
 
@@ -169,7 +172,8 @@ class Pruner:
                 named |= more
                 gone = self._blobs.drop(connection, [digest for digest in batch if _key(digest) not in named])
                 if gone:
-                    forget_documents(connection, gone)
+                    mine = tables.document.c.artifact.in_(gone)
+                    connection.execute(update(tables.document).where(mine).values(indexed_at=None))
                     self._append(
                         connection,
                         retention_leaf(
@@ -187,6 +191,24 @@ class Pruner:
             if self._pause():
                 break
         return dropped
+
+    def _clear_documents(self) -> None:
+        """What the index holds of documents whose bytes are gone, some rows at a time: links are many. Since these
+        documents count as not indexed, no answer rests on them. Their words (components, packages) stay."""
+        document, blob = tables.document, tables.blob
+        gone = select(document.c.id).outerjoin(blob, blob.c.digest == document.c.artifact)
+        with self._reading.begin() as connection:
+            numbers = connection.execute(gone.where(blob.c.digest.is_(None)).limit(MAX_DOCUMENTS)).scalars().all()
+        for number in numbers:
+            for table in OWN_ROWS:
+                more = True
+                while more:
+                    with self._writing.begin() as connection:
+                        more = bool(forget(connection, table, number, limit=LOOKUP))
+            with self._writing.begin() as connection:
+                connection.execute(delete(document).where(document.c.id == number))
+            if self._pause():
+                return
 
     def _drop_files(self) -> None:
         """Files that no row names: what was dropped, and what a crash left before its commit."""
@@ -289,18 +311,6 @@ def _unnamed(connection: Connection, named: set[bytes], before: datetime) -> Ite
         batch = [row.digest for row in rows if row.recorded_at < before and _key(row.digest) not in named]
         if batch:
             yield batch
-
-
-def forget_documents(connection: Connection, artifacts: Sequence[str]) -> None:
-    """Drop what the index holds of these documents. The words that it is written in (components, packages) stay."""
-    document = tables.document
-    ids = connection.execute(select(document.c.id).where(document.c.artifact.in_(artifacts))).scalars().all()
-    if not ids:
-        return
-    for table in tables.INDEXES:
-        if follows(table) is Follows.BLOB:
-            column = table.c.id if table is document else table.c.document
-            connection.execute(delete(table).where(column.in_(ids)))
 
 
 def _in_batches(items: Iterable[Any]) -> Iterator[list[Any]]:
