@@ -70,7 +70,7 @@ WATCH_INTERVAL = 1.0  # seconds between two looks for such
 CHECKPOINT_PAGES = 4000  # WAL pages (16 MiB) after which SQLite copies them into the database file
 MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is cut back
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
-_POD_CLAIMS = 0x61737279  # the space of `claim` among a PostgreSQL server's advisory locks
+_POD_CLAIMS = 0x61737279  # the space of `claim_pods` among a PostgreSQL server's advisory locks
 DERIVING_CACHE = 16 * 1024  # KiB of pages that SQLite keeps for what is derived: links go to many of them
 PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
 
@@ -207,6 +207,22 @@ def take_time(connection: Connection) -> None:
         connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
     info = connection.connection.info  # not `record_info`, which is another one
     info["until"] = float("inf")
+
+
+def may_write(engine: Engine) -> bool:
+    """Whether a connection's own rights let it write. In SQLite a file opened read-only cannot be written."""
+    if engine.dialect.name != "postgresql":
+        return False
+    query = (
+        "SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR EXISTS (SELECT 1 FROM pg_class c"
+        " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')"
+        " AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE'))"
+    )
+    try:
+        with engine.begin() as connection:
+            return bool(connection.exec_driver_sql(query).scalar_one())
+    except SQLAlchemyError as exc:
+        raise unavailable(exc) from exc
 
 
 def stop_appends(connection: Connection, *, patience: float | None = None) -> None:

@@ -15,7 +15,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
 
 from controller.errors import ConfigurationError
-from controller.inventory import projections
+from controller.inventory import projections, views
 from controller.inventory.dialect import revision, stop_appends, take_time
 
 log = logging.getLogger(__name__)
@@ -37,15 +37,20 @@ def upgrade(connection: Connection, *, to: str = "head") -> None:
     before = revision(connection)
     config = _config()
     config.attributes["connection"] = connection
+    granted = views.readers(connection)
+    views.drop(connection)
     try:
         command.upgrade(config, to)
     except CommandError as exc:
         raise ConfigurationError(
             "DatabaseNewer", "the database was written by a newer Assay: run that version, or restore an older copy"
         ) from exc
-    if before is not None and before < PROJECTED and to == "head":
+    if to != "head":
+        return
+    if before is not None and before < PROJECTED:
         stop_appends(connection)
         projections.rebuild(connection, unreadable=lambda leaf: log.error("leaf %s cannot be read: left out", leaf))
+    views.make(connection, granted)
 
 
 def head() -> str | None:

@@ -41,7 +41,7 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
             images=[image() | {"manifests": CHILDREN}, image(f"ghcr.io/acme/side:{number}", None)],
             evaluations=[
                 evaluation(0, policy=f"policy-{number % 3}"),
-                *(_of_a_manifest(child, signer=f"{child[7:9]}-{number % 2}@acme.example") for child in CHILDREN),
+                *(of_a_manifest(child, signer=f"{child[7:9]}-{number % 2}@acme.example") for child in CHILDREN),
                 excepted(evaluation(0, policy="another"), name=f"hotfix-{number % 2}"),
             ],
             flags=["exempt"] if number % 2 else [],
@@ -58,7 +58,7 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
     return [*decisions, *runs, *(sighting("Gap", number) for number in range(GAPS))], blobs
 
 
-def _of_a_manifest(child: str, *, signer: str) -> dict[str, Any]:
+def of_a_manifest(child: str, *, signer: str) -> dict[str, Any]:
     """What a policy that looks at each manifest of an index found of this one."""
     judged = evaluation(0, policy="each")
     proof = judged["signatures"][0]
