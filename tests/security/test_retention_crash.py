@@ -27,7 +27,7 @@ from tests.support.inventory import START, Clock, Database, blob, leaf, soon, sq
 
 ROOT = Path(__file__).parents[2]
 SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
-RECORDS, DEATHS, BATCH = 600, 30, 5
+RECORDS, DEATHS, BATCH = 200, 16, 5
 KEEP = timedelta(days=30)
 
 
@@ -41,10 +41,13 @@ def evidence(number: int) -> bytes:
 
 async def _fill(directory: Path) -> None:
     with database(directory).open(Clock()) as store:
-        for number in range(RECORDS):
-            digest, content = blob(evidence(number))
-            one = leaf(number, blobs=[str(digest)])
-            await store.writer.record(one, blobs={digest: content}, deadline=soon())
+        made = [(leaf(number), blob(evidence(number))) for number in range(RECORDS)]
+        await asyncio.gather(
+            *(
+                store.writer.record(one | {"blobs": [str(digest)]}, blobs={digest: content}, deadline=soon())
+                for one, (digest, content) in made
+            )
+        )
         sequencer = store.sequencer(database(directory).settings, signer=SIGNER)
         sequencer.take_over()
         while sequencer.sequence().more:
