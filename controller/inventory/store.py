@@ -35,6 +35,7 @@ from controller.inventory.retention.rules import rules
 from controller.inventory.sequencing import Sequencer
 from controller.inventory.spool import Spool
 from controller.inventory.tables import REVISION
+from controller.inventory.witnessing import Cosigned
 from controller.inventory.writer import Writer
 from controller.settings import DocumentSettings, InventorySettings
 
@@ -160,6 +161,14 @@ class Store:
             clock=clock,
             pause=pause,
         )
+
+    def cosigned(self, settings: InventorySettings, sequencer: Sequencer) -> Cosigned:
+        """Who puts witnesses' cosignatures beside what the sequencer signed; on a connection of its own."""
+        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        self._engines.append(engine)
+        cosigned = Cosigned(engine, term=lambda: sequencer.term)
+        sequencer.cosigned = lambda: cosigned.size
+        return cosigned
 
     def readers_may_write(self) -> bool:
         """Whether the rights of the connection that reads would let it write, were it not for this program's care."""
@@ -313,6 +322,8 @@ def _require_there(url: URL) -> None:
 
 
 def _require_current(engine: Engine, *, migrate: bool) -> None:
+    if migrate:  # loaded before: the server ends a transaction that stands still, and on a busy machine this takes long
+        from controller.inventory.migrate import upgrade
     try:
         with engine.begin() as connection:
             revision = dialect.revision(connection)
@@ -325,8 +336,6 @@ def _require_current(engine: Engine, *, migrate: bool) -> None:
                     "DatabaseNotMigrated",
                     "the database lacks this version's tables: let the serving process migrate it",
                 )
-            from controller.inventory.migrate import upgrade
-
             upgrade(connection)
     except SQLAlchemyError as exc:
         raise ConfigurationError(

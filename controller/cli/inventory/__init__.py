@@ -19,6 +19,7 @@ _HERE = "controller.cli.inventory"
         "export": f"{_HERE}.export:export",
         "hold": f"{_HERE}.hold:hold",
         "prune": f"{_HERE}.prune:prune",
+        "prove": f"{_HERE}.prove:command",
         "running": f"{_HERE}.running:running",
         "show": f"{_HERE}.show:show",
     },

@@ -17,6 +17,8 @@ from controller.model.reference import Digest
 from controller.model.workload import User
 from controller.reading.access import EVERYWHERE
 from controller.reading.app import create_app
+from controller.reading.evidence import Evidence
+from controller.settings import InventorySettings
 from tests.support.asgi import Answer, call
 from tests.support.inventory import ARTIFACT, Clock, Database, evaluation, image, leaf, sighting, soon, sqlite_database
 
@@ -27,7 +29,9 @@ GRANTS = {
     "shopper": {("decisions", SHOP), ("images", SHOP), ("blobs", SHOP)},
     "auditor": {
         (resource, EVERYWHERE)
-        for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries")
+        for resource in (
+            *("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries", "proofs", "exports"),
+        )
     },
     "runner": {("runs", SHOP)},
     "nobody": set(),
@@ -94,8 +98,10 @@ def store(database: Database, leaves: dict[str, dict[str, Any]]) -> Iterator[Sto
 
 
 @pytest.fixture(scope="module")
-def client(store: Store, database: Database) -> FastAPI:
-    return create_app(store.questions, own=OwnQuestions(database.settings), readers=Scripted())
+def client(store: Store, database: Database, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    keys = InventorySettings(ledger_directory=str(tmp_path_factory.mktemp("keys")))
+    own, evidence = OwnQuestions(database.settings), Evidence(inventory=keys)
+    return create_app(store.questions, own=own, readers=Scripted(), evidence=evidence)
 
 
 def send(app: FastAPI, path: str, *, method: str = "GET", **headers: str) -> Answer:
@@ -122,6 +128,8 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         "/api/v1/exceptions",
         "/api/v1/runs",
         "/api/v1/affected?signer=sha256:00",
+        f"/api/v1/proofs/{leaves['shop']['id']}",
+        f"/api/v1/exports?record={leaves['shop']['id']}",
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
         "/api/v1/ledger/consistency?old=1&new=3",
         "/api/v1/query?sql=SELECT+id+FROM+v_decisions",
