@@ -464,6 +464,13 @@ def numbers(connection: Connection, values: Sequence[int]) -> FromClause:
     return func.json_each(json.dumps(list(values))).table_valued("value")
 
 
+def among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether the column holds one of these numbers or texts: one parameter, however many they are."""
+    if connection.dialect.name == "postgresql":
+        return column == any_(cast(list(values), postgresql.ARRAY(column.type)))
+    return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
+
+
 def ids_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -> dict[Any, int]:
     """The `id` of each row whose column holds one of the values, which are few; those without a row are not in it.
 

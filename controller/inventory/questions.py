@@ -9,8 +9,10 @@ from sqlalchemy import Engine
 
 from controller.inventory.affected import Affected
 from controller.inventory.blobs.store import Blobs
+from controller.inventory.components import Components
 from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
+from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
 from controller.inventory.retention.holds import Holds
 
@@ -22,6 +24,8 @@ class Questions:
     queries: Queries
     ledger: LedgerReader
     affected: Affected
+    packages: Packages
+    components: Components
     gatherer: Gatherer
     holds: Holds
 
@@ -32,6 +36,8 @@ class Questions:
             queries=Queries(reading, blobs),
             ledger=LedgerReader(reading),
             affected=Affected(reading),
+            packages=Packages(reading),
+            components=Components(reading),
             gatherer=Gatherer(reading, blobs),
             holds=Holds(reading),
         )

@@ -13,11 +13,13 @@ _HERE = "controller.cli.inventory"
     cls=Lazy,
     places={
         "affected": f"{_HERE}.affected:affected",
+        "components": f"{_HERE}.packages:components",
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
         "roles": f"{_HERE}.roles:roles",
         "export": f"{_HERE}.export:export",
         "hold": f"{_HERE}.hold:hold",
+        "packages": f"{_HERE}.packages:packages",
         "prune": f"{_HERE}.prune:prune",
         "prove": f"{_HERE}.prove:command",
         "running": f"{_HERE}.running:running",

@@ -87,8 +87,8 @@ class Listing:
         say_next(page.cursor)
 
 
-def listing(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add `--limit`, `--cursor`, `--all` and `-o`; the command gets a `Listing` as `listing`."""
+def listing(what: str, *forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--limit`, `--cursor`, `--all` and `-o` (with further `forms`); the command gets a `Listing`, `listing`."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -100,7 +100,7 @@ def listing(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         command: Callable[..., Any] = wrapper
         for option in (
             click.option(
-                "-o", "--output", "form", type=click.Choice(["table", "json", "yaml", "csv", "jsonl"]),
+                "-o", "--output", "form", type=click.Choice(["table", "json", "yaml", "csv", "jsonl", *forms]),
                 default="table", show_default=True, help="A table for people; any other for programs.",
             ),
             click.option("--all", "whole", is_flag=True, help="The whole list, however long: with -o csv or jsonl."),
