@@ -17,6 +17,7 @@ from controller.errors import ConfigurationError, InputError
 from controller.inventory import dialect, tables
 from controller.inventory.append import Record, append
 from controller.inventory.audit import Report
+from controller.inventory.index.writing import OWN_ROWS
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.projections import Remembered, project
 from controller.inventory.retention import pruning
@@ -488,19 +489,21 @@ async def test_a_file_that_a_crash_left_behind_is_swept(world: World, tmp_path: 
 
 async def test_a_dropped_entry_is_proven_as_before(world: World) -> None:
     await filled(world)
-    bundle = world.store.ledger.tile("entries/000.p/10")
+    bundle = world.store.ledger.tile("tile/entries/000.p/10")
     world.at(KEEP / DAY + 4.5)
     world.prune()
     world.sequence()
     proof = world.store.ledger.prove_entry(2)
     assert proof is not None
     assert (proof.index, proof.size) == (2, 11)
-    assert world.store.ledger.tile("entries/000.p/10") == bundle
+    assert world.store.ledger.tile("tile/entries/000.p/10") == bundle
 
 
 def test_every_table_has_a_class_of_retention() -> None:
     for table in tables.metadata.sorted_tables:
         assert follows(table)
+    of_documents = {table for table in tables.metadata.sorted_tables if follows(table) is Follows.BLOB}
+    assert of_documents == {tables.blob, tables.document, *OWN_ROWS}
     with pytest.raises(LookupError, match="newcomer"):
         follows(Table("newcomer", MetaData()))
 
