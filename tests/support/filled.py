@@ -23,6 +23,7 @@ from tests.support.inventory import (
     excepted,
     image,
     leaf,
+    read_of,
     sighting,
     soon,
 )
@@ -63,7 +64,8 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
         for number, what in enumerate((Selection(namespace="shop"), Selection(begins=START, ends=_later(START))))
         for action in (PLACED, LIFTED)
     ]
-    return [*decisions, *runs, *holds, *(sighting("Gap", number) for number in range(GAPS))], blobs
+    reads = [read_of(f"reader-{number % 2}", number) for number in range(4)]
+    return [*decisions, *runs, *holds, *(sighting("Gap", number) for number in range(GAPS)), *reads], blobs
 
 
 def of_a_manifest(child: str, *, signer: str) -> dict[str, Any]:

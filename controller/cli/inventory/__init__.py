@@ -12,11 +12,13 @@ _HERE = "controller.cli.inventory"
 @click.group(
     cls=Lazy,
     places={
+        "admission": f"{_HERE}.admission:admission",
         "affected": f"{_HERE}.affected:affected",
         "assets": f"{_HERE}.assets:assets",
         "components": f"{_HERE}.packages:components",
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
+        "reads": f"{_HERE}.reads:reads",
         "findings": f"{_HERE}.findings:findings",
         "roles": f"{_HERE}.roles:roles",
         "export": f"{_HERE}.export:export",
