@@ -7,7 +7,7 @@ the oracle as plain facts alone. Times are sampled over the year, `known_at` bef
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from random import Random
@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from controller.inventory.affected import Listing
 from controller.inventory.projections import project
 from controller.inventory.queries import Queries
 from controller.inventory.records import Admission, DecisionFilter
+from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.bench.estate.history import Estate
@@ -256,6 +258,57 @@ def test_what_is_known_of_an_image_is_what_was_found(inventory: Store) -> None:
             ):
                 policies = {(f.detail["artifact"], (f.policy.kind, f.policy.namespace, f.policy.name)) for f in items}
                 assert policies == wanted[kind], (image, kind)
+
+
+@pytest.mark.parametrize("kind", ["signer", "log-entry", "artifact"])
+def test_what_rests_on_what_turned_out_bad_is_what_rests_on_it(inventory: Store, kind: str) -> None:
+    random = Random(kind)
+    good = [e for image in estate().world.images for e in image.evidence if e.artifact and not e.code]
+    values = {
+        "signer": [e.signer.key or e.signer.subject for e in good],
+        "log-entry": [str(e.log_index) for e in good if e.log_index is not None],
+        "artifact": [e.artifact for e in good],
+    }[kind]
+    counted = 0
+    for number, (as_of, known_at) in enumerate(times(kind)):
+        namespace = (None, "team-01", "team-04")[number % 3]
+        value = random.choice(values)
+        where = {"as_of": as_of, "known_at": known_at, "namespace": namespace}
+        since = oracle().resting(kind, value, known_at=known_at, namespace=namespace)
+        running_then = [
+            ran for ran in oracle().runs(**{**where, "as_of": as_of or datetime.now(UTC)}) if ran.run.digest in since
+        ]
+        ever = [
+            ran
+            for ran in oracle().runs(namespace=namespace, known_at=known_at)
+            if ran.run.digest in since and (as_of is None or ran.run.started_at <= as_of)
+        ]
+        admitted = oracle().admitted_on(since, **where)
+        ask = partial(inventory.questions.affected.affected, Footing(kind), value, limit=PAGE, **where)
+        extent = ask().extent
+        assert (extent.running, extent.ran, extent.admitted) == (len(running_then), len(ever), len(admitted)), (
+            value,
+            where,
+        )
+        assert extent.namespaces == tuple(sorted({ran.run.subject.namespace for ran in running_then}))
+        assert {run.run for run in rest(ask, "runs")} == {ran.run.run for ran in running_then}
+        assert {run.run for run in rest(partial(ask, ever=True), "runs")} == {ran.run.run for ran in ever}
+        found = rest(partial(ask, listing=Listing.DECISIONS), "decisions")
+        assert [decision.id for decision in found] == [decision.id for decision in admitted]
+        counted += len(ever) + len(admitted)
+    assert counted > 0
+
+
+def rest(ask: Callable[..., Any], name: str) -> list[Any]:
+    """All of one list of an answer that has several."""
+    found: list[Any] = []
+    cursor: str | None = None
+    while True:
+        page = ask(cursor=cursor)
+        found += getattr(page, name)
+        cursor = page.cursor
+        if cursor is None:
+            return found
 
 
 def test_the_estate_has_every_state_that_a_question_tells_apart() -> None:

@@ -189,6 +189,41 @@ class Oracle:
                     found["rejection"].add((evidence.artifact, verdict.policy.key))
         return found
 
+    def resting(
+        self, kind: str, value: str, *, namespace: str | None = None, known_at: datetime | None = None
+    ) -> dict[str, datetime]:
+        """The images that rest on a signer, log entry or artefact, each since it first counted for one.
+
+        `kind` is `signer`, `log-entry` or `artifact`. What rests on it is the image and, of an index, its manifests.
+        """
+        since: dict[str, datetime] = {}
+        for decision in self._decisions:
+            if not _known(decision.recorded_at, known_at):
+                continue
+            for verdict in decision.judgement.verdicts:
+                image = decision.judgement.images[verdict.image].image
+                if image is None or (namespace is not None and verdict.policy.namespace not in {"", namespace}):
+                    continue
+                if any(_leads(evidence, kind, value) for evidence in verdict.counted):
+                    for digest in (image.digest, *image.children):
+                        since[digest] = min(since.get(digest, decision.decided_at), decision.decided_at)
+        return since
+
+    def admitted_on(
+        self,
+        since: dict[str, datetime],
+        *,
+        namespace: str | None = None,
+        as_of: datetime | None = None,
+        known_at: datetime | None = None,
+    ) -> list[Decision]:
+        """The decisions that let one of these images in, from when it rested on that, newest first."""
+        return [
+            d
+            for d in self.decisions(namespace=namespace, verdict="Allow", as_of=as_of, known_at=known_at)
+            if any(digest in since and d.decided_at >= since[digest] for digest in _digests(d))
+        ]
+
     def _admission(self, run: Run, known_at: datetime | None) -> tuple[str, str, dict[Who, tuple[str, ...]]]:
         about = [
             (decision, place)
@@ -219,6 +254,15 @@ def _known(recorded_at: datetime, known_at: datetime | None) -> bool:
 def _by_then(decision: Decision, as_of: datetime | None, known_at: datetime | None) -> bool:
     """Whether it had been decided, and is known to have been."""
     return (as_of is None or decision.decided_at <= as_of) and _known(decision.recorded_at, known_at)
+
+
+def _leads(evidence: Evidence, kind: str, value: str) -> bool:
+    """Whether this evidence is, or is by, or is logged as, what is asked about."""
+    if kind == "signer":
+        return value in {evidence.signer.key, evidence.signer.subject} - {""}
+    if kind == "log-entry":
+        return evidence.log_index is not None and value == str(evidence.log_index)
+    return evidence.artifact == value
 
 
 def _digests(decision: Decision) -> set[str]:
