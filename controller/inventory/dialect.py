@@ -8,13 +8,14 @@ cannot write, see one state for the length of a transaction, and every statement
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,18 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    FromClause,
+    Integer,
     QueuePool,
     Table,
     Text,
+    any_,
+    cast,
     create_engine,
     event,
+    func,
     make_url,
+    select,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -52,6 +59,7 @@ WATCH_INTERVAL = 1.0  # seconds between two looks for such
 CHECKPOINT_PAGES = 4000  # WAL pages (16 MiB) after which SQLite copies them into the database file
 MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is cut back
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
+DERIVING_CACHE = 16 * 1024  # KiB of pages that SQLite keeps for what is derived: links go to many of them
 PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
 
 
@@ -90,6 +98,25 @@ def writing_engine(url: URL) -> Engine:
         return _sqlite_engine(lambda: _open_for_writing(file), size=1, begin="BEGIN IMMEDIATE")
     engine = _postgresql_engine(url, size=1, hangs_after=WRITE_HANGS)
     event.listen(engine, "connect", _prepare_for_writing)
+    return engine
+
+
+def deriving_engine(url: URL) -> Engine:
+    """One connection for what can be made again: its last commits may be lost with the machine, none is ever half.
+
+    Raises `ConfigurationError` (`DriverMissing`).
+    """
+    engine = writing_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def hurry(connection: Any, _record: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(f"PRAGMA cache_size={-DERIVING_CACHE}")
+            return
+        with _configuring(connection):
+            connection.execute("SET synchronous_commit = off")
+
     return engine
 
 
@@ -332,3 +359,42 @@ def _configuring(connection: Any) -> Iterator[None]:
     except BaseException:
         connection.close()
         raise
+
+
+def numbers(connection: Connection, values: Sequence[int]) -> FromClause:
+    """A table of these numbers, in its column `value`: one parameter, however many they are."""
+    if connection.dialect.name == "postgresql":
+        return func.unnest(cast(list(values), postgresql.ARRAY(Integer))).table_valued("value").render_derived()
+    return func.json_each(json.dumps(list(values))).table_valued("value")
+
+
+def ids_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -> dict[Any, int]:
+    """The `id` of each row whose column holds one of the values, which are few; those without a row are not in it.
+
+    Said in the databases' own words: what SQLAlchemy makes of a list of values costs more than looking for them.
+    """
+    if not values:
+        return {}
+    table = column.table
+    if connection.dialect.name == "postgresql":
+        wanted = cast(list(values), postgresql.ARRAY(column.type))
+        return {row[0]: row[1] for row in connection.execute(select(column, table.c.id).where(column == any_(wanted)))}
+    marks = ",".join("?" * len(values))
+    query = f"SELECT {column.name}, id FROM {table.name} WHERE {column.name} IN ({marks})"  # noqa: S608 - our own names
+    return dict(connection.connection.cursor().execute(query, list(values)).fetchall())
+
+
+def claim(connection: Connection, name: int) -> bool:
+    """Whether this connection alone now does what has this name, until it gives it back, or is closed.
+
+    An SQLite file belongs to one process anyway.
+    """
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.execute(select(func.pg_try_advisory_lock(name))).scalar())
+
+
+def give_back(connection: Connection, name: int) -> None:
+    """Let others do it."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_unlock(name)))

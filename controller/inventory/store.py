@@ -22,6 +22,9 @@ from controller.inventory.audit import Kept, Report
 from controller.inventory.blobs.files import BlobFolder
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.fallback import Fallback
+from controller.inventory.index import reading as documents
+from controller.inventory.index import writing as index
+from controller.inventory.index.writing import Indexer, Read
 from controller.inventory.ledger.notes import NoteKey, NoteSigner
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.lock import FileLock, create_private
@@ -31,7 +34,7 @@ from controller.inventory.sequencing import Sequencer
 from controller.inventory.spool import Spool
 from controller.inventory.tables import REVISION
 from controller.inventory.writer import Writer
-from controller.settings import InventorySettings
+from controller.settings import DocumentSettings, InventorySettings
 
 
 def _now() -> datetime:
@@ -135,6 +138,22 @@ class Store:
         self._engines.append(engine)
         return Sequencer(engine, self._reading, signer=signer, clock=clock)
 
+    def indexer(
+        self,
+        settings: InventorySettings,
+        *,
+        read: Read,
+        clock: Callable[[], datetime] = _now,
+        pace: Callable[[float], None] = lambda _seconds: None,
+    ) -> Indexer:
+        """Who indexes what attested documents say; on a connection of its own, so that recording goes on beside.
+
+        `pace` is told how long each of its transactions took.
+        """
+        engine = dialect.deriving_engine(dialect.parse(settings.url()))
+        self._engines.append(engine)
+        return Indexer(engine, self._reading, blobs=self._blobs, read=read, clock=clock, pace=pace)
+
     def verify(self, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
         """Hold everything that is there against the ledger, and the ledger against what was signed of it.
 
@@ -176,17 +195,26 @@ def migrate(url: str) -> None:
         _require_current(engine, migrate=True)
 
 
-def rebuild(url: str) -> int:
-    """Make all projections anew from the leaves, while nobody records. Returns the number of leaves.
+def rebuild(
+    url: str,
+    *,
+    settings: InventorySettings | None = None,
+    limits: DocumentSettings = DocumentSettings(),  # noqa: B008 - frozen
+) -> int:
+    """Make all projections anew from the leaves, while nobody records, and the index from the documents' bytes.
 
-    Raises `ConfigurationError` as `Store.open` does, `RecordingFailed` (`LeafMalformed`).
+    `settings` say where large evidence lies, if not beside an SQLite file. Returns the number of leaves. Raises
+    `ConfigurationError` as `Store.open` does, `RecordingFailed` (`LeafMalformed`), `Unavailable` (`IndexBusy`).
     """
     with _exclusive(url) as engine:
         _require_current(engine, migrate=False)
         with engine.begin() as connection:
             dialect.take_time(connection)
             dialect.stop_appends(connection)
-            return projections.rebuild(connection)
+            count = projections.rebuild(connection)
+        blobs = _blobs(settings or InventorySettings(database_url=url), dialect.parse(url))
+        index.rebuild(engine, blobs=blobs, read=lambda content: documents.read(content, limits), clock=_now)
+        return count
 
 
 def _blobs(settings: InventorySettings, url: URL) -> Blobs:

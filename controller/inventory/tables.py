@@ -391,7 +391,8 @@ document_subject = Table(
     sqlite_with_rowid=False,
 )
 
-# A package by its purl's type, namespace and name; what has no purl has an empty type and its name in lower case.
+# A package by its purl's type, namespace and name, together its `key`; what has no purl has an empty type, and its name
+# in lower case.
 package = Table(
     "package",
     metadata,
@@ -399,7 +400,7 @@ package = Table(
     Column("type", Bytewise, nullable=False),
     Column("namespace", Bytewise, nullable=False),
     Column("name", Bytewise, nullable=False),
-    UniqueConstraint("type", "namespace", "name"),
+    Column("key", Bytewise, nullable=False, unique=True),
 )
 
 # One component, however many documents list it: `hash` is the SHA-256 of all that is said of it.
@@ -418,13 +419,21 @@ component = Table(
     Index(None, "package", "id"),
 )
 
-# Which document lists which component: many millions of rows, so two numbers and nothing else.
+SEGMENT = 256
+"""How many documents make a segment: their links lie together in the index by component.
+
+An index by component alone would have each new link change a page of its own: at 10 million links a document of 2,000
+components wrote 8 MB, and ever more. Within a segment they share pages; a look-up asks one segment after the other.
+"""
+
+# Which document lists which component: many millions of rows, so small numbers and nothing else.
 sbom_component = Table(
     "sbom_component",
     metadata,
     Column("document", Integer, primary_key=True, autoincrement=False),
     Column("component", Integer, primary_key=True, autoincrement=False),
-    Index(None, "component", "document"),
+    Column("segment", Integer, nullable=False),
+    Index(None, "segment", "component", "document"),
     sqlite_with_rowid=False,
 )
 

@@ -66,7 +66,7 @@ def _create_components() -> None:
         "package",
         sa.Column("id", sa.Integer, primary_key=True),
         *(sa.Column(name, Bytewise, nullable=False) for name in ("type", "namespace", "name")),
-        sa.UniqueConstraint("type", "namespace", "name"),
+        sa.Column("key", Bytewise, nullable=False, unique=True),
     )
     op.create_table(
         "component",
@@ -82,9 +82,10 @@ def _create_components() -> None:
         "sbom_component",
         sa.Column("document", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("component", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("segment", sa.Integer, nullable=False),
         sqlite_with_rowid=False,
     )
-    op.create_index(None, "sbom_component", ["component", "document"])
+    op.create_index(None, "sbom_component", ["segment", "component", "document"])
 
 
 def _fill() -> None:

@@ -1,0 +1,316 @@
+"""From an artefact that was recorded to the rows of its document: in small transactions, and whole or not there.
+
+Whoever writes the index holds its lock alone (`dialect.claim`); that saves work, and nothing else hangs on it: every
+statement can be repeated, and a document's name is its artefact. What died half-way is done again from its first row.
+
+Components and packages stay when the last document that lists them goes: they say nothing by themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Select, and_, delete, func, literal, or_, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from controller.errors import EvaluationError, Unavailable
+from controller.inventory import dialect, tables
+from controller.inventory.append import LOOKUP
+from controller.inventory.blobs.store import Blobs
+from controller.inventory.index.contents import Contents, Listed, PackageName, key_of
+from controller.inventory.index.reading import EDITION, failed
+from controller.inventory.inserts import Inserting
+
+LOCK = 0x61737361795F6978  # "assay_ix": the name of the lock of who writes the index in PostgreSQL
+LINKS = 500  # rows of one transaction: in SQLite decisions wait for it
+BATCH = 100  # documents looked for at once
+MAX_CACHED = 50_000  # components whose numbers are remembered within one pass: bounds memory, never correctness
+SLACK = timedelta(minutes=10)  # by which a record's time may lie before its commit, or another process's clock behind
+FINDINGS = ("attestation", "rejection")  # what is said of artefacts that may hold a document
+
+Read = Callable[[bytes], Contents]
+"""What an artefact's bytes say. Raises `Unavailable` where that cannot be told now."""
+
+_DOCUMENT = tables.document
+_PACKAGES, _COMPONENTS, _SUBJECTS = (
+    Inserting(table, lambda statement: statement.on_conflict_do_nothing())
+    for table in (tables.package, tables.component, tables.document_subject)
+)
+_HEAD = (
+    *("kind", "predicate_type", "problem", "problem_detail", "format", "spec_version", "name", "created_at"),
+    *("tool", "author", "lacks_version", "lacks_supplier", "lacks_identifier", "lacks_license"),
+)
+OWN_ROWS = (tables.sbom_component, tables.document_subject)
+"""The tables whose rows belong to one document, by their column `document`."""
+
+_INSERTING: Mapping[str, Inserting] = {}
+"""How the rows of `Contents.rows` are inserted, by their table's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What one pass did. `more`: there may be more. `waiting` is when the oldest that is left was recorded."""
+
+    indexed: int = 0
+    unreadable: int = 0
+    more: bool = False
+    waiting: datetime | None = None
+
+
+class Indexer:
+    """Keeps the index, one pass at a time; close to nothing to do is close to no cost.
+
+    `pace` is told how long each transaction took: it may sleep, so that others come to write.
+    """
+
+    def __init__(
+        self,
+        writing: Engine,
+        reading: Engine,
+        *,
+        blobs: Blobs,
+        read: Read,
+        clock: Callable[[], datetime],
+        pace: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        self._writing = writing
+        self._reading = reading
+        self._blobs = blobs
+        self._read = read
+        self._clock = clock
+        self._pace = pace
+        self._until: datetime | None = None
+        self._looked = False  # at everything, once
+        self._components: dict[bytes, int] = {}
+
+    def step(self, stopping: Callable[[], bool] = lambda: False) -> Progress:
+        """Index what was recorded since, at most `BATCH` documents.
+
+        Raises `Unavailable` where a document cannot be read now, `sqlalchemy.exc.SQLAlchemyError`.
+        """
+        began = self._clock()
+        found = self._pending()
+        if not found:
+            self._done(began)
+            return Progress()
+        if not self._claim():
+            return Progress(waiting=found[0][1])
+        indexed = unreadable = 0
+        try:
+            for artifact, _ in found:
+                if stopping():
+                    break
+                problem = self._index(artifact)
+                indexed += 1
+                unreadable += bool(problem)
+        finally:
+            self._components.clear()
+            with suppress(SQLAlchemyError):  # with the connection goes the lock
+                self._give_back()
+        left = found[indexed:]
+        return Progress(indexed, unreadable, more=True, waiting=left[0][1] if left else None)
+
+    def _pending(self) -> list[tuple[str, datetime]]:
+        """What was recorded and is not indexed, the oldest first."""
+        with self._reading.begin() as connection:
+            dialect.take_time(connection)
+            self._until = connection.execute(select(tables.index_state.c.until)).scalar()
+            query = pending(self._until if self._looked else None)
+            query = query.order_by(text("found_at"), tables.verification.c.artifact).limit(BATCH)
+            return [(row.artifact, row.found_at) for row in connection.execute(query)]
+
+    def _done(self, began: datetime) -> None:
+        """Note that there is nothing left of what was recorded well before this pass began."""
+        self._looked = True
+        until = began - SLACK
+        if self._until is None or until - self._until > SLACK:
+            with self._transaction() as connection:
+                statement = dialect.upsert(connection, tables.index_state).values(id=1, until=until)
+                connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_={"until": until}))
+
+    def _index(self, artifact: str) -> str:
+        """One document, whole. Returns the code of why it could not be read, empty if it could."""
+        contents = self._contents(artifact)
+        if contents is None:  # dropped since
+            return ""
+        number = self._begin(artifact)
+        for digests in chunks(contents.subjects, LINKS):
+            with self._transaction() as connection:
+                _SUBJECTS.run(connection, [{"document": number, "digest": digest} for digest in digests])
+        for components in chunks(contents.components, LINKS):
+            with self._transaction() as connection:
+                self._link(connection, number, components)
+        for name, rows in contents.rows:
+            for chunk in chunks(rows, LINKS):
+                with self._transaction() as connection:
+                    _INSERTING[name].run(connection, [{"document": number, **row} for row in chunk])
+        with self._transaction() as connection:
+            finish = update(_DOCUMENT).where(_DOCUMENT.c.id == number)
+            connection.execute(finish.values(indexed_at=self._clock(), edition=EDITION, **head(contents)))
+        return contents.problem
+
+    def _contents(self, artifact: str) -> Contents | None:
+        """What the document says; None where its bytes are not there any more."""
+        try:
+            with self._reading.begin() as connection:
+                content = self._blobs.read(connection, artifact)
+            return None if content is None else self._read(content)
+        except Unavailable:
+            raise
+        except EvaluationError as exc:
+            return failed(exc)
+
+    def _begin(self, artifact: str) -> int:
+        """The document's number, with none of the rows that an earlier reader, or one that died, made of it."""
+        empty = {name: None if name == "created_at" else 0 if name.startswith("lacks") else "" for name in _HEAD}
+        query = select(_DOCUMENT.c.id).where(_DOCUMENT.c.artifact == artifact)
+        with self._transaction() as connection:
+            before = connection.execute(query).scalar()
+            if before is None:
+                new = {"artifact": artifact, "edition": EDITION, "components": 0, **empty}
+                connection.execute(dialect.upsert(connection, _DOCUMENT).values(new).on_conflict_do_nothing())
+            number = int(connection.execute(query).scalar_one())
+        if before is not None:
+            self._clear(number)
+        return number
+
+    def _clear(self, number: int) -> None:
+        with self._transaction() as connection:
+            connection.execute(update(_DOCUMENT).where(_DOCUMENT.c.id == number).values(indexed_at=None))
+        for table in OWN_ROWS:
+            while True:
+                with self._transaction() as connection:
+                    if not forget(connection, table, number, limit=LINKS):
+                        break
+
+    def _link(self, connection: Connection, number: int, components: Sequence[Listed]) -> None:
+        numbers = dialect.numbers(connection, sorted(self._numbers(connection, components)))
+        table = tables.sbom_component
+        rows = select(literal(number), numbers.c.value, literal(number // tables.SEGMENT)).where(numbers.c.value > 0)
+        statement = dialect.upsert(connection, table).from_select(["document", "component", "segment"], rows)
+        connection.execute(statement.on_conflict_do_nothing())
+
+    def _numbers(self, connection: Connection, components: Sequence[Listed]) -> list[int]:
+        known = self._components
+        if len(known) > MAX_CACHED:
+            known.clear()
+        new = {row.hash: row for row in components if row.hash not in known}
+        if new:
+            known |= _stored(connection, new)
+            absent = [row for row in new.values() if row.hash not in known]
+            if absent:
+                packages = _packages(connection, {row.package for row in absent})
+                _COMPONENTS.run(connection, [{**row._asdict(), "package": packages[row.package]} for row in absent])
+                known |= _stored(connection, [row.hash for row in absent])
+        return [known[row.hash] for row in components]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._writing.begin() as connection:
+            began = time.monotonic()
+            yield connection
+        self._pace(time.monotonic() - began)
+
+    def _claim(self) -> bool:
+        with self._writing.begin() as connection:
+            return dialect.claim(connection, LOCK)
+
+    def _give_back(self) -> None:
+        with self._writing.begin() as connection:
+            dialect.give_back(connection, LOCK)
+
+
+T = TypeVar("T")
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    """The items, some at a time."""
+    waiting = iter(items)
+    while some := tuple(islice(waiting, size)):
+        yield some
+
+
+def pending(since: datetime | None = None) -> Select[Any]:
+    """The artefacts (`artifact`, `found_at`) of which something was said since then, and that are not indexed."""
+    found, document = tables.verification, _DOCUMENT
+    query = (
+        select(found.c.artifact, func.min(found.c.recorded_at, type_=tables.Instant).label("found_at"))
+        .join(tables.blob, tables.blob.c.digest == found.c.artifact)
+        .outerjoin(document, and_(document.c.artifact == found.c.artifact, document.c.edition >= EDITION))
+        .where(found.c.finding.in_(FINDINGS), or_(document.c.id.is_(None), document.c.indexed_at.is_(None)))
+        .group_by(found.c.artifact)
+    )
+    return query if since is None else query.where(found.c.recorded_at >= since)
+
+
+def head(contents: Contents) -> dict[str, Any]:
+    """The document's own row, but for its name and number."""
+    return {name: getattr(contents, name) for name in _HEAD} | {"components": contents.listed}
+
+
+def forget(connection: Connection, table: Any, document: int, *, limit: int) -> int:
+    """Delete some of the rows that a table has of a document. Returns how many."""
+    keys = list(table.primary_key.columns)
+    some = select(*keys).where(table.c.document == document).limit(limit)
+    rows = [tuple(row) for row in connection.execute(some)]
+    if rows:
+        connection.execute(delete(table).where(table.c.document == document, keys[-1].in_([row[-1] for row in rows])))
+    return len(rows)
+
+
+def _stored(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, int]:
+    column = tables.component.c.hash
+    return {
+        bytes(found): number
+        for some in chunks(hashes, LOOKUP)
+        for found, number in dialect.ids_of(connection, column, some).items()
+    }
+
+
+def _packages(connection: Connection, names: set[PackageName]) -> dict[PackageName, int]:
+    by_key = {key_of(name): name for name in names}
+    column = tables.package.c.key
+
+    def stored() -> dict[str, int]:
+        return {
+            found: number
+            for some in chunks(by_key, LOOKUP)
+            for found, number in dialect.ids_of(connection, column, some).items()
+        }
+
+    known = stored()
+    absent = [
+        {"key": key, **dict(zip(("type", "namespace", "name"), name, strict=True))}
+        for key, name in sorted(by_key.items())
+        if key not in known
+    ]
+    if absent:
+        _PACKAGES.run(connection, absent)
+        known = stored()
+    return {name: known[key] for key, name in by_key.items()}
+
+
+def rebuild(writing: Engine, *, blobs: Blobs, read: Read, clock: Callable[[], datetime]) -> int:
+    """Throw the index away, and make it again from the bytes. Returns the number of documents.
+
+    One that dies half-way is continued by whoever indexes next. Raises `Unavailable` (`IndexBusy`) while another does.
+    """
+    with writing.begin() as connection:
+        if not dialect.claim(connection, LOCK):
+            raise Unavailable("IndexBusy", "another process is indexing documents: try again")
+        dialect.take_time(connection)
+        for table in tables.INDEXES:
+            connection.execute(delete(table))
+    indexer = Indexer(writing, writing, blobs=blobs, read=read, clock=clock)
+    count = 0
+    while (progress := indexer.step()).more:
+        count += progress.indexed
+    with writing.begin() as connection:
+        dialect.give_back(connection, LOCK)
+    return count
