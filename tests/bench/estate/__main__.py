@@ -29,6 +29,7 @@ def main() -> None:
     ask = commands.add_parser("ask", help="measure every question")
     for command in (build, ask):
         command.add_argument("--size", type=float, default=0.01, help="of 5,000 images and a million decisions")
+        command.add_argument("--grown", type=int, default=1, help="build a so manieth part of it, and multiply that")
     build.add_argument("--database", help="URL of a database, empty or not there yet; else one is kept in the cache")
     ask.add_argument("--kind", choices=[SQLITE, POSTGRESQL], action="append", help="default: both")
     ask.add_argument("--times", type=int, default=asking.TIMES, help="that each question is asked")
@@ -53,7 +54,7 @@ def _build(arguments: argparse.Namespace) -> None:
         made, _ = keeping.build(arguments.database, arguments.size, say=_say)
         print(report.text({"kind": "database", "size": arguments.size, "machine": where, "made": made}))
         return
-    with keeping.kept(SQLITE, arguments.size, say=_say) as found:
+    with keeping.kept(SQLITE, arguments.size, grown=arguments.grown, say=_say) as found:
         print(report.text({"kind": found.kind, "size": arguments.size, "machine": where, "made": found.made}))
         print(f"\n{found.url}")
 
@@ -74,7 +75,7 @@ def _ask(arguments: argparse.Namespace) -> None:
 
 def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
     answers = []
-    with keeping.kept(kind, arguments.size, say=_say) as found:
+    with keeping.kept(kind, arguments.size, grown=arguments.grown, say=_say) as found:
         where = bench.machine()
         writer = recording.measure(found) if not arguments.only else {}
         with Store.open_to_read(InventorySettings(database_url=found.url)) as store:

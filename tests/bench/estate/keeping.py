@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.estate import growing
 from tests.bench.estate.history import Estate
 from tests.bench.estate.load import load
 from tests.bench.estate.sample import Sample, sample
@@ -25,7 +26,15 @@ from tests.support import postgres
 
 CHECKOUT = Path(__file__).parents[3]
 SOURCES = ("tests/bench/estate", "controller/inventory/tables.py", "controller/inventory/migrations/versions")
-IGNORED = {"__main__.py", "asking.py", "report.py", "keeping.py", "oracle.py"}  # they make no rows
+IGNORED = {
+    "__main__.py",
+    "asking.py",
+    "growing.py",
+    "oracle.py",
+    "recording.py",
+    "report.py",
+    "sample.py",
+}  # they make no rows
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 # A server as one is set up for a database of some size; durable as Assay asks for.
 OPTIONS = (
@@ -68,23 +77,27 @@ def fingerprint() -> str:
 
 
 @contextmanager
-def kept(kind: str, fraction: float, *, say: Say = print) -> Iterator[Kept]:
-    """An estate of this size in a database of this kind, for the length of the block; built if there is none yet."""
-    folder = directory() / f"{fingerprint()}-{fraction:g}-{kind}"
+def kept(kind: str, fraction: float, *, grown: int = 1, say: Say = print) -> Iterator[Kept]:
+    """An estate of this size in a database of this kind, for the length of the block; built if there is none yet.
+
+    With `grown` it is one that was built a so manieth part as large, and then multiplied (`growing`).
+    """
+    folder = directory() / f"{fingerprint()}-{fraction:g}{f'x{grown}' if grown > 1 else ''}-{kind}"
     folder.mkdir(parents=True, exist_ok=True)
+    fraction /= grown
     facts = folder / "made.json"
     if kind == SQLITE:
         file = folder / "inventory.db"
         if not facts.exists():
             for part in folder.glob("inventory.db*"):
                 part.unlink()
-        yield _built(kind, f"sqlite:///{file}", fraction, facts, say)
+        yield _built(kind, f"sqlite:///{file}", fraction, grown, facts, say)
         return
     with postgres.running(*OPTIONS, data=folder / "data") as server:
         if not facts.exists():
             server.execute("DROP DATABASE IF EXISTS estate")
             server.execute("CREATE DATABASE estate")
-        made = _built(kind, server.url("estate"), fraction, facts, say)
+        made = _built(kind, server.url("estate"), fraction, grown, facts, say)
         server.execute("VACUUM (ANALYZE)", database="estate")  # as autovacuum does in its time
         yield made
 
@@ -112,10 +125,14 @@ def build(url: str, fraction: float, *, say: Say = print) -> tuple[dict[str, Any
     return made, sample(estate)
 
 
-def _built(kind: str, url: str, fraction: float, facts: Path, say: Say) -> Kept:
+def _built(kind: str, url: str, fraction: float, grown: int, facts: Path, say: Say) -> Kept:
     if facts.exists():
         found = json.loads(facts.read_text())
         return Kept(kind, url, Sample(**found["sample"]), found["made"])
     made, chosen = build(url, fraction, say=say)
+    if grown > 1:
+        growing.grow(url, grown, say=say)
+        chosen = growing.spread(chosen, grown)
+        made = {**made, "grown": grown, **sizes(url)}
     facts.write_text(json.dumps({"made": made, "sample": chosen.as_json()}))
     return Kept(kind, url, chosen, made)
