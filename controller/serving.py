@@ -31,7 +31,9 @@ from controller.app import (
     read_trust_roots,
 )
 from controller.errors import AssayError, ConfigurationError, NotReady
+from controller.inventory.index.keeping import IndexKeeper, pace
 from controller.inventory.keeping import LedgerKeeper, open_signer
+from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.store import Store
 from controller.operator.holder import SnapshotHolder
 from controller.reading import app as reading
@@ -42,6 +44,7 @@ from controller.settings import Settings, WebhookSettings
 from controller.webhook import app as webhook
 from controller.webhook.policies import Around, Glass, Known, PolicyReviews, Unbreakable
 from controller.webhook.server import Server
+from controller.workers.indexing import DocumentReader
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +97,7 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
         holder = await _snapshots(settings, roles, stack, made if Role.WEBHOOK in roles else None, store)
         if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
             _keep_ledger(settings, store, stack)
+            _keep_index(settings, store, stack)
         if (
             {Role.OPERATOR, Role.WEBHOOK} <= set(roles)
             and settings.cluster.watch_pods
@@ -199,6 +203,13 @@ def _election(settings: Settings, store: Store, stack: AsyncExitStack) -> Callab
     election.start()
     stack.callback(election.stop)
     return election.leads
+
+
+def _keep_index(settings: Settings, store: Store, stack: AsyncExitStack) -> None:
+    reader = DocumentReader(settings.workers, settings.documents)
+    indexer = store.indexer(settings.inventory, read=reader.read, clock=now, pace=pace)
+    keeper = IndexKeeper(indexer, reader, interval=settings.inventory.index_delay, clock=now)
+    stack.callback(keeper.close)
 
 
 def _watch_pods(settings: Settings, store: Store, stack: AsyncExitStack) -> None:
@@ -315,12 +326,15 @@ def _asks_who_reads(settings: Settings) -> bool:
 def _inventory(settings: Settings, store: Store, made: _Certificates | None, stack: AsyncExitStack) -> Server:
     """The read-only inventory, on an event loop of its own: by HTTPS and to those who may, or on loopback to all."""
     host, port = settings.inventory.inventory_host, settings.inventory.inventory_port
+    if store.is_shared and store.readers_may_write():
+        log.warning("the database would let readers write: give them a role that cannot (database_reader_url)")
+    own = OwnQuestions(settings.inventory)
     if made is None:
-        return _in_thread(lambda: Server(reading.create_app(store.questions), host=host, port=port), stack)
+        return _in_thread(lambda: Server(reading.create_app(store.questions, own=own), host=host, port=port), stack)
     from controller.cluster.readers import ClusterReaders
 
     readers = ClusterReaders(settings.cluster, group=GROUP)
-    app = reading.create_app(store.questions, readers=readers)
+    app = reading.create_app(store.questions, own=own, readers=readers)
     return _in_thread(
         lambda: Server(app, host=host, port=port, certificate=made.certificate, key=made.key),
         stack,

@@ -265,6 +265,18 @@ class InventorySettings:
     database_group_size: int = _setting(256, "Records that one commit may hold.")
     database_queue: int = _setting(4096, "Records that may wait for a commit.")
     database_readers: int = _setting(2, "Connections that read.")
+    database_reader_url: str = _setting(
+        "",
+        "PostgreSQL as a role that cannot write, for all that only reads; empty: database_url, in transactions that"
+        " cannot.",
+        secret=True,
+    )
+    database_query_url: str = _setting(
+        "", "PostgreSQL as a role that reads the stable views alone, for `assay query`.", secret=True
+    )
+    query_timeout: Seconds = _setting(Seconds(10), "Time that a question in SQL may take.")
+    query_max_rows: int = _setting(10_000, "Rows that its answer may have; one that is cut says so.")
+    query_max_bytes: int = _setting(16 * MiB, "Bytes that its answer may have.")
     durability: str = _setting(
         "Spool",
         "Where a decision must be durable before the answer while the database is away: Spool (a file) or Database.",
@@ -288,6 +300,7 @@ class InventorySettings:
         MiB, "Evidence of at least so many bytes, once compressed, is kept in a file; 0 keeps all in the database."
     )
     ledger_merge_delay: Seconds = _setting(Seconds(5), "Time in which a record has its number in the ledger.")
+    index_delay: Seconds = _setting(Seconds(5), "Time between two looks for attested documents that are not indexed.")
     ledger_key_file: str = _setting(
         "", "The ledger's private key (PEM, PKCS #8, Ed25519). Empty: one that Assay makes in ledger_directory."
     )

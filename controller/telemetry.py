@@ -98,6 +98,18 @@ LEDGER_LAG = Gauge(
 LEDGER_FAILURES = Counter(
     "assay_ledger_failures_total", "Times that the ledger could not be written; recording goes on.", registry=METRICS
 )
+INDEX_LAG = Gauge(
+    "assay_index_lag_seconds", "How long the oldest attested document has waited to be indexed.", registry=METRICS
+)
+INDEX_DOCUMENTS = Counter(
+    "assay_index_documents_total",
+    "Artefacts that were indexed: read, or unreadable (kept with the reason).",
+    ["outcome"],
+    registry=METRICS,
+)
+INDEX_FAILURES = Counter(
+    "assay_index_failures_total", "Times that documents could not be indexed; it is tried again.", registry=METRICS
+)
 SNAPSHOT_AGE = Gauge("assay_snapshot_age_seconds", "Time since a watch last gave a sign.", registry=METRICS)
 
 TRUST_ROOT_REFRESHED = Gauge(

@@ -232,7 +232,15 @@ def resources_page() -> str:
     return f"{HEAD}\n{made.page()}"
 
 
+def views_page() -> str:
+    """The views that questions in SQL stand on."""
+    from docs import views_page as made
+
+    return f"{HEAD}\n{made.page()}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "views.md": views_page,
     "resources.md": resources_page,
     "settings.md": settings_page,
     "metrics.md": metrics_page,

@@ -14,6 +14,7 @@ COMMANDS = {
     "inventory": "controller.cli.inventory:inventory",
     "ledger": "controller.cli.ledger:ledger",
     "policy": "controller.cli.policy:policy",
+    "query": "controller.cli.query:query",
     "review": "controller.cli.review:review",
     "serve": "controller.cli.serve:serve",
     "verify": "controller.cli.verify:verify",

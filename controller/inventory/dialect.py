@@ -42,7 +42,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.types import NULLTYPE
 
@@ -195,6 +202,22 @@ def take_time(connection: Connection) -> None:
         connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
     info = connection.connection.info  # not `record_info`, which is another one
     info["until"] = float("inf")
+
+
+def may_write(engine: Engine) -> bool:
+    """Whether a connection's own rights let it write. In SQLite a file opened read-only cannot be written."""
+    if engine.dialect.name != "postgresql":
+        return False
+    query = (
+        "SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR EXISTS (SELECT 1 FROM pg_class c"
+        " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')"
+        " AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE'))"
+    )
+    try:
+        with engine.begin() as connection:
+            return bool(connection.exec_driver_sql(query).scalar_one())
+    except SQLAlchemyError as exc:
+        raise unavailable(exc) from exc
 
 
 def stop_appends(connection: Connection, *, patience: float | None = None) -> None:

@@ -14,6 +14,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
 
 from controller.errors import ConfigurationError
+from controller.inventory import views
 from controller.inventory.dialect import take_time
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -30,12 +31,15 @@ def upgrade(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": ADVISORY_LOCK})
     config = _config()
     config.attributes["connection"] = connection
+    granted = views.readers(connection)
+    views.drop(connection)
     try:
         command.upgrade(config, "head")
     except CommandError as exc:
         raise ConfigurationError(
             "DatabaseNewer", "the database was written by a newer Assay: run that version, or restore an older copy"
         ) from exc
+    views.make(connection, granted)
 
 
 def head() -> str | None:

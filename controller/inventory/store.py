@@ -65,7 +65,7 @@ class Store:
             engine = dialect.writing_engine(url)
             try:
                 _require_current(engine, migrate=lock is not None)
-                reading = dialect.reading_engine(url, connections=max(1, settings.database_readers))
+                reading = _reading_engine(settings, url)
             except BaseException:
                 engine.dispose()
                 raise
@@ -95,7 +95,7 @@ class Store:
         file = dialect.sqlite_file(url)
         if file is not None and not file.is_file():
             raise ConfigurationError("DatabaseMissing", f"there is no inventory at {file}: nothing was recorded there")
-        reading = dialect.reading_engine(url, connections=max(1, settings.database_readers))
+        reading = _reading_engine(settings, url)
         try:
             _require_current(reading, migrate=False)
         except BaseException:
@@ -137,6 +137,10 @@ class Store:
         engine = dialect.writing_engine(dialect.parse(settings.url()))
         self._engines.append(engine)
         return Sequencer(engine, self._reading, signer=signer, clock=clock)
+
+    def readers_may_write(self) -> bool:
+        """Whether the rights of the connection that reads would let it write, were it not for this program's care."""
+        return dialect.may_write(self._reading)
 
     def indexer(
         self,
@@ -215,6 +219,17 @@ def rebuild(
         blobs = _blobs(settings or InventorySettings(database_url=url), dialect.parse(url))
         index.rebuild(engine, blobs=blobs, read=lambda content: documents.read(content, limits), clock=_now)
         return count
+
+
+def _reading_engine(settings: InventorySettings, url: URL) -> Engine:
+    """The pool that reads: as the role for that, where there is one."""
+    given = settings.database_reader_url
+    reading = dialect.parse(given) if given else url
+    if reading.get_backend_name() != url.get_backend_name() or (given and dialect.sqlite_file(reading) is not None):
+        raise ConfigurationError(
+            "SettingInvalid", "database_reader_url names the PostgreSQL of database_url, as another role"
+        )
+    return dialect.reading_engine(reading, connections=max(1, settings.database_readers))
 
 
 def _blobs(settings: InventorySettings, url: URL) -> Blobs:

@@ -16,9 +16,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from controller import __version__
+from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
-from controller.reading import affected, problems, wire
+from controller.reading import affected, problems, query, wire
 from controller.reading import ledger as routes
 from controller.reading.access import Access, Readers
 from controller.reading.answers import FOR_EVER, Answers, matches
@@ -34,12 +35,14 @@ _PROBLEM: dict[int | str, dict[str, Any]] = {
 def create_app(
     questions: Questions,
     *,
+    own: OwnQuestions | None = None,
     readers: Readers | None = None,
     hosts: Sequence[str] = LOOPBACK_NAMES,
 ) -> FastAPI:
     """The application.
 
-    Without `readers` everybody may read, and `hosts` are the names (without port) that requests may ask for.
+    `own` answers questions in SQL; without it there are none. Without `readers` everybody may read, and `hosts` are the
+    names (without port) that requests may ask for.
     """
     access = Access(readers)
     queries = questions.queries
@@ -145,6 +148,8 @@ def create_app(
         headers["Content-Disposition"] = f'attachment; filename="{name.hex}"'
         return Response(content, media_type="application/octet-stream", headers=headers)
 
+    if own is not None:
+        query.install(app, own, access)
     routes.install(app, questions.ledger, queries, access)
     affected.install(app, questions, access)
     return app

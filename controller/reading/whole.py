@@ -74,6 +74,11 @@ def form_of(asked: Paged, request: Request) -> Form | None:
     """The form of a whole list that is asked for, by `format` or else by Accept; None for a page in JSON."""
     if asked.format is not None:
         return None if asked.format == "json" else Form(asked.format)
+    return by_accept(request)
+
+
+def by_accept(request: Request) -> Form | None:
+    """The form that the header Accept prefers; None for JSON, or whatever else."""
     wanted: list[tuple[float, Form | None]] = []
     for item in request.headers.get("Accept", "").split(","):
         media, *parameters = (part.strip().lower() for part in item.split(";"))

@@ -21,6 +21,8 @@ from controller.errors import AssayError, LimitExceeded, Unacceptable
 
 _IDENTIFY_HOLD = 0.05  # seconds that `identify` keeps its worker, so that another worker takes the next
 
+_BEHIND = 10  # nice: the lowest but for what is idle
+
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +33,12 @@ def start(memory_bytes: int) -> None:
     limit = _address_space() + memory_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def start_behind(memory_bytes: int) -> None:
+    """As `start`, for a worker that never takes time from another."""
+    os.nice(_BEHIND)
+    start(memory_bytes)
 
 
 def assess(payload: bytes) -> bytes:
@@ -45,6 +53,17 @@ def trace(payload: bytes) -> bytes:
     from controller.workers.tracing import trace as judge
 
     return _answer(judge, payload)
+
+
+def read(payload: bytes) -> bytes:
+    """An artefact's bytes and the bounds on documents, pickled, to what is indexed of them or an error, pickled."""
+    from controller.inventory.index.reading import read as reading
+
+    try:
+        content, documents = pickle.loads(payload)  # noqa: S301 - our own job, over our own pipe
+        return pickle.dumps(_judged(partial(reading, content, documents)))
+    except MemoryError:
+        return pickle.dumps(LimitExceeded("worker_memory_bytes", "reading needed more memory than a worker may have"))
 
 
 def identify(_payload: bytes) -> bytes:

@@ -15,6 +15,7 @@ _HERE = "controller.cli.inventory"
         "affected": f"{_HERE}.affected:affected",
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
+        "roles": f"{_HERE}.roles:roles",
         "export": f"{_HERE}.export:export",
         "running": f"{_HERE}.running:running",
         "show": f"{_HERE}.show:show",

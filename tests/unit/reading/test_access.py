@@ -11,13 +11,14 @@ from fastapi import FastAPI
 
 from controller.errors import Unavailable
 from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.model.workload import User
 from controller.reading.access import EVERYWHERE
 from controller.reading.app import create_app
 from tests.support.asgi import Answer, call
-from tests.support.inventory import ARTIFACT, Clock, evaluation, image, leaf, sighting, soon, sqlite_database
+from tests.support.inventory import ARTIFACT, Clock, Database, evaluation, image, leaf, sighting, soon, sqlite_database
 
 SHOP, BANK = "shop", "bank"
 COMMON, PRIVATE = "sha256:" + "a1" * 32, "sha256:" + "b2" * 32
@@ -25,7 +26,8 @@ EVIDENCE, SECRET_EVIDENCE = b"evidence about the common image", b"evidence about
 GRANTS = {
     "shopper": {("decisions", SHOP), ("images", SHOP), ("blobs", SHOP)},
     "auditor": {
-        (resource, EVERYWHERE) for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger")
+        (resource, EVERYWHERE)
+        for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries")
     },
     "runner": {("runs", SHOP)},
     "nobody": set(),
@@ -41,7 +43,8 @@ class Scripted:
         return User(username=token) if token in GRANTS else None
 
     async def may(self, user: User, *, verb: str, resource: str, namespace: str) -> bool:
-        assert verb in {"get", "list"}
+        assert verb in {"get", "list", "create"}
+        assert (verb == "create") == (resource == "queries")
         return bool({(resource, namespace), (resource, EVERYWHERE)} & GRANTS[user.username])
 
 
@@ -69,8 +72,12 @@ def leaves() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, leaves: dict[str, dict[str, Any]]) -> Iterator[Store]:
-    database = sqlite_database(tmp_path_factory.mktemp("inventory"))
+def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
+    return sqlite_database(tmp_path_factory.mktemp("inventory"))
+
+
+@pytest.fixture(scope="module")
+def store(database: Database, leaves: dict[str, dict[str, Any]]) -> Iterator[Store]:
     blobs = {Digest.of(content): content for content in (EVIDENCE, SECRET_EVIDENCE)}
     with database.open(Clock()) as opened:
 
@@ -87,8 +94,8 @@ def store(tmp_path_factory: pytest.TempPathFactory, leaves: dict[str, dict[str, 
 
 
 @pytest.fixture(scope="module")
-def client(store: Store) -> FastAPI:
-    return create_app(store.questions, readers=Scripted())
+def client(store: Store, database: Database) -> FastAPI:
+    return create_app(store.questions, own=OwnQuestions(database.settings), readers=Scripted())
 
 
 def send(app: FastAPI, path: str, *, method: str = "GET", **headers: str) -> Answer:
@@ -117,6 +124,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         "/api/v1/affected?signer=sha256:00",
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
         "/api/v1/ledger/consistency?old=1&new=3",
+        "/api/v1/query?sql=SELECT+id+FROM+v_decisions",
         "/ledger/checkpoint",
         "/ledger/tile/0/000.p/3",
     ]
@@ -200,6 +208,19 @@ def test_guarantee_20_what_was_seen_running_is_no_decision_and_is_proven_to_who_
     for name, status in {"run": 200, "bank run": 404, "gap": 404}.items():
         assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "runner")[0] == status, name
         assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "shopper")[0] == 404, name
+
+
+@pytest.mark.guarantee(20)
+def test_guarantee_20_a_question_in_sql_is_for_who_may_ask_about_everything(client: FastAPI) -> None:
+    path = "/api/v1/query?sql=SELECT+count(*)+AS+many+FROM+v_decisions"
+    status, body = ask(client, path, "shopper")
+    assert (status, body["code"]) == (403, "AccessDenied")
+    assert ask(client, path, "auditor") == (200, {"columns": ["many"], "rows": [[3]], "cut": ""})
+    assert ask(client, f"{path}&format=csv", "auditor") == (200, b"many\r\n3\r\n")
+    assert ask(client, f"{path}&explain=true", "auditor")[0] == 200
+    for sql, code in {"SELECT+*+FROM+leaf": "QueryRefused", "SELECT+nothing": "QueryMalformed"}.items():
+        status, body = ask(client, f"/api/v1/query?sql={sql}", "auditor")
+        assert (status, body["code"]) == (400, code)
 
 
 @pytest.mark.guarantee(20)

@@ -1,0 +1,82 @@
+"""Reading documents in a process of its own: what goes wrong there is told of that document alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from controller.errors import LimitExceeded, Unavailable
+from controller.inventory import tables
+from controller.inventory.index import reading
+from controller.inventory.index.keeping import IndexKeeper, pace
+from controller.settings import DocumentSettings, Seconds, WorkerSettings
+from controller.workers.indexing import DocumentReader
+from tests.support.attested import attesting, envelope, spdx
+from tests.support.fixtures import recorded_bundles
+from tests.support.inventory import soon, sqlite_database
+
+SOON = 60.0  # seconds; a bound on a stuck test, never what is tested
+
+
+@pytest.fixture
+def reader() -> Iterator[DocumentReader]:
+    reader = DocumentReader(WorkerSettings(), DocumentSettings())
+    yield reader
+    reader.close()
+
+
+def test_a_worker_reads_what_the_reader_here_would_read(reader: DocumentReader) -> None:
+    for bundle in recorded_bundles():
+        assert reader.read(bundle.raw) == reading.read(bundle.raw, DocumentSettings())
+
+
+def test_a_document_that_takes_too_long_is_given_up_alone() -> None:
+    slow = DocumentReader(WorkerSettings(worker_timeout=Seconds(0.002)), DocumentSettings())
+    try:
+        with pytest.raises(LimitExceeded, match="worker_timeout"):
+            slow.read(envelope(spdx(*(f"pkg:npm/p{number}@1" for number in range(20_000)))))
+    finally:
+        slow.close()
+
+
+def test_a_document_that_needs_too_much_memory_is_given_up_alone() -> None:
+    small = DocumentReader(replace(WorkerSettings(), worker_memory_bytes=24 * 1024 * 1024), DocumentSettings())
+    try:
+        with pytest.raises(LimitExceeded, match="worker_memory_bytes"):
+            small.read(envelope({"spdxVersion": "SPDX-2.3", "packages": [{}] * 1_000_000}))
+        assert small.read(envelope(spdx("pkg:npm/a@1"))).components[0].name == "a"
+    finally:
+        small.close()
+
+
+def test_a_closed_reader_reads_nothing_more(reader: DocumentReader) -> None:
+    reader.close()
+    with pytest.raises(Unavailable, match="WorkersStopped"):
+        reader.read(b"{}")
+
+
+async def test_a_keeper_indexes_what_is_recorded_while_it_runs(tmp_path: Path, reader: DocumentReader) -> None:
+    database = sqlite_database(tmp_path)
+    with database.open() as opened:
+        indexer = opened.indexer(database.settings, read=reader.read, pace=pace)
+        keeper = IndexKeeper(indexer, reader, interval=0.01, clock=lambda: datetime.now(UTC))
+        try:
+            until = time.monotonic() + SOON
+            for number in range(3):
+                leaf, blobs = attesting(envelope(spdx(f"pkg:npm/p@{number}")))
+                await opened.writer.record(leaf, blobs=blobs, deadline=soon())
+                found = 0
+                while found <= number and time.monotonic() < until:
+                    time.sleep(0.02)  # noqa: ASYNC251 - the keeper has a thread of its own
+                    with opened._reading.begin() as connection:
+                        query = select(tables.document.c.id).where(tables.document.c.indexed_at.is_not(None))
+                        found = len(connection.execute(query).all())
+                assert found == number + 1
+        finally:
+            keeper.close()
