@@ -124,7 +124,7 @@ def _that_ran(connection: Connection, found: Mapping[str, Resting], asked: _Aske
     """Of a namespace only the images that ran there: it knows of no others."""
     if asked.namespace is None:
         return found
-    seen = tables.sighting
+    seen = tables.run
     query = select(seen.c.digest).where(seen.c.namespace == asked.namespace).distinct()
     if asked.known_at is not None:
         query = query.where(seen.c.recorded_at <= asked.known_at)
@@ -166,7 +166,7 @@ def _count(connection: Connection, queries: list[Select[Any]]) -> int:
 
 def _ever(digests: Sequence[str], asked: _Asked) -> Select[Any]:
     """The runs of these images until the time that is asked for."""
-    seen = tables.sighting
+    seen = tables.run
     query = select(seen.c.leaf).where(seen.c.digest.in_(digests), seen.c.started_at <= asked.as_of)
     if asked.namespace is not None:
         query = query.where(seen.c.namespace == asked.namespace)
@@ -195,30 +195,33 @@ def _runs(
     connection: Connection, found: Mapping[str, Resting], asked: _Asked, *, limit: int, place: Place | None
 ) -> tuple[tuple[RunRecord, ...], Place | None]:
     """The next runs of these images, the latest started first, and where the page after them begins."""
-    query = running.running(
-        as_of=None if asked.ever else asked.as_of, namespace=asked.namespace, digest=None, known_at=asked.known_at
-    )
-    if asked.ever:
-        query = query.where(tables.sighting.c.started_at <= asked.as_of)
     if not found:
         return (), None
     few = len(found) <= FEW
-    if few:
-        query = query.where(tables.sighting.c.digest.in_(sorted(found)))
-    taken: list[RunRecord] = []
+    where = running.RunFilter(namespace=asked.namespace, digests=tuple(sorted(found)) if few else None)
+    taken: list[Row[Any]] = []
     scanned, more = 0, True
     while more and len(taken) < limit and scanned < MAX_SCANNED:
         wide = limit if few else MAX_LIMIT
-        page, more = running.page(connection, query, before=place, limit=wide, known_at=asked.known_at)
-        for number, (run, at_place) in enumerate(page, 1):
-            place = at_place
-            if run.digest in found:
-                taken.append(run)
+        rows = running.page(
+            connection,
+            where,
+            as_of=None if asked.ever else asked.as_of,
+            known_at=asked.known_at,
+            before=place,
+            limit=wide + 1,
+            also=tables.run.c.started_at <= asked.as_of,
+        )
+        more, rows = len(rows) > wide, rows[:wide]
+        for number, row in enumerate(rows, 1):
+            place = (row.started_at, row.leaf)
+            if row.digest in found:
+                taken.append(row)
             if len(taken) == limit:
-                more = more or number < len(page)
+                more = more or number < len(rows)
                 break
-        scanned += len(page)
-    return tuple(taken), place if more else None
+        scanned += len(rows)
+    return running.records(connection, taken, known_at=asked.known_at), place if more else None
 
 
 def _decisions(

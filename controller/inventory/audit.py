@@ -49,7 +49,7 @@ def _check_projections(connection: Connection, report: Report) -> None:
             with engine.begin() as scratch:
                 tables.metadata.create_all(scratch, tables.PROJECTIONS)
                 for batch in projections.stored(connection, unreadable=lambda leaf: _tell_unreadable(leaf, report)):
-                    projections.write(scratch, batch, Remembered())
+                    projections.write(scratch, batch, Remembered(), alone=True)
                 for table in tables.PROJECTIONS:
                     as_stored = connection.dialect.name == scratch.dialect.name
                     made = _in_order(scratch, table, as_stored=as_stored)

@@ -8,6 +8,7 @@ cannot write, see one state for the length of a transaction, and every statement
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,14 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    inspect,
     make_url,
     select,
+    text,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
     ArgumentError,
@@ -66,6 +70,7 @@ WATCH_INTERVAL = 1.0  # seconds between two looks for such
 CHECKPOINT_PAGES = 4000  # WAL pages (16 MiB) after which SQLite copies them into the database file
 MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is cut back
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
+_POD_CLAIMS = 0x61737279  # the space of `claim_pods` among a PostgreSQL server's advisory locks
 DERIVING_CACHE = 16 * 1024  # KiB of pages that SQLite keeps for what is derived: links go to many of them
 PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
 
@@ -231,6 +236,38 @@ def stop_appends(connection: Connection, *, patience: float | None = None) -> No
         connection.exec_driver_sql("LOCK TABLE leaf IN SHARE MODE")
 
 
+def claim_pods(connection: Connection, pods: Iterable[str]) -> None:
+    """Wait for whoever else records something about these pods, and let others wait until this transaction ends.
+
+    (In SQLite the writing transaction itself does that.) Claims are taken in one order, after all that is unique.
+    """
+    if connection.dialect.name == "postgresql":
+        keys = sorted({int.from_bytes(hashlib.sha256(pod.encode()).digest()[:4], signed=True) for pod in pods})
+        connection.exec_driver_sql(
+            "SELECT pg_advisory_xact_lock(%(space)s, key) FROM unnest(%(keys)s::int[]) AS key",
+            {"space": _POD_CLAIMS, "keys": keys},
+        )
+
+
+def present(connection: Connection, column: Column[Any], values: Collection[str]) -> set[str]:
+    """Those of the values that the column has: a question of one form however many they are, so made up once."""
+    if not values:
+        return set()
+    table, name = column.table.name, column.name
+    if connection.dialect.name == "postgresql":
+        query = f"SELECT DISTINCT {name} FROM {table} WHERE {name} = ANY(%(values)s)"  # noqa: S608 - the schema's names
+        return set(connection.exec_driver_sql(query, {"values": sorted(values)}).scalars())
+    query = f"SELECT DISTINCT {name} FROM {table} WHERE {name} IN (SELECT value FROM json_each(?))"  # noqa: S608
+    return set(connection.exec_driver_sql(query, (json.dumps(sorted(values)),)).scalars())
+
+
+def revision(connection: Connection) -> str | None:
+    """The newest migration that this database has; None for one that has no tables yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT max(version_num) FROM alembic_version")).scalar()
+
+
 def unavailable(exc: Exception) -> Unavailable:
     """The database's failure, without its text: that may hold values, addresses and credentials."""
     if isinstance(exc, PoolTimeout):
@@ -268,11 +305,21 @@ def _sqlite_engine(connect: Callable[[], sqlite3.Connection], *, size: int, begi
         hide_parameters=True,
     )
 
+    engine.dialect.statement_compiler = _Compiler
+
     @event.listens_for(engine, "begin")
     def started(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+class _Compiler(SQLiteCompiler):
+    """Writes hints about a table (`INDEXED BY`) behind its name, as SQLite has them; SQLAlchemy leaves them out."""
+
+    def get_from_hint_text(self, table: Any, text: str | None) -> str | None:  # noqa: ARG002 - the base's signature
+        """The hint as it stands in FROM."""
+        return text
 
 
 def _open_for_writing(file: Path) -> sqlite3.Connection:

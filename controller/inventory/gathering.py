@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
 from controller.errors import InputError
 from controller.inventory import tables
@@ -28,8 +28,7 @@ MAX_GAPS = 1000  # gaps of the watch in one bundle
 BATCH = 200  # records read at a time
 
 _decision, _image = tables.decision, tables.decision_image
-_started, _ended, _gap = tables.sighting, tables.sighting_end, tables.watch_gap
-_RUN = ("cluster", "pod_uid", "kind", "container", "run")
+_run, _gap = tables.run, tables.watch_gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +132,12 @@ class _Finding:
         if chosen.record is not None:
             self._of_record(chosen.record)
         elif chosen.run is not None:
-            self._with_decisions(self._runs(_started.c.run == chosen.run))
+            self._with_decisions(self._runs(_run.c.run == chosen.run))
         elif chosen.digest is not None:
             digest = str(Digest.parse(chosen.digest))
             decided = select(_image.c.leaf).where(_image.c.digest == digest)
             self._decisions(_decision.c.leaf.in_(decided), *self._in_time(_decision.c.decided_at))
-            self._with_decisions(self._runs(_started.c.digest == digest, self._running()))
+            self._with_decisions(self._runs(_run.c.digest == digest, self._running()))
         else:
             self._decisions(*self._in_time(_decision.c.decided_at))
             self._with_decisions(self._runs(self._running()))
@@ -154,11 +153,9 @@ class _Finding:
         if decided:
             uids = {row.object_uid for row in decided if row.kind == "Pod" and row.object_uid}
             if uids:
-                self._with_ends(self._runs(_started.c.pod_uid.in_(sorted(uids))))
+                self._with_ends(self._runs(_run.c.pod_uid.in_(sorted(uids))))
             return
-        ended = self._connection.execute(select(_ended).where(_ended.c.leaf == position)).one_or_none()
-        one = _started.c.leaf == position if ended is None else _same_run(_started, ended)
-        self._with_decisions(self._runs(one))
+        self._with_decisions(self._runs(or_(_run.c.leaf == position, _run.c.end_leaf == position)))
 
     def _decisions(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
         query = select(_decision.c.leaf, _decision.c.kind, _decision.c.object_uid).where(
@@ -169,10 +166,10 @@ class _Finding:
         return self._take(query.order_by(_decision.c.leaf))
 
     def _runs(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
-        query = select(_started).where(*wanted, _started.c.recorded_at <= self._known_at)
+        query = select(_run).where(*wanted, _run.c.recorded_at <= self._known_at)
         if self._chosen.namespace is not None:
-            query = query.where(_started.c.namespace == self._chosen.namespace)
-        return self._take(query.order_by(_started.c.leaf))
+            query = query.where(_run.c.namespace == self._chosen.namespace)
+        return self._take(query.order_by(_run.c.leaf))
 
     def _with_decisions(self, runs: Sequence[Row[Any]]) -> None:
         """Of these runs the ends too, and what was decided about their pods."""
@@ -181,18 +178,13 @@ class _Finding:
             self._decisions(_decision.c.object_uid.in_(some), _decision.c.kind == "Pod")
 
     def _with_ends(self, runs: Sequence[Row[Any]]) -> None:
-        wanted = {tuple(getattr(run, name) for name in _RUN) for run in runs}
-        ends: dict[tuple[Any, ...], datetime] = {}
-        for some in _batched(sorted({run.pod_uid for run in runs})):
-            query = select(_ended).where(_ended.c.pod_uid.in_(some), _ended.c.recorded_at <= self._known_at)
-            for row in self._connection.execute(query.limit(MAX_RECORDS + 1)):
-                key = tuple(getattr(row, name) for name in _RUN)
-                if key in wanted:
-                    self._add(row.leaf)
-                    ends[key] = row.ended_at
+        ended = [run for run in runs if run.end_leaf is not None and run.end_recorded_at <= self._known_at]
+        for run in ended:
+            self._add(run.end_leaf)
+        ends = {run.leaf: run.ended_at for run in ended}
         for cluster in sorted({run.cluster for run in runs}):
             ours = [run for run in runs if run.cluster == cluster]
-            last = max(ends.get(tuple(getattr(run, name) for name in _RUN), self._known_at) for run in ours)
+            last = max(ends.get(run.leaf, self._known_at) for run in ours)
             self._gaps(cluster, min(run.started_at for run in ours), last)
 
     def _gaps(self, cluster: str, since: datetime, until: datetime) -> None:
@@ -206,13 +198,9 @@ class _Finding:
     def _running(self) -> ColumnElement[bool]:
         """Begun before the end of the time that is asked about, and not ended before it began."""
         since, until = self._chosen.since, self._chosen.until
-        parts: list[ColumnElement[bool]] = [_started.c.started_at < (until or self._known_at)]
+        parts: list[ColumnElement[bool]] = [_run.c.started_at < (until or self._known_at)]
         if since is not None:
-            end = _ended.alias()
-            over = select(end.c.leaf).where(
-                *(end.c[name] == _started.c[name] for name in _RUN), end.c.ended_at <= since
-            )
-            parts.append(~over.exists())
+            parts.append(or_(_run.c.ended_at.is_(None), _run.c.ended_at > since))
         return and_(*parts)
 
     def _in_time(self, column: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
@@ -245,10 +233,6 @@ def _check(chosen: Selection) -> None:
         raise InputError("SelectionMissing", "say what to export: a digest, a run, a record or a namespace")
     if chosen.since is not None and chosen.until is not None and chosen.since >= chosen.until:
         raise InputError("SelectionAmbiguous", "the time ends before it begins")
-
-
-def _same_run(table: Any, row: Row[Any]) -> ColumnElement[bool]:
-    return and_(*(table.c[name] == getattr(row, name) for name in _RUN))
 
 
 def _batched(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -5,6 +5,7 @@ Kept apart from `store` so that reading an inventory loads no migration code.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -14,31 +15,41 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
 
 from controller.errors import ConfigurationError
-from controller.inventory import views
-from controller.inventory.dialect import take_time
+from controller.inventory import projections, views
+from controller.inventory.dialect import revision, stop_appends, take_time
+
+log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+PROJECTED = "0009"  # the newest migration that changed what is made of leaves: older databases make it anew
 ADVISORY_LOCK = 0x61737361795F6462  # "assay_db": the name of the lock that migrating replicas wait for in PostgreSQL
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, *, to: str = "head") -> None:
     """Run the missing migrations inside the caller's transaction, after waiting for whoever else is doing so.
 
-    (In SQLite the transaction itself is the lock.) Raises `ConfigurationError` (`DatabaseNewer`).
+    What follows from the leaves is then made anew, if its tables have changed: that takes as long as reading them. (In
+    SQLite the transaction itself is the lock.) Raises `ConfigurationError` (`DatabaseNewer`).
     """
     take_time(connection)
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": ADVISORY_LOCK})
+    before = revision(connection)
     config = _config()
     config.attributes["connection"] = connection
     granted = views.readers(connection)
     views.drop(connection)
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
     except CommandError as exc:
         raise ConfigurationError(
             "DatabaseNewer", "the database was written by a newer Assay: run that version, or restore an older copy"
         ) from exc
+    if to != "head":
+        return
+    if before is not None and before < PROJECTED:
+        stop_appends(connection)
+        projections.rebuild(connection, unreadable=lambda leaf: log.error("leaf %s cannot be read: left out", leaf))
     views.make(connection, granted)
 
 

@@ -10,16 +10,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, select
 
 from controller.errors import InputError, RecordingFailed
-from controller.inventory import dialect, tables, tracing
-from controller.inventory.canonical import MAX_SAFE_INTEGER, encoder
+from controller.inventory import dialect, runs, tables, tracing
+from controller.inventory.canonical import encoder
+from controller.inventory.fields import count as _count
+from controller.inventory.fields import moment as _instant
+from controller.inventory.fields import optional as _optional
+from controller.inventory.fields import required as _required
+from controller.inventory.fields import text as _text
 from controller.inventory.inserts import Inserting, keeping_earliest
+from controller.inventory.proven import NOBODY, NOBODY_SIGNED, Proven, proven
+from controller.inventory.runs import Heard, Told
 from controller.model.reference import Reference
 
 SCHEMA = "assay.dev/decision/v1alpha1"
@@ -32,11 +39,14 @@ MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it starts anew: b
 _OWN = {
     table.name: Inserting(table)
     for table in (
-        *(tables.decision, tables.decision_image, tables.evaluation, tables.exception_use),
-        *(tables.sighting, tables.sighting_end, tables.watch_gap),
+        *(tables.decision, tables.decision_flag, tables.decision_image, tables.evaluation, tables.exception_use),
+        *(tables.manifest_signers, tables.watch_gap),
     )
 }
-_SHARED = (tables.policy_version, tables.verification, tables.exception, tables.evidence, tables.trace)
+_SHARED = (
+    *(tables.policy_version, tables.verification, tables.exception, tables.evidence, tables.trace),
+    *(tables.image_manifest, tables.signer_set, tables.signer_member),
+)
 _KEEPING = {table.name: keeping_earliest(table) for table in _SHARED}
 _KEYS = {table.name: tuple(c.name for c in table.primary_key) for table in _SHARED}
 
@@ -64,8 +74,10 @@ class Projection:
     evidence: tuple[Row, ...] = ()
     traces: tuple[Row, ...] = ()
     uses: tuple[Row, ...] = ()
-    started: Row | None = None
-    ended: Row | None = None
+    flags: tuple[Row, ...] = ()
+    manifests: tuple[Row, ...] = ()
+    proven: Proven = NOBODY
+    heard: Heard | None = None
     gap: Row | None = None
 
 
@@ -111,7 +123,9 @@ def project(leaf: Mapping[str, Any]) -> Projection:
         if leaf["schema"] != SCHEMA or leaf["verdict"] not in VERDICTS:
             raise ValueError("unknown schema or verdict")
         write_json = encoder(leaf)
-        images = tuple(_image(position, item) for position, item in enumerate(leaf["images"]))
+        decision = _decision(leaf, write_json)
+        signed = proven(leaf) if lets_in(decision) else NOBODY
+        images = tuple(_image(position, item, signed) for position, item in enumerate(leaf["images"]))
         digests = [image["digest"] for image in images]
         used = [
             (number, _exception(_text(leaf["cluster"]), entry))
@@ -126,7 +140,7 @@ def project(leaf: Mapping[str, Any]) -> Projection:
             canonical=write_json(leaf),
             decided_at=_instant(leaf["decidedAt"]),
             blobs=tuple(_required(digest) for digest in leaf["blobs"]),
-            decision=_decision(leaf, write_json),
+            decision=decision,
             images=images,
             evaluations=tuple(_evaluation(n, item, digests, write_json) for n, item in enumerate(leaf["evaluations"])),
             facts=tuple(row for item in leaf["evaluations"] for row in _facts(item, digests, write_json)),
@@ -135,11 +149,27 @@ def project(leaf: Mapping[str, Any]) -> Projection:
             evidence=_distinct(row for item in leaf["evaluations"] for row in tracing.evidence(item, digests)),
             traces=_distinct(row for item in leaf["evaluations"] for row in tracing.traces(item, digests)),
             uses=tuple(_use(position, number, row) for position, (number, row) in enumerate(used)),
+            flags=tuple({"flag": _required(flag), "namespace": decision["namespace"]} for flag in set(leaf["flags"])),
+            manifests=tuple(_manifests(leaf["images"])),
+            proven=signed,
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as exc:
         raise RecordingFailed(
             "LeafMalformed", f"a decision's leaf is malformed ({type(exc).__name__}: {str(exc)[:200]})"
         ) from exc
+
+
+def lets_in(decision: Row) -> bool:
+    """Whether this decision let a pod in: then runs of its containers may rest on it."""
+    return decision["kind"] == "Pod" and decision["verdict"] == "Allow" and bool(decision["object_uid"])
+
+
+def _manifests(images: Iterable[Mapping[str, Any]]) -> Iterable[Row]:
+    """What the indexes among the images hold, each pair once."""
+    held = {
+        (image["digest"], _required(one)) for image in images if image["digest"] for one in image.get("manifests", ())
+    }
+    return ({"digest": digest, "manifest": manifest} for digest, manifest in sorted(held))
 
 
 def _project_sighting(leaf: Mapping[str, Any]) -> Projection:
@@ -157,44 +187,15 @@ def _project_sighting(leaf: Mapping[str, Any]) -> Projection:
         case "Gap":
             gap = {"cluster": cluster, **{name: _instant(leaf["gap"][name]) for name in ("since", "until")}}
             return replace(projection, gap=gap)
-        case "Started":
-            return replace(projection, started=_run(cluster, leaf) | _started(leaf))
-        case "Ended":
-            run = leaf["run"]
-            ended = {"ended_at": _instant(run["endedAt"]), "reason": _text(run["reason"])}
-            return replace(projection, ended=_run(cluster, leaf) | ended)
+        case "Started" | "Ended":
+            return replace(projection, heard=runs.heard(leaf))
     raise ValueError("unknown fact")
 
 
-def _run(cluster: str, leaf: Mapping[str, Any]) -> Row:
-    run = leaf["run"]
-    return {
-        "cluster": cluster,
-        "pod_uid": _required(leaf["pod"]["uid"]),
-        "kind": _required(run["kind"]),
-        "container": _required(run["container"]),
-        "run": _required(run["id"]),
-    }
-
-
-def _started(leaf: Mapping[str, Any]) -> Row:
-    pod, run = leaf["pod"], leaf["run"]
-    return {
-        "namespace": _text(pod["namespace"]),
-        "pod": _text(pod["name"]),
-        "node": _text(pod["node"]),
-        "service_account": _text(pod["serviceAccount"]),
-        "owner": _text(pod["owner"]),
-        "reference": _text(run["image"]),
-        "image_id": _text(run["imageId"]),
-        "repository": _text(run["repository"]),
-        "digest": _optional(run["digest"]),
-        "started_at": _instant(run["startedAt"]),
-    }
-
-
-def write(connection: Connection, appended: Sequence[Appended], remembered: Remembered) -> Written:
-    """Write the rows of these leaves inside the caller's transaction.
+def write(
+    connection: Connection, appended: Sequence[Appended], remembered: Remembered, *, alone: bool = False
+) -> Written:
+    """Write the rows of these leaves inside the caller's transaction. `alone`: nobody can append until that ends.
 
     Returns what `remembered` may add once that transaction is committed.
     """
@@ -219,39 +220,47 @@ def write(connection: Connection, appended: Sequence[Appended], remembered: Reme
         rows = [row for key, (owner, row) in sorted(firsts.items(), key=lambda item: item[0]) if owner is table]
         if rows:
             _KEEPING[table.name].run(connection, rows)
+    told = [Told(leaf.position, leaf.recorded_at, leaf.projection.heard) for leaf in appended if leaf.projection.heard]
+    decisions = [leaf.projection.decision for leaf in appended if leaf.projection.decision is not None]
+    runs.follow(connection, told, {row["object_uid"] for row in decisions if lets_in(row)}, alone=alone)
     return {key: (row["decided_at"], row["recorded_at"]) for key, (_, row) in firsts.items()}
+
+
+def _shared_rows(projection: Projection) -> tuple[Sequence[Row], ...]:
+    """The rows that other leaves may make as well, in the order of `_SHARED`."""
+    signed = projection.proven
+    return (
+        *(projection.policies, projection.facts, projection.exceptions, projection.evidence, projection.traces),
+        *(projection.manifests, signed.sets, signed.members),
+    )
 
 
 def _own_rows(projection: Projection) -> Iterator[tuple[str, Sequence[Row]]]:
     """The rows that follow from this leaf alone, by table."""
     single = {
         "decision": projection.decision,
-        "sighting": projection.started,
-        "sighting_end": projection.ended,
         "watch_gap": projection.gap,
     }
     yield from ((name, (row,)) for name, row in single.items() if row is not None)
     yield "decision_image", projection.images
     yield "evaluation", projection.evaluations
     yield "exception_use", projection.uses
+    yield "decision_flag", projection.flags
+    yield "manifest_signers", projection.proven.apart
 
 
-def _shared_rows(projection: Projection) -> tuple[tuple[Row, ...], ...]:
-    """The rows that other leaves may say as well, in the order of `_SHARED`."""
-    return (projection.policies, projection.facts, projection.exceptions, projection.evidence, projection.traces)
-
-
-def rebuild(connection: Connection) -> int:
+def rebuild(connection: Connection, *, unreadable: Callable[[str], None] | None = None) -> int:
     """Throw all projections away and make them again from the leaves alone, inside the caller's transaction.
 
-    Returns the number of leaves. Raises `RecordingFailed` (`LeafMalformed`) at a leaf that cannot be read.
+    Nobody may append meanwhile. Returns the number of leaves. One that cannot be read raises `RecordingFailed`
+    (`LeafMalformed`), or is left out if `unreadable` is to be told of it.
     """
     for table in tables.PROJECTIONS:
         connection.execute(delete(table))
     count = 0
     nothing = Remembered()
-    for batch in stored(connection):
-        write(connection, batch, nothing)
+    for batch in stored(connection, unreadable=unreadable):
+        write(connection, batch, nothing, alone=True)
         count += len(batch)
     return count
 
@@ -329,7 +338,7 @@ def _decision(leaf: Mapping[str, Any], write_json: Writing) -> Row:
     }
 
 
-def _image(position: int, item: Mapping[str, Any]) -> Row:
+def _image(position: int, item: Mapping[str, Any], signed: Proven) -> Row:
     text = _text(item["reference"])
     try:
         reference = Reference.parse(text)
@@ -347,6 +356,8 @@ def _image(position: int, item: Mapping[str, Any]) -> Row:
         "tag": tag,
         "digest": _optional(item["digest"]),
         "media_type": _optional(item["mediaType"]),
+        "manifests": len(item.get("manifests", ())),
+        "signers": signed.images[position] if signed.images else NOBODY_SIGNED,
     }
 
 
@@ -422,40 +433,6 @@ def _policy(policy: Mapping[str, Any]) -> Row:
         "name": _text(policy["name"]),
         "hash": _text(policy["hash"]),
     }
-
-
-def _count(value: Any) -> int:
-    number = int(value)
-    if not 0 <= number <= MAX_SAFE_INTEGER:
-        raise ValueError("a number that is none of this kind")
-    return number
-
-
-def _instant(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("a time without a zone")
-    return moment.astimezone(UTC)
-
-
-def _text(value: str | None) -> str:
-    """A column's text; absent is empty. U+0000, which PostgreSQL cannot hold, stays in the leaf alone."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise TypeError(f"{type(value).__name__} where text is expected")
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in value else value
-
-
-def _optional(value: str | None) -> str | None:
-    return _text(value) or None
-
-
-def _required(value: str | None) -> str:
-    text = _text(value)
-    if not text:
-        raise ValueError("an empty name")
-    return text
 
 
 def _reason_codes(leaf: Mapping[str, Any]) -> list[str]:

@@ -14,22 +14,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select
 
 from controller.errors import InputError
-from controller.inventory import exception_uses, running, tables
-from controller.inventory.asking import (
-    DEFAULT_LIMIT,
-    MAX_LIMIT,
-    Asker,
-    by_then,
-    check_limit,
-    read_cursor,
-    write_cursor,
-)
+from controller.inventory import exception_uses, tables
+from controller.inventory.asking import DEFAULT_LIMIT, by_then, check_limit, read_cursor, write_cursor
 from controller.inventory.blobs.store import COLUMNS
-from controller.inventory.dialect import take_time
 from controller.inventory.projections import SCHEMA
 from controller.inventory.records import (
     FLAGS,
-    Admission,
     DecisionFilter,
     DecisionImage,
     DecisionPage,
@@ -39,13 +29,11 @@ from controller.inventory.records import (
     Finding,
     ImageRecord,
     PolicyVersion,
-    RunPage,
-    RunRecord,
 )
+from controller.inventory.running import RunQueries
 from controller.model.exception import PolicyName
 from controller.model.reference import Digest, Reference
 
-MAX_SCANNED = 10_000  # runs looked at for one page
 MAX_FINDINGS = 1000  # findings shown of one image: bounds one answer
 MAX_REFERENCES = 100  # names shown of one image
 
@@ -55,7 +43,7 @@ _evaluation = tables.evaluation
 _use = tables.exception_use
 
 
-class Queries(Asker):
+class Queries(RunQueries):
     """Reads decisions, what ran, exceptions and raw evidence."""
 
     def decisions(
@@ -150,67 +138,6 @@ class Queries(Asker):
             return exception_uses.page(
                 connection, name=name, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at
             )
-
-    def runs(
-        self,
-        *,
-        as_of: datetime | None = None,
-        namespace: str | None = None,
-        digest: str | None = None,
-        admission: Admission | None = None,
-        signed: bool | None = None,
-        signer: str | None = None,
-        limit: int = DEFAULT_LIMIT,
-        cursor: str | None = None,
-        known_at: datetime | None = None,
-    ) -> RunPage:
-        """What ran at a time (None: whatever ran at all), the latest started first; how each was admitted, who signed.
-
-        `signer` is a key's fingerprint or an identity's subject, whole. A page asked for by that, `signed` or
-        `admission` may hold fewer than `limit` and still have a next one: at most
-        `MAX_SCANNED` runs are looked at for each.
-        Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`.
-        """
-        check_limit(limit)
-        exact = str(Digest.parse(digest)) if digest is not None else None
-        query = running.running(as_of=as_of, namespace=namespace, digest=exact, known_at=known_at)
-        wanted = running.wanted(admission=admission, signed=signed, signer=signer)
-        place = read_cursor(cursor) if cursor is not None else None
-        found: list[RunRecord] = []
-        scanned, more = 0, True
-        with self._reading() as connection:
-            while more and len(found) < limit and scanned < MAX_SCANNED:
-                # Where most are passed over, many are looked at together: one by one each would be a question.
-                wide = limit if (admission, signed, signer) == (None, None, None) else MAX_LIMIT
-                page, more = running.page(connection, query, before=place, limit=wide, known_at=known_at)
-                for at_once, (record, at_place) in enumerate(page, 1):
-                    place = at_place
-                    if wanted(record):
-                        found.append(record)
-                    if len(found) == limit:
-                        more = more or at_once < len(page)
-                        break
-                scanned += len(page)
-            return RunPage(
-                items=tuple(found),
-                gaps=running.gaps(connection, as_of=as_of, known_at=known_at),
-                cursor=write_cursor(*place) if more and place is not None else None,
-            )
-
-    def open_runs(self, cluster: str) -> tuple[RunRecord, ...]:
-        """Every run of this cluster that is not known to have ended, for who goes on watching it."""
-        query = running.running(as_of=None, namespace=None, digest=None, known_at=None)
-        ended, started = query.selected_columns.ended_at, tables.sighting
-        with self._reading() as connection:
-            take_time(connection)  # it looks at all that ever ran; without an answer nothing would be watched again
-            rows = connection.execute(query.where(ended.is_(None), started.c.cluster == cluster)).all()
-            return tuple(running.bare(row) for row in rows)
-
-    def last_watched(self, cluster: str) -> datetime | None:
-        """When something was last seen of this cluster; None if never."""
-        with self._reading() as connection:
-            take_time(connection)
-            return running.last_watched(connection, cluster)
 
     def denied(self, *, since: datetime, cluster: str, known_at: datetime | None = None) -> dict[PolicyName, int]:
         """How many different images each policy of a cluster denied since a time, by kind, namespace and name.

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from controller.inventory import tables
-from controller.inventory.running import running
+from controller.inventory.running import began, went_on
 
 CHUNK = 500  # digests named in one statement
 
@@ -40,10 +40,14 @@ def standing(
     cluster: str | None = None,
 ) -> list[Standing]:
     """All that runs at a time, in no order. A run whose digest nobody knows has none."""
-    runs = running(as_of=as_of, namespace=namespace, digest=None, known_at=known_at).subquery()
+    runs = tables.run
+    times = {"as_of": as_of, "known_at": known_at}
     where = tuple(runs.c[name] for name in ("digest", "repository", "cluster", "namespace", "owner"))
     since = func.min(runs.c.started_at, type_=tables.Instant)
     query = select(*where, func.count().label("runs"), since.label("since")).group_by(*where)
+    query = query.where(began(runs, **times), went_on(runs, **times))
+    if namespace is not None:
+        query = query.where(runs.c.namespace == namespace)
     if cluster is not None:
         query = query.where(runs.c.cluster == cluster)
     return [

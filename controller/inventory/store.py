@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -269,7 +269,7 @@ def _exclusive(url: str) -> Iterator[Engine]:
 def _require_current(engine: Engine, *, migrate: bool) -> None:
     try:
         with engine.begin() as connection:
-            revision = _revision(connection)
+            revision = dialect.revision(connection)
             if revision == REVISION:
                 return
             if revision is not None and revision > REVISION:
@@ -286,9 +286,3 @@ def _require_current(engine: Engine, *, migrate: bool) -> None:
         raise ConfigurationError(
             "DatabaseUnusable", f"the database cannot be used ({dialect.cause(exc)}): is it there, and is it Assay's?"
         ) from exc
-
-
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.execute(text("SELECT max(version_num) FROM alembic_version")).scalar()

@@ -12,77 +12,23 @@ survives a rebuild. It says nothing about the ledger's order.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
 
-from sqlalchemy import TIMESTAMP as SQL_TIMESTAMP
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Dialect,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-    text,
-)
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from controller.inventory.columns import INSTANT_FORMAT as INSTANT_FORMAT  # noqa: PLC0414 - all read them from here
+from controller.inventory.columns import Bytewise as Bytewise  # noqa: PLC0414
+from controller.inventory.columns import Instant as Instant  # noqa: PLC0414
+from controller.inventory.columns import Position as Position  # noqa: PLC0414
+from controller.inventory.columns import instant as instant  # noqa: PLC0414
+from controller.inventory.columns import metadata as metadata  # noqa: PLC0414
+from controller.inventory.columns import times as _times
+from controller.inventory.run_tables import image_manifest as image_manifest  # noqa: PLC0414
+from controller.inventory.run_tables import manifest_signers as manifest_signers  # noqa: PLC0414
+from controller.inventory.run_tables import run as run  # noqa: PLC0414
+from controller.inventory.run_tables import signer_member as signer_member  # noqa: PLC0414
+from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
+from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0008"  # the newest migration: what a database must be at
-INSTANT_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
-
-
-def instant(value: datetime) -> str:
-    """RFC 3339 in UTC, always 27 characters (INSTANT_FORMAT, in a third of strftime's time)."""
-    return value.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
-
-
-class Instant(TypeDecorator[datetime]):
-    """A moment in UTC to the microsecond: `timestamptz` where there is one, else RFC 3339 text of one fixed width,
-    which sorts by time and is readable in the file."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The column's type in this database."""
-        return dialect.type_descriptor(SQL_TIMESTAMP(timezone=True) if dialect.name == "postgresql" else Text())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """To the database."""
-        if value is None or dialect.name == "postgresql":
-            return value
-        return instant(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base's signature
-        """From the database, always in UTC."""
-        if isinstance(value, datetime):
-            return value.astimezone(UTC)
-        return None if value is None else datetime.fromisoformat(value)
-
-
-# Text that is ordered by its bytes in both databases, so that an index can give it in the order that Python knows.
-Bytewise = Text().with_variant(Text(collation="C"), "postgresql")
-
-# SQLite numbers rows by itself only in a column declared INTEGER.
-Position = BigInteger().with_variant(Integer(), "sqlite")
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    }
-)
-
-
-def _times() -> tuple[Column[Any], Column[Any]]:
-    return Column("decided_at", Instant, nullable=False), Column("recorded_at", Instant, nullable=False)
-
+REVISION = "0009"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -136,8 +82,21 @@ decision = Table(
     Index(None, "decided_at", "leaf"),
     Index(None, "namespace", "decided_at", "leaf"),
     Index(None, "object_uid"),
+    Index(None, "name", "decided_at", "leaf"),
     # Denials are few among decisions, and asked for all the time: what each policy denied in the last hour.
     Index("ix_decision_denied", "decided_at", "leaf", postgresql_where=_DENIED, sqlite_where=_DENIED),
+)
+
+# How a decision came about, beside its verdict: a row for each of its flags, of which most have none.
+decision_flag = Table(
+    "decision_flag",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    Column("flag", Text, primary_key=True),
+    *_times(),
+    Column("namespace", Text, nullable=False),
+    Index(None, "flag", "decided_at", "leaf"),
+    Index(None, "flag", "namespace", "decided_at", "leaf"),
 )
 
 decision_image = Table(
@@ -154,8 +113,11 @@ decision_image = Table(
     Column("tag", Text, nullable=False),
     Column("digest", Text),
     Column("media_type", Text),
-    Index(None, "digest", "decided_at"),
-    Index(None, "repository", "decided_at"),
+    # How many manifests of an index the leaf lists (`image_manifest`), and who signed it (`signer_set`; empty: nobody).
+    Column("manifests", Integer, nullable=False),
+    Column("signers", Text, nullable=False),
+    Index(None, "digest", "decided_at", "leaf"),
+    Index(None, "repository", "decided_at", "leaf"),
 )
 
 evaluation = Table(
@@ -174,7 +136,7 @@ evaluation = Table(
     Column("outcome", Text, nullable=False),
     Column("error_kind", Text),
     Column("reasons", Text, nullable=False),
-    Index(None, "policy_name", "policy_namespace", "decided_at"),
+    Index(None, "policy_name", "policy_namespace", "decided_at", "leaf"),
 )
 
 # What was found about an image, once: the same signature seen at a thousand admissions is one fact, dated by the first.
@@ -264,7 +226,7 @@ exception_use = Table(
     Column("name", Text, nullable=False),
     Column("hash", Text, nullable=False),
     Column("approval", Text, nullable=False),
-    Index(None, "name", "decided_at"),
+    Index(None, "name", "decided_at", "leaf"),
 )
 
 # The ledger: which leaf is which entry. `digest` is the SHA-256 of the leaf's canonical bytes.
@@ -307,50 +269,10 @@ ledger_state = Table(
 
 TRUTH = (leaf, blob)
 LEDGER = (ledger_entry, ledger_tile, ledger_checkpoint, ledger_state)
-# What was seen running: a row when a run of a container started, and one when it ended. `run` is its runtime's name.
-_RUN = ("cluster", "pod_uid", "kind", "container", "run")
-
-sighting = Table(
-    "sighting",
-    metadata,
-    Column("leaf", Position, primary_key=True, autoincrement=False),
-    *_times(),
-    *(Column(name, Text, nullable=False) for name in _RUN),
-    *(Column(name, Text, nullable=False) for name in ("namespace", "pod", "node", "service_account", "owner")),
-    *(Column(name, Text, nullable=False) for name in ("reference", "image_id", "repository")),
-    Column("digest", Text),
-    Column("started_at", Instant, nullable=False),
-    Index(None, "pod_uid"),
-    Index(None, "digest", "started_at"),
-    Index(None, "namespace", "started_at"),
-    Index(None, "started_at", "leaf"),
-)
-
-sighting_end = Table(
-    "sighting_end",
-    metadata,
-    Column("leaf", Position, primary_key=True, autoincrement=False),
-    *_times(),
-    *(Column(name, Text, nullable=False) for name in _RUN),
-    Column("ended_at", Instant, nullable=False),
-    Column("reason", Text, nullable=False),
-    Index(None, "pod_uid"),
-)
-
-# When nobody watched what runs.
-watch_gap = Table(
-    "watch_gap",
-    metadata,
-    Column("leaf", Position, primary_key=True, autoincrement=False),
-    *_times(),
-    Column("cluster", Text, nullable=False),
-    Column("since", Instant, nullable=False),
-    Column("until", Instant, nullable=False),
-)
-
 PROJECTIONS = (
-    *(decision, decision_image, evaluation, verification, evidence, trace, policy_version, exception, exception_use),
-    *(sighting, sighting_end, watch_gap),
+    *(decision, decision_flag, decision_image, evaluation, verification, evidence, trace),
+    *(policy_version, exception, exception_use),
+    *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap),
 )
 
 # What stands in the documents that were attested: read from their bytes, after they were recorded, by `index`.

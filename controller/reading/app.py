@@ -110,6 +110,7 @@ def create_app(
             queries.runs,
             as_of=asked.as_of,
             namespace=asked.namespace,
+            cluster=asked.cluster,
             digest=asked.digest,
             admission=asked.admission,
             signed=asked.signed,

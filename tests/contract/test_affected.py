@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, select
 
 from controller.errors import InputError
-from controller.inventory import dialect, store, tables
+from controller.inventory import store, tables
 from controller.inventory.affected import Listing
 from controller.inventory.resting import Footing
 from controller.inventory.store import Store
@@ -263,19 +263,3 @@ async def test_a_trace_that_was_taken_out_is_named_by_the_audit(story: Store) ->
     told = [finding for finding in story.verify(keys=()).findings if "trace" in finding.where]
     assert len(told) == 3
     assert {finding.message for finding in told} == {"the row is gone"}
-
-
-async def test_a_database_from_before_learns_what_its_images_rest_on(database: Database, story: Store) -> None:
-    with story._reading.begin() as connection:
-        before = [sorted(map(tuple, connection.execute(select(t)))) for t in (tables.evidence, tables.trace)]
-    story.close()
-    engine = dialect.writing_engine(dialect.parse(database.settings.url()))
-    with engine.begin() as connection:
-        tables.trace.drop(connection)
-        tables.evidence.drop(connection)
-        connection.execute(text("UPDATE alembic_version SET version_num = '0006'"))
-    store.migrate(database.settings.url())
-    with engine.begin() as connection:
-        after = [sorted(map(tuple, connection.execute(select(t)))) for t in (tables.evidence, tables.trace)]
-    engine.dispose()
-    assert after == before

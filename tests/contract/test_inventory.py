@@ -28,6 +28,7 @@ from controller.inventory.store import Store
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest
 from tests.support import postgres
+from tests.support.filled import of_a_manifest
 from tests.support.inventory import (
     ARTIFACT,
     DIGEST,
@@ -393,8 +394,10 @@ async def test_projections_can_be_rebuilt_from_the_leaves_alone(database: Databa
             clock.now = START + timedelta(minutes=number)
             verdict = "Deny" if number % 3 else "Allow"
             # Later recorded decisions lie earlier: facts keep the earliest of each time, whatever the order.
-            used = [excepted(), excepted(claimed=bool(number % 2)), evaluation(policy="p")]
-            await record(opened, leaf(-number, verdict=verdict), leaf(number, evaluations=used))
+            used = [excepted(), excepted(claimed=bool(number % 2)), of_a_manifest(OTHER, signer="jane")]
+            index = image() | {"manifests": [OTHER]}
+            late = leaf(number, evaluations=used, images=[index], flags=["exempt"])
+            await record(opened, leaf(-number, verdict=verdict), late)
         await record(opened, *(sighting(what, 5) for what in ("Started", "Ended", "Gap")))
         before = dump(opened)
         assert min(len(rows) for rows in before.values()) > 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from controller.errors import InputError
-from controller.inventory import dialect, queries, running
+from controller.inventory import dialect, running
 from controller.inventory.records import Admission, DecisionFilter
 from controller.inventory.store import Store
 from tests.support import postgres
@@ -164,7 +164,7 @@ async def test_an_image_that_was_changed_and_admitted_later_is_no_drift(opened: 
     assert (found.admission, found.record) == (Admission.ADMITTED, second["id"])
 
 
-async def test_what_came_to_be_so_is_found_among_all_that_runs(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_came_to_be_so_is_found_among_all_that_runs(opened: Store) -> None:
     await record(opened, *(decision(f"p{number}") for number in range(0, 30, 3)))
     await record(opened, *(sighting("Started", number, uid=f"p{number}", id=f"{number}") for number in range(30)))
 
@@ -181,9 +181,6 @@ async def test_what_came_to_be_so_is_found_among_all_that_runs(opened: Store, mo
     admitted = list(range(27, -1, -3))
     assert found(Admission.ADMITTED) == admitted
     assert found(Admission.UNADMITTED) == [number for number in range(29, -1, -1) if number not in admitted]
-    monkeypatch.setattr(queries, "MAX_SCANNED", 1)
-    monkeypatch.setattr(queries, "MAX_LIMIT", 4)
-    assert found(Admission.ADMITTED) == admitted
 
 
 async def test_the_last_of_a_page_is_not_looked_for_one_by_one(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from tests.support.inventory import (
     soon,
 )
 
+CHILDREN = ["sha256:" + "c1" * 32, "sha256:" + "c2" * 32]
 GAPS = 260  # records of the smallest kind: with them the ledger has a full tile, a part of the next, and one above
 
 
@@ -37,9 +38,10 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
         leaf(
             number,
             blobs=[names[number % len(names)]],
-            images=[image(), image(f"ghcr.io/acme/side:{number}", None)],
+            images=[image() | {"manifests": CHILDREN}, image(f"ghcr.io/acme/side:{number}", None)],
             evaluations=[
                 evaluation(0, policy=f"policy-{number % 3}"),
+                *(of_a_manifest(child, signer=f"{child[7:9]}-{number % 2}@acme.example") for child in CHILDREN),
                 excepted(evaluation(0, policy="another"), name=f"hotfix-{number % 2}"),
             ],
             flags=["exempt"] if number % 2 else [],
@@ -54,6 +56,14 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
         for what in ("Started" if number < 6 else "Ended",)
     ]
     return [*decisions, *runs, *(sighting("Gap", number) for number in range(GAPS))], blobs
+
+
+def of_a_manifest(child: str, *, signer: str) -> dict[str, Any]:
+    """What a policy that looks at each manifest of an index found of this one."""
+    judged = evaluation(0, policy="each")
+    proof = judged["signatures"][0]
+    signed = {**proof, "signer": {**proof["signer"], "subject": signer}}
+    return {**judged, "signatures": [signed], "attestations": [], "child": {"digest": child, "platform": "linux/arm64"}}
 
 
 async def fill(database: Database, store: Store, signer: NoteSigner, clock: Clock) -> None:

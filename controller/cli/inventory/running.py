@@ -19,6 +19,7 @@ from controller.settings import Settings
 @click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
 @click.option("--ever", is_flag=True, help="Whatever ran at any time.")
 @click.option("-n", "--namespace", help="Only of this namespace.")
+@click.option("--cluster", help="Only of this cluster.")
 @click.option("--digest", help="Only of this digest.")
 @click.option("--admission", type=click.Choice(list(Admission)), help="Only runs that came to be so.")
 @click.option("--signed/--unsigned", default=None, help="Only what somebody signed, or what nobody did.")
@@ -32,6 +33,7 @@ def running(
     as_of: datetime | None,
     ever: bool,
     namespace: str | None,
+    cluster: str | None,
     digest: str | None,
     admission: str | None,
     signed: bool | None,
@@ -53,6 +55,7 @@ def running(
             lambda limit, cursor, known_at: store.queries.runs(
                 as_of=moment,
                 namespace=namespace,
+                cluster=cluster,
                 digest=digest,
                 admission=Admission(admission) if admission else None,
                 signed=signed,

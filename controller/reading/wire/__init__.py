@@ -177,6 +177,7 @@ class RunsAsked(InNamespace, Paged):
     """Filters and paging of the list of runs."""
 
     as_of: MomentAsked | None = Field(None, description="What ran then; default: whatever ran at any time.")
+    cluster: Text | None = Field(None, description="Only of this cluster.")
     digest: Text | None = Field(None, description="sha256:… of the image.")
     admission: Admission | None = Field(None, description="Only runs that came to be so.")
     signed: bool | None = Field(None, description="Only what somebody signed, or (false) what nobody did.")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from controller.inventory import projections, tables
-from controller.inventory.inserts import keeping_earliest
 from controller.inventory.tables import Instant
 
 revision = "0007"
@@ -19,7 +17,7 @@ _TRACE = ("kind", "value", "digest", "artifact", "policy_namespace")
 
 
 def upgrade() -> None:
-    """Create the tables, and fill them from the leaves."""
+    """Create the tables, empty: what follows from leaves is made anew afterwards (`migrate`)."""
     for name, key in (("evidence", _EVIDENCE), ("trace", _TRACE)):
         op.create_table(
             name,
@@ -28,17 +26,6 @@ def upgrade() -> None:
             sa.Column("recorded_at", Instant, nullable=False),
         )
     op.create_index(None, "evidence", ["artifact", "digest"])
-    connection = op.get_bind()
-    writing = {table.name: keeping_earliest(table) for table in (tables.evidence, tables.trace)}
-    for batch in projections.stored(connection, unreadable=lambda _: None):  # `ledger verify` tells of it
-        for name, inserting in writing.items():
-            rows = [
-                row | {"decided_at": leaf.projection.decided_at, "recorded_at": leaf.recorded_at}
-                for leaf in batch
-                for row in (leaf.projection.evidence if name == "evidence" else leaf.projection.traces)
-            ]
-            if rows:
-                inserting.run(connection, rows)
 
 
 def downgrade() -> None:

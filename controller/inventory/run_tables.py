@@ -1,0 +1,103 @@
+"""The tables of what ran: a row a run, what an index holds, of whom something was verified. All are projections."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Index, Integer, Table, Text, text
+
+from controller.inventory.columns import Instant, Position, metadata, times
+
+# One row for each run of a container, made from the leaves that say that it started and that it ended, in any order,
+# and from the decisions about its pod. `leaf` is the start's, or the end's where no start was recorded; `recorded_at`
+# is when the run was first heard of, `end_recorded_at` when its end was. `run` is the runtime's name of it.
+#
+# `span` is the class of its length (`intervals`). `admission` and `signers` are what decisions say of it now;
+# `asked…`, `unresolved…` and `admitted…` name the first decision, by the time of recording, that was about its
+# container, that admitted this without a digest, and that admitted this very image: what was known at any time follows
+# from these. `late` says that one of them was recorded after the run itself.
+run = Table(
+    "run",
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in ("pod_uid", "kind", "container", "run", "cluster")),
+    Column("leaf", Position, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("namespace", "pod", "node", "service_account", "owner")),
+    *(Column(name, Text, nullable=False) for name in ("reference", "image_id", "repository")),
+    Column("digest", Text),
+    Column("started_at", Instant, nullable=False),
+    Column("end_leaf", Position),
+    Column("ended_at", Instant),
+    Column("end_recorded_at", Instant),
+    Column("reason", Text, nullable=False),
+    Column("span", Integer, nullable=False),
+    Column("asked", Position),
+    Column("asked_at", Instant),
+    Column("unresolved", Position),
+    Column("unresolved_at", Instant),
+    Column("admitted", Position),
+    Column("admitted_at", Instant),
+    Column("admission", Text, nullable=False),
+    Column("signers", Text, nullable=False),
+    Column("late", Boolean, nullable=False),
+    Index(None, "leaf"),
+    Index(None, "end_leaf"),
+    Index(None, "span", "started_at", "leaf"),
+    *(Index(None, name, "span", "started_at", "leaf") for name in ("cluster", "namespace", "digest")),
+    *(Index(None, name, "span", "started_at", "leaf") for name in ("admission", "signers")),
+    Index(None, "cluster", "recorded_at"),
+    Index(None, "cluster", "end_recorded_at"),
+    Index("ix_run_late", "started_at", "leaf", postgresql_where=text("late"), sqlite_where=text("late")),
+)
+
+# The manifests that an index holds, as decisions listed them. A kubelet may name the one or the other; both are the
+# same image. Told with the earliest times at which it was said.
+image_manifest = Table(
+    "image_manifest",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("manifest", Text, primary_key=True),
+    *times(),
+    Index(None, "manifest"),
+)
+
+# Of whom something was verified when an image was admitted: `signers` is canonical JSON, `id` its SHA-256. Few sets
+# stand for many decisions.
+signer_set = Table(
+    "signer_set",
+    metadata,
+    Column("id", Text, primary_key=True),
+    *times(),
+    Column("signers", Text, nullable=False),
+)
+
+# In which sets somebody is: `name` is a key's fingerprint, or an identity's subject.
+signer_member = Table(
+    "signer_member",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    *times(),
+)
+
+# The signers of one manifest of a decision's index, where they are others than the whole index's.
+manifest_signers = Table(
+    "manifest_signers",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("manifest", Text, primary_key=True),
+    *times(),
+    Column("signers", Text, nullable=False),
+)
+
+# When nobody watched what runs.
+watch_gap = Table(
+    "watch_gap",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    *times(),
+    Column("cluster", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Index(None, "cluster", "recorded_at"),
+    Index(None, "until"),
+)

@@ -1,0 +1,113 @@
+"""A database of a release, on both databases, brought to this version: all that follows from its leaves is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, insert, select
+
+from controller.inventory import dialect, migrate, store, tables
+from controller.inventory.store import Store
+from tests.support import postgres
+from tests.support.inventory import (
+    Clock,
+    Database,
+    evaluation,
+    excepted,
+    leaf,
+    postgres_database,
+    sighting,
+    soon,
+    sqlite_database,
+)
+from tests.support.runs import Said, story
+
+RELEASED = "0005"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Postgres]:
+    with postgres.running() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    if request.param == "sqlite":
+        return sqlite_database(tmp_path)
+    return postgres_database(request.getfixturevalue("server"))
+
+
+@pytest.fixture
+def released(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> str:
+    """The URL of an empty database as that release made it."""
+    folder = tmp_path / "released"
+    folder.mkdir()
+    is_file = database.kind == "sqlite"
+    url = f"sqlite:///{folder / 'inventory.db'}" if is_file else request.getfixturevalue("server").new_database()
+    engine = dialect.writing_engine(dialect.parse(url))
+    with engine.begin() as connection:
+        migrate.upgrade(connection, to=RELEASED)
+    engine.dispose()
+    return str(url)
+
+
+def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    engine = create_engine(dialect.parse(url))
+    with engine.connect() as connection:
+        found = {
+            table.name: sorted(map(tuple, connection.execute(select(table))), key=repr) for table in tables.PROJECTIONS
+        }
+    engine.dispose()
+    return found
+
+
+async def test_a_database_of_a_release_learns_all_that_follows_from_its_leaves(
+    database: Database, released: str
+) -> None:
+    clock = Clock()
+    said = [*story(7), *(Said(value, clock.now) for value in (leaf(1, flags=["warn"]), sighting("Gap", 5)))]
+    said.append(Said(leaf(2, evaluations=[excepted(), evaluation()]), clock.now))
+    with database.open(clock) as opened:
+        for one in said:
+            clock.now = one.recorded_at
+            await opened.writer.record(one.leaf, blobs={}, deadline=soon())
+    expected = rows(database.settings.url())
+    assert all(
+        expected[name] for name in ("run", "image_manifest", "signer_set", "decision_flag", "trace", "watch_gap")
+    )
+    _copy(database.settings.url(), released)
+    store.migrate(released)
+    assert rows(released) == expected
+
+
+async def test_a_leaf_that_cannot_be_read_does_not_keep_a_database_from_its_new_version(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = sqlite_database(tmp_path / "now")
+    with database.open() as opened:
+        await opened.writer.record(leaf(1), blobs={}, deadline=soon())
+        await opened.writer.record(broken := leaf(2), blobs={}, deadline=soon())
+    old = sqlite_database(tmp_path / "released")
+    (tmp_path / "released").mkdir()
+    engine = dialect.writing_engine(dialect.parse(old.settings.url()))
+    with engine.begin() as connection:
+        migrate.upgrade(connection, to=RELEASED)
+    engine.dispose()
+    _copy(database.settings.url(), old.settings.url(), but=broken["id"])
+    with Store.open(old.settings) as opened:
+        assert [item.name for item in opened.queries.decisions().items] == ["web-1"]
+    assert f"leaf {broken['id']} cannot be read" in caplog.text
+
+
+def _copy(source: str, target: str, *, but: str = "") -> None:
+    """The leaves alone; that of the id `but` with nothing in it."""
+    reading, writing = create_engine(dialect.parse(source)), dialect.writing_engine(dialect.parse(target))
+    with reading.connect() as here, writing.begin() as there:
+        for row in here.execute(select(tables.leaf)).mappings():
+            there.execute(insert(tables.leaf), {**row, **({"canonical": b"{}"} if row["id"] == but else {})})
+    reading.dispose()
+    writing.dispose()
