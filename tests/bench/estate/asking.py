@@ -43,9 +43,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Milliseconds of each answer; `failed` of them came to no answer at all (the time limit of a read)."""
+    """Milliseconds of each answer; `failed` of them came to no answer at all (the time limit of a read).
+
+    `cpu` is the part of each that this process worked for it: on SQLite all of it, whatever else the machine does.
+    """
 
     times: tuple[float, ...]
+    cpu: tuple[float, ...]
     failed: int
     rows: float
 
@@ -64,10 +68,11 @@ def measure(questions: Questions, sample: Sample, question: Question, *, times: 
     """Ask, and take the time. An answer that fails counts with the time until it did."""
     random = Random(f"{seed} {question.what}")
     taken: list[float] = []
+    worked: list[float] = []
     failed = rows = 0
     end = time.perf_counter() + PATIENCE
     for number in range(WARM + times):
-        began = time.perf_counter()
+        began, idle = time.perf_counter(), time.thread_time()
         try:
             answer = question.ask(questions, sample, random)
         except Unavailable:
@@ -75,10 +80,11 @@ def measure(questions: Questions, sample: Sample, question: Question, *, times: 
             failed += 1
         if number >= WARM:
             taken.append(1000 * (time.perf_counter() - began))
+            worked.append(1000 * (time.thread_time() - idle))
             rows += _rows(answer)
         if time.perf_counter() > end and len(taken) >= 5:
             break
-    return Answered(tuple(taken), failed, rows / len(taken))
+    return Answered(tuple(taken), tuple(worked), failed, rows / len(taken))
 
 
 def _rows(answer: Any) -> int:

@@ -31,11 +31,11 @@ NAMES = frozenset({"id", "decision_key", "object_uid", "pod_uid", "run", "fact",
 CONTENT = frozenset({"content"})  # of a blob: nobody reads a copy's
 SEGMENT = getattr(tables, "SEGMENT", 256)
 HEX = "0123456789abcdef"
-MOST = len(HEX)
+MOST = len(HEX) ** 2
 
 
 def grow(url: str, times: int, *, say: Callable[[str], object]) -> None:
-    """Let the database at `url` have `times` as much of everything, `times` from 2 to 16 (`MOST`). Raises `ValueError`."""
+    """Let the database at `url` have `times` as much of everything (2 to `MOST`). Raises `ValueError`."""
     if not 2 <= times <= MOST:
         raise ValueError(f"an estate is grown 2 to {MOST} times")
     engine = dialect.writing_engine(dialect.parse(url))
@@ -60,14 +60,13 @@ def spread(sample: Sample, times: int, *, seed: int = 3) -> Sample:
     """The sample of a grown estate: digests and pods of any of the copies."""
     random = Random(seed)
 
-    def turned(digit: str) -> str:
-        return HEX[(HEX.index(digit) + random.randrange(times)) % 16]
+    def name(value: str) -> str:
+        second, first = divmod(random.randrange(times), 16)
+        turned = (HEX[(HEX.index(digit) + steps) % 16] for digit, steps in ((value[0], first), (value[1], second)))
+        return "".join(turned) + value[2:]
 
     def digest(value: str) -> str:
-        return f"sha256:{turned(value[7])}{value[8:]}"
-
-    def name(value: str) -> str:
-        return f"{turned(value[0])}{value[1:]}"
+        return f"sha256:{name(value[7:])}"
 
     told: dict[str, Any] = sample.as_json()
     told |= {field: [digest(value) for value in told[field]] for field in ("digests", "running")}
@@ -114,7 +113,12 @@ def _column(table: Table, name: str, leaves: int, documents: int, copy: int) -> 
 
 
 def _other(column: str, place: int, copy: int) -> str:
-    """The column's text from a place on, its first hexadecimal digit turned so far on: the name of a copy."""
-    first = f"substr({column}, {place}, 1)"
-    turned = " ".join(f"WHEN '{old}' THEN '{HEX[(number + copy) % 16]}'" for number, old in enumerate(HEX))
-    return f"CASE {first} {turned} ELSE '{HEX[copy]}' END || substr({column}, {place + 1})"
+    """The column's text from a place on, its first two hexadecimal digits turned on: the name of a copy."""
+    return f"{_turned(column, place, copy % 16)} || {_turned(column, place + 1, copy // 16)} || substr({column}, {place + 2})"
+
+
+def _turned(column: str, place: int, steps: int) -> str:
+    if not steps:
+        return f"substr({column}, {place}, 1)"
+    turned = " ".join(f"WHEN '{old}' THEN '{HEX[(number + steps) % 16]}'" for number, old in enumerate(HEX))
+    return f"CASE substr({column}, {place}, 1) {turned} ELSE '{HEX[steps]}' END"
