@@ -114,7 +114,8 @@ def _column(table: Table, name: str, leaves: int, documents: int, copy: int) -> 
 
 def _other(column: str, place: int, copy: int) -> str:
     """The column's text from a place on, its first two hexadecimal digits turned on: the name of a copy."""
-    return f"{_turned(column, place, copy % 16)} || {_turned(column, place + 1, copy // 16)} || substr({column}, {place + 2})"
+    digits = f"{_turned(column, place, copy % 16)} || {_turned(column, place + 1, copy // 16)}"
+    return f"{digits} || substr({column}, {place + 2})"
 
 
 def _turned(column: str, place: int, steps: int) -> str:
