@@ -7,6 +7,7 @@ from typing import Any
 
 SCHEMA = "assay.dev/bench/inventory/v1alpha1"
 BEGIN, END = "<!-- figures: python -m tests.bench.estate ask --markdown -->", "<!-- end of the inventory's figures -->"
+_HEADINGS = ("", "question", "goal", "p50", "p95", "CPU p95", "max", "rows", "")
 INDEX = ("document", "document_subject", "package", "component", "sbom_component")
 Run = Mapping[str, Any]  # one database of one size: `kind`, `size`, `made`, `machine`, `questions`, `writer`
 
@@ -57,12 +58,7 @@ def text(run: Run) -> str:
     if run.get("questions"):
         lines += [
             "",
-            *_aligned(
-                [
-                    ("", "question", "goal", "p50", "p95", "CPU p95", "max", "rows", ""),
-                    *map(_question, run["questions"]),
-                ]
-            ),
+            *_aligned([_HEADINGS, *map(_question, run["questions"])]),
         ]
     return "\n".join(lines)
 
@@ -72,13 +68,7 @@ def markdown(runs: Sequence[Run]) -> str:
     names = [f"{run['kind']}, {run['size']:g}" for run in runs]
     parts = [BEGIN, ""]
     parts += [f"- {name}: {_where(run['machine'])}" for name, run in zip(names, runs, strict=True)]
-    parts += [
-        "",
-        "### Questions",
-        "",
-        "p50 / p95 (p95 of this process's CPU time) in milliseconds, the first page of 100 rows.",
-        "",
-    ]
+    parts += ["", "### Questions", "", "p50 / p95 in milliseconds (CPU of the asking process), the first 100 rows.", ""]
     by_what = [{q["what"]: q for q in run["questions"]} for run in runs]
     asked = {q["what"]: q for run in runs for q in run["questions"]}
     parts += _markdown(
