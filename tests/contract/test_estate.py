@@ -22,12 +22,14 @@ from controller.inventory.records import Admission, DecisionFilter
 from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
+from tests.bench.estate.growing import SHARED, grow
 from tests.bench.estate.history import Estate
 from tests.bench.estate.leaves import Scribe
 from tests.bench.estate.load import leaves, load
 from tests.bench.estate.oracle import Oracle, Ran, Used
 from tests.bench.estate.pressing import Press
 from tests.bench.estate.size import BEGIN, DAYS, END, Size
+from tests.bench.estate.sizes import sizes
 from tests.support import postgres
 from tests.support.pipeline import key_authority, running, workflow_authority
 
@@ -339,6 +341,21 @@ def test_records_that_are_pressed_are_those_that_are_projected() -> None:
     for _, group in leaves(Estate(Size.of(0.002, components=20)), Scribe()):
         for leaf, _ in group:
             assert press.record(leaf, {}).projection == project(leaf)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_grown_estate_has_so_many_times_as_much_of_everything(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'grown.db'}"
+    if kind == "postgresql":
+        url = request.getfixturevalue("server").new_database()
+    load(Estate(Size.of(0.0005, components=20)), url)
+    before = sizes(url)["rows"]
+    grow(url, 18, say=lambda _: None)
+    after = sizes(url)["rows"]
+    assert min(before[name] for name in ("sbom_component", "decision", "run")) > 0
+    assert {name: rows * (1 if name in SHARED else 18) for name, rows in before.items()} == after
 
 
 async def test_the_estates_leaves_have_the_keys_of_real_ones(tmp_path: Path) -> None:

@@ -78,8 +78,10 @@ def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
     answers = []
     with keeping.kept(kind, arguments.size, grown=arguments.grown, say=_say) as found:
         where = bench.machine()
-        writer = recording.measure(found) if not arguments.only else {}
+        rates = recording.measure(found) if not arguments.only else {}
         with Store.open_to_read(InventorySettings(database_url=found.url)) as store:
+            if not arguments.only:
+                rates |= asking.streams(store.questions, found.sample)
             for question in asking.QUESTIONS:
                 if arguments.only not in question.what:
                     continue
@@ -105,7 +107,7 @@ def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "size": arguments.size,
         "machine": where,
         "made": found.made,
-        "writer": writer,
+        "rates": rates,
         "questions": answers,
     }
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from random import Random
 from typing import Any
 
 from controller.errors import Unavailable
+from controller.inventory.asking import MAX_LIMIT
 from controller.inventory.questions import Questions
 from controller.inventory.records import Admission, DecisionFilter
 from tests.bench.estate.sample import Sample, days
+from tests.bench.estate.size import END
 from tests.bench.statistics import percentile
 
 PAGE = 100
@@ -180,7 +183,30 @@ QUESTIONS: tuple[Question, ...] = (
 )
 
 
-def pages(ask: Callable[[str | None], Any]) -> Iterator[int]:
+def streams(questions: Questions, sample: Sample) -> dict[str, str]:
+    """Rows a second of whole lists, page by page, as a stream of one is made; at most `PATIENCE` seconds of each."""
+    day = END - timedelta(days=100)
+    namespace = sample.namespaces[1]
+    lists: dict[str, Callable[[str | None], Any]] = {
+        "decisions of a namespace, all": lambda cursor: questions.queries.decisions(
+            DecisionFilter(namespace=namespace), limit=MAX_LIMIT, cursor=cursor
+        ),
+        "what ran on a day, all": lambda cursor: questions.queries.runs(as_of=day, limit=MAX_LIMIT, cursor=cursor),
+    }
+    return {f"{what}: rows; rows a second": _streamed(ask) for what, ask in lists.items()}
+
+
+def _streamed(ask: Callable[[str | None], Any]) -> str:
+    began = time.perf_counter()
+    rows = 0
+    for size in _pages(ask):
+        rows += size
+        if time.perf_counter() - began > PATIENCE:
+            break
+    return f"{rows:,}; {rows / (time.perf_counter() - began):,.0f}"
+
+
+def _pages(ask: Callable[[str | None], Any]) -> Iterator[int]:
     """The size of each page until the last."""
     cursor: str | None = None
     while True:

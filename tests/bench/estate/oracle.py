@@ -7,11 +7,12 @@ recorded by then (None: now, and everything).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import unquote
 
-from tests.bench.estate.facts import Decision, Evidence, Gap, Run
+from tests.bench.estate.facts import Component, Decision, Evidence, Gap, Run, Sbom
 from tests.bench.estate.history import Estate
 
 Who = tuple[str, str, str]
@@ -39,6 +40,18 @@ class Used:
     uses: int
     first: datetime
     last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Contained:
+    """One component of one run, by the document that says so."""
+
+    run: str
+    purl: str
+    version: str | None
+    artifact: str
+    verified: bool
+    known_then: bool
 
 
 class Oracle:
@@ -224,6 +237,72 @@ class Oracle:
             if any(digest in since and d.decided_at >= since[digest] for digest in _digests(d))
         ]
 
+    def described(
+        self, *, namespace: str | None = None, known_at: datetime | None = None, unverified: bool = False
+    ) -> dict[str, dict[Evidence, tuple[datetime, bool]]]:
+        """The SBOMs of each digest, an index's manifests included: since when it is known, and whether it verified."""
+        found: dict[str, dict[Evidence, tuple[datetime, bool]]] = defaultdict(dict)
+        for decision in self._decisions:
+            if not _known(decision.recorded_at, known_at):
+                continue
+            for verdict in decision.judgement.verdicts:
+                image = decision.judgement.images[verdict.image].image
+                if image is None or (namespace is not None and verdict.policy.namespace not in {"", namespace}):
+                    continue
+                told = [(e, True) for e in verdict.counted]
+                told += [(e, False) for e in verdict.rejected if unverified]
+                for evidence, verified in told:
+                    if not isinstance(evidence.says, Sbom):
+                        continue
+                    for digest in (image.digest, *image.children):
+                        first, before = found[digest].get(evidence, (decision.recorded_at, verified))
+                        found[digest][evidence] = min(first, decision.recorded_at), before or verified
+        return found
+
+    def packages(
+        self,
+        package: str,
+        accepts: Callable[[str], bool],
+        *,
+        as_of: datetime | None = None,
+        namespace: str | None = None,
+        cluster: str | None = None,
+        known_at: datetime | None = None,
+        unverified: bool = False,
+    ) -> set[Contained]:
+        """What ran with a package (its purl without a version) in a version that is accepted, or that nobody names."""
+        described = self.described(namespace=namespace, known_at=known_at, unverified=unverified)
+        names = _names(package)
+        return {
+            Contained(ran.run.run, c.purl, c.version, e.artifact, verified, as_of is None or recorded_at <= as_of)
+            for ran in self.runs(as_of=as_of, namespace=namespace, cluster=cluster, known_at=known_at)
+            for e, (recorded_at, verified) in described.get(ran.run.digest or "", {}).items()
+            for c in e.says.components  # type: ignore[attr-defined]
+            if (c.purl.partition("@")[0] == package if c.purl else c.name.lower() in names)
+            if c.version is None or accepts(c.version)
+        }
+
+    def components(
+        self,
+        *,
+        as_of: datetime | None = None,
+        namespace: str | None = None,
+        cluster: str | None = None,
+        known_at: datetime | None = None,
+    ) -> dict[Component, int]:
+        """What runs is made of, and in how many of the images each component is."""
+        described = self.described(namespace=namespace, known_at=known_at)
+        running = {
+            ran.run.digest or ""
+            for ran in self.runs(as_of=as_of, namespace=namespace, cluster=cluster, known_at=known_at)
+        }
+        found: dict[Component, int] = defaultdict(int)
+        for digest in running:
+            listed = {c for e in described.get(digest, {}) for c in e.says.components}  # type: ignore[attr-defined]
+            for component in listed:
+                found[component] += 1
+        return found
+
     def _admission(self, run: Run, known_at: datetime | None) -> tuple[str, str, dict[Who, tuple[str, ...]]]:
         about = [
             (decision, place)
@@ -263,6 +342,13 @@ def _leads(evidence: Evidence, kind: str, value: str) -> bool:
     if kind == "log-entry":
         return evidence.log_index is not None and value == str(evidence.log_index)
     return evidence.artifact == value
+
+
+def _names(package: str) -> set[str]:
+    """How a component without a package URL may be called that is this package."""
+    path = unquote(package.partition(":")[2].partition("/")[2])
+    namespace, _, name = path.rpartition("/")
+    return {name.lower(), f"{namespace}/{name}".lower(), f"{namespace}:{name}".lower()}
 
 
 def _digests(decision: Decision) -> set[str]:

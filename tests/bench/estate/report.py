@@ -9,7 +9,7 @@ SCHEMA = "assay.dev/bench/inventory/v1alpha1"
 BEGIN, END = "<!-- figures: python -m tests.bench.estate ask --markdown -->", "<!-- end of the inventory's figures -->"
 _HEADINGS = ("", "question", "goal", "p50", "p95", "CPU p95", "max", "rows", "")
 INDEX = ("document", "document_subject", "package", "component", "sbom_component")
-Run = Mapping[str, Any]  # one database of one size: `kind`, `size`, `made`, `machine`, `questions`, `writer`
+Run = Mapping[str, Any]  # one database of one size: `kind`, `size`, `made`, `machine`, `questions`, `rates`
 
 
 def making(made: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ def making(made: Mapping[str, Any]) -> list[tuple[str, str]]:
 def text(run: Run) -> str:
     """For a terminal."""
     lines = [f"{run['kind']}, size {run['size']:g}: {_where(run['machine'])}", ""]
-    lines += _aligned([("what", "value"), *making(run["made"]), *run.get("writer", {}).items()])
+    lines += _aligned([("what", "value"), *making(run["made"]), *run.get("rates", {}).items()])
     if run.get("questions"):
         lines += [
             "",
@@ -79,7 +79,7 @@ def markdown(runs: Sequence[Run]) -> str:
         ],
     )
     parts += ["", "### Size and rates", ""]
-    tables = [dict([*making(run["made"]), *run.get("writer", {}).items()]) for run in runs]
+    tables = [dict([*making(run["made"]), *run.get("rates", {}).items()]) for run in runs]
     wanted = dict.fromkeys(name for table in tables for name in table)
     parts += _markdown(("what", *names), [(name, *(table.get(name, "") for table in tables)) for name in wanted])
     return "\n".join([*parts, "", END])
