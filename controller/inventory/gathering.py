@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
@@ -17,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, 
 from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.asking import Asker
+from controller.inventory.bundle.parts import Role, parts
 from controller.inventory.bundle.source import Kept, Selection
 from controller.inventory.bundle.tlog_proof import TlogProof
 from controller.inventory.ledger_reading import LedgerReader, Signed
@@ -31,14 +33,19 @@ _decision, _image = tables.decision, tables.decision_image
 _run, _gap = tables.run, tables.watch_gap
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gathered:
-    """The records of an export (their positions), and where to read them."""
+    """The records of an export (their positions), and where to read them.
+
+    With a `namespace` evidence is handed over as far as that may see it: its own decisions name the evidence of images
+    that it never ran, whose bytes are not its matter. What its decisions were made by (policies, keys, trust roots) is.
+    """
 
     gatherer: Gatherer
     positions: tuple[int, ...]
     known_at: datetime
     signed: Signed | None = field(repr=False)
+    namespace: str | None = None
 
     @property
     def checkpoint(self) -> str | None:
@@ -55,27 +62,37 @@ class Gathered:
 
     def blob(self, digest: str) -> bytes | None:
         """Kept bytes."""
-        return self.gatherer.blob(digest, self.known_at)
+        namespace = self.namespace if digest not in self._grounds else None
+        return self.gatherer.blob(digest, known_at=self.known_at, namespace=namespace)
 
     def weigh(self, digests: Iterable[str]) -> int:
         """How many bytes are kept under these digests."""
         return self.gatherer.weigh(digests)
 
+    @cached_property
+    def _grounds(self) -> frozenset[str]:
+        """What the decisions were made by, which who may see them may see."""
+        if self.namespace is None:
+            return frozenset()
+        found = (part for leaf in self.leaves() for part in parts(leaf).values())
+        return frozenset(part.digest for part in found if part.role not in {Role.EVIDENCE, Role.OTHER})
+
 
 class Gatherer(Asker):
     """Finds what belongs to an export."""
 
-    def gather(self, chosen: Selection, *, known_at: datetime) -> Gathered | None:
+    def gather(self, chosen: Selection, *, known_at: datetime, newest: int | None = None) -> Gathered | None:
         """The records that are asked for; None if there are none.
 
+        With `newest` only so many runs and so many decisions, the newest, with what belongs to them.
         Raises `InputError` (`ExportTooLarge`, `SelectionMissing`, `SelectionAmbiguous`, `DigestMalformed`).
         """
         _check(chosen)
         with self._reading() as connection:
-            found = _Finding(connection, chosen, known_at)
+            found = _Finding(connection, chosen, known_at, newest)
             positions = found.positions()
             signed = LedgerReader.newest(connection)
-        return Gathered(self, tuple(sorted(positions)), known_at, signed) if positions else None
+        return Gathered(self, tuple(sorted(positions)), known_at, signed, chosen.namespace) if positions else None
 
     def records(self, gathered: Gathered) -> Iterator[Kept]:
         """The records with their proofs."""
@@ -95,9 +112,9 @@ class Gatherer(Asker):
         for rows in self._batches(gathered):
             yield from (json.loads(row.canonical) for row in rows)
 
-    def blob(self, digest: str, known_at: datetime) -> bytes | None:
-        """Kept bytes."""
-        return Queries(self._engine, self._blobs).blob(digest, known_at=known_at)
+    def blob(self, digest: str, *, known_at: datetime, namespace: str | None) -> bytes | None:
+        """Kept bytes, as far as a namespace may see them. Raises as `Queries.blob` does."""
+        return Queries(self._engine, self._blobs).blob(digest, known_at=known_at, namespace=namespace)
 
     def weigh(self, digests: Iterable[str]) -> int:
         """How many bytes are kept under these digests."""
@@ -120,10 +137,13 @@ class Gatherer(Asker):
 class _Finding:
     """One selection in one state of the database."""
 
-    def __init__(self, connection: Connection, chosen: Selection, known_at: datetime) -> None:
+    def __init__(
+        self, connection: Connection, chosen: Selection, known_at: datetime, newest: int | None = None
+    ) -> None:
         self._connection = connection
         self._chosen = chosen
         self._known_at = known_at
+        self._newest = newest
         self._found: set[int] = set()
 
     def positions(self) -> set[int]:
@@ -135,13 +155,18 @@ class _Finding:
             self._with_decisions(self._runs(_run.c.run == chosen.run))
         elif chosen.digest is not None:
             digest = str(Digest.parse(chosen.digest))
-            decided = select(_image.c.leaf).where(_image.c.digest == digest)
-            self._decisions(_decision.c.leaf.in_(decided), *self._in_time(_decision.c.decided_at))
-            self._with_decisions(self._runs(_run.c.digest == digest, self._running()))
+            self._decisions(*self._in_time(_decision.c.decided_at), digest=digest)
+            self._with_decisions(self._runs(_run.c.digest.in_(self._related(digest)), self._running()))
         else:
             self._decisions(*self._in_time(_decision.c.decided_at))
             self._with_decisions(self._runs(self._running()))
         return self._found
+
+    def _related(self, digest: str) -> list[str]:
+        """The digest, and the manifests of an index: a kubelet may name either."""
+        held = tables.image_manifest
+        query = select(held.c.manifest).where(held.c.digest == digest, held.c.recorded_at <= self._known_at)
+        return sorted({digest, *self._connection.execute(query.limit(MAX_RECORDS)).scalars()})
 
     def _of_record(self, identity: str) -> None:
         """A decision with the runs of its pod, or a sighting with its whole run and the decisions about its pod."""
@@ -157,19 +182,24 @@ class _Finding:
             return
         self._with_decisions(self._runs(or_(_run.c.leaf == position, _run.c.end_leaf == position)))
 
-    def _decisions(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    def _decisions(self, *wanted: ColumnElement[bool], digest: str | None = None) -> Sequence[Row[Any]]:
         query = select(_decision.c.leaf, _decision.c.kind, _decision.c.object_uid).where(
             *wanted, _decision.c.recorded_at <= self._known_at
         )
+        order = _decision.c.decided_at
+        if digest is not None:
+            # In the order of the index on images: of one that was decided upon a million times the newest come first.
+            query = query.join(_image, _image.c.leaf == _decision.c.leaf).where(_image.c.digest == digest)
+            order = _image.c.decided_at
         if self._chosen.namespace is not None:
             query = query.where(_decision.c.namespace == self._chosen.namespace)
-        return self._take(query.order_by(_decision.c.leaf))
+        return self._take(query.order_by(order.desc()))
 
     def _runs(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
         query = select(_run).where(*wanted, _run.c.recorded_at <= self._known_at)
         if self._chosen.namespace is not None:
             query = query.where(_run.c.namespace == self._chosen.namespace)
-        return self._take(query.order_by(_run.c.leaf))
+        return self._take(query.order_by(_run.c.started_at.desc()))
 
     def _with_decisions(self, runs: Sequence[Row[Any]]) -> None:
         """Of these runs the ends too, and what was decided about their pods."""
@@ -200,7 +230,9 @@ class _Finding:
         since, until = self._chosen.since, self._chosen.until
         parts: list[ColumnElement[bool]] = [_run.c.started_at < (until or self._known_at)]
         if since is not None:
-            parts.append(or_(_run.c.ended_at.is_(None), _run.c.ended_at > since))
+            # An end that was not known then is none.
+            unknown = or_(_run.c.ended_at.is_(None), _run.c.end_recorded_at > self._known_at)
+            parts.append(or_(unknown, _run.c.ended_at > since))
         return and_(*parts)
 
     def _in_time(self, column: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
@@ -210,8 +242,8 @@ class _Finding:
             *([column < until] if until is not None else []),
         ]
 
-    def _take(self, query: Select[Any], most: int = MAX_RECORDS + 1) -> Sequence[Row[Any]]:
-        rows = self._connection.execute(query.limit(most)).all()
+    def _take(self, query: Select[Any], most: int | None = None) -> Sequence[Row[Any]]:
+        rows = self._connection.execute(query.limit(most or self._newest or MAX_RECORDS + 1)).all()
         for row in rows:
             self._add(row.leaf)
         return rows

@@ -19,10 +19,12 @@ from controller import __version__
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
-from controller.reading import affected, problems, query, wire
+from controller.reading import affected, assets, findings, packages, problems, query, sboms, wire
+from controller.reading import evidence as proofs
 from controller.reading import ledger as routes
 from controller.reading.access import Access, Readers
 from controller.reading.answers import FOR_EVER, Answers, matches
+from controller.reading.evidence import Evidence
 from controller.reading.ledger import matter_of
 from controller.reading.whole import listed
 
@@ -38,11 +40,12 @@ def create_app(
     own: OwnQuestions | None = None,
     readers: Readers | None = None,
     hosts: Sequence[str] = LOOPBACK_NAMES,
+    evidence: Evidence | None = None,
 ) -> FastAPI:
     """The application.
 
     `own` answers questions in SQL; without it there are none. Without `readers` everybody may read, and `hosts` are the
-    names (without port) that requests may ask for.
+    names (without port) that requests may ask for. `evidence` says where the keys of proofs and exports lie.
     """
     access = Access(readers)
     queries = questions.queries
@@ -151,8 +154,10 @@ def create_app(
 
     if own is not None:
         query.install(app, own, access)
+    proofs.install(app, questions, access, evidence or Evidence())
     routes.install(app, questions.ledger, queries, access)
-    affected.install(app, questions, access)
+    for family in (affected, packages, sboms, findings, assets):
+        family.install(app, questions, access)
     return app
 
 

@@ -182,6 +182,27 @@ def test_a_namespace_gets_what_is_its_own_whatever_is_selected(opened: Store, st
     assert ids(opened, digest=OTHER, namespace="bank") == set()
 
 
+def test_of_an_image_that_runs_everywhere_only_the_newest_are_looked_at_for_a_proof(opened: Store) -> None:
+    decisions = [decided(10 * number, pod=f"pod-{number}") for number in range(9)]
+    runs = [sighting("Started", 10 * number + 1, uid=f"pod-{number}", id=f"c://{number}") for number in range(9)]
+    put(opened, *decisions, *runs)
+    found = opened.questions.gatherer.gather(Selection(digest=DIGEST), known_at=MUCH_LATER, newest=2)
+    assert found is not None
+    assert {item["id"] for item in found.leaves()} == {item["id"] for item in (*decisions[-2:], *runs[-2:])}
+
+
+def test_runs_of_a_manifest_belong_to_the_index_that_was_admitted(opened: Store) -> None:
+    """A kubelet names either; who asks for the index gets both, and no other container of the pod."""
+    index = "sha256:" + "1d" * 32
+    decision = decided(0, pod="web", digest=index)
+    decision["images"][0]["manifests"] = [DIGEST]
+    child = sighting("Started", 1, uid="web", id="c://child")
+    sidecar = sighting("Started", 2, uid="web", id="c://sidecar", digest=OTHER, container="sidecar")
+    put(opened, decision, child, sidecar)
+    assert ids(opened, digest=index) == {decision["id"], child["id"]}
+    assert ids(opened, digest=DIGEST) == {decision["id"], child["id"]}
+
+
 @pytest.mark.parametrize(
     ("chosen", "code"),
     [

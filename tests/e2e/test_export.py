@@ -16,12 +16,14 @@ import pytest
 from controller.inventory.bundle.cosign import Material, command
 from controller.inventory.bundle.keys import fingerprint
 from controller.inventory.bundle.plan import Proven
+from controller.inventory.ledger.notes import NoteSigner
 from controller.policy.resolving import public_keys_der
 from tests.support.exported import Happened, make_happen, unpacked
 from tests.support.fixtures import RECORDED, RecordedBundle, recorded_bundles, recorded_key
 from tests.support.tools import CommandError, run_tool, tool
 
 PUBLIC_TOOLS = ("sh", "sha256sum", "openssl", "sed", "grep", "cut", "base64", "tail", "mktemp")
+STRANGER = NoteSigner.of_seed("assay/shop-cluster", bytes(32))
 VSA = "https://slsa.dev/verification_summary/v1"
 
 
@@ -173,6 +175,50 @@ def test_assay_verifies_it_without_a_database_and_names_what_was_changed(
     junk.write_bytes(b"junk")
     done = nowhere.run("export", "--verify", junk)
     assert (done.returncode, "BundleMalformed" in done.stderr) == (2, True)
+
+
+def test_a_report_is_proven_to_be_about_the_very_image_that_ran(happened: Happened) -> None:
+    """The pod runs a manifest of the index that was admitted; its SBOM is attested of the index."""
+    done = happened.run("prove", "containerd://9", "-o", "json")
+    proof: Any = json.loads(done.stdout)
+    assert (done.returncode, done.stderr, proof["schema"], proof["holds"]) == (0, "", "assay.dev/proof/v1alpha1", True)
+    (run,), decision = proof["runs"], happened.decisions["shop"]
+    image = decision["images"][0]
+    assert (run["decision"], run["digest"]) == (decision["id"], image["manifests"][0])
+    types = {document["predicateType"] for document in proof["documents"]}
+    assert types == {"", "https://spdx.dev/Document", "https://cyclonedx.org/bom"}
+    assert {document["image"] for document in proof["documents"]} == {image["digest"]}
+    states = {link["state"] for part in (*proof["runs"], *proof["documents"]) for link in part["links"]}
+    assert states == {"Holds"}
+    (sbom,) = (one for one in proof["documents"] if one["predicateType"] == "https://spdx.dev/Document")
+    for name in (image["digest"], image["manifests"][0], decision["id"], run["record"]):
+        told = happened.run("prove", name, "--document", sbom["artifact"])
+        assert (told.returncode, told.stderr) == (0, ""), told.stdout
+        assert told.stdout.startswith("Satisfied  every link holds\n  run of shop/shop, container main, since ")
+        assert told.stdout.count("holds") == 1 + 4 + 3
+
+
+@pytest.mark.parametrize(
+    ("pod", "missing"),
+    [
+        ("newsletter", ["NeverSeenRunning", "Denied", "NothingVerified"]),
+        ("gateway", ["NeverSeenRunning", "Denied"]),
+    ],
+)
+def test_what_was_denied_is_proven_of_nothing_that_ran(happened: Happened, pod: str, missing: list[str]) -> None:
+    done = happened.run("prove", happened.decisions[pod]["id"], "-o", "json")
+    assert (done.returncode, [link["code"] for link in json.loads(done.stdout)["missing"]]) == (1, missing)
+
+
+def test_what_nobody_admitted_is_named_so_and_what_is_unknown_is_no_answer(happened: Happened) -> None:
+    done = happened.run("prove", "containerd://90")
+    assert done.returncode == 1
+    assert done.stdout.startswith("Violated  the chain is broken: see FAILS and MISSING\n")
+    assert "MISSING  admission  Unadmitted: Assay never admitted this container" in done.stdout
+    done = happened.run("prove", "containerd://nothing")
+    assert (done.returncode, "NothingToProve" in done.stderr) == (2, True)
+    done = happened.run("prove", "containerd://9", "--ledger-key", str(STRANGER.key()))
+    assert (done.returncode, done.stdout.count("FAILS    ledger     CheckpointInvalid")) == (1, 2)
 
 
 def test_the_same_content_gives_the_same_bytes(happened: Happened, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from controller.errors import InputError
+from controller.errors import InputError, Unacceptable
 from controller.inventory.bundle import cosign, keys, readme
 from controller.inventory.bundle.archive import File
 from controller.inventory.bundle.cosign import Material
@@ -134,13 +134,21 @@ class _Assembly:
         for part in sorted(self._plan.parts.values(), key=lambda part: part.path):
             if part.role is not role:
                 continue
-            content = self._source.blob(part.digest)
+            content, why = self._read(part.digest)
             if content is None:
-                self._missing.append({"digest": part.digest, "role": str(part.role)})
+                self._missing.append({"digest": part.digest, "role": str(part.role), "code": why})
                 continue
             self._present.add(part.digest)
             self._remember(part, content)
             yield File(part.path, content)
+
+    def _read(self, digest: str) -> tuple[bytes | None, str]:
+        """The bytes, or the code of why they are not there."""
+        try:
+            content = self._source.blob(digest)
+        except Unacceptable as exc:
+            return None, exc.code
+        return content, "" if content is not None else "BytesMissing"
 
     def _remember(self, part: Part, content: bytes) -> None:
         """What later files need of this one. Policies, trust roots and keys are small and few."""
@@ -168,7 +176,7 @@ class _Assembly:
             part = self._plan.parts.get(proven.artifact)
             entry = _evidence(proven, part.path if part is not None and proven.artifact in self._present else "")
             if entry["file"]:
-                content = self._source.blob(proven.artifact) or b""
+                content = self._read(proven.artifact)[0] or b""
                 line, why = cosign.command(proven, entry["file"], content, self._material(proven))
                 entry |= {"command": line} if line else {"noCommand": why}
             else:

@@ -181,7 +181,8 @@ def _evidence(facts: Facts) -> Iterator[str]:
         yield ""
     if facts.missing:
         yield from (
-            f"{facts.missing} of the bytes that records name are not kept any more (`index.json`, `missing`).",
+            f"{facts.missing} of the bytes that records name are not here: not kept any more, or not for this",
+            "namespace (`index.json`, `missing`).",
             "",
         )
 

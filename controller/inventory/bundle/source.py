@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from controller.inventory.bundle.tlog_proof import TlogProof
 from controller.inventory.ledger.notes import NoteKey
@@ -25,6 +25,13 @@ class Selection:
     namespace: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+    @classmethod
+    def named(cls, name: str, namespace: str | None = None) -> Self:
+        """What a person names by one word: a digest, a run by its runtime's name, or a record."""
+        if name.startswith("sha256:"):
+            return cls(digest=name, namespace=namespace)
+        return cls(run=name, namespace=namespace) if "://" in name else cls(record=name, namespace=namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +76,8 @@ class Source(Protocol):
         ...
 
     def blob(self, digest: str) -> bytes | None:
-        """The bytes of this digest; None where they are not kept."""
+        """The bytes of this digest; None where they are not kept.
+
+        Raises `Unacceptable` for what is kept and is not these bytes any more.
+        """
         ...

@@ -17,6 +17,8 @@ from controller.model.reference import Digest
 from controller.model.workload import User
 from controller.reading.access import EVERYWHERE
 from controller.reading.app import create_app
+from controller.reading.evidence import Evidence
+from controller.settings import InventorySettings
 from tests.support.asgi import Answer, call
 from tests.support.inventory import ARTIFACT, Clock, Database, evaluation, image, leaf, sighting, soon, sqlite_database
 
@@ -27,9 +29,13 @@ GRANTS = {
     "shopper": {("decisions", SHOP), ("images", SHOP), ("blobs", SHOP)},
     "auditor": {
         (resource, EVERYWHERE)
-        for resource in ("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries")
+        for resource in (
+            *("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries", "proofs", "exports"),
+            "components",
+        )
     },
     "runner": {("runs", SHOP)},
+    "reader": {("runs", SHOP), ("components", SHOP)},
     "nobody": set(),
 }
 
@@ -94,8 +100,10 @@ def store(database: Database, leaves: dict[str, dict[str, Any]]) -> Iterator[Sto
 
 
 @pytest.fixture(scope="module")
-def client(store: Store, database: Database) -> FastAPI:
-    return create_app(store.questions, own=OwnQuestions(database.settings), readers=Scripted())
+def client(store: Store, database: Database, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    keys = InventorySettings(ledger_directory=str(tmp_path_factory.mktemp("keys")))
+    own, evidence = OwnQuestions(database.settings), Evidence(inventory=keys)
+    return create_app(store.questions, own=own, readers=Scripted(), evidence=evidence)
 
 
 def send(app: FastAPI, path: str, *, method: str = "GET", **headers: str) -> Answer:
@@ -122,6 +130,17 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         "/api/v1/exceptions",
         "/api/v1/runs",
         "/api/v1/affected?signer=sha256:00",
+        "/api/v1/affected/runs?signer=sha256:00",
+        "/api/v1/affected/decisions?signer=sha256:00",
+        "/api/v1/affected/images?signer=sha256:00",
+        "/api/v1/sboms",
+        "/api/v1/findings",
+        "/api/v1/assets",
+        "/api/v1/packages?purl=pkg:npm/left-pad",
+        "/api/v1/components",
+        "/api/v1/bom",
+        f"/api/v1/proofs/{leaves['shop']['id']}",
+        f"/api/v1/exports?record={leaves['shop']['id']}",
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
         "/api/v1/ledger/consistency?old=1&new=3",
         "/api/v1/query?sql=SELECT+id+FROM+v_decisions",
@@ -208,6 +227,17 @@ def test_guarantee_20_what_was_seen_running_is_no_decision_and_is_proven_to_who_
     for name, status in {"run": 200, "bank run": 404, "gap": 404}.items():
         assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "runner")[0] == status, name
         assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "shopper")[0] == 404, name
+
+
+@pytest.mark.guarantee(20)
+def test_guarantee_20_what_is_in_images_is_told_to_who_sees_what_runs_there(client: FastAPI) -> None:
+    for path in ("/api/v1/packages?purl=pkg:npm/left-pad", "/api/v1/components?", "/api/v1/bom?"):
+        assert ask(client, path, "runner")[0] == 403  # runs alone do not say what is in them
+        assert ask(client, f"{path}&namespace={SHOP}", "runner")[0] == 403
+        assert ask(client, f"{path}&namespace={SHOP}", "reader")[0] == 200
+        assert ask(client, f"{path}&namespace={BANK}", "reader")[0] == 403
+        assert ask(client, path, "reader")[0] == 403
+    assert ask(client, "/api/v1/packages?purl=log4j", "auditor")[1]["code"] == "PackageMalformed"
 
 
 @pytest.mark.guarantee(20)
