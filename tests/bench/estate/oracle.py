@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import unquote
 
-from tests.bench.estate.facts import Component, Decision, Evidence, Gap, Run, Sbom
+from tests.bench.estate.facts import Component, Decision, Evidence, Gap, Provenance, Run, Sbom
 from tests.bench.estate.history import Estate
 
 Who = tuple[str, str, str]
+SBOM_STATES = ("NotLookedFor", "None", "OtherDigest", "Untrusted", "Incomplete", "Stale", "Complete")  # worst first
+STALE = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,8 @@ class Oracle:
     ) -> dict[str, datetime]:
         """The images that rest on a signer, log entry or artefact, each since it first counted for one.
 
-        `kind` is `signer`, `log-entry` or `artifact`. What rests on it is the image and, of an index, its manifests.
+        `kind` is `signer`, `builder`, `source`, `base`, `log-entry` or `artifact`. What rests on it is the image and,
+        of an index, its manifests.
         """
         since: dict[str, datetime] = {}
         for decision in self._decisions:
@@ -240,7 +243,10 @@ class Oracle:
     def described(
         self, *, namespace: str | None = None, known_at: datetime | None = None, unverified: bool = False
     ) -> dict[str, dict[Evidence, tuple[datetime, bool]]]:
-        """The SBOMs of each digest, an index's manifests included: since when it is known, and whether it verified."""
+        """The SBOMs of each digest, an index's manifests included: since when it is known, and whether it verified.
+
+        What says that it is about another image is none of this one, `unverified` or not.
+        """
         found: dict[str, dict[Evidence, tuple[datetime, bool]]] = defaultdict(dict)
         for decision in self._decisions:
             if not _known(decision.recorded_at, known_at):
@@ -250,7 +256,7 @@ class Oracle:
                 if image is None or (namespace is not None and verdict.policy.namespace not in {"", namespace}):
                     continue
                 told = [(e, True) for e in verdict.counted]
-                told += [(e, False) for e in verdict.rejected if unverified]
+                told += [(e, False) for e in verdict.rejected if unverified and e.code != "SubjectMismatch"]
                 for evidence, verified in told:
                     if not isinstance(evidence.says, Sbom):
                         continue
@@ -303,6 +309,29 @@ class Oracle:
                 found[component] += 1
         return found
 
+    def sboms(
+        self,
+        as_of: datetime,
+        *,
+        namespace: str | None = None,
+        cluster: str | None = None,
+        known_at: datetime | None = None,
+    ) -> dict[str, str]:
+        """The state of the SBOM of each image that runs, by digest."""
+        states: dict[str, str] = {}
+        for decision in self._decisions:
+            if not _by_then(decision, as_of, known_at):
+                continue
+            for verdict in decision.judgement.verdicts:
+                image = decision.judgement.images[verdict.image].image
+                if image is None or (namespace is not None and verdict.policy.namespace not in {"", namespace}):
+                    continue
+                found = [_sbom_state(e, as_of) for e in (*verdict.counted, *verdict.rejected) if e.kind == "sbom"]
+                for digest in (image.digest, *image.children):
+                    states[digest] = max([states.get(digest, "None"), *found], key=SBOM_STATES.index)
+        running = self.runs(as_of=as_of, namespace=namespace, cluster=cluster, known_at=known_at)
+        return {ran.run.digest: states.get(ran.run.digest, "NotLookedFor") for ran in running if ran.run.digest}
+
     def _admission(self, run: Run, known_at: datetime | None) -> tuple[str, str, dict[Who, tuple[str, ...]]]:
         about = [
             (decision, place)
@@ -335,12 +364,30 @@ def _by_then(decision: Decision, as_of: datetime | None, known_at: datetime | No
     return (as_of is None or decision.decided_at <= as_of) and _known(decision.recorded_at, known_at)
 
 
+def _sbom_state(evidence: Evidence, as_of: datetime) -> str:
+    """The state that this SBOM gives its image: what the estate's inventor made of it, and its age."""
+    said = evidence.says
+    if not isinstance(said, Sbom):
+        raise TypeError("no SBOM")
+    if evidence.code:
+        return "OtherDigest" if evidence.code == "SubjectMismatch" else "Untrusted"
+    if sum(component.version is None for component in said.components) * 10 > len(said.components):
+        return "Incomplete"
+    return "Stale" if as_of - said.created > STALE else "Complete"
+
+
 def _leads(evidence: Evidence, kind: str, value: str) -> bool:
     """Whether this evidence is, or is by, or is logged as, what is asked about."""
     if kind == "signer":
         return value in {evidence.signer.key, evidence.signer.subject} - {""}
     if kind == "log-entry":
         return evidence.log_index is not None and value == str(evidence.log_index)
+    if kind == "source" and evidence.signer.subject.partition("/.github")[0] == value:  # the certificate says so
+        return True
+    if kind in {"builder", "source", "base"}:
+        told = evidence.says
+        names = {"builder": "builder", "source": "source", "base": "base_digest"}
+        return isinstance(told, Provenance) and getattr(told, names[kind]) == value
     return evidence.artifact == value
 
 
