@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
+from controller.inventory.admissions import MAX_ADMISSIONS
 from controller.inventory.questions import Questions
 from controller.reading.access import Access
 from controller.reading.whole import listed
@@ -27,7 +28,7 @@ def install(app: FastAPI, questions: Questions, access: Access) -> None:
             name=asked.name,
             kind=asked.kind,
             cluster=asked.cluster,
-            limit=asked.limit,
+            limit=min(asked.limit, MAX_ADMISSIONS),  # a whole list is asked for in larger pages
             cursor=asked.cursor,
             as_of=asked.as_of,
             known_at=asked.known_at,

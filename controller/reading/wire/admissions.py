@@ -7,10 +7,10 @@ from pydantic import Field
 from controller.inventory.admissions import MAX_ADMISSIONS
 from controller.inventory.asking import DEFAULT_LIMIT, MAX_CURSOR_LENGTH
 from controller.reading.wire import Policy
-from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Shown, Text
+from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Paged, Shown, Text
 
 
-class AdmissionsAsked(InNamespace):
+class AdmissionsAsked(Paged, InNamespace):
     """Which object: its uid, or its name."""
 
     uid: Text | None = Field(None, description="The object's uid.")

@@ -28,7 +28,8 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def blob(digest: str, content: bytes | None = b"\0bytes") -> dict[str, Any]:
-    return {"content": content, "recorded_at": EARLY, "digest": digest, "size": 7}
+    where = {"encoding": "raw", "location": "row"}
+    return {"content": content, "recorded_at": EARLY, "digest": digest, "size": 7, **where}
 
 
 def test_rows_are_what_sqlalchemy_would_have_written(engine: Engine) -> None:

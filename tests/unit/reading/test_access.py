@@ -135,6 +135,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         "/api/v1/affected/images?signer=sha256:00",
         "/api/v1/sboms",
         "/api/v1/findings",
+        "/api/v1/admissions?name=web-0",
         "/api/v1/assets",
         "/api/v1/packages?purl=pkg:npm/left-pad",
         "/api/v1/components",
