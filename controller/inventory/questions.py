@@ -12,6 +12,7 @@ from controller.inventory.blobs.store import Blobs
 from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.queries import Queries
+from controller.inventory.refused import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Questions:
     ledger: LedgerReader
     affected: Affected
     gatherer: Gatherer
+    refused: Refused
 
     @classmethod
     def of(cls, reading: Engine, blobs: Blobs) -> Self:
@@ -31,4 +33,5 @@ class Questions:
             ledger=LedgerReader(reading),
             affected=Affected(reading),
             gatherer=Gatherer(reading, blobs),
+            refused=Refused(reading),
         )

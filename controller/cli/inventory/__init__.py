@@ -18,6 +18,7 @@ _HERE = "controller.cli.inventory"
         "roles": f"{_HERE}.roles:roles",
         "export": f"{_HERE}.export:export",
         "prove": f"{_HERE}.prove:command",
+        "refused": f"{_HERE}.refused:refused",
         "running": f"{_HERE}.running:running",
         "show": f"{_HERE}.show:show",
     },
