@@ -31,10 +31,12 @@ from controller.app import (
     read_trust_roots,
 )
 from controller.errors import AssayError, ConfigurationError, NotReady
+from controller.inventory.checkpoint_files import CheckpointFiles
 from controller.inventory.index.keeping import IndexKeeper, pace
 from controller.inventory.keeping import LedgerKeeper, open_signer
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.store import Store
+from controller.inventory.witnessing import Witnessing, witnesses_of
 from controller.operator.holder import SnapshotHolder
 from controller.reading import app as reading
 from controller.reading.access import GROUP
@@ -97,7 +99,7 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
         store = _store(settings, roles, stack)
         holder = await _snapshots(settings, roles, stack, made if Role.WEBHOOK in roles else None, store)
         if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
-            _keep_ledger(settings, store, stack)
+            await _keep_ledger(settings, store, stack)
             _keep_index(settings, store, stack)
         if (
             {Role.OPERATOR, Role.WEBHOOK} <= set(roles)
@@ -175,7 +177,7 @@ def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitStack) -
     return store
 
 
-def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> None:
+async def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> None:
     inventory = settings.inventory
     if store.is_shared and not inventory.ledger_key_file:
         log.warning("no ledger is kept: processes that share a database need one key (ledger_key_file)")
@@ -183,15 +185,26 @@ def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> Non
     directory = inventory.ledger_folder()
     origin = inventory.ledger_origin or f"assay/{settings.review.cluster_name}"
     signer = open_signer(origin, key_file=inventory.ledger_key_file, directory=directory)
+    witnesses = witnesses_of(inventory.ledger_witnesses, allow_http=inventory.ledger_witness_allow_loopback)
+    sequencer = store.sequencer(inventory, signer=signer)
+    cosigned = store.cosigned(inventory, sequencer) if witnesses else None
     keeper = LedgerKeeper(
-        store.sequencer(inventory, signer=signer),
+        sequencer,
         store.ledger,
         directory=directory,
         interval=inventory.ledger_merge_delay,
         clock=now,
         leads=_election(settings, store, stack),
+        files=CheckpointFiles(Path(inventory.ledger_checkpoint_dir)) if inventory.ledger_checkpoint_dir else None,
     )
     stack.callback(keeper.close)
+    if cosigned is not None:
+        rules = AddressRules(
+            replace(settings.registry, registry_allow_loopback=inventory.ledger_witness_allow_loopback),
+            denied=() if settings.cluster.policies else await _api_server(settings),
+        )
+        asking = Witnessing(witnesses, store.ledger, cosigned, check=rules.check, writes=keeper.writes)
+        stack.callback(asking.close)
 
 
 def _election(settings: Settings, store: Store, stack: AsyncExitStack) -> Callable[[], bool] | None:

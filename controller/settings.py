@@ -314,6 +314,15 @@ class InventorySettings:
     ledger_directory: str = _setting(
         "", "Where the ledger's keys and its last checkpoint are kept; empty: a folder in the state directory."
     )
+    ledger_checkpoint_dir: str = _setting(
+        "",
+        "A directory that others keep (an object-lock bucket that is mounted, a folder that is synced), in which "
+        "checkpoints become files, at most one a minute, never overwritten. Empty: none.",
+    )
+    ledger_witnesses: tuple[str, ...] = _setting(
+        (), "Witnesses (C2SP tlog-witness) that are asked to cosign each checkpoint, as URL=NAME+ID+KEY; https only."
+    )
+    ledger_witness_allow_loopback: bool = _setting(False, "Allow witnesses on loopback addresses, by plain HTTP too.")
     inventory_host: str = _setting(
         "127.0.0.1", "Address of the read-only inventory; loopback unless inventory_access is Kubernetes."
     )

@@ -110,6 +110,18 @@ INDEX_DOCUMENTS = Counter(
 INDEX_FAILURES = Counter(
     "assay_index_failures_total", "Times that documents could not be indexed; it is tried again.", registry=METRICS
 )
+LEDGER_WITNESSED = Gauge(
+    "assay_ledger_witnessed_entries",
+    "Entries of the ledger that a witness has cosigned.",
+    ["witness"],
+    registry=METRICS,
+)
+LEDGER_WITNESS_FAILURES = Counter(
+    "assay_ledger_witness_failures_total",
+    "Times that a witness did not cosign; the ledger goes on without.",
+    ["witness"],
+    registry=METRICS,
+)
 SNAPSHOT_AGE = Gauge("assay_snapshot_age_seconds", "Time since a watch last gave a sign.", registry=METRICS)
 
 TRUST_ROOT_REFRESHED = Gauge(

@@ -12,8 +12,10 @@ from controller.cli import options, render
 from controller.errors import ConfigurationError, InputError
 from controller.inventory.audit import Kept, Report
 from controller.inventory.keeping import PUBLIC_KEY
-from controller.inventory.ledger.notes import MAX_NOTE, NoteKey
+from controller.inventory.ledger.notes import COSIGNATURE, MAX_NOTE, NoteKey
 from controller.inventory.store import Store
+from controller.inventory.tables import instant
+from controller.inventory.witnessing import witnesses_of
 from controller.settings import Settings
 
 VERIFICATION_SCHEMA = "assay.dev/ledger-verification/v1alpha1"
@@ -87,10 +89,11 @@ def proof(load: Callable[..., Settings], *, record: str, form: str) -> int:
     "--key",
     "key_texts",
     multiple=True,
-    help="Verifier key (NAME+ID+KEY), or a file that holds one. Default: the one that lies beside the ledger's key.",
+    help="Verifier key (NAME+ID+KEY), or a file that holds one. Default: the one that lies beside the ledger's key. "
+    "A witness's key counts its cosignatures; those of ledger_witnesses are known.",
 )
 @options.output
-@options.with_settings("database_url", "ledger_directory")
+@options.with_settings("database_url", "ledger_directory", "ledger_witnesses")
 def verify(
     load: Callable[..., Settings], *, checkpoints: tuple[Path, ...], key_texts: tuple[str, ...], form: str
 ) -> int:
@@ -101,14 +104,17 @@ def verify(
     """
     settings = load()
     own = settings.inventory.ledger_folder() / PUBLIC_KEY
-    keys = [verifier_key(text) for text in key_texts] or [verifier_key(str(own))]
+    given = [verifier_key(text) for text in key_texts]
+    witnesses = [each.key for each in witnesses_of(settings.inventory.ledger_witnesses, allow_http=True)]
+    witnesses += [key for key in given if key.kind == COSIGNATURE and key not in witnesses]
+    keys = [key for key in given if key.kind != COSIGNATURE] or [verifier_key(str(own))]
     kept = [Kept(str(path), path.read_bytes()[: MAX_NOTE + 1]) for path in checkpoints]
     with Store.open_to_read(settings.inventory) as store:
-        report = store.verify(keys=keys, kept=kept)
+        report = store.verify(keys=[*keys, *witnesses], kept=kept)
     if form == "table":
-        _print(report, keys, given=bool(key_texts))
+        _print(report, keys, witnesses, given=any(key in given for key in keys))
     else:
-        render.dump(_as_json(report, keys), form)
+        render.dump(_as_json(report, [*keys, *witnesses]), form)
     return 1 if report.findings else 0
 
 
@@ -123,7 +129,7 @@ def verifier_key(text: str) -> NoteKey:
         raise ConfigurationError("LedgerKeyUnreadable", f"{text[:200]} {exc}") from exc
 
 
-def _print(report: Report, keys: list[NoteKey], *, given: bool) -> None:
+def _print(report: Report, keys: list[NoteKey], witnesses: list[NoteKey], *, given: bool) -> None:
     word = "Violated" if report.findings else "Satisfied"
     said = "is NOT what was recorded" if report.findings else "is what was recorded"
     click.echo(f"{render.coloured(word)}  the inventory {said}: {report.entries} entries, {report.blobs} blobs")
@@ -136,6 +142,12 @@ def _print(report: Report, keys: list[NoteKey], *, given: bool) -> None:
     click.echo(f"  signed for {report.signed} of {report.entries} entries by {', '.join(key.name for key in keys)}")
     if not given:
         click.echo("  by the key that lies beside the ledger: give --key to be independent of this machine")
+    for key in witnesses:
+        seen = report.cosigned.get(key.name)
+        how_far = (
+            f"{seen.size} of {report.entries} entries, which it saw at {seen.at:%Y-%m-%d %H:%M:%S}Z" if seen else "none"
+        )
+        click.echo(f"  cosigned by the witness {key.name}: {how_far}")
     if report.kept:
         click.echo(f"  and a checkpoint that was kept elsewhere vouches for the first {report.kept}")
     else:
@@ -154,6 +166,10 @@ def _as_json(report: Report, keys: list[NoteKey]) -> dict[str, object]:
         "waiting": report.waiting,
         "signedEntries": report.signed,
         "keptEntries": report.kept,
+        "cosignedEntries": [
+            {"witness": name, "entries": seen.size, "seenAt": instant(seen.at)}
+            for name, seen in sorted(report.cosigned.items())
+        ],
         "keys": [str(key) for key in keys],
         "findings": [{"code": f.code, "where": f.where, "message": f.message} for f in report.findings],
         "findingsOmitted": report.omitted,

@@ -15,12 +15,12 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from controller.inventory import dialect, tables
-from controller.inventory.audit_report import MAX_FINDINGS, Kept, Report
+from controller.inventory.audit_report import MAX_FINDINGS, Cosigned, Kept, Report
 from controller.inventory.ledger import notes, tiles
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.entry import entry_of
 from controller.inventory.ledger.merkle import HASH_SIZE, Frontier, leaf_hash, root_of
-from controller.inventory.ledger.notes import NoteKey
+from controller.inventory.ledger.notes import COSIGNATURE, NoteKey, Signed
 
 BATCH = 500  # leaves held in memory at once
 STATE_ROW = 1  # the one row of `ledger_state`
@@ -40,6 +40,7 @@ class _Checkpoints:
         self._report = report
         self._by_size: dict[int, list[tuple[str, Checkpoint, bool]]] = {}
         self.stored: dict[int, Checkpoint] = {}  # those in the database that are signed, by their size
+        self._seen: dict[Checkpoint, list[Signed]] = {}  # by which witnesses
         self.sizes: set[int] = set()  # of all rows in the database, whatever stands in them
         table = tables.ledger_checkpoint
         for row in connection.execute(select(*dialect.stored(connection, table.columns)).order_by(table.c.size)):
@@ -59,8 +60,12 @@ class _Checkpoints:
 
     def _open(self, where: str, note: bytes, keys: Sequence[NoteKey]) -> Checkpoint | None:
         try:
-            text, _ = notes.open_note(note, keys)
-            return Checkpoint.parse(text)
+            text, signed = notes.open_note(note, keys)
+            if all(each.key.kind == COSIGNATURE for each in signed):
+                raise ValueError("is not signed by the ledger's key")
+            checkpoint = Checkpoint.parse(text)
+            self._seen.setdefault(checkpoint, []).extend(each for each in signed if each.at is not None)
+            return checkpoint
         except ValueError as exc:
             self._report.add("CheckpointInvalid", where, f"the checkpoint {exc}")
             return None
@@ -72,10 +77,14 @@ class _Checkpoints:
                 what = "another history was signed" if is_kept else "an entry before it was changed after it was signed"
                 message = f"the first {checkpoint.size} entries are not those that were signed: {what}"
                 self._report.add("LedgerForked" if is_kept else "RootMismatch", where, message)
-            elif is_kept:
+                continue
+            if is_kept:
                 self._report.kept = max(self._report.kept, checkpoint.size)
             else:
                 self._report.signed = max(self._report.signed, checkpoint.size)
+            for seen in self._seen.get(checkpoint, ()):
+                if seen.at is not None:
+                    self._report.cosigned[seen.key.name] = Cosigned(checkpoint.size, seen.at)
 
     def finish(self) -> None:
         """What is left was signed for more entries than there are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 MAX_FINDINGS = 100  # told; more are counted
 EXACT_FIRST = (
@@ -31,12 +32,20 @@ class Kept:
     note: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """Up to which size a witness has cosigned the ledger, and when it saw that."""
+
+    size: int
+    at: datetime
+
+
 @dataclass(slots=True)
 class Report:
     """What was looked at, and what was found; nothing found means that all of it is as it was recorded.
 
     `signed` is the size up to which a signature vouches for the entries, `kept` up to which a checkpoint does that was
-    kept elsewhere; `waiting` are leaves without a number yet.
+    kept elsewhere; `cosigned` up to which each witness does, by its name; `waiting` are leaves without a number yet.
     """
 
     entries: int = 0
@@ -44,6 +53,7 @@ class Report:
     waiting: int = 0
     signed: int = 0
     kept: int = 0
+    cosigned: dict[str, Cosigned] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     omitted: int = 0
 

@@ -30,6 +30,7 @@ from sqlalchemy import (
     FromClause,
     Integer,
     QueuePool,
+    Subquery,
     Table,
     Text,
     any_,
@@ -436,6 +437,25 @@ def numbers(connection: Connection, values: Sequence[int]) -> FromClause:
     if connection.dialect.name == "postgresql":
         return func.unnest(cast(list(values), postgresql.ARRAY(Integer))).table_valued("value").render_derived()
     return func.json_each(json.dumps(list(values))).table_valued("value")
+
+
+def pairs(connection: Connection, values: Sequence[tuple[int, str]]) -> Subquery:
+    """A table of these numbers and texts, in its columns `number` and `text`: few parameters, however many they are."""
+    if connection.dialect.name == "postgresql":
+        columns = zip(*values, strict=True) if values else ([], [])
+        numbers, texts = (list(column) for column in columns)
+        table = func.unnest(cast(numbers, postgresql.ARRAY(Integer)), cast(texts, postgresql.ARRAY(Text)))
+        return select(table.table_valued("number", "text").render_derived()).subquery()
+    each = func.json_each(json.dumps(list(values))).table_valued("value").c.value
+    number, text_ = func.json_extract(each, "$[0]"), func.json_extract(each, "$[1]")
+    return select(number.label("number"), text_.label("text")).subquery()
+
+
+def among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether the column holds one of these numbers or texts: one parameter, however many they are."""
+    if connection.dialect.name == "postgresql":
+        return column == any_(cast(list(values), postgresql.ARRAY(column.type)))
+    return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
 
 
 def ids_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -> dict[Any, int]:

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from controller import telemetry
 from controller.errors import AssayError, ConfigurationError
+from controller.inventory.checkpoint_files import CheckpointFiles
 from controller.inventory.dialect import cause
 from controller.inventory.ledger import notes
 from controller.inventory.ledger.checkpoint import Checkpoint
@@ -33,6 +34,7 @@ from controller.inventory.sequencing import LedgerError, Sequencer
 KEY, PUBLIC_KEY, CHECKPOINT = "ledger.key", "ledger.pub", "checkpoint"
 PATIENCE = 30.0  # seconds that records may wait before another process takes the ledger over
 CLOSING = 5.0  # seconds that closing waits for a database that hangs
+FILE_INTERVAL = 60.0  # seconds between two checkpoints that are kept for others, and the last one when it ends
 RETRY = 5.0  # seconds before a ledger that could not be written is tried again
 
 log = logging.getLogger(__name__)
@@ -77,9 +79,15 @@ class LedgerKeeper:
         interval: float,
         clock: Callable[[], datetime],
         leads: Callable[[], bool] | None = None,
+        files: CheckpointFiles | None = None,
     ) -> None:
-        """`leads` says whether this process is the one that should write; None: nobody says."""
+        """`leads` says whether this process is the one that should write; None: nobody says.
+
+        `files`: where checkpoints are kept for others.
+        """
         self._leads = leads
+        self._files = files
+        self._filed = float("-inf")
         self._sequencer = sequencer
         self._reader = reader
         self._file = directory / CHECKPOINT
@@ -91,6 +99,10 @@ class LedgerKeeper:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
+
+    def writes(self) -> bool:
+        """Whether it is this process that writes the ledger, as far as it knows. May be asked from any thread."""
+        return self._writes
 
     def close(self) -> None:
         """Number what is recorded until now, if this process writes the ledger, and stop, after `CLOSING` seconds at
@@ -129,6 +141,8 @@ class LedgerKeeper:
             return self._failed(exc)
         except SQLAlchemyError as exc:
             return self._failed(cause(exc))
+        except OSError as exc:
+            return self._failed(f"its last checkpoint cannot be kept: {exc.strerror}")
         except Exception:  # a bug: without the ledger nothing is lost, and it must come back
             log.exception("the ledger was not written")
             telemetry.LEDGER_FAILURES.inc()
@@ -154,6 +168,9 @@ class LedgerKeeper:
         if self._file.exists():
             kept, _ = notes.split(self._file.read_bytes())
             self._sequencer.check(Checkpoint.parse(kept))
+        filed = self._filed_last()
+        if filed is not None:
+            self._sequencer.check(filed)
         self._sequencer.take_over()
         return True
 
@@ -162,6 +179,20 @@ class LedgerKeeper:
         if self._sequencer.signed != self._kept:
             _write(self._file, self._sequencer.signed.encode())
             self._kept = self._sequencer.signed
+        due = time.monotonic() - self._filed > FILE_INTERVAL or self._stopping.is_set()
+        if self._files is not None and self._kept and due:
+            self._filed = time.monotonic()
+            try:
+                self._files.keep(self._kept)
+            except OSError as exc:  # the ledger goes on without, and this process keeps its own
+                self._failed(f"a checkpoint is not kept in ledger_checkpoint_dir: {exc.strerror}")
+
+    def _filed_last(self) -> Checkpoint | None:
+        try:
+            return self._files.newest() if self._files is not None else None
+        except OSError as exc:
+            self._failed(f"what was kept in ledger_checkpoint_dir cannot be read: {exc.strerror}")
+            return None
 
     def _measure(self) -> None:
         extent = self._reader.extent()

@@ -20,8 +20,8 @@ class DecisionFilter:
     """Which decisions. Empty fields ask for nothing; all others must hold together.
 
     `image` is a repository as people write it (`nginx`, `ghcr.io/acme/app`), with a tag or a digest if those matter;
-    `policy` is a name, or `namespace/name`; `exception` the name of one that was used; `name` the object's (a pod's). Times bound
-    `decided_at`: from `since`, before `until`.
+    `policy` is a name, or `namespace/name`; `exception` the name of one that was used; `name` the object's (a pod's).
+    Times bound `decided_at`: from `since`, before `until`.
     """
 
     namespace: str | None = None

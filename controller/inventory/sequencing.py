@@ -54,7 +54,13 @@ class Sequencer:
         self._term = term
         self._frontier: Frontier | None = None
         self._kept: Checkpoint | None = None
+        self.cosigned: Callable[[], int] = lambda: -1  # the size of the newest checkpoint that a witness has cosigned
         self.signed = ""  # the note that this sequencer signed last, which is in the database
+
+    @property
+    def term(self) -> int:
+        """The term under which it writes, if it still does."""
+        return self._term
 
     def take_over(self) -> None:
         """Be the one who writes, until somebody else is. Raises `sqlalchemy.exc.SQLAlchemyError`, as all of these."""
@@ -68,7 +74,8 @@ class Sequencer:
         """Raise `LedgerError` (`LedgerForked`) unless the ledger continues what this checkpoint says of it."""
         with self._reading.begin() as connection:
             _continue(connection, connection.execute(select(tables.ledger_state.c.size)).scalar_one(), kept)
-        self._kept = kept
+        if self._kept is None or kept.size > self._kept.size:
+            self._kept = kept
 
     def sequence(self) -> Sequenced:
         """Number what was recorded since, at most `MAX_BATCH` leaves, and sign the new size.
@@ -123,7 +130,8 @@ class Sequencer:
                 grown.rows(),
             )
             hour = now.replace(minute=0, second=0, microsecond=0)
-            connection.execute(delete(checkpoint).where(checkpoint.c.signed_at >= hour))
+            dated = checkpoint.c.signed_at >= hour, checkpoint.c.size != self.cosigned()
+            connection.execute(delete(checkpoint).where(*dated))
             connection.execute(checkpoint.insert(), {"size": frontier.size, "note": note, "signed_at": now})
         return note
 

@@ -33,6 +33,7 @@ from controller.inventory.questions import Questions
 from controller.inventory.sequencing import Sequencer
 from controller.inventory.spool import Spool
 from controller.inventory.tables import REVISION
+from controller.inventory.witnessing import Cosigned
 from controller.inventory.writer import Writer
 from controller.settings import DocumentSettings, InventorySettings
 
@@ -137,6 +138,14 @@ class Store:
         engine = dialect.writing_engine(dialect.parse(settings.url()))
         self._engines.append(engine)
         return Sequencer(engine, self._reading, signer=signer, clock=clock)
+
+    def cosigned(self, settings: InventorySettings, sequencer: Sequencer) -> Cosigned:
+        """Who puts witnesses' cosignatures beside what the sequencer signed; on a connection of its own."""
+        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        self._engines.append(engine)
+        cosigned = Cosigned(engine, term=lambda: sequencer.term)
+        sequencer.cosigned = lambda: cosigned.size
+        return cosigned
 
     def readers_may_write(self) -> bool:
         """Whether the rights of the connection that reads would let it write, were it not for this program's care."""

@@ -219,7 +219,8 @@ def _told(filled: Filled, table: Table, row: Row, after: Row) -> list[Row]:
     """Which rows a change must name: under the key that it had, and the one that it has now."""
     if filled.name(table, row) == filled.name(table, after) or table is tables.leaf:
         return [row]  # (a leaf without an entry can be one that waits for its number)
-    gone = [row] if row in _held(table, [*filled.rows(table), row]) else []
+    before = [row, *(one for one in filled.rows(table) if _key(table, one) != _key(table, after))]
+    gone = [row] if row in _held(table, before) else []
     return [*gone, after]
 
 

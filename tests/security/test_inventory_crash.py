@@ -1,6 +1,8 @@
 """What was acknowledged survives the death of the process at any moment, and nothing is recorded twice (guarantee 13).
 
-One process imports everything and then forks a recorder at a time, so that fifty deaths take seconds.
+One process imports everything and then forks a recorder at a time, so that fifty deaths take seconds. On PostgreSQL the
+server's own processes are killed as well. With the deaths of the whole program (`test_crash.py`) and of migrations
+(`test_migration_crash.py`) there are two hundred.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import select
 
@@ -24,10 +28,14 @@ from controller.inventory import store, tables
 from controller.inventory.audit import Kept
 from controller.inventory.keeping import CHECKPOINT, LedgerKeeper
 from controller.inventory.ledger.notes import NoteSigner
-from tests.support.inventory import sqlite_database
+from controller.model.reference import Digest
+from controller.settings import InventorySettings
+from tests.support import postgres
+from tests.support.inventory import Database, blob, leaf, postgres_database, soon, sqlite_database
 
 ROOT = Path(__file__).parents[2]
 DEATHS = 50
+POSTGRES_DEATHS, SERVER_DEATHS = 25, 25
 CALLERS = 16  # records under way at once
 SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
 
@@ -35,11 +43,18 @@ SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
 @pytest.mark.guarantee(13)
 @pytest.mark.timeout(600)
 def test_every_acknowledged_record_survives_fifty_kills(tmp_path: Path) -> None:
+    acknowledged = _killed(sqlite_database(tmp_path), tmp_path, DEATHS)
+    _verify(tmp_path, acknowledged)
+
+
+def _killed(database: Database, directory: Path, deaths: int) -> list[str]:
+    """Have a recorder killed so many times, at random moments. Returns what was acknowledged to its callers."""
     chance = random.Random()  # noqa: S311 - moments, not secrets
     acknowledged: list[str] = []
     lives_with_records = 0
+    arguments = [str(directory), database.settings.url(), database.settings.durability]
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", "tests.security.test_inventory_crash", str(tmp_path)],
+        [sys.executable, "-u", "-m", "tests.security.test_inventory_crash", *arguments],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -47,7 +62,7 @@ def test_every_acknowledged_record_survives_fifty_kills(tmp_path: Path) -> None:
     ) as mother:
         assert mother.stdin is not None
         assert mother.stdout is not None
-        for _ in range(DEATHS):
+        for _ in range(deaths):
             mother.stdin.write("live\n")
             mother.stdin.flush()
             pid = int(mother.stdout.readline().removeprefix("born "))
@@ -64,8 +79,8 @@ def test_every_acknowledged_record_survives_fifty_kills(tmp_path: Path) -> None:
             lives_with_records += seen > 0
         mother.stdin.close()
         assert mother.wait(60) == 0
-    assert lives_with_records >= DEATHS // 4
-    _verify(tmp_path, acknowledged)
+    assert lives_with_records >= deaths // 4
+    return acknowledged
 
 
 def _acknowledged(line: str) -> str:
@@ -86,10 +101,10 @@ def _verify(directory: Path, acknowledged: list[str]) -> None:
     assert set(recorded.values()) == {1}
     projected = connection.execute("SELECT count(*) FROM decision JOIN leaf ON leaf = position").fetchone()
     assert projected == (len(recorded),)
-    missing = (
-        "SELECT count(*) FROM leaf WHERE NOT EXISTS (SELECT 1 FROM blob WHERE content = CAST(decision_key AS BLOB))"
-    )
-    assert connection.execute(missing).fetchone() == (0,)
+    named = {digest for (digest,) in connection.execute("SELECT digest FROM blob")}
+    assert {str(Digest.of(key.encode())) for key in recorded} <= named
+    in_files = connection.execute("SELECT count(*) FROM blob WHERE location = 'file'").fetchone()[0]
+    assert 0 < in_files <= len(list(directory.glob("inventory.db.blobs/**/*"))), "large evidence was to be in files"
     connection.close()
     _verify_ledger(directory, len(recorded))
     assert store.rebuild(database.settings.url()) == len(recorded)
@@ -112,13 +127,109 @@ def _verify_ledger(directory: Path, recorded: int) -> None:
         assert (after.findings, after.entries, after.signed, after.waiting) == ([], recorded, recorded, 0)
 
 
-async def _record_until_killed(directory: Path) -> None:
-    from tests.support.inventory import blob, leaf, soon
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Postgres]:
+    with postgres.running() as running:
+        yield running
 
-    database = sqlite_database(directory)
-    opened = database.open()
+
+@pytest.mark.guarantee(13)
+@pytest.mark.timeout(600)
+def test_guarantee_13_on_postgresql_every_acknowledged_record_survives_the_recorders_deaths(
+    server: postgres.Postgres, tmp_path: Path
+) -> None:
+    database = postgres_database(server)
+    acknowledged = _killed(database, tmp_path, POSTGRES_DEATHS)
+    _verify_postgres(database, tmp_path, acknowledged)
+
+
+@pytest.mark.guarantee(13)
+@pytest.mark.timeout(600)
+def test_guarantee_13_every_acknowledged_record_survives_the_deaths_of_postgresql(
+    server: postgres.Postgres, tmp_path: Path
+) -> None:
+    """`kill -9` of one of its backends, upon which it ends all and recovers, or of its first process. What is
+    acknowledged meanwhile is in the spool, and comes to the database afterwards, once."""
+    chance = random.Random()  # noqa: S311 - moments, not secrets
+    database = postgres_database(server, durability="Spool", spool_directory=str(tmp_path / "spool"))
+    acknowledged: list[str] = []
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-u", "-m", "tests.security.test_inventory_crash"),
+            *(str(tmp_path), database.settings.url(), "Spool"),
+        ],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as mother:
+        assert mother.stdin is not None
+        assert mother.stdout is not None
+        mother.stdin.write("live\n")
+        mother.stdin.flush()
+        pid = int(mother.stdout.readline().removeprefix("born "))
+        for number in range(SERVER_DEATHS):
+            acknowledged += [_acknowledged(mother.stdout.readline()) for _ in range(chance.randrange(1, 150))]
+            if number % 4 == 0:
+                server.kill()
+                server.start_again()
+            else:
+                _kill_backend(server, chance)
+        acknowledged += [_acknowledged(mother.stdout.readline()) for _ in range(100)]
+        os.kill(pid, signal.SIGKILL)
+        acknowledged += [_acknowledged(line) for line in iter(mother.stdout.readline, "dead -9\n")]
+        mother.stdin.close()
+        assert mother.wait(60) == 0
+    _verify_postgres(database, tmp_path, acknowledged)
+
+
+def _kill_backend(server: postgres.Postgres, chance: random.Random) -> None:
+    """One that serves the recorder, in the middle of what it does; then all others are ended by the server."""
+    end = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < end
+        try:
+            found = server.execute(
+                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+        except psycopg.OperationalError:  # it still recovers from the last time
+            found = []
+        if found:
+            break
+        time.sleep(0.05)
+    os.kill(chance.choice(found)[0], signal.SIGKILL)
+
+
+def _verify_postgres(database: Database, directory: Path, acknowledged: list[str]) -> None:
+    kept = (directory / CHECKPOINT).read_bytes()
+    with database.open() as opened:
+        spool = directory / "spool"
+        end = time.monotonic() + 120
+        while spool.is_dir() and any(path.suffix == ".spool" and path.stat().st_size for path in spool.iterdir()):
+            assert time.monotonic() < end, "what was in the spool was not brought to the database"
+            time.sleep(0.1)
+        assert not (spool.is_dir() and list(spool.glob("*.damaged")))
+        with opened.queries._reading() as reading:
+            keys = Counter(reading.execute(select(tables.leaf.c.decision_key)).scalars())
+            named = set(reading.execute(select(tables.blob.c.digest)).scalars())
+        assert set(acknowledged) - set(keys) == set()
+        assert set(keys.values()) == {1}
+        assert {str(Digest.of(key.encode())) for key in keys} <= named
+        before = opened.verify(keys=[SIGNER.key()], kept=[Kept("kept", kept)])
+        assert before.findings == []
+        assert before.kept > 0
+        sequencer = opened.sequencer(database.settings, signer=SIGNER)
+        sequencer.take_over()
+        while sequencer.sequence().more:
+            pass
+        after = opened.verify(keys=[SIGNER.key()], kept=[Kept("kept", kept)])
+        assert (after.findings, after.entries, after.signed, after.waiting) == ([], len(keys), len(keys), 0)
+
+
+async def _record_until_killed(directory: Path, settings: InventorySettings) -> None:
+    opened = store.Store.open(settings)
     LedgerKeeper(  # numbers what is recorded all the while, and dies with the rest
-        opened.sequencer(database.settings, signer=SIGNER),
+        opened.sequencer(settings, signer=SIGNER),
         opened.ledger,
         directory=directory,
         interval=0.001,
@@ -138,15 +249,18 @@ async def _record_until_killed(directory: Path) -> None:
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
 
 
-def _mother(directory: Path) -> None:
+def _mother(directory: Path, url: str, durability: str) -> None:
+    settings = InventorySettings(
+        database_url=url, durability=durability, spool_directory=str(directory / "spool"), blob_file_bytes=1
+    )
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
             os.write(1, f"born {os.getpid()}\n".encode())
-            asyncio.run(_record_until_killed(directory))
+            asyncio.run(_record_until_killed(directory, settings))
         _, status = os.waitpid(child, 0)
         os.write(1, f"dead {-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)}\n".encode())
 
 
 if __name__ == "__main__":
-    _mother(Path(sys.argv[1]))
+    _mother(Path(sys.argv[1]), *sys.argv[2:])

