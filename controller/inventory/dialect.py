@@ -286,6 +286,17 @@ def is_away(exc: Exception) -> bool:
     return isinstance(exc, OperationalError | InterfaceError | PoolTimeout | OSError)
 
 
+def is_server_away(exc: Exception) -> bool:
+    """Whether a database server does not answer, or not yet: not one that refuses who asks, or lacks the database."""
+    if not is_away(exc) or not isinstance(exc, DBAPIError) or isinstance(exc.orig, sqlite3.Error):
+        return False
+    state = str(getattr(exc.orig, "sqlstate", None) or "")
+    said = str(exc.orig)
+    return state[:2] in {"", "08", "57"} and not any(
+        word in said for word in ("authentication failed", "does not exist")
+    )
+
+
 def cause(exc: Exception) -> str:
     """A name for a database's failure: its SQLSTATE or SQLite's error name, else the exception's type."""
     original = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
