@@ -17,6 +17,7 @@ from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
+from controller.inventory.reads import ReadLog
 from controller.inventory.refused import Refused
 from controller.inventory.sboms import Sboms
 
@@ -36,6 +37,7 @@ class Questions:
     components: Components
     gatherer: Gatherer
     refused: Refused
+    reads: ReadLog
 
     @classmethod
     def of(cls, reading: Engine, blobs: Blobs) -> Self:
@@ -52,4 +54,5 @@ class Questions:
             components=Components(reading),
             gatherer=Gatherer(reading, blobs),
             refused=Refused(reading),
+            reads=ReadLog(reading),
         )
