@@ -19,6 +19,7 @@ from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
 from controller.inventory.reads import ReadLog
 from controller.inventory.refused import Refused
+from controller.inventory.retention.holds import Holds
 from controller.inventory.sboms import Sboms
 
 
@@ -37,6 +38,7 @@ class Questions:
     components: Components
     gatherer: Gatherer
     refused: Refused
+    holds: Holds
     reads: ReadLog
 
     @classmethod
@@ -54,5 +56,6 @@ class Questions:
             components=Components(reading),
             gatherer=Gatherer(reading, blobs),
             refused=Refused(reading),
+            holds=Holds(reading),
             reads=ReadLog(reading),
         )
