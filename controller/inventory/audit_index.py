@@ -30,14 +30,14 @@ def check_index(connection: Connection, report: Report, *, blobs: Blobs, read: R
     """Look at all of it."""
     packages = _packages(connection, report)
     _check_components(connection, report, packages)
-    last = -(2**31)
+    last: int | None = None
     document = tables.document
     for rows in _in_order(connection, document):
         for row in rows:
             _check_orphans(connection, report, after=last, before=row["id"])
             last = row["id"]
             _check_document(connection, row, report, blobs=blobs, read=read)
-    _check_orphans(connection, report, after=last, before=2**31)
+    _check_orphans(connection, report, after=last, before=None)
     _check_removed(connection, report)
 
 
@@ -159,14 +159,15 @@ def _check_subjects(connection: Connection, document: int, said: Contents, repor
         _tell(report, table, f"{document} {digest}", "the row is gone")
 
 
-def _check_orphans(connection: Connection, report: Report, *, after: int, before: int) -> None:
+def _check_orphans(connection: Connection, report: Report, *, after: int | None, before: int | None) -> None:
     """Rows of documents that are not there, of numbers between two that are."""
     for table in (tables.sbom_component, tables.document_subject):
         column = table.c.document
         last = after
         while True:
-            query = select(func.min(column)).where(column > last, column < before)
-            found = connection.execute(query).scalar()
+            query = select(func.min(column))
+            query = query if last is None else query.where(column > last)
+            found = connection.execute(query if before is None else query.where(column < before)).scalar()
             if found is None:
                 break
             _tell(report, tables.document, found, f"the row is gone, and {table.name} has rows of it")
