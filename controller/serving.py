@@ -35,7 +35,7 @@ from controller.inventory.checkpoint_files import CheckpointFiles
 from controller.inventory.index.keeping import IndexKeeper, pace
 from controller.inventory.keeping import LedgerKeeper, open_signer
 from controller.inventory.querying.questions import OwnQuestions
-from controller.inventory.store import Store
+from controller.inventory.store import Store, is_away
 from controller.inventory.witnessing import Witnessing, witnesses_of
 from controller.operator.holder import SnapshotHolder
 from controller.reading import app as reading
@@ -51,6 +51,7 @@ from controller.workers.indexing import DocumentReader
 
 log = logging.getLogger(__name__)
 
+DATABASE_RETRY = 3.0  # seconds between two attempts to open an inventory whose server is away
 CERTIFICATE_INTERVAL = 3600.0  # seconds between looks at the serving certificate's age
 
 
@@ -96,7 +97,7 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
     async with AsyncExitStack() as stack:
         protected = Role.INVENTORY in roles and _asks_who_reads(settings)
         made = _Certificates(settings.webhook) if Role.WEBHOOK in roles or protected else None
-        store = _store(settings, roles, stack)
+        store = await _store(settings, roles, stack)
         holder = await _snapshots(settings, roles, stack, made if Role.WEBHOOK in roles else None, store)
         if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
             await _keep_ledger(settings, store, stack)
@@ -171,10 +172,20 @@ async def _snapshots(
     return operator.snapshots
 
 
-def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitStack) -> Store:
-    store = Store.open(settings.inventory) if Role.WEBHOOK in roles else Store.open_to_read(settings.inventory)
-    stack.callback(store.close)
-    return store
+async def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitStack) -> Store:
+    """The inventory. A server of its own that is away is waited for: nothing listens until then, so nobody is ready."""
+    opening = Store.open if Role.WEBHOOK in roles else Store.open_to_read
+    while True:
+        try:
+            store = opening(settings.inventory)
+        except ConfigurationError as exc:
+            if not is_away(exc):
+                raise
+            log.error("waiting for the database, again in %.0f s: %s", DATABASE_RETRY, exc)  # noqa: TRY400 - it says why
+            await asyncio.sleep(DATABASE_RETRY)
+            continue
+        stack.callback(store.close)
+        return store
 
 
 async def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) -> None:

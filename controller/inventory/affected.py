@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Text, and_, column, func, or_, select, values
 
 from controller.inventory import cursors, running, tables
 from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT, Asker, Place, check_limit, read_cursor, write_cursor
+from controller.inventory.described import kin
 from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary, RunRecord
 from controller.inventory.resting import Footing, Resting, resting
@@ -22,14 +22,6 @@ MAX_SCANNED = 10_000  # runs or decisions looked at for one page
 FEW = 200  # images up to which their rows are looked up, instead of going through all rows by time
 
 _decision, _image = tables.decision, tables.decision_image
-
-
-class Listing(StrEnum):
-    """What a page of the answer lists."""
-
-    RUNS = "runs"
-    DECISIONS = "decisions"
-    IMAGES = "images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +44,27 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
-class AffectedPage:
-    """The extent, and a page of one list: the latest first, images by digest. The other lists are empty."""
+class AffectedRuns:
+    """Runs of images that rest on it, the latest started first."""
 
-    extent: Extent
-    runs: tuple[RunRecord, ...] = ()
-    decisions: tuple[DecisionSummary, ...] = ()
-    images: tuple[Resting, ...] = ()
-    cursor: str | None = None
+    items: tuple[RunRecord, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AffectedDecisions:
+    """Decisions that let such images in, the latest first."""
+
+    items: tuple[DecisionSummary, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AffectedImages:
+    """The images that rest on it, by digest."""
+
+    items: tuple[Resting, ...]
+    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,89 +72,151 @@ class _Asked:
     as_of: datetime
     known_at: datetime | None
     namespace: str | None
-    ever: bool
+    ever: bool = False
 
 
 class Affected(Asker):
-    """Reads what rests on a signer, a builder, a source, a base image, a log entry or an artefact."""
+    """Reads what rests on a signer, a builder, a source, a base image, a log entry or an artefact.
 
-    def affected(
+    With a namespace only what ran or was decided there counts. Every question raises `InputError`: `DigestMalformed`,
+    `ReferenceMalformed`, `AnswerTooLarge`; lists also `LimitOutOfRange`, `CursorMalformed`. A page of runs or of
+    decisions may hold fewer than `limit` and still have a next one: at most `MAX_SCANNED` rows are looked at for it.
+    """
+
+    def extent(
         self,
         footing: Footing,
         value: str,
         *,
-        listing: Listing = Listing.RUNS,
+        as_of: datetime | None = None,
+        namespace: str | None = None,
+        known_at: datetime | None = None,
+    ) -> Extent:
+        """How far it reaches at a time (default: now)."""
+        asked = _Asked(as_of or datetime.now(UTC), known_at, namespace)
+        with self._reading() as connection:
+            return _extent(connection, _reach(connection, footing, value, asked), asked)
+
+    def runs(
+        self,
+        footing: Footing,
+        value: str,
+        *,
         as_of: datetime | None = None,
         ever: bool = False,
         namespace: str | None = None,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
         known_at: datetime | None = None,
-    ) -> AffectedPage:
-        """What rests on it, counted, and one page of a list.
-
-        `ever` lists all runs until `as_of` (default: now) and not only those at that time. With a namespace only what
-        ran or was decided there counts. A page may hold fewer than `limit` and still have a next one: at most
-        `MAX_SCANNED` rows are looked at for it.
-        Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`, `AnswerTooLarge`.
-        """
+    ) -> AffectedRuns:
+        """What runs at a time (default: now) that rests on it; with `ever` whatever ran until then."""
         check_limit(limit)
-        asked = _Asked(as_of or datetime.now(UTC), known_at, namespace, ever)
+        place = read_cursor(cursor) if cursor is not None else None
+        asked = _Asked(as_of or datetime.now(UTC), known_at, namespace, ever=ever)
         with self._reading() as connection:
-            found = resting(connection, footing, value, known_at=known_at, namespace=namespace)
-            ran = _that_ran(connection, found, asked)
-            extent = _extent(connection, found, ran, asked)
-            if listing is Listing.IMAGES:
-                return _images(extent, ran, limit=limit, cursor=cursor)
-            place = read_cursor(cursor) if cursor is not None else None
-            if listing is Listing.RUNS:
-                runs, place = _runs(connection, ran, asked, limit=limit, place=place)
-                return AffectedPage(extent, runs=runs, cursor=_cursor(place))
+            found = _reach(connection, footing, value, asked).names
+            runs, place = _runs(connection, found, asked, limit=limit, place=place)
+        return AffectedRuns(runs, _cursor(place))
+
+    def decisions(
+        self,
+        footing: Footing,
+        value: str,
+        *,
+        as_of: datetime | None = None,
+        namespace: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        known_at: datetime | None = None,
+    ) -> AffectedDecisions:
+        """The decisions until a time (default: now) that let in what was known to rest on it."""
+        check_limit(limit)
+        place = read_cursor(cursor) if cursor is not None else None
+        asked = _Asked(as_of or datetime.now(UTC), known_at, namespace)
+        with self._reading() as connection:
+            found = _reach(connection, footing, value, asked).names
             rows, place = _decisions(connection, found, asked, limit=limit, place=place)
-            return AffectedPage(extent, decisions=summaries(connection, rows), cursor=_cursor(place))
+            return AffectedDecisions(summaries(connection, rows), _cursor(place))
+
+    def images(
+        self,
+        footing: Footing,
+        value: str,
+        *,
+        as_of: datetime | None = None,
+        namespace: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        known_at: datetime | None = None,
+    ) -> AffectedImages:
+        """The images that rest on it, whether they run or not."""
+        check_limit(limit)
+        after = str(cursors.read(cursor, str)[0]) if cursor is not None else ""
+        asked = _Asked(as_of or datetime.now(UTC), known_at, namespace)
+        with self._reading() as connection:
+            proven = _reach(connection, footing, value, asked).proven
+        left = [digest for digest in sorted(proven) if digest > after]
+        more = cursors.write([left[limit - 1]]) if len(left) > limit else None
+        return AffectedImages(tuple(proven[digest] for digest in left[:limit]), more)
 
 
 def _cursor(place: Place | None) -> str | None:
     return write_cursor(*place) if place is not None else None
 
 
-def _images(extent: Extent, found: Mapping[str, Resting], *, limit: int, cursor: str | None) -> AffectedPage:
-    after = str(cursors.read(cursor, str)[0]) if cursor is not None else ""
-    digests = [digest for digest in sorted(found) if digest > after]
-    more = cursors.write([digests[limit - 1]]) if len(digests) > limit else None
-    return AffectedPage(extent, images=tuple(found[digest] for digest in digests[:limit]), cursor=more)
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What rests on it: the images that were proven, and every digest by which these may be named (`names`).
+
+    A kubelet may name an index or a manifest in it, so what was said of the one holds for runs of the other.
+    """
+
+    proven: Mapping[str, Resting]
+    names: Mapping[str, Resting]
 
 
-def _that_ran(connection: Connection, found: Mapping[str, Resting], asked: _Asked) -> Mapping[str, Resting]:
-    """Of a namespace only the images that ran there: it knows of no others."""
-    if asked.namespace is None:
-        return found
+def _reach(connection: Connection, footing: Footing, value: str, asked: _Asked) -> _Reach:
+    """Raises as `resting` does."""
+    proven = resting(connection, footing, value, known_at=asked.known_at, namespace=asked.namespace)
+    kindred = kin(connection, proven, known_at=asked.known_at)
+    names: dict[str, Resting] = {}
+    for digest, one in proven.items():
+        for name in kindred[digest]:
+            if name not in names or one.since < names[name].since:
+                names[name] = one
+    if asked.namespace is not None:  # it knows of no images but those that ran there
+        there = _that_ran(connection, names, asked)
+        proven = {digest: one for digest, one in proven.items() if not there.isdisjoint(kindred[digest])}
+    return _Reach(proven, names)
+
+
+def _that_ran(connection: Connection, digests: Iterable[str], asked: _Asked) -> set[str]:
+    """Those that ever ran in the namespace."""
     seen = tables.run
     query = select(seen.c.digest).where(seen.c.namespace == asked.namespace).distinct()
     if asked.known_at is not None:
         query = query.where(seen.c.recorded_at <= asked.known_at)
-    asking = [query.where(seen.c.digest.in_(chunk)) for chunk in chunks(found)]
-    there = {digest for one in asking for digest in connection.execute(one).scalars()}
-    return {digest: one for digest, one in found.items() if digest in there}
+    asking = [query.where(seen.c.digest.in_(chunk)) for chunk in chunks(digests)]
+    return {digest for one in asking for digest in connection.execute(one).scalars()}
 
 
-def _extent(connection: Connection, found: Mapping[str, Resting], ran: Mapping[str, Resting], asked: _Asked) -> Extent:
+def _extent(connection: Connection, reach: _Reach, asked: _Asked) -> Extent:
     now = [
         one
         for one in standing(connection, as_of=asked.as_of, known_at=asked.known_at, namespace=asked.namespace)
-        if one.digest in ran
+        if one.digest in reach.names
     ]
-    runs = _count(connection, [_ever(chunk, asked) for chunk in chunks(ran)])
-    admitted = _count(connection, [_admitted(chunk, found, asked) for chunk in chunks(found)])
+    runs = _count(connection, [_ever(chunk, asked) for chunk in chunks(reach.names)])
+    admitted = _count(connection, [_admitted(chunk, reach.names, asked) for chunk in chunks(reach.names)])
     return Extent(
-        images=len(ran),
+        images=len(reach.proven),
         running=sum(one.runs for one in now),
         running_images=len({one.digest for one in now}),
         namespaces=tuple(sorted({one.namespace for one in now})),
         clusters=tuple(sorted({one.cluster for one in now})),
         ran=runs,
         admitted=admitted,
-        first_known_at=min((one.since for one in ran.values()), default=None),
+        first_known_at=min((one.since for one in reach.proven.values()), default=None),
         more=MAX_COUNTED in {runs, admitted},
     )
 

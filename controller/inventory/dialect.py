@@ -30,6 +30,7 @@ from sqlalchemy import (
     FromClause,
     Integer,
     QueuePool,
+    Subquery,
     Table,
     Text,
     any_,
@@ -285,6 +286,17 @@ def is_away(exc: Exception) -> bool:
     return isinstance(exc, OperationalError | InterfaceError | PoolTimeout | OSError)
 
 
+def is_server_away(exc: Exception) -> bool:
+    """Whether a database server does not answer, or not yet: not one that refuses who asks, or lacks the database."""
+    if not is_away(exc) or not isinstance(exc, DBAPIError) or isinstance(exc.orig, sqlite3.Error):
+        return False
+    state = str(getattr(exc.orig, "sqlstate", None) or "")
+    said = str(exc.orig)
+    return state[:2] in {"", "08", "57"} and not any(
+        word in said for word in ("authentication failed", "does not exist")
+    )
+
+
 def cause(exc: Exception) -> str:
     """A name for a database's failure: its SQLSTATE or SQLite's error name, else the exception's type."""
     original = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
@@ -436,6 +448,18 @@ def numbers(connection: Connection, values: Sequence[int]) -> FromClause:
     if connection.dialect.name == "postgresql":
         return func.unnest(cast(list(values), postgresql.ARRAY(Integer))).table_valued("value").render_derived()
     return func.json_each(json.dumps(list(values))).table_valued("value")
+
+
+def pairs(connection: Connection, values: Sequence[tuple[int, str]]) -> Subquery:
+    """A table of these numbers and texts, in its columns `number` and `text`: few parameters, however many they are."""
+    if connection.dialect.name == "postgresql":
+        columns = zip(*values, strict=True) if values else ([], [])
+        numbers, texts = (list(column) for column in columns)
+        table = func.unnest(cast(numbers, postgresql.ARRAY(Integer)), cast(texts, postgresql.ARRAY(Text)))
+        return select(table.table_valued("number", "text").render_derived()).subquery()
+    each = func.json_each(json.dumps(list(values))).table_valued("value").c.value
+    number, text_ = func.json_extract(each, "$[0]"), func.json_extract(each, "$[1]")
+    return select(number.label("number"), text_.label("text")).subquery()
 
 
 def among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:

@@ -13,16 +13,17 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
 from controller.errors import InputError
-from controller.inventory import tables
+from controller.inventory import running, tables
 from controller.inventory.asking import Asker
 from controller.inventory.bundle.parts import Role, parts
 from controller.inventory.bundle.source import Kept, Selection
 from controller.inventory.bundle.tlog_proof import TlogProof
 from controller.inventory.ledger_reading import LedgerReader, Signed
 from controller.inventory.queries import Queries
+from controller.inventory.running import RunFilter
 from controller.model.reference import Digest
 
 MAX_RECORDS = 10_000  # in one bundle
@@ -156,10 +157,10 @@ class _Finding:
         elif chosen.digest is not None:
             digest = str(Digest.parse(chosen.digest))
             self._decisions(*self._in_time(_decision.c.decided_at), digest=digest)
-            self._with_decisions(self._runs(_run.c.digest.in_(self._related(digest)), self._running()))
+            self._with_decisions(self._ran(tuple(self._related(digest))))
         else:
             self._decisions(*self._in_time(_decision.c.decided_at))
-            self._with_decisions(self._runs(self._running()))
+            self._with_decisions(self._ran(None))
         return self._found
 
     def _related(self, digest: str) -> list[str]:
@@ -196,16 +197,39 @@ class _Finding:
         return self._take(query.order_by(order.desc()))
 
     def _runs(self, *wanted: ColumnElement[bool]) -> Sequence[Row[Any]]:
+        """A few runs, found by what names them."""
         query = select(_run).where(*wanted, _run.c.recorded_at <= self._known_at)
         if self._chosen.namespace is not None:
             query = query.where(_run.c.namespace == self._chosen.namespace)
-        return self._take(query.order_by(_run.c.started_at.desc()))
+        return self._take(query)
+
+    def _ran(self, digests: tuple[str, ...] | None) -> Sequence[Row[Any]]:
+        """What ran in the time that is asked about, the latest started first."""
+        since, until = self._chosen.since, self._chosen.until
+        rows = running.page(
+            self._connection,
+            RunFilter(namespace=self._chosen.namespace, digests=digests),
+            as_of=None,
+            known_at=self._known_at,
+            before=(until, 0) if until is not None else None,
+            limit=self._newest or MAX_RECORDS + 1,
+            also=self._not_over_by(since) if since is not None else None,
+        )
+        for row in rows:
+            self._add(row.leaf)
+        return rows
 
     def _with_decisions(self, runs: Sequence[Row[Any]]) -> None:
         """Of these runs the ends too, and what was decided about their pods."""
         self._with_ends(runs)
         for some in _batched(sorted({run.pod_uid for run in runs})):
-            self._decisions(_decision.c.object_uid.in_(some), _decision.c.kind == "Pod")
+            # By the pods alone: beside a namespace a planner may prefer to go through all decisions of that.
+            query = select(_decision.c.leaf, _decision.c.kind, _decision.c.namespace).where(
+                _decision.c.object_uid.in_(some), _decision.c.recorded_at <= self._known_at
+            )
+            for row in self._connection.execute(query.limit(MAX_RECORDS + 1)):
+                if row.kind == "Pod" and self._chosen.namespace in {None, row.namespace}:
+                    self._add(row.leaf)
 
     def _with_ends(self, runs: Sequence[Row[Any]]) -> None:
         ended = [run for run in runs if run.end_leaf is not None and run.end_recorded_at <= self._known_at]
@@ -225,15 +249,10 @@ class _Finding:
         )
         self._take(query.order_by(_gap.c.leaf), most=MAX_GAPS)
 
-    def _running(self) -> ColumnElement[bool]:
-        """Begun before the end of the time that is asked about, and not ended before it began."""
-        since, until = self._chosen.since, self._chosen.until
-        parts: list[ColumnElement[bool]] = [_run.c.started_at < (until or self._known_at)]
-        if since is not None:
-            # An end that was not known then is none.
-            unknown = or_(_run.c.ended_at.is_(None), _run.c.end_recorded_at > self._known_at)
-            parts.append(or_(unknown, _run.c.ended_at > since))
-        return and_(*parts)
+    def _not_over_by(self, since: datetime) -> ColumnElement[bool]:
+        """Whether a run was not known to have ended before the time that is asked about."""
+        unknown = or_(_run.c.ended_at.is_(None), _run.c.end_recorded_at > self._known_at)
+        return or_(unknown, _run.c.ended_at > since)
 
     def _in_time(self, column: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
         since, until = self._chosen.since, self._chosen.until

@@ -130,6 +130,8 @@ class LedgerKeeper:
                 while self._sequencer.sequence().more and self._may_write():
                     pass
                 self._keep()
+            else:
+                self._follow()
             self._measure()
         except LedgerError as exc:
             self._writes, self._yielded = False, time.monotonic()
@@ -186,6 +188,25 @@ class LedgerKeeper:
                 self._files.keep(self._kept)
             except OSError as exc:  # the ledger goes on without, and this process keeps its own
                 self._failed(f"a checkpoint is not kept in ledger_checkpoint_dir: {exc.strerror}")
+
+    def _follow(self) -> None:
+        """Keep what the one who writes has signed, once it is shown to continue what was kept here.
+
+        Raises `LedgerError` (`LedgerForked`) where it does not, or nobody with the key has signed it.
+        """
+        note = self._reader.checkpoint()
+        if note is None or note == self._kept:
+            return
+        if self._file.exists():
+            mine, _ = notes.split(self._file.read_bytes())
+            self._sequencer.check(Checkpoint.parse(mine))
+        try:
+            text, _ = notes.open_note(note.encode(), [self._sequencer.key])
+            self._sequencer.check(Checkpoint.parse(text))
+        except ValueError as exc:
+            raise LedgerError("LedgerForked", f"the checkpoint in the database {exc}") from exc
+        _write(self._file, note.encode())
+        self._kept = note
 
     def _filed_last(self) -> Checkpoint | None:
         try:

@@ -8,12 +8,15 @@ from typing import Self
 from sqlalchemy import Engine
 
 from controller.inventory.affected import Affected
+from controller.inventory.assets import Assets
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.components import Components
+from controller.inventory.findings import Findings
 from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
+from controller.inventory.sboms import Sboms
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,9 @@ class Questions:
     queries: Queries
     ledger: LedgerReader
     affected: Affected
+    sboms: Sboms
+    findings: Findings
+    assets: Assets
     packages: Packages
     components: Components
     gatherer: Gatherer
@@ -34,6 +40,9 @@ class Questions:
             queries=Queries(reading, blobs),
             ledger=LedgerReader(reading),
             affected=Affected(reading),
+            sboms=Sboms(reading),
+            findings=Findings(reading),
+            assets=Assets(reading),
             packages=Packages(reading),
             components=Components(reading),
             gatherer=Gatherer(reading, blobs),

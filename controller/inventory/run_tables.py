@@ -40,6 +40,7 @@ run = Table(
     Column("late", Boolean, nullable=False),
     Index(None, "leaf"),
     Index(None, "end_leaf"),
+    Index(None, "run"),
     Index(None, "span", "started_at", "leaf"),
     *(Index(None, name, "span", "started_at", "leaf") for name in ("cluster", "namespace", "digest")),
     *(Index(None, name, "span", "started_at", "leaf") for name in ("admission", "signers")),

@@ -21,7 +21,7 @@ from controller.inventory.ledger import notes, tiles
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.entry import entry_of
 from controller.inventory.ledger.merkle import Frontier, leaf_hash, root_of
-from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.ledger.notes import NoteKey, NoteSigner
 from controller.inventory.ledger_reading import tile_reader
 
 MAX_BATCH = 256  # leaves of one transaction: it holds SQLite's only writing lock meanwhile, and decisions wait
@@ -56,6 +56,11 @@ class Sequencer:
         self._kept: Checkpoint | None = None
         self.cosigned: Callable[[], int] = lambda: -1  # the size of the newest checkpoint that a witness has cosigned
         self.signed = ""  # the note that this sequencer signed last, which is in the database
+
+    @property
+    def key(self) -> NoteKey:
+        """The public half of what it signs with."""
+        return self._signer.key()
 
     @property
     def term(self) -> int:

@@ -6,16 +6,23 @@ back; questions that ask something of every running image begin here and work on
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from sqlalchemy import Connection, func, select
 
 from controller.inventory import tables
 from controller.inventory.running import began, went_on
 
+T = TypeVar("T", str, int)
+
 CHUNK = 500  # digests named in one statement
+
+
+_WHERE = ("digest", "repository", "reference", "cluster", "namespace", "owner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,7 @@ class Standing:
 
     digest: str | None
     repository: str
+    reference: str
     cluster: str
     namespace: str
     owner: str
@@ -42,7 +50,7 @@ def standing(
     """All that runs at a time, in no order. A run whose digest nobody knows has none."""
     runs = tables.run
     times = {"as_of": as_of, "known_at": known_at}
-    where = tuple(runs.c[name] for name in ("digest", "repository", "cluster", "namespace", "owner"))
+    where = tuple(runs.c[name] for name in _WHERE)
     since = func.min(runs.c.started_at, type_=tables.Instant)
     query = select(*where, func.count().label("runs"), since.label("since")).group_by(*where)
     query = query.where(began(runs, **times), went_on(runs, **times))
@@ -51,12 +59,43 @@ def standing(
     if cluster is not None:
         query = query.where(runs.c.cluster == cluster)
     return [
-        Standing(row.digest, row.repository, row.cluster, row.namespace, row.owner, row.runs, row.since)
+        Standing(**{name: getattr(row, name) for name in (*_WHERE, "runs", "since")})
         for row in connection.execute(query)
     ]
 
 
-def chunks(names: Iterable[str]) -> list[Sequence[str]]:
-    """The names in order, so many at once as one statement may ask for."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one image runs: how many runs, under which repositories, in which namespaces and clusters, since when."""
+
+    digest: str
+    repositories: tuple[str, ...]
+    runs: int
+    namespaces: tuple[str, ...]
+    clusters: tuple[str, ...]
+    since: datetime
+
+
+def places(running: Iterable[Standing]) -> dict[str, Place]:
+    """What runs, by image. Runs without a digest are left out."""
+    by_digest: dict[str, list[Standing]] = defaultdict(list)
+    for one in running:
+        if one.digest is not None:
+            by_digest[one.digest].append(one)
+    return {
+        digest: Place(
+            digest=digest,
+            repositories=tuple(sorted({one.repository for one in some})),
+            runs=sum(one.runs for one in some),
+            namespaces=tuple(sorted({one.namespace for one in some})),
+            clusters=tuple(sorted({one.cluster for one in some})),
+            since=min(one.since for one in some),
+        )
+        for digest, some in by_digest.items()
+    }
+
+
+def chunks(names: Iterable[T]) -> list[Sequence[T]]:
+    """The names, or numbers, in order, so many at once as one statement may ask for."""
     ordered = sorted(set(names))
     return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)]

@@ -42,6 +42,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def is_away(error: ConfigurationError) -> bool:
+    """Whether an inventory could not be opened because its server did not answer: later it may."""
+    return isinstance(error.__cause__, SQLAlchemyError) and dialect.is_server_away(error.__cause__)
+
+
 class Store:
     """An open inventory: `writer` (a `Recorder`; absent when opened to read) and `questions`. Close it."""
 

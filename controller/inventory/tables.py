@@ -21,6 +21,12 @@ from controller.inventory.columns import Position as Position  # noqa: PLC0414
 from controller.inventory.columns import instant as instant  # noqa: PLC0414
 from controller.inventory.columns import metadata as metadata  # noqa: PLC0414
 from controller.inventory.columns import times as _times
+from controller.inventory.document_tables import document_trace as document_trace  # noqa: PLC0414
+from controller.inventory.document_tables import finding_alias as finding_alias  # noqa: PLC0414
+from controller.inventory.document_tables import scan as scan  # noqa: PLC0414
+from controller.inventory.document_tables import vex_name as vex_name  # noqa: PLC0414
+from controller.inventory.document_tables import vex_statement as vex_statement  # noqa: PLC0414
+from controller.inventory.document_tables import vulnerability_finding as vulnerability_finding  # noqa: PLC0414
 from controller.inventory.run_tables import image_manifest as image_manifest  # noqa: PLC0414
 from controller.inventory.run_tables import manifest_signers as manifest_signers  # noqa: PLC0414
 from controller.inventory.run_tables import run as run  # noqa: PLC0414
@@ -28,7 +34,7 @@ from controller.inventory.run_tables import signer_member as signer_member  # no
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0009"  # the newest migration: what a database must be at
+REVISION = "0011"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -181,7 +187,8 @@ evidence = Table(
     Index(None, "artifact", "digest"),
 )
 
-# What a manifest rests on by the proofs themselves: `key` and `subject` (who signed), `log` (log id and index).
+# What a manifest rests on by the proofs themselves: `key` and `subject` (who signed), `log` (log id and index), and
+# what the signer's certificate says of the build (`builder`, `source`).
 trace = Table(
     "trace",
     metadata,
@@ -367,4 +374,7 @@ index_state = Table(
     Column("until", Instant),
 )
 
-INDEXES = (document, document_subject, package, component, sbom_component, index_state)
+INDEXES = (
+    *(document, document_subject, document_trace, package, component, sbom_component, index_state),
+    *(scan, vulnerability_finding, finding_alias, vex_statement, vex_name),
+)

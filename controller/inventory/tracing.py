@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from controller.inventory.origins import BUILDER, SOURCE, builder_names, source_names
+
 KEY, SUBJECT, LOG = "key", "subject", "log"
+_CLAIMED_SOURCE = ("sourceRepositoryURI", "sourceRepositoryDigest")
 LOOKED = "looked"
 _FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejections": "rejection"}
 
@@ -39,13 +42,19 @@ def evidence(item: Evaluation, digests: Sequence[str | None]) -> Iterator[Row]:
 
 
 def traces(item: Evaluation, digests: Sequence[str | None]) -> Iterator[Row]:
-    """What proofs of this evaluation lead to: signers and log entries. Raises as `evidence` does."""
+    """What proofs of this evaluation lead to: signers and log entries, and what a certificate says of the build.
+
+    Raises as `evidence` does.
+    """
     digest = _judged(item, digests)
     if digest is None:
         return
     for proof in (*item["signatures"], *item["attestations"]):
         signer, entry = proof.get("signer") or {}, proof.get("logEntry")
+        claims = signer.get("claims") or {}
         told = [(KEY, signer.get("key")), (SUBJECT, signer.get("subject"))]
+        told += [(BUILDER, name) for name in builder_names(_text(claims.get("buildSignerURI")))]
+        told += [(SOURCE, name) for name in source_names(*(_text(claims.get(claim)) for claim in _CLAIMED_SOURCE))]
         if entry:
             index = int(entry["index"])
             told += [(LOG, str(index)), (LOG, log_entry(_text(entry["logId"]), index))]

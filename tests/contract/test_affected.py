@@ -13,7 +13,6 @@ from sqlalchemy import delete, select
 
 from controller.errors import InputError
 from controller.inventory import store, tables
-from controller.inventory.affected import Listing
 from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from tests.support import postgres
@@ -31,7 +30,7 @@ from tests.support.inventory import (
 )
 
 KEY, OTHER_KEY = "sha256:" + "4b" * 32, "sha256:" + "0c" * 32
-ONE, TWO, THREE, CHILD = (f"sha256:{byte * 32}" for byte in ("11", "22", "33", "cc"))
+ONE, TWO, THREE, CHILD, OTHER_CHILD = (f"sha256:{byte * 32}" for byte in ("11", "22", "33", "cc", "dd"))
 ARTIFACT, OTHER_ARTIFACT = "sha256:" + "aa" * 32, "sha256:" + "bb" * 32
 
 
@@ -87,8 +86,29 @@ async def record(opened: Store, *leaves: dict[str, Any]) -> None:
     await asyncio.gather(*(opened.writer.record(item, blobs={}, deadline=soon()) for item in leaves))
 
 
-def asked(opened: Store, value: str = KEY, footing: Footing = Footing.SIGNER, **changes: Any) -> Any:
-    return opened.questions.affected.affected(footing, value, **({"as_of": START + timedelta(hours=1)} | changes))
+LISTS = ("runs", "decisions", "images")
+
+
+def asked(opened: Store, what: str, value: str = KEY, footing: Footing = Footing.SIGNER, **changes: Any) -> Any:
+    """One question of the family: `extent`, or a list."""
+    ask = getattr(opened.questions.affected, what)
+    return ask(footing, value, **({"as_of": START + timedelta(hours=1)} | changes))
+
+
+def extent(opened: Store, value: str = KEY, footing: Footing = Footing.SIGNER, **changes: Any) -> Any:
+    return asked(opened, "extent", value, footing, **changes)
+
+
+def runs(opened: Store, **changes: Any) -> list[Any]:
+    return list(asked(opened, "runs", **changes).items)
+
+
+def decisions(opened: Store, **changes: Any) -> list[Any]:
+    return list(asked(opened, "decisions", **changes).items)
+
+
+def images(opened: Store, value: str = KEY, footing: Footing = Footing.SIGNER, **changes: Any) -> list[Any]:
+    return list(asked(opened, "images", value, footing, **changes).items)
 
 
 @pytest.fixture
@@ -111,22 +131,19 @@ async def story(opened: Store) -> Store:
 
 
 async def test_what_rests_on_a_signer_is_counted_and_listed(story: Store) -> None:
-    page = asked(story)
-    extent = page.extent
-    assert (extent.images, extent.running, extent.running_images, extent.ran, extent.admitted) == (2, 2, 2, 3, 3)
-    assert (extent.namespaces, extent.clusters, extent.more) == (("pay", "shop"), ("east", "local"), False)
-    assert extent.first_known_at == START
-    assert [(run.pod, run.digest) for run in page.runs] == [("web-1", TWO), ("web-0", ONE)]
-    assert [run.pod for run in asked(story, ever=True).runs] == ["web-5", "web-1", "web-0"]
-    assert [run.pod for run in asked(story, as_of=START + timedelta(seconds=50)).runs] == ["web-5", "web-1", "web-0"]
-    decisions = asked(story, listing=Listing.DECISIONS).decisions
-    assert [(item.namespace, item.name, item.verdict) for item in decisions] == [
+    reach = extent(story)
+    assert (reach.images, reach.running, reach.running_images, reach.ran, reach.admitted) == (2, 2, 2, 3, 3)
+    assert (reach.namespaces, reach.clusters, reach.more) == (("pay", "shop"), ("east", "local"), False)
+    assert reach.first_known_at == START
+    assert [(run.pod, run.digest) for run in runs(story)] == [("web-1", TWO), ("web-0", ONE)]
+    assert [run.pod for run in runs(story, ever=True)] == ["web-5", "web-1", "web-0"]
+    assert [run.pod for run in runs(story, as_of=START + timedelta(seconds=50))] == ["web-5", "web-1", "web-0"]
+    assert [(item.namespace, item.name, item.verdict) for item in decisions(story)] == [
         ("pay", "web-4", "Allow"),
         ("pay", "web-1", "Allow"),
         ("shop", "web-0", "Allow"),
     ]
-    images = asked(story, listing=Listing.IMAGES).images
-    assert [(one.digest, one.artifacts, one.since) for one in images] == [
+    assert [(one.digest, one.artifacts, one.since) for one in images(story)] == [
         (ONE, (ARTIFACT,), START),
         (TWO, (ARTIFACT,), START + timedelta(seconds=1)),
     ]
@@ -141,49 +158,47 @@ async def test_each_footing_leads_to_the_images_that_rest_on_it(story: Store) ->
         (Footing.ARTIFACT, OTHER_ARTIFACT, [THREE]),
         (Footing.SIGNER, "nobody", []),
     ):
-        page = asked(story, value, footing, listing=Listing.IMAGES)
-        assert [one.digest for one in page.images] == digests, (footing, value)
-        assert page.extent.images == len(digests)
+        assert [one.digest for one in images(story, value, footing)] == digests, (footing, value)
+        assert extent(story, value, footing).images == len(digests)
 
 
 async def test_an_identity_is_found_by_its_whole_subject(opened: Store) -> None:
     await record(opened, leaf(images=[image(digest=ONE)]))
     subject = "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1.2"
-    assert asked(opened, subject).extent.images == 1
-    assert asked(opened, subject[:-1]).extent.images == 0
+    assert extent(opened, subject).images == 1
+    assert extent(opened, subject[:-1]).images == 0
 
 
 async def test_what_did_not_count_is_no_footing(opened: Store) -> None:
     judged = evaluation() | {"signatures": [], "attestations": []}
     await record(opened, leaf(images=[image(digest=ONE)], evaluations=[judged]))
-    assert asked(opened, "sha256:" + "e5" * 32, Footing.ARTIFACT).extent.images == 0
+    assert extent(opened, "sha256:" + "e5" * 32, Footing.ARTIFACT).images == 0
 
 
 async def test_a_decision_from_before_it_counted_does_not_rest_on_it(opened: Store) -> None:
     unsigned = proven() | {"signatures": []}
     await record(opened, admitted(0, ONE, evaluations=[unsigned]), admitted(5, ONE), admitted(9, ONE, evaluations=[]))
-    page = asked(opened, listing=Listing.DECISIONS)
-    assert [item.name for item in page.decisions] == ["web-9", "web-5"]
-    assert page.extent.admitted == 2
+    assert [item.name for item in decisions(opened)] == ["web-9", "web-5"]
+    assert extent(opened).admitted == 2
 
 
 async def test_a_namespace_learns_of_what_ran_or_was_decided_there_alone(story: Store) -> None:
-    page = asked(story, namespace="shop")
-    assert [run.namespace for run in page.runs] == ["shop"]
-    extent = page.extent
-    assert (extent.images, extent.running, extent.ran, extent.admitted) == (1, 1, 2, 1)
-    assert (extent.namespaces, extent.clusters) == (("shop",), ("local",))
-    assert [one.digest for one in asked(story, namespace="shop", listing=Listing.IMAGES).images] == [ONE]
-    assert [d.namespace for d in asked(story, namespace="pay", listing=Listing.DECISIONS).decisions] == ["pay", "pay"]
-    nothing = asked(story, namespace="elsewhere")
-    assert (nothing.extent.images, nothing.extent.ran, nothing.extent.admitted, nothing.runs) == (0, 0, 0, ())
+    assert [run.namespace for run in runs(story, namespace="shop")] == ["shop"]
+    reach = extent(story, namespace="shop")
+    assert (reach.images, reach.running, reach.ran, reach.admitted) == (1, 1, 2, 1)
+    assert (reach.namespaces, reach.clusters) == (("shop",), ("local",))
+    assert [one.digest for one in images(story, namespace="shop")] == [ONE]
+    assert [item.namespace for item in decisions(story, namespace="pay")] == ["pay", "pay"]
+    nothing = extent(story, namespace="elsewhere")
+    assert (nothing.images, nothing.ran, nothing.admitted) == (0, 0, 0)
+    assert (runs(story, namespace="elsewhere"), decisions(story, namespace="elsewhere")) == ([], [])
 
 
 async def test_a_namespaces_own_policy_tells_nobody_else(opened: Store) -> None:
     own = proven(policy={"kind": "EvidencePolicy", "namespace": "shop", "name": "own", "hash": "h"})
     await record(opened, admitted(0, ONE, evaluations=[own]), ran("Started", 1, ONE, pod=9, namespace="pay"))
-    assert asked(opened, namespace="pay").extent.images == 0
-    assert asked(opened).extent.images == 1
+    assert extent(opened, namespace="pay").images == 0
+    assert extent(opened).images == 1
 
 
 async def test_only_what_had_been_recorded_by_then_is_told(opened: Store, clock: Clock) -> None:
@@ -191,10 +206,10 @@ async def test_only_what_had_been_recorded_by_then_is_told(opened: Store, clock:
     clock.now = START + timedelta(days=1)
     await record(opened, admitted(2, TWO), ran("Started", 3, TWO, pod=2))
     known = START + timedelta(hours=2)
-    page = asked(opened, known_at=known)
-    assert (page.extent.images, page.extent.running, page.extent.admitted) == (1, 1, 1)
-    assert asked(opened).extent.images == 2
-    assert asked(opened, known_at=START - timedelta(seconds=1)).extent.images == 0
+    reach = extent(opened, known_at=known)
+    assert (reach.images, reach.running, reach.admitted) == (1, 1, 1)
+    assert extent(opened).images == 2
+    assert extent(opened, known_at=START - timedelta(seconds=1)).images == 0
 
 
 async def test_pages_hold_everything_once_whichever_way_they_are_read(
@@ -208,39 +223,53 @@ async def test_pages_hold_everything_once_whichever_way_they_are_read(
     await record(opened, *leaves)
     for few in (0, 200):  # as images that are many, and as ones that are few
         monkeypatch.setattr("controller.inventory.affected.FEW", few)
-        for listing in Listing:
-            pages = list(_pages(opened, listing))
-            whole = [one for page in pages for one in (*page.runs, *page.decisions, *page.images)]
-            names = [getattr(one, "digest", None) or one.images[0].digest for one in whole]
-            assert names == (digests if listing is Listing.IMAGES else digests[::-1]), (few, listing)
+        for what in LISTS:
+            pages = list(_pages(opened, what))
+            names = [getattr(one, "digest", None) or one.images[0].digest for page in pages for one in page.items]
+            assert names == (digests if what == "images" else digests[::-1]), (few, what)
             assert len(pages) == 3
 
 
-def _pages(opened: Store, listing: Listing) -> Iterator[Any]:
-    page = asked(opened, listing=listing, limit=3)
+def _pages(opened: Store, what: str) -> Iterator[Any]:
+    page = asked(opened, what, limit=3)
     yield page
     while page.cursor is not None:
-        page = asked(opened, listing=listing, limit=3, cursor=page.cursor)
+        page = asked(opened, what, limit=3, cursor=page.cursor)
         yield page
 
 
-async def test_a_manifest_of_an_index_rests_on_what_was_said_of_it_alone(opened: Store) -> None:
+async def test_what_was_said_of_a_manifest_reaches_runs_and_decisions_that_name_the_index(opened: Store) -> None:
     child = proven(child={"digest": CHILD, "platform": "linux/arm64"})
-    await record(opened, admitted(0, ONE, evaluations=[child]))
-    assert [one.digest for one in asked(opened, listing=Listing.IMAGES).images] == [CHILD]
+    decision = admitted(0, ONE, evaluations=[child])
+    decision["images"][0]["manifests"] = [CHILD, OTHER_CHILD]
+    await record(
+        opened,
+        decision,
+        ran("Started", 1, ONE, pod=1),
+        ran("Started", 2, CHILD, pod=2, namespace="pay"),
+        ran("Started", 3, OTHER_CHILD, pod=3),  # another manifest of the index, of which nothing was said
+    )
+    assert [one.digest for one in images(opened)] == [CHILD]
+    assert [run.pod for run in runs(opened)] == ["web-2", "web-1"]
+    assert [item.name for item in decisions(opened)] == ["web-0"]
+    reach = extent(opened)
+    assert (reach.images, reach.running, reach.running_images, reach.ran, reach.admitted) == (1, 2, 2, 2, 1)
+    assert [one.digest for one in images(opened, namespace="shop")] == [CHILD]  # the index that holds it ran there
+    assert images(opened, namespace="elsewhere") == []
 
 
 async def test_a_question_that_makes_no_sense_is_refused(opened: Store) -> None:
-    for wrong, code in (
-        ({"limit": 0}, "LimitOutOfRange"),
-        ({"cursor": "!"}, "CursorMalformed"),
-        ({"cursor": "WyJhIl0x", "listing": Listing.IMAGES}, "CursorMalformed"),
+    for what, wrong, code in (
+        ("runs", {"limit": 0}, "LimitOutOfRange"),
+        ("decisions", {"cursor": "!"}, "CursorMalformed"),
+        ("images", {"cursor": "WyJhIl0x"}, "CursorMalformed"),
+        ("images", {"cursor": "WzFd"}, "CursorMalformed"),
     ):
         with pytest.raises(InputError) as error:
-            asked(opened, **wrong)
+            asked(opened, what, **wrong)
         assert error.value.code == code
     with pytest.raises(InputError, match="DigestMalformed"):
-        asked(opened, "sha256:1", Footing.ARTIFACT)
+        extent(opened, "sha256:1", Footing.ARTIFACT)
 
 
 async def test_traces_are_made_again_from_the_leaves(database: Database, story: Store) -> None:

@@ -397,3 +397,30 @@ async def test_a_cosignature_that_was_changed_is_named(ledger: Ledger, witness: 
     assert text in note
     (finding,) = [each for each in ledger.verify().findings if each.code == "CheckpointInvalid"]
     assert finding.where == "ledger_checkpoint 5"
+
+
+@pytest.mark.guarantee(14)
+async def test_guarantee_14_a_replica_that_does_not_write_keeps_what_the_writer_signed_and_notices_a_fork(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keeping, "RETRY", 0.05)
+    standby = LedgerKeeper(
+        ledger.store.sequencer(ledger.database.settings, signer=SIGNER, clock=ledger.clock),
+        ledger.store.ledger,
+        directory=tmp_path,
+        interval=0.1,
+        clock=ledger.clock,
+        leads=lambda: False,
+    )
+    file = tmp_path / keeping.CHECKPOINT
+    await ledger.record(5)
+    until(lambda: file.exists() and file.read_text() == ledger.store.ledger.checkpoint())
+    await ledger.record(3)
+    until(lambda: file.read_text() == ledger.store.ledger.checkpoint())
+    kept = file.read_text()
+    forged = _note(9)  # signed by the key, of another history
+    with ledger.cosigned._writing.begin() as connection:
+        connection.execute(tables.ledger_checkpoint.insert().values(size=9, note=forged, signed_at=ledger.clock()))
+    until(lambda: "LedgerForked" in caplog.text)
+    standby.close()
+    assert file.read_text() == kept

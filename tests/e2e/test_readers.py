@@ -139,6 +139,23 @@ def test_guarantee_20_the_cluster_s_rbac_says_who_sees_which_namespace(world: Wo
 
 
 @pytest.mark.guarantee(20)
+def test_guarantee_20_exports_and_proofs_hold_nothing_of_another_namespace(world: World) -> None:
+    for path in ("/api/v1/exports", f"/api/v1/proofs/{world.shop}"):
+        assert world.get(path, SHOPPER.token)[0] == 403
+        assert world.get(f"{path}?namespace=bank", SHOPPER.token)[0] == 403
+        assert world.get(f"{path}?namespace=shop", STRANGER.token)[0] == 403
+    status, bundle = world.get("/api/v1/exports?namespace=shop", SHOPPER.token)
+    assert (status, world.shop in bundle, world.bank in bundle) == (200, True, False)
+    assert "bank" not in bundle
+    assert world.get(f"/api/v1/exports?namespace=shop&record={world.bank}", SHOPPER.token)[0] == 404
+    assert world.get(f"/api/v1/proofs/{world.bank}?namespace=shop", SHOPPER.token)[0] == 404
+    status, proof = world.get(f"/api/v1/proofs/{world.shop}?namespace=shop", SHOPPER.token)
+    assert (status, [link["code"] for link in proof["missing"]]) == (200, ["NeverSeenRunning", "NothingVerified"])
+    status, bundle = world.get(f"/api/v1/exports?record={world.bank}", AUDITOR.token)
+    assert (status, world.bank in bundle) == (200, True)
+
+
+@pytest.mark.guarantee(20)
 def test_guarantee_20_a_permission_that_was_taken_away_ends_within_seconds(world: World) -> None:
     world.cluster.create_namespace("temporary")
     world.cluster.kubectl("create", "serviceaccount", "reader", "--namespace", "temporary")

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.e2e.conftest import Rig, pod
@@ -113,3 +119,36 @@ def test_people_read_what_runs(rig: Rig) -> None:
         environment=settings,
     )
     assert [line.split() for line in before.stdout.splitlines()] == [heading.split()]
+
+
+RATE, CHANGES, PODS = 100, 500, 20  # changes a second, changes, pods; the design has 2 s for each to be recorded
+WITHIN = 20.0  # seconds, ten times that
+
+
+def test_every_change_of_a_hundred_a_second_is_recorded_in_time(rig: Rig) -> None:
+    rig.cluster.create_namespace("busy")
+    reference, digest = rig.signed("busy")
+    rig.cluster.apply(*(pod(f"web-{number}", "busy", reference) for number in range(PODS)))
+    began = time.monotonic()
+    sent: dict[str, datetime] = {}
+
+    def change(number: int) -> None:
+        time.sleep(max(0.0, began + number / RATE - time.monotonic()))
+        name, identity = f"web-{number % PODS}", str(number // PODS)
+        sent[f"containerd://{name}-{identity}"] = datetime.now(UTC)
+        runs_as(rig, name, "busy", f"{reference.rpartition(':')[0]}@{digest}", identity=identity)
+
+    with ThreadPoolExecutor(8) as writers:
+        list(writers.map(change, range(CHANGES)))
+
+    def recorded() -> dict[str, datetime]:
+        with contextlib.closing(sqlite3.connect(f"file:{rig.assay.folder / 'inventory.db'}?mode=ro", uri=True)) as base:
+            rows = base.execute("SELECT canonical, recorded_at FROM leaf WHERE verdict = 'Started'").fetchall()
+        return {json.loads(leaf)["run"]["id"]: datetime.fromisoformat(at) for leaf, at in rows}
+
+    # A container that lived for less than the API server takes to tell of it is seen in the status of the next alone.
+    last = {f"containerd://web-{number}-{CHANGES // PODS - 1}" for number in range(PODS)}
+    wait_until(lambda: last <= recorded().keys(), what="the last change of each pod was recorded")
+    found = recorded()
+    assert len(sent.keys() & found.keys()) == CHANGES, f"{len(sent.keys() - found.keys())} changes were not recorded"
+    assert max((found[run] - at).total_seconds() for run, at in sent.items()) < WITHIN

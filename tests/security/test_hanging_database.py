@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import subprocess
@@ -13,11 +14,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from controller.errors import RecordingFailed, Unavailable
+from controller.errors import ConfigurationError, RecordingFailed, Unavailable
+from controller.inventory import dialect, tables
+from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.store import Store, is_away, migrate
 from controller.model.deadline import Deadline
+from controller.settings import InventorySettings
 from tests.support import postgres
+from tests.support.assay import serving
 from tests.support.inventory import leaf, postgres_database, soon
+from tests.support.mistakes import policy
+from tests.support.processes import wait_until
 
 PROGRAM = """
 import sys
@@ -133,3 +143,60 @@ def test_a_process_ends_within_seconds_though_its_database_hangs(server: postgre
             assert process.stdout.read() == "closed\n"
         finally:
             process.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.guarantee(13)
+async def test_guarantee_13_a_writer_that_sleeps_in_its_transaction_keeps_nobody_waiting_for_long(
+    server: postgres.Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen with a lock in its hand: PostgreSQL ends its transaction, and the others go on."""
+    monkeypatch.setattr(dialect, "WRITE_TIMEOUT", 2.0)
+    database = postgres_database(server)
+    frozen = dialect.writing_engine(dialect.parse(database.settings.url()))
+    state = tables.ledger_state
+    with database.open() as store:
+        holding = frozen.connect()
+        holding.execute(update(state).values(term=state.c.term))
+        signer = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
+        sequencer = store.sequencer(database.settings, signer=signer)
+        end = time.monotonic() + 60
+        while True:  # each attempt waits for the lock, no longer than a statement may take
+            try:
+                sequencer.take_over()
+                break
+            except OperationalError:
+                assert time.monotonic() < end
+        await store.writer.record(leaf(0), blobs={}, deadline=soon())
+        assert sequencer.sequence().size == 1
+        with pytest.raises(DBAPIError):  # it wakes, and what it held is gone
+            holding.execute(select(state.c.term))
+        holding.close()
+    frozen.dispose()
+
+
+def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "policy.yaml").write_text(json.dumps(policy("none")))
+    with postgres.running() as own:
+        url = own.new_database()
+        migrate(url)
+        own.stop()
+        log = tmp_path / "assay" / "assay.log"
+
+        def come_back() -> None:
+            wait_until(lambda: log.exists() and "waiting for the database" in log.read_text(), what="it waits")
+            own.start()
+
+        back = threading.Thread(target=come_back)
+        back.start()
+        with serving(tmp_path / "assay", policies=str(policies), database_url=url, durability="Database") as assay:
+            assert assay.get("/readyz")[0] == 200
+        back.join()
+    assert log.read_text().count("waiting for the database") >= 1
+
+
+def test_a_database_that_refuses_who_asks_is_not_waited_for(server: postgres.Postgres) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Store.open(InventorySettings(database_url=server.url("nowhere"), durability="Database"))
+    assert not is_away(caught.value)

@@ -13,14 +13,17 @@ _HERE = "controller.cli.inventory"
     cls=Lazy,
     places={
         "affected": f"{_HERE}.affected:affected",
+        "assets": f"{_HERE}.assets:assets",
         "components": f"{_HERE}.packages:components",
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
+        "findings": f"{_HERE}.findings:findings",
         "roles": f"{_HERE}.roles:roles",
         "export": f"{_HERE}.export:export",
         "packages": f"{_HERE}.packages:packages",
         "prove": f"{_HERE}.prove:command",
         "running": f"{_HERE}.running:running",
+        "sboms": f"{_HERE}.sboms:sboms",
         "show": f"{_HERE}.show:show",
     },
 )

@@ -4,84 +4,94 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import click
 
 from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
-from controller.cli.inventory.shared import TIMES, dump, known_at, say_next, utc
-from controller.inventory.affected import AffectedPage, Listing
+from controller.cli.inventory.shared import TIMES, Listing, dump, known_at, listing, utc
+from controller.errors import InputError
+from controller.inventory.affected import Affected, AffectedDecisions, AffectedImages, AffectedRuns, Extent
 from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from controller.reading.wire import affected as wire
 from controller.settings import Settings
 
+_LISTS = ("runs", "decisions", "images")
+
 
 @click.command()
 @click.option("--signer", help="A key's fingerprint, or an identity's subject, whole.")
+@click.option("--builder", help="A builder's id; of a workflow also without its reference.")
+@click.option("--source", help="A source repository, a commit, or REPOSITORY@COMMIT.")
+@click.option("--base", help="A base image: its digest, or its name, with a tag if that matters.")
 @click.option("--log-entry", help="An entry of a transparency log: its index, or LOGID:INDEX.")
 @click.option("--artifact", help="The blob of a signature or attestation (sha256:…).")
-@click.option(
-    "--list",
-    "listing",
-    type=click.Choice(list(Listing)),
-    default=Listing.RUNS,
-    show_default=True,
-    help="What is listed.",
-)
+@click.option("--list", "what", type=click.Choice(_LISTS), default="runs", show_default=True, help="What is listed.")
+@click.option("--count", is_flag=True, help="How far it reaches alone, without a list.")
 @click.option("--ever", is_flag=True, help="All runs until then, not only those at that time.")
 @click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
 @click.option("-n", "--namespace", help="Only what ran or was decided in this namespace.")
 @known_at
-@click.option("--limit", default=50, show_default=True, help="Items on one page.")
-@click.option("--cursor", help="The next page, as the last one named it.")
-@options.output
+@listing("Items")
 @options.with_settings("database_url")
 def affected(
     load: Callable[..., Settings],
     *,
-    listing: str,
+    what: str,
+    count: bool,
     ever: bool,
     as_of: datetime | None,
     namespace: str | None,
     known_at: datetime | None,
-    limit: int,
-    cursor: str | None,
-    form: str,
+    listing: Listing,
     **named: str | None,
 ) -> None:
-    """Show the blast radius of a signer, a log entry or an artefact that turned out bad: how far it reaches, and what
-    runs that rests on it.
+    """Show the blast radius of what turned out bad: how far it reaches, and what runs that rests on it.
 
-    An image rests on it if it was ever proven by it, at any admission. Decisions that are listed or counted are those
-    that let such an image in from the first time that it counted.
+    An image rests on a signer, a log entry or an artefact if it was ever proven by it, at any admission; on a builder,
+    a source or a base image by verified provenance (builder and source also by a signer's certificate). Decisions that
+    are listed or counted are those that let such an image in from the first time that it counted.
     """
-    footing, value = wire.only(
-        {Footing(name.replace("_", "-")): text for name, text in named.items() if text is not None}
-    )
+    bad = {Footing(name.replace("_", "-")): text for name, text in named.items() if text is not None}
+    footing, value = wire.only(bad)
+    times: dict[str, Any] = {"as_of": utc(as_of), "namespace": namespace}
     with Store.open_to_read(load().inventory) as store:
-        page = store.questions.affected.affected(
-            footing,
-            value,
-            listing=Listing(listing),
-            as_of=utc(as_of),
-            ever=ever,
-            namespace=namespace,
-            limit=limit,
-            cursor=cursor,
+        family = store.questions.affected
+        if count or (listing.form == "table" and listing.cursor is None):
+            extent = family.extent(footing, value, known_at=utc(known_at), **times)
+            _show_extent(extent, f"{footing} {value}", as_of, listing.form)
+        if count:
+            return
+        ask, model, table = _list(family, what)
+        also = {"ever": ever} if what == "runs" else {}
+        listing.show(
+            lambda limit, cursor, known_at: ask(
+                footing, value, limit=limit, cursor=cursor, known_at=known_at, **times, **also
+            ),
+            model,
+            table=table,
             known_at=utc(known_at),
         )
-    if form != "table":
-        dump(wire.AffectedPage.model_validate(page), form)
+
+
+def _list(family: Affected, what: str) -> tuple[Callable[..., Any], Any, Callable[[Any], None]]:
+    """What asks for this list, its model, and what prints a page of it."""
+    match what:
+        case "decisions":
+            return family.decisions, wire.AffectedDecisions, _print_decisions
+        case "images":
+            return family.images, wire.AffectedImages, _print_images
+    return family.runs, wire.AffectedRuns, _print_runs
+
+
+def _show_extent(extent: Extent, what: str, as_of: datetime | None, form: str) -> None:
+    if form in {"json", "yaml"}:
+        dump(wire.Extent.model_validate(extent), form)
         return
-    if cursor is None:
-        _print_extent(page, f"{footing} {value}", as_of)
-    _print_list(page, Listing(listing))
-    say_next(page.cursor)
-
-
-def _print_extent(page: AffectedPage, what: str, as_of: datetime | None) -> None:
-    extent = page.extent
+    if form != "table":
+        raise InputError("FormImpossible", "how far it reaches is no list: print it as table, json or yaml")
     then = f"at {as_of:%Y-%m-%d %H:%M:%S}" if as_of is not None else "now"
     least = "at least " if extent.more else ""
     click.echo(what)
@@ -97,29 +107,31 @@ def _print_extent(page: AffectedPage, what: str, as_of: datetime | None) -> None
     click.echo(f"  admitted  {least}{extent.admitted} decisions let one of them in")
 
 
-def _print_list(page: AffectedPage, listing: Listing) -> None:
-    match listing:
-        case Listing.RUNS:
-            render.table(
-                ("STARTED", "ENDED", "CLUSTER", "POD", "CONTAINER", "ADMISSION", "IMAGE", "DIGEST"),
-                (
-                    (
-                        f"{run.started_at:%Y-%m-%d %H:%M:%S}",
-                        f"{run.ended_at:%Y-%m-%d %H:%M:%S}" if run.ended_at is not None else "",
-                        run.cluster,
-                        f"{run.namespace}/{run.pod}",
-                        run.container,
-                        str(run.admission),
-                        run.reference,
-                        (run.digest or "unknown")[:19],
-                    )
-                    for run in page.runs
-                ),
+def _print_runs(page: AffectedRuns) -> None:
+    render.table(
+        ("STARTED", "ENDED", "CLUSTER", "POD", "CONTAINER", "ADMISSION", "IMAGE", "DIGEST"),
+        (
+            (
+                f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+                f"{run.ended_at:%Y-%m-%d %H:%M:%S}" if run.ended_at is not None else "",
+                run.cluster,
+                f"{run.namespace}/{run.pod}",
+                run.container,
+                str(run.admission),
+                run.reference,
+                (run.digest or "unknown")[:19],
             )
-        case Listing.DECISIONS:
-            print_decisions(page.decisions)
-        case Listing.IMAGES:
-            render.table(
-                ("DIGEST", "SINCE", "BY"),
-                ((one.digest, f"{one.since:%Y-%m-%d %H:%M:%S}", ", ".join(one.artifacts)) for one in page.images),
-            )
+            for run in page.items
+        ),
+    )
+
+
+def _print_decisions(page: AffectedDecisions) -> None:
+    print_decisions(page.items)
+
+
+def _print_images(page: AffectedImages) -> None:
+    render.table(
+        ("DIGEST", "SINCE", "BY"),
+        ((one.digest, f"{one.since:%Y-%m-%d %H:%M:%S}", ", ".join(one.artifacts)) for one in page.items),
+    )

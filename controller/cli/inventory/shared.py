@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -20,6 +20,8 @@ from controller.reading.wire.rows import Form, Rows
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MAX_DIGITS = 5  # of an age: some thousand years
+_DAYS = {"d": 1, "w": 7}
 SCHEMA = "assay.dev/inventory/v1alpha1"
 TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 
@@ -121,6 +123,14 @@ def _write(content: bytes) -> None:
 def utc(moment: datetime | None) -> datetime | None:
     """A time without a zone is in UTC."""
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def days(text: str) -> timedelta:
+    """An age in days or weeks (`30d`, `12w`). Raises `InputError` (`AgeMalformed`)."""
+    number, unit = text[:-1], text[-1:].lower()
+    if unit not in _DAYS or not number.isascii() or not number.isdigit() or len(number) > MAX_DIGITS:
+        raise InputError("AgeMalformed", f"{text!r} is no age: say days or weeks, as in 30d or 12w")
+    return timedelta(days=int(number) * _DAYS[unit])
 
 
 def dump(answer: BaseModel, form: str) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from controller.documents import parse, types
 from controller.errors import EvaluationError
-from controller.inventory.index import sboms, statements
+from controller.inventory.index import provenance, sboms, statements, vex, vulnerabilities
 from controller.inventory.index.contents import MAX_WORDS, Contents, storable
 from controller.settings import DocumentSettings
 
-EDITION = 1
+EDITION = 2
 """Of this reader. A document that an earlier one read is read again: raise it when more, or something else, is read."""
 
 SIGNATURE, OTHER = "signature", "other"
@@ -23,7 +23,12 @@ _KINDS = (
     (types.OPENVEX, "vex"),
     (types.SLSA_PROVENANCE, "provenance"),
 )
-_CONTENTS: Mapping[str, Callable[[Any], Contents]] = {"sbom": sboms.contents}
+_CONTENTS: Mapping[str, Callable[[Any], Contents]] = {
+    "sbom": sboms.contents,
+    "vulnerabilities": vulnerabilities.contents,
+    "vex": vex.contents,
+    "provenance": provenance.contents,
+}
 """What is indexed of a kind; of the others that they are there."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from controller.documents.packages import Element, lacking
 from controller.errors import LimitExceeded
 from controller.inventory.index.contents import Contents, listed, words
+from controller.inventory.index.systems import systems
 from controller.model.documents import Sbom
 
 
@@ -25,6 +26,7 @@ def contents(sbom: Sbom) -> Contents:
         lacks_identifier=_lacking(sbom, Element.IDENTIFIER),
         lacks_license=_lacking(sbom, Element.LICENSE),
         components=tuple(rows.values()),
+        rows=(("document_trace", systems(sbom.components)),),
     )
 
 

@@ -46,10 +46,16 @@ _HEAD = (
     *("kind", "predicate_type", "problem", "problem_detail", "format", "spec_version", "name", "created_at"),
     *("tool", "author", "lacks_version", "lacks_supplier", "lacks_identifier", "lacks_license"),
 )
-OWN_ROWS = (tables.sbom_component, tables.document_subject)
+_OF_KINDS = (
+    *(tables.document_trace, tables.scan, tables.vulnerability_finding, tables.finding_alias),
+    *(tables.vex_statement, tables.vex_name),
+)
+OWN_ROWS = (tables.sbom_component, tables.document_subject, *_OF_KINDS)
 """The tables whose rows belong to one document, by their column `document`."""
 
-_INSERTING: Mapping[str, Inserting] = {}
+_INSERTING: Mapping[str, Inserting] = {
+    table.name: Inserting(table, lambda statement: statement.on_conflict_do_nothing()) for table in _OF_KINDS
+}
 """How the rows of `Contents.rows` are inserted, by their table's name."""
 
 

@@ -5,30 +5,39 @@ from __future__ import annotations
 from pydantic import Field
 
 from controller.errors import InputError
-from controller.inventory.affected import Listing
-from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT
 from controller.inventory.cursors import MAX_CURSOR
 from controller.inventory.resting import Footing
 from controller.reading.wire import Decision, Run
-from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Shown, Text
+from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Paged, Shown, Text
 
 
-class AffectedAsked(InNamespace):
-    """What turned out bad (exactly one), and what is to be listed of what rests on it."""
+class ExtentAsked(InNamespace):
+    """What turned out bad (exactly one), and of which time it is asked."""
 
     signer: Text | None = Field(None, description="A key's fingerprint, or an identity's subject, whole.")
+    builder: Text | None = Field(None, description="A builder's id; of a workflow also without its reference.")
+    source: Text | None = Field(None, description="A source repository, a commit, or repository@commit.")
+    base: Text | None = Field(None, description="A base image: its digest, or its name, with a tag if that matters.")
     log_entry: Text | None = Field(None, description="An entry of a transparency log: its index, or logId:index.")
     artifact: Text | None = Field(None, description="The blob of a signature or attestation: sha256:….")
-    list: Listing = Field(Listing.RUNS, description="What the page lists.")
-    ever: bool = Field(False, description="All runs until asOf, not only those at that time.")
     as_of: MomentAsked | None = Field(None, description="What ran then; default: now.")
-    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Items on one page.")
-    cursor: str | None = Field(None, max_length=MAX_CURSOR, description="The last page's cursor.")
 
     def bad(self) -> tuple[Footing, str]:
         """What is asked about. Raises `InputError` (`FootingRequired`) unless it is exactly one thing."""
         named = {footing: getattr(self, footing.replace("-", "_")) for footing in Footing}
         return only({footing: value for footing, value in named.items() if value is not None})
+
+
+class AffectedAsked(ExtentAsked, Paged):
+    """Paging of a list of what rests on it."""
+
+    cursor: str | None = Field(None, max_length=MAX_CURSOR, description="The last page's cursor.")
+
+
+class AffectedRunsAsked(AffectedAsked):
+    """Which runs."""
+
+    ever: bool = Field(False, description="All runs until asOf, not only those at that time.")
 
 
 def only(named: dict[Footing, str]) -> tuple[Footing, str]:
@@ -61,11 +70,22 @@ class Resting(Shown):
     recorded_at: Moment
 
 
-class AffectedPage(Shown):
-    """How far it reaches, and one page of what was to be listed."""
+class AffectedRuns(Shown):
+    """Runs of what rests on it, the latest started first."""
 
-    extent: Extent
-    runs: list[Run]
-    decisions: list[Decision]
-    images: list[Resting]
+    items: list[Run]
+    cursor: str | None
+
+
+class AffectedDecisions(Shown):
+    """Decisions that let it in, the latest first."""
+
+    items: list[Decision]
+    cursor: str | None
+
+
+class AffectedImages(Shown):
+    """Images that rest on it, by digest."""
+
+    items: list[Resting]
     cursor: str | None

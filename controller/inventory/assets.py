@@ -1,0 +1,174 @@
+"""The asset list that FedRAMP's continuous monitoring asks for: one asset for each image that runs.
+
+"Vulnerability Scanning Requirements for Containers" (FedRAMP, 2021) wants a unique asset identifier for every class of
+image that corresponds to containers in production. Here that is the repository with the image's digest: it is the same
+whenever and wherever the image runs, and another image has another.
+
+What Assay does not know stays empty, as the workbook's instructions ask.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, select
+
+from controller.inventory import cursors, tables
+from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
+from controller.inventory.described import Described, Times, described, kin
+from controller.inventory.origins import BASE, SYSTEM
+from controller.inventory.standing import Standing, chunks, standing
+
+SCAN_WITHIN = timedelta(days=30)
+"""How recent a scan has to be: FedRAMP's requirements for containers have images scanned within 30 days."""
+
+MAX_NAMED = 20  # workloads and namespaces that are named in one cell; more are counted
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Who runs an asset: `owner` is the pod's controller, `Kind/name`, or empty; so many containers of it."""
+
+    cluster: str
+    namespace: str
+    owner: str
+    containers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One image that runs. `identifier` is `repository@digest`.
+
+    `system` is the operating system by its SBOM, `base` the image that it was built on by its provenance, both empty
+    where no verified document says it. `scanned_at` is the time of the newest verified report of vulnerabilities.
+    """
+
+    identifier: str
+    repository: str
+    digest: str
+    references: tuple[str, ...]
+    containers: int
+    workloads: tuple[Workload, ...]
+    clusters: tuple[str, ...]
+    since: datetime
+    system: str
+    base: str
+    scanned_at: datetime | None
+    scanner: str
+    in_latest_scan: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AssetPage:
+    """Assets, by identifier."""
+
+    items: tuple[Asset, ...]
+    cursor: str | None
+
+
+class Assets(Asker):
+    """Reads the asset list."""
+
+    def assets(
+        self,
+        *,
+        as_of: datetime | None = None,
+        namespace: str | None = None,
+        cluster: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        known_at: datetime | None = None,
+    ) -> AssetPage:
+        """The assets at a time (default: now). Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`."""
+        check_limit(limit)
+        after = str(cursors.read(cursor, str)[0]) if cursor is not None else ""
+        times = Times(as_of or datetime.now(UTC), known_at, namespace)
+        with self._reading() as connection:
+            running = standing(connection, as_of=times.as_of, known_at=known_at, namespace=namespace, cluster=cluster)
+            by_identifier: dict[str, list[Standing]] = defaultdict(list)
+            for one in running:
+                if one.digest is not None:
+                    by_identifier[f"{one.repository}@{one.digest}"].append(one)
+            left = sorted(identifier for identifier in by_identifier if identifier > after)
+            shown = {identifier: by_identifier[identifier] for identifier in left[:limit]}
+            digests = {one.digest for some in shown.values() for one in some if one.digest is not None}
+            names = kin(connection, digests, known_at=known_at)
+            every = {name for some in names.values() for name in some}
+            found = described(connection, every, ("sbom", "provenance", "vulnerabilities"), times)
+            told = _told(connection, found)
+        assets = [
+            _asset(identifier, some, [one for name in names[_digest(some)] for one in found.get(name, ())], told, times)
+            for identifier, some in shown.items()
+        ]
+        return AssetPage(tuple(assets), cursors.write([left[limit - 1]]) if len(left) > limit else None)
+
+
+_Told = Mapping[int, Sequence[tuple[str, str]]]
+"""What documents lead to, by the document's number: kinds and values."""
+
+
+def _digest(some: Sequence[Standing]) -> str:
+    return str(some[0].digest)
+
+
+def _told(connection: Connection, found: Mapping[str, Collection[Described]]) -> _Told:
+    trace = tables.document_trace
+    numbers = sorted({one.document for some in found.values() for one in some if one.document is not None})
+    told: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    query = select(trace.c.document, trace.c.kind, trace.c.value).where(trace.c.kind.in_([BASE, SYSTEM]))
+    query = query.order_by(trace.c.document, trace.c.kind, trace.c.value)
+    for chunk in chunks(numbers):
+        for document, kind, value in connection.execute(query.where(trace.c.document.in_(chunk))):
+            told[document].append((kind, value))
+    return told
+
+
+def _asset(identifier: str, some: Sequence[Standing], found: Sequence[Described], told: _Told, times: Times) -> Asset:
+    readable = [one for one in found if not one.problem]
+    scan = _newest(one for one in readable if one.kind == "vulnerabilities" and not one.says_nothing)
+    sbom = _newest(one for one in readable if one.kind == "sbom")
+    provenance = _newest(one for one in readable if one.kind == "provenance")
+    by_workload: Counter[tuple[str, str, str]] = Counter()
+    for one in some:
+        by_workload[one.cluster, one.namespace, one.owner] += one.runs
+    return Asset(
+        identifier=identifier,
+        repository=some[0].repository,
+        digest=_digest(some),
+        references=tuple(sorted({one.reference.partition("@")[0] for one in some})),
+        containers=sum(one.runs for one in some),
+        workloads=tuple(Workload(*key, containers=count) for key, count in sorted(by_workload.items())),
+        clusters=tuple(sorted({one.cluster for one in some})),
+        since=min(one.since for one in some),
+        system=_only(told, sbom, SYSTEM),
+        base=_base(told, provenance),
+        scanned_at=scan.at if scan is not None else None,
+        scanner=scan.tool if scan is not None else "",
+        in_latest_scan=scan is not None and times.as_of - scan.at <= SCAN_WITHIN,
+    )
+
+
+def _newest(some: Iterable[Described]) -> Described | None:
+    return max(some, key=lambda one: (one.at, one.recorded_at, one.artifact), default=None)
+
+
+def _values(told: _Told, document: Described | None, kind: str) -> list[str]:
+    if document is None or document.document is None:
+        return []
+    return [value for each, value in told.get(document.document, ()) if each == kind]
+
+
+def _only(told: _Told, document: Described | None, kind: str) -> str:
+    """The one value, or nothing: of several nobody can say which one is meant."""
+    found = _values(told, document, kind)
+    return found[0] if len(found) == 1 else ""
+
+
+def _base(told: _Told, document: Described | None) -> str:
+    """The base image by name and tag, where the provenance names one image alone."""
+    found = [value for value in _values(told, document, BASE) if not value.startswith("sha256:")]
+    repositories = {value.rpartition("/")[0] + "/" + value.rpartition("/")[2].partition(":")[0] for value in found}
+    return max(found, key=len) if len(repositories) == 1 else ""

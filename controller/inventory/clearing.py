@@ -1,0 +1,187 @@
+"""What VEX that was verified for an image says of what scanners found in it.
+
+The statements are read from the index by the names of what was found, and judged by `documents.exploitability`, which
+judges for rules as well: an auditor gets the answer that a policy would get.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, select
+
+from controller.documents.exploitability import CLEARING, Exploitability, Subject
+from controller.errors import InputError
+from controller.inventory import tables
+from controller.inventory.described import Described, Times, described
+from controller.inventory.index.vex import looked_up, statement_of
+from controller.inventory.standing import chunks
+from controller.model.documents import Finding, Vex, VexStatement
+from controller.model.reference import Digest
+
+MAX_STATEMENTS = 50_000  # read for one page: whoever signs may say a hundred thousand things of one vulnerability
+_KIND = "vex"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement that counts for a finding: its status and why, who said so, and the blob of its document."""
+
+    status: str
+    justification: str
+    impact: str
+    author: str
+    stated_at: datetime | None
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clearance:
+    """Whether VEX clears a finding, and the statements that count for it."""
+
+    cleared: bool
+    statements: tuple[Statement, ...]
+
+
+NOTHING_SAID = Clearance(cleared=False, statements=())
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What was found in one running image: the digests that stand for it, and where it is pulled from."""
+
+    names: tuple[str, ...]
+    repositories: tuple[str, ...]
+    finding: Finding
+
+
+class Clearing:
+    """Judges what was found in images by the VEX that was verified for them. Each document is looked for once."""
+
+    def __init__(self, connection: Connection, times: Times) -> None:
+        self._connection = connection
+        self._times = times
+        self._documents: dict[str, Sequence[Described]] = {}
+        self._heads: dict[int, Vex] = {}
+
+    def judge(self, cases: Sequence[Case]) -> list[Clearance]:
+        """What is said of each case, in their order. Raises `InputError` (`AnswerTooLarge`)."""
+        self._load({name for case in cases for name in case.names})
+        concerned = [case for case in cases if any(self._documents[name] for name in case.names)]
+        if not concerned:
+            return [NOTHING_SAID] * len(cases)
+        numbers = {
+            one.document
+            for case in concerned
+            for name in case.names
+            for one in self._documents[name]
+            if one.document is not None
+        }
+        names = {looked_up(name) for case in concerned for name in (case.finding.id, *case.finding.aliases)}
+        said = _statements(self._connection, numbers, names)
+        judge = _Judge(self._documents, {number: self._with(number, said) for number in numbers}, self._times.as_of)
+        return [
+            judge.clearance(case) if any(self._documents[name] for name in case.names) else NOTHING_SAID
+            for case in cases
+        ]
+
+    def _load(self, names: Collection[str]) -> None:
+        new = [name for name in names if name not in self._documents]
+        if not new:
+            return
+        found = described(self._connection, new, (_KIND,), self._times)
+        self._documents |= {name: found.get(name, ()) for name in new}
+        numbers = {one.document for some in found.values() for one in some if one.document is not None}
+        self._heads |= _heads(self._connection, numbers - self._heads.keys())
+
+    def _with(self, number: int, said: Mapping[int, Mapping[int, VexStatement]]) -> Vex:
+        statements = tuple(statement for _, statement in sorted(said.get(number, {}).items()))
+        return dataclasses.replace(self._heads[number], statements=statements)
+
+
+class _Judge:
+    """Judges cases by the documents that were verified for their images."""
+
+    def __init__(self, documents: Mapping[str, Sequence[Described]], said: Mapping[int, Vex], now: datetime) -> None:
+        self._documents = documents
+        self._said = said
+        self._now = now
+        self._known: dict[tuple[str, str], Exploitability] = {}
+        self._sources = {
+            id(statement): one
+            for some in documents.values()
+            for one in some
+            if one.document is not None and one.document in said
+            for statement in said[one.document].statements
+        }
+
+    def clearance(self, case: Case) -> Clearance:
+        """Cleared under some name of the image in each repository that it runs from, and under none affected."""
+        counting: dict[int, VexStatement] = {}
+        cleared = []
+        for repository in case.repositories:
+            judges = [self._of(name, repository) for name in case.names if self._documents[name]]
+            cleared.append(any(judge.clears(case.finding) for judge in judges))
+            counting |= {id(one): one for judge in judges for one in judge.says(case.finding)}
+        warns = any(statement.status not in CLEARING for statement in counting.values())
+        told = sorted(
+            (_told(statement, self._sources[number]) for number, statement in counting.items()),
+            key=lambda one: (one.document, one.status, one.justification),
+        )
+        return Clearance(cleared=bool(cleared) and all(cleared) and not warns, statements=tuple(told))
+
+    def _of(self, name: str, repository: str) -> Exploitability:
+        key = (name, repository)
+        if key not in self._known:
+            numbers = [one.document for one in self._documents[name] if one.document is not None]
+            vexes = [self._said[number] for number in numbers if number in self._said]
+            self._known[key] = Exploitability(vexes, Subject(Digest.parse(name), repository), self._now)
+        return self._known[key]
+
+
+def _told(statement: VexStatement, source: Described) -> Statement:
+    return Statement(
+        status=str(statement.status),
+        justification=statement.justification,
+        impact=statement.impact or statement.action,
+        author=source.author,
+        stated_at=statement.timestamp,
+        document=source.artifact,
+    )
+
+
+def _heads(connection: Connection, numbers: Collection[int]) -> dict[int, Vex]:
+    """The documents without their statements."""
+    table = tables.document
+    heads = select(table.c.id, table.c.name, table.c.author, table.c.created_at, table.c.spec_version)
+    return {
+        row.id: Vex(row.name, row.author, row.created_at, (), int(row.spec_version or 0))
+        for chunk in chunks(numbers)
+        for row in connection.execute(heads.where(table.c.id.in_(chunk)))
+    }
+
+
+def _statements(
+    connection: Connection, numbers: Collection[int], names: Collection[str]
+) -> Mapping[int, dict[int, VexStatement]]:
+    """By document and number."""
+    statement, name = tables.vex_statement, tables.vex_name
+    query = select(statement.c.document, statement.c.number, statement.c.content).join(
+        name, and_(name.c.document == statement.c.document, name.c.number == statement.c.number)
+    )
+    found: dict[int, dict[int, VexStatement]] = defaultdict(dict)
+    read = 0
+    for documents in chunks(numbers):
+        for some in chunks(names):
+            asked = query.where(name.c.document.in_(documents), name.c.name.in_(some))
+            for row in connection.execute(asked.limit(MAX_STATEMENTS + 1)):
+                read += 1
+                if read > MAX_STATEMENTS:
+                    message = f"more than {MAX_STATEMENTS} VEX statements are about what was found"
+                    raise InputError("AnswerTooLarge", message)
+                found[row.document].setdefault(row.number, statement_of(row.content))
+    return found

@@ -1,0 +1,191 @@
+"""What documents say of images: the evidence of each image, joined with what its artefact was found to hold.
+
+An index and the manifests in it are one image under several names: what was verified for one of them counts for the
+runs of the others (`kin`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, or_, select
+
+from controller.documents.dates import CLOCK_SKEW
+from controller.inventory import tables
+from controller.inventory.standing import chunks
+
+_evidence, _document, _scan = tables.evidence, tables.document, tables.scan
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The two times of a question, and the namespace that asks."""
+
+    as_of: datetime
+    known_at: datetime | None
+    namespace: str | None
+
+
+class Described(NamedTuple):
+    """One artefact beside an image: how it was found (`attestation`, `rejection` with its code), and what it holds.
+
+    `kind` is empty where its bytes were not indexed (not yet, or they were never kept). `at` is when it was made: by
+    what it says, unless that is yet to come, else when it was signed, else when it was recorded first.
+    """
+
+    digest: str
+    artifact: str
+    finding: str
+    code: str
+    predicate_type: str
+    decided_at: datetime
+    recorded_at: datetime
+    document: int | None
+    kind: str
+    problem: str
+    format: str
+    tool: str
+    author: str
+    stated_at: datetime | None
+    at: datetime
+    listed: int
+    lacks_version: int
+    lacks_supplier: int
+    lacks_identifier: int
+    says_nothing: bool
+
+
+def kin(connection: Connection, digests: Iterable[str], *, known_at: datetime | None) -> Mapping[str, tuple[str, ...]]:
+    """Of each digest the names of the same image: itself, the indexes that hold it, the manifests that it holds."""
+    table = tables.image_manifest
+    found: dict[str, set[str]] = {digest: {digest} for digest in digests}
+    for chunk in chunks(found):
+        query = select(table.c.digest, table.c.manifest)
+        query = query.where(or_(table.c.digest.in_(chunk), table.c.manifest.in_(chunk)))
+        if known_at is not None:
+            query = query.where(table.c.recorded_at <= known_at)
+        for index, manifest in connection.execute(query):
+            if index in found:
+                found[index].add(manifest)
+            if manifest in found:
+                found[manifest].add(index)
+    return {digest: tuple(sorted(names)) for digest, names in found.items()}
+
+
+def described(
+    connection: Connection, digests: Collection[str], kinds: Collection[str], times: Times
+) -> dict[str, list[Described]]:
+    """What counted for these digests and holds a document of one of these kinds, by digest, in no order."""
+    query = _evidence_of(times, _document.c.kind.in_(sorted(kinds))).where(_evidence.c.finding == "attestation")
+    return _by_digest(connection, query, digests, times, lambda one: one.document is not None)
+
+
+def reported(connection: Connection, digests: Collection[str], times: Times) -> set[str]:
+    """Those of these digests that a report of vulnerabilities was verified for that says anything."""
+    columns: Select[Any] = select(_evidence.c.digest, _scan.c.says_nothing).distinct()
+    query = columns.outerjoin(_document, _is_indexed(_READABLE))
+    query = _within(query.outerjoin(_scan, _scan.c.document == _document.c.id), times)
+    query = query.where(_evidence.c.finding == "attestation")
+    asking = [query.where(_evidence.c.digest.in_(chunk)) for chunk in chunks(digests)]
+    return {row.digest for one in asking for row in connection.execute(one) if row.says_nothing is False}
+
+
+def beside(
+    connection: Connection, digests: Collection[str], kind: str, codes: Collection[str], times: Times
+) -> dict[str, list[Described]]:
+    """All that was found beside these digests and may be a document of this kind, whether it counted or not.
+
+    Of what counted that is what is of this kind, is not indexed, or cannot be read; of what did not count what is of
+    this kind, or may be and was rejected with one of these codes. That evidence was looked for comes as a row of its
+    own (`looked`).
+    """
+    unknown, unread = _document.c.id.is_(None), _document.c.problem != ""
+    query = _evidence_of(times).where(
+        or_(
+            _evidence.c.finding == "looked",
+            and_(_evidence.c.finding == "attestation", or_(unknown, _document.c.kind == kind, unread)),
+            and_(
+                _evidence.c.finding == "rejection",
+                or_(_document.c.kind == kind, and_(unknown, _evidence.c.code.in_(sorted(codes)))),
+            ),
+        )
+    )
+    return _by_digest(connection, query, digests, times, lambda _: True)
+
+
+_READABLE = _document.c.problem == ""
+
+
+def _is_indexed(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """What joins evidence with documents. All conditions on documents stand here: in WHERE they would have a database
+    go through all documents, and look for the evidence of each."""
+    return and_(_document.c.artifact == _evidence.c.artifact, _document.c.indexed_at.is_not(None), *conditions)
+
+
+def _evidence_of(times: Times, *conditions: ColumnElement[bool]) -> Select[Any]:
+    query = (
+        select(
+            *(_evidence.c[name] for name in ("digest", "artifact", "finding", "code", "predicate_type")),
+            *(_evidence.c[name] for name in ("decided_at", "recorded_at", "signed_at")),
+            *(_document.c[name] for name in ("id", "kind", "problem", "format", "tool", "author", "created_at")),
+            *(_document.c[name] for name in ("components", "lacks_version", "lacks_supplier", "lacks_identifier")),
+            _scan.c.says_nothing,
+        )
+        .outerjoin(_document, _is_indexed(*conditions))
+        .outerjoin(_scan, _scan.c.document == _document.c.id)
+    )
+    return _within(query, times)
+
+
+def _within(query: Select[Any], times: Times) -> Select[Any]:
+    """Only evidence that was found, and recorded, by then, and that the namespace may know."""
+    query = query.where(_evidence.c.decided_at <= times.as_of)
+    if times.known_at is not None:
+        query = query.where(_evidence.c.recorded_at <= times.known_at)
+    if times.namespace is not None:
+        query = query.where(_evidence.c.policy_namespace.in_(["", times.namespace]))
+    return query
+
+
+def _by_digest(
+    connection: Connection,
+    query: Select[Any],
+    digests: Collection[str],
+    times: Times,
+    is_wanted: Callable[[Described], bool],
+) -> dict[str, list[Described]]:
+    """Each artefact once for a digest, as it counted if it did for anybody."""
+    found: dict[tuple[str, str, str], Described] = {}
+    latest = times.as_of + CLOCK_SKEW
+    for chunk in chunks(digests):
+        for row in connection.execute(query.where(_evidence.c.digest.in_(chunk))):
+            one = _read(row, latest)
+            if not is_wanted(one):
+                continue
+            key = (one.digest, one.artifact, one.code if one.finding == "rejection" else "")
+            before = found.get(key)
+            if before is None or (one.at, one.recorded_at) < (before.at, before.recorded_at):
+                found[key] = one
+    by_digest: dict[str, list[Described]] = defaultdict(list)
+    for one in found.values():
+        by_digest[one.digest].append(one)
+    return by_digest
+
+
+def _read(row: Row[Any], latest: datetime) -> Described:
+    """A row of `_evidence_of`. A time after `latest` is not taken for one that was stated."""
+    (digest, artifact, finding, code, predicate_type, decided_at, recorded_at, signed_at, *told) = tuple(row)
+    (document, kind, problem, form, tool, author, created_at, listed, version, supplier, identifier, nothing) = told
+    stated_at = created_at if created_at is not None and created_at <= latest else None
+    at = stated_at or (datetime.fromisoformat(signed_at) if signed_at else recorded_at)
+    if document is None:
+        kind = problem = form = tool = author = ""
+        listed = version = supplier = identifier = 0
+    return Described(
+        digest, artifact, finding, code, predicate_type, decided_at, recorded_at, document, kind, problem, form,
+        tool, author, stated_at, at, listed, version, supplier, identifier, bool(nothing),
+    )  # fmt: skip

@@ -1,0 +1,92 @@
+"""Which report of vulnerabilities counts for an image, and when something was first named in one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Select, and_, select
+
+from controller.documents import purls
+from controller.inventory import tables
+from controller.inventory.described import Described, Times, described, kin, reported
+from controller.inventory.dialect import pairs
+
+_KIND = "vulnerabilities"
+PAIRS = 5000  # documents and identifiers that are looked up together
+
+
+class Reports:
+    """The reports of running images, read as they are asked for, each image once."""
+
+    def __init__(self, connection: Connection, times: Times) -> None:
+        self._connection = connection
+        self._times = times
+        self._kin: dict[str, tuple[str, ...]] = {}
+        self._of: dict[str, tuple[Described, ...]] = {}
+
+    def load(self, digests: Collection[str]) -> None:
+        """Read the reports of these running images."""
+        new = [digest for digest in digests if digest not in self._of]
+        if not new:
+            return
+        names = kin(self._connection, new, known_at=self._times.known_at)
+        self._kin.update(names)
+        every = {name for some in names.values() for name in some}
+        found = described(self._connection, every, (_KIND,), self._times)
+        for digest in new:
+            some = (one for name in names[digest] for one in found.get(name, ()))
+            self._of[digest] = tuple(one for one in some if not one.problem and not one.says_nothing)
+
+    def names(self, digest: str) -> tuple[str, ...]:
+        """The digests that stand for the same image; after `load`."""
+        return self._kin[digest]
+
+    def of(self, digest: str) -> tuple[Described, ...]:
+        """All reports of a running image that say anything; after `load`."""
+        return self._of[digest]
+
+    def newest(self, digest: str) -> Described | None:
+        """The report that counts; after `load`."""
+        return max(self._of[digest], key=lambda one: (one.at, one.recorded_at, one.artifact), default=None)
+
+
+def count_reported(connection: Connection, digests: Iterable[str], times: Times) -> int:
+    """Of how many of these images there is a report that says anything."""
+    names = kin(connection, digests, known_at=times.known_at)
+    found = reported(connection, {name for some in names.values() for name in some}, times)
+    return sum(not found.isdisjoint(some) for some in names.values())
+
+
+class Key(NamedTuple):
+    """What was found, whatever the version: an identifier, and a package by its purl's key or else its name."""
+
+    vulnerability: str
+    package: str
+
+    @classmethod
+    def of(cls, vulnerability: str, package: str, purl: str) -> Key:
+        """Of a finding as it is indexed."""
+        return cls(vulnerability, "/".join(purls.key_of(purl)) if purl else package.lower())
+
+
+def first_named(connection: Connection, wanted: Sequence[tuple[Key, Sequence[Described]]]) -> list[datetime | None]:
+    """When each of these was first named in any of its image's reports; None where none of them names it.
+
+    All pairs of document and identifier are looked up together, some at a time.
+    """
+    asked = sorted(
+        {(one.document, key.vulnerability) for key, some in wanted for one in some if one.document is not None}
+    )
+    named: set[tuple[int, Key]] = set()
+    for start in range(0, len(asked), PAIRS):
+        for row in connection.execute(_looking_up(connection, asked[start : start + PAIRS])):
+            named.add((row.document, Key.of(row.vulnerability, row.package, row.purl)))
+    return [min((one.at for one in some if (one.document, key) in named), default=None) for key, some in wanted]
+
+
+def _looking_up(connection: Connection, asked: Sequence[tuple[int, str]]) -> Select[Any]:
+    table, pair = tables.vulnerability_finding, pairs(connection, asked)
+    columns = (table.c.document, table.c.vulnerability, table.c.package, table.c.purl)
+    return select(*columns).join(pair, and_(table.c.document == pair.c.number, table.c.vulnerability == pair.c.text))
