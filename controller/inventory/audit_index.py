@@ -18,7 +18,7 @@ from controller.inventory.audit_report import Report
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.index.contents import Contents, hash_of, key_of, package_of
 from controller.inventory.index.reading import EDITION
-from controller.inventory.index.writing import Read, head, pending
+from controller.inventory.index.writing import OWN_ROWS, Read, head, pending
 
 BATCH = 1000  # rows held in memory at once
 CODE = "IndexChanged"
@@ -113,6 +113,10 @@ def _check_document(
         _tell(report, tables.document, row["id"], f"not what its bytes say: {', '.join(wrong)}")
     _check_links(connection, row["id"], said, report)
     _check_subjects(connection, row["id"], said, report)
+    rows = dict(said.rows)
+    for table in OWN_ROWS:
+        if table not in {tables.sbom_component, tables.document_subject}:
+            _check_rows(connection, row["id"], table, rows.get(table.name, ()), report)
 
 
 def _stored(found: Any, expected: Any) -> Any:
@@ -159,9 +163,27 @@ def _check_subjects(connection: Connection, document: int, said: Contents, repor
         _tell(report, table, f"{document} {digest}", "the row is gone")
 
 
+def _check_rows(
+    connection: Connection, document: int, table: Table, said: Sequence[Mapping[str, Any]], report: Report
+) -> None:
+    """The rows that a table of one kind of document has of it."""
+    names = [column.name for column in table.primary_key if column.name != "document"]
+    query = select(*dialect.stored(connection, table.columns)).where(table.c.document == document)
+    found = {tuple(row[name] for name in names): row for row in connection.execute(query).mappings()}
+    expected = {tuple(row[name] for name in names): row for row in said}
+    for key in sorted(found.keys() | expected.keys(), key=str):
+        where = " ".join(map(str, (document, *key)))
+        if key not in expected:
+            _tell(report, table, where, "its document does not say this")
+        elif key not in found:
+            _tell(report, table, where, "the row is gone")
+        elif any(_stored(found[key][name], value) != value for name, value in expected[key].items()):
+            _tell(report, table, where, "not what its document says")
+
+
 def _check_orphans(connection: Connection, report: Report, *, after: int | None, before: int | None) -> None:
     """Rows of documents that are not there, of numbers between two that are."""
-    for table in (tables.sbom_component, tables.document_subject):
+    for table in OWN_ROWS:
         column = table.c.document
         last = after
         while True:

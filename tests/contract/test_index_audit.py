@@ -17,6 +17,7 @@ from controller.model.reference import Digest
 from controller.settings import DocumentSettings
 from tests.support import postgres
 from tests.support.attested import CYCLONEDX, attesting, bundle, cyclonedx, envelope, spdx
+from tests.support.fixtures import recorded_bundle
 from tests.support.inventory import START, Clock, Database, postgres_database, soon, sqlite_database
 
 ONE = bundle(spdx("pkg:deb/debian/openssl@3.0.11", "pkg:npm/left-pad@1.3.0", "pkg:npm/shared@1"))
@@ -190,6 +191,33 @@ def test_guarantee_14_a_document_that_was_removed_or_renamed_is_named(indexed: S
     with intruder.begin() as connection:
         connection.execute(delete(tables.document).where(tables.document.c.id == one))
     assert f"table document, {one}" in found(indexed)
+
+
+@pytest.mark.guarantee(14)
+def test_guarantee_14_what_a_report_found_is_held_too(database: Database) -> None:
+    bundle_ = recorded_bundle("release.none.vuln")
+    with database.open(Clock()) as opened:
+        value, blobs = attesting(bundle_.raw, digest=bundle_.digest, predicate_type=bundle_.predicate_type)
+        asyncio.run(opened.writer.record(value, blobs=blobs, deadline=soon()))
+        indexer = opened.indexer(
+            database.settings, read=lambda content: reading.read(content, DocumentSettings()), clock=Clock()
+        )
+        while indexer.step().more:
+            pass
+        assert found(opened) == []
+        table = tables.vulnerability_finding
+        engine = create_engine(dialect.parse(database.settings.url()))
+        with engine.begin() as connection:
+            row = connection.execute(select(table)).mappings().first()
+            assert row is not None
+            key = f"{row['document']} {row['number']}"
+            this = (table.c.document == row["document"]) & (table.c.number == row["number"])
+            connection.execute(update(table).where(this).values(vulnerability="CVE-0000-0000"))
+        assert found(opened) == [f"table vulnerability_finding, {key}"]
+        with engine.begin() as connection:
+            connection.execute(delete(table).where(this))
+        assert found(opened) == [f"table vulnerability_finding, {key}"]
+        engine.dispose()
 
 
 @pytest.mark.guarantee(14)
