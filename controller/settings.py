@@ -299,6 +299,16 @@ class InventorySettings:
     blob_file_bytes: int = _setting(
         MiB, "Evidence of at least so many bytes, once compressed, is kept in a file; 0 keeps all in the database."
     )
+    retain_decisions: Seconds = _setting(
+        Seconds(0),
+        "How long decisions are kept, such as 400d; 0 is for ever. What runs rest on is kept with them.",
+    )
+    retain_sightings: Seconds = _setting(
+        Seconds(0), "How long a run is kept after it ended, such as 400d; 0 is for ever. One that goes on is kept."
+    )
+    retain_evidence: Seconds = _setting(
+        Seconds(0), "How long evidence is kept that no kept record names any more; 0 is for ever."
+    )
     ledger_merge_delay: Seconds = _setting(Seconds(5), "Time in which a record has its number in the ledger.")
     index_delay: Seconds = _setting(Seconds(5), "Time between two looks for attested documents that are not indexed.")
     ledger_key_file: str = _setting(
@@ -330,6 +340,12 @@ class InventorySettings:
         "Open",
         "Who may read: Open (everybody; on loopback alone), or Kubernetes (who shows a token of the cluster and may).",
         choices=("Open", "Kubernetes"),
+    )
+    log_reads: str = _setting(
+        "Off",
+        "Which reads become records of the ledger before the answer leaves: Off, Evidence (of one thing, exports, SQL),"
+        " or All.",
+        choices=("Off", "Evidence", "All"),
     )
     inventory_port: int = _setting(8080, "Port of the read-only inventory; 0 takes a free one.")
 

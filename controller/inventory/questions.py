@@ -7,6 +7,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
+from controller.inventory.admissions import Admissions
 from controller.inventory.affected import Affected
 from controller.inventory.assets import Assets
 from controller.inventory.blobs.store import Blobs
@@ -16,6 +17,8 @@ from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
+from controller.inventory.reads import ReadLog
+from controller.inventory.retention.holds import Holds
 from controller.inventory.sboms import Sboms
 
 
@@ -25,6 +28,7 @@ class Questions:
 
     queries: Queries
     ledger: LedgerReader
+    admissions: Admissions
     affected: Affected
     sboms: Sboms
     findings: Findings
@@ -32,6 +36,8 @@ class Questions:
     packages: Packages
     components: Components
     gatherer: Gatherer
+    holds: Holds
+    reads: ReadLog
 
     @classmethod
     def of(cls, reading: Engine, blobs: Blobs) -> Self:
@@ -39,6 +45,7 @@ class Questions:
         return cls(
             queries=Queries(reading, blobs),
             ledger=LedgerReader(reading),
+            admissions=Admissions(reading, blobs),
             affected=Affected(reading),
             sboms=Sboms(reading),
             findings=Findings(reading),
@@ -46,4 +53,6 @@ class Questions:
             packages=Packages(reading),
             components=Components(reading),
             gatherer=Gatherer(reading, blobs),
+            holds=Holds(reading),
+            reads=ReadLog(reading),
         )
