@@ -8,6 +8,7 @@ from datetime import datetime
 MAX_FINDINGS = 100  # told; more are counted
 EXACT_FIRST = (
     *("LeafRemoved", "LeafChanged", "EntryRemoved", "EntryChanged", "EntryAdded", "LeafAdded", "LeafUnreadable"),
+    "RetentionInvalid",
     *("CheckpointRemoved", "LedgerCut", "LedgerForked", "TileRemoved", "TileChanged"),
     *("CheckpointInvalid", "RootMismatch"),
     *("BlobRemoved", "BlobChanged", "ProjectionChanged"),
@@ -45,7 +46,8 @@ class Report:
     """What was looked at, and what was found; nothing found means that all of it is as it was recorded.
 
     `signed` is the size up to which a signature vouches for the entries, `kept` up to which a checkpoint does that was
-    kept elsewhere; `cosigned` up to which each witness does, by its name; `waiting` are leaves without a number yet.
+    kept elsewhere; `cosigned` up to which each witness does, by its name; `waiting` are leaves without a number yet;
+    `dropped` says how many leaves were dropped by each retention record.
     """
 
     entries: int = 0
@@ -56,6 +58,7 @@ class Report:
     cosigned: dict[str, Cosigned] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     omitted: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
 
     def sort(self) -> None:
         """Put the rows that were touched before what follows from that."""
