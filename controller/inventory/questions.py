@@ -7,6 +7,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
+from controller.inventory.admissions import Admissions
 from controller.inventory.affected import Affected
 from controller.inventory.assets import Assets
 from controller.inventory.blobs.store import Blobs
@@ -25,6 +26,7 @@ class Questions:
 
     queries: Queries
     ledger: LedgerReader
+    admissions: Admissions
     affected: Affected
     sboms: Sboms
     findings: Findings
@@ -39,6 +41,7 @@ class Questions:
         return cls(
             queries=Queries(reading, blobs),
             ledger=LedgerReader(reading),
+            admissions=Admissions(reading, blobs),
             affected=Affected(reading),
             sboms=Sboms(reading),
             findings=Findings(reading),

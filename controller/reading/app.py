@@ -19,7 +19,7 @@ from controller import __version__
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
-from controller.reading import affected, assets, findings, packages, problems, query, sboms, wire
+from controller.reading import admissions, affected, assets, findings, packages, problems, query, sboms, wire
 from controller.reading import evidence as proofs
 from controller.reading import ledger as routes
 from controller.reading.access import Access, Readers
@@ -156,7 +156,7 @@ def create_app(
         query.install(app, own, access)
     proofs.install(app, questions, access, evidence or Evidence())
     routes.install(app, questions.ledger, queries, access)
-    for family in (affected, packages, sboms, findings, assets):
+    for family in (admissions, affected, packages, sboms, findings, assets):
         family.install(app, questions, access)
     return app
 

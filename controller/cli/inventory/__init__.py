@@ -12,6 +12,7 @@ _HERE = "controller.cli.inventory"
 @click.group(
     cls=Lazy,
     places={
+        "admission": f"{_HERE}.admission:admission",
         "affected": f"{_HERE}.affected:affected",
         "assets": f"{_HERE}.assets:assets",
         "components": f"{_HERE}.packages:components",
