@@ -35,12 +35,14 @@ from controller.inventory.checkpoint_files import CheckpointFiles
 from controller.inventory.index.keeping import IndexKeeper, pace
 from controller.inventory.keeping import LedgerKeeper, open_signer
 from controller.inventory.querying.questions import OwnQuestions
+from controller.inventory.reads import Logged
 from controller.inventory.store import Store, is_away
 from controller.inventory.witnessing import Witnessing, witnesses_of
 from controller.operator.holder import SnapshotHolder
 from controller.reading import app as reading
 from controller.reading.access import GROUP
 from controller.reading.evidence import Evidence
+from controller.reading.reads import ReadRecorder
 from controller.registry.addresses import AddressRules
 from controller.review.ports import Namespaces
 from controller.settings import Settings, WebhookSettings
@@ -174,7 +176,8 @@ async def _snapshots(
 
 async def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitStack) -> Store:
     """The inventory. A server of its own that is away is waited for: nothing listens until then, so nobody is ready."""
-    opening = Store.open if Role.WEBHOOK in roles else Store.open_to_read
+    records = Role.WEBHOOK in roles or (Role.INVENTORY in roles and settings.inventory.log_reads != Logged.OFF)
+    opening = Store.open if records else Store.open_to_read
     while True:
         try:
             store = opening(settings.inventory)
@@ -333,6 +336,14 @@ async def _api_server(settings: Settings) -> tuple[str, ...]:
     return tuple(sorted({f"[{a[4][0]}]:{port}" if ":" in str(a[4][0]) else f"{a[4][0]}:{port}" for a in found}))
 
 
+def _reads(settings: Settings, store: Store) -> ReadRecorder | None:
+    """Who records what is read; None where that is off."""
+    logged = Logged(settings.inventory.log_reads)
+    if logged is Logged.OFF:
+        return None
+    return ReadRecorder(store.writer, logged=logged, cluster=settings.review.cluster_name, clock=now)
+
+
 def _asks_who_reads(settings: Settings) -> bool:
     """Whether readers show a token. Raises `ConfigurationError` (`SettingInvalid`) for an inventory open to others."""
     if settings.inventory.inventory_access == "Kubernetes":
@@ -342,6 +353,9 @@ def _asks_who_reads(settings: Settings) -> bool:
         alone = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         alone = False
+    if settings.inventory.log_reads != Logged.OFF:
+        message = "log_reads records who reads, so inventory_access must be Kubernetes"
+        raise ConfigurationError("SettingInvalid", message)
     if not alone:
         message = f"inventory_host {host} can be reached by others, so inventory_access must be Kubernetes"
         raise ConfigurationError("SettingInvalid", message)
@@ -360,7 +374,8 @@ def _inventory(settings: Settings, store: Store, made: _Certificates | None, sta
     from controller.cluster.readers import ClusterReaders
 
     readers = ClusterReaders(settings.cluster, group=GROUP)
-    app = reading.create_app(store.questions, own=own, readers=readers, evidence=evidence)
+    reads = _reads(settings, store)
+    app = reading.create_app(store.questions, own=own, readers=readers, reads=reads, evidence=evidence)
     return _in_thread(
         lambda: Server(app, host=host, port=port, certificate=made.certificate, key=made.key),
         stack,

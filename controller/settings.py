@@ -331,6 +331,12 @@ class InventorySettings:
         "Who may read: Open (everybody; on loopback alone), or Kubernetes (who shows a token of the cluster and may).",
         choices=("Open", "Kubernetes"),
     )
+    log_reads: str = _setting(
+        "Off",
+        "Which reads become records of the ledger before the answer leaves: Off, Evidence (of one thing, exports, SQL),"
+        " or All.",
+        choices=("Off", "Evidence", "All"),
+    )
     inventory_port: int = _setting(8080, "Port of the read-only inventory; 0 takes a free one.")
 
     def spool_folder(self, file: Path | None) -> Path:

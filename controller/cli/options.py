@@ -53,9 +53,14 @@ def with_settings(*names: str) -> Callable[[Callable[..., Any]], Callable[..., A
             }
 
             def load(**defaults: Any) -> Settings:
-                return settings_module.load(
+                settings = settings_module.load(
                     flags={**defaults, **{n: v for n, v in flags.items() if v is not None}}, file=config
                 )
+                if settings.inventory.log_reads != "Off":
+                    from controller.cli import reads
+
+                    reads.note(settings)
+                return settings
 
             return function(load, *args, **kwargs)
 

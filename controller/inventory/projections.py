@@ -31,6 +31,7 @@ from controller.model.reference import Reference
 
 SCHEMA = "assay.dev/decision/v1alpha1"
 SIGHTING_SCHEMA = "assay.dev/sighting/v1alpha1"
+READ_SCHEMA = "assay.dev/read/v1alpha1"
 VERDICTS = frozenset({"Allow", "Deny"})
 FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejections": "rejection"}
 FIRST_POSITION = -(2**63)  # before any that a row can have, whoever wrote it
@@ -40,7 +41,7 @@ _OWN = {
     table.name: Inserting(table)
     for table in (
         *(tables.decision, tables.decision_flag, tables.decision_image, tables.evaluation, tables.exception_use),
-        *(tables.manifest_signers, tables.watch_gap),
+        *(tables.manifest_signers, tables.watch_gap, tables.read),
     )
 }
 _SHARED = (
@@ -79,6 +80,7 @@ class Projection:
     proven: Proven = NOBODY
     heard: Heard | None = None
     gap: Row | None = None
+    read: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ def project(leaf: Mapping[str, Any]) -> Projection:
     try:
         if leaf["schema"] == SIGHTING_SCHEMA:
             return _project_sighting(leaf)
+        if leaf["schema"] == READ_SCHEMA:
+            return _project_read(leaf)
         if leaf["schema"] != SCHEMA or leaf["verdict"] not in VERDICTS:
             raise ValueError("unknown schema or verdict")
         write_json = encoder(leaf)
@@ -192,6 +196,29 @@ def _project_sighting(leaf: Mapping[str, Any]) -> Projection:
     raise ValueError("unknown fact")
 
 
+def _project_read(leaf: Mapping[str, Any]) -> Projection:
+    """A leaf that says that somebody was shown something (`reads`)."""
+    asked, answer = leaf["asked"], leaf["answer"]
+    row: Row = {
+        "id": _required(leaf["id"]),
+        "cluster": _text(leaf["cluster"]),
+        **{name: _text(leaf["reader"][name]) for name in ("username", "via")},
+        **{name: _text(asked[name]) for name in ("verb", "resource", "namespace", "identity")},
+        "parameters": encoder(leaf)(dict(asked["parameters"])).decode(),
+        "status": _count(answer["status"]),
+        "count": None if answer["count"] is None else _count(answer["count"]),
+    }
+    return Projection(
+        id=row["id"],
+        key=_required(leaf["decisionKey"]),
+        verdict=_required(leaf["verdict"]),
+        canonical=encoder(leaf)(leaf),
+        decided_at=_instant(leaf["decidedAt"]),
+        blobs=(),
+        read=row,
+    )
+
+
 def write(
     connection: Connection, appended: Sequence[Appended], remembered: Remembered, *, alone: bool = False
 ) -> Written:
@@ -240,6 +267,7 @@ def _own_rows(projection: Projection) -> Iterator[tuple[str, Sequence[Row]]]:
     single = {
         "decision": projection.decision,
         "watch_gap": projection.gap,
+        "read": projection.read,
     }
     yield from ((name, (row,)) for name, row in single.items() if row is not None)
     yield "decision_image", projection.images

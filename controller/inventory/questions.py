@@ -17,6 +17,7 @@ from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
+from controller.inventory.reads import ReadLog
 from controller.inventory.sboms import Sboms
 
 
@@ -34,6 +35,7 @@ class Questions:
     packages: Packages
     components: Components
     gatherer: Gatherer
+    reads: ReadLog
 
     @classmethod
     def of(cls, reading: Engine, blobs: Blobs) -> Self:
@@ -49,4 +51,5 @@ class Questions:
             packages=Packages(reading),
             components=Components(reading),
             gatherer=Gatherer(reading, blobs),
+            reads=ReadLog(reading),
         )

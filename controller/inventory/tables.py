@@ -27,6 +27,7 @@ from controller.inventory.document_tables import scan as scan  # noqa: PLC0414
 from controller.inventory.document_tables import vex_name as vex_name  # noqa: PLC0414
 from controller.inventory.document_tables import vex_statement as vex_statement  # noqa: PLC0414
 from controller.inventory.document_tables import vulnerability_finding as vulnerability_finding  # noqa: PLC0414
+from controller.inventory.read_tables import read as read  # noqa: PLC0414
 from controller.inventory.run_tables import image_manifest as image_manifest  # noqa: PLC0414
 from controller.inventory.run_tables import manifest_signers as manifest_signers  # noqa: PLC0414
 from controller.inventory.run_tables import run as run  # noqa: PLC0414
@@ -34,7 +35,7 @@ from controller.inventory.run_tables import signer_member as signer_member  # no
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0011"  # the newest migration: what a database must be at
+REVISION = "0012"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -279,7 +280,7 @@ LEDGER = (ledger_entry, ledger_tile, ledger_checkpoint, ledger_state)
 PROJECTIONS = (
     *(decision, decision_flag, decision_image, evaluation, verification, evidence, trace),
     *(policy_version, exception, exception_use),
-    *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap),
+    *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap, read),
 )
 
 # What stands in the documents that were attested: read from their bytes, after they were recorded, by `index`.

@@ -209,6 +209,26 @@ VIEWS = (
         "signer_member g",
     ),
     View(
+        "v_reads",
+        "That somebody was shown something of the inventory, where that is recorded (setting `log_reads`).",
+        (
+            ("id", "the record", "r.id"),
+            ("decided_at", "when", "r.decided_at"),
+            ("recorded_at", "when it was recorded", "r.recorded_at"),
+            ("cluster", "the cluster whose Assay answered", "r.cluster"),
+            ("username", "who", "r.username"),
+            ("via", "REST or CLI", "r.via"),
+            ("verb", "get, list or create (a question in SQL); a command's name for CLI", "r.verb"),
+            ("resource", "what: decisions, images, blobs, …", "r.resource"),
+            ("namespace", "of which namespace; empty: of all", "r.namespace"),
+            ("identity", "of which digest or record", "r.identity"),
+            ("parameters", "all that was asked with it, JSON: lists of texts by name", "r.parameters"),
+            ("status", "HTTP status of the answer; 0 for CLI", "r.status"),
+            ("count", "items of the answer, where they could be counted", "r.count"),
+        ),
+        "read r",
+    ),
+    View(
         "v_documents",
         "One attested document, as far as it was read. (Whether it was verified, and of which image: `v_evidence`.)",
         (

@@ -16,7 +16,8 @@ from controller.model.workload import User
 
 GROUP = "inventory.assay.dev"
 EVERYWHERE = ""
-_WHO = "assay_reader"  # in a request's `state`: who asks
+WHO = "assay_reader"  # in a request's `state`: who asks
+ASKED = "assay_asked"  # in a request's `state`: with which verb, and about which namespace, he was let in
 
 
 class Readers(Protocol):
@@ -51,6 +52,7 @@ class Access:
         """Raise `Refused` unless who asks may: in this namespace, or, where None is named, in all."""
         user = await self._who(request)
         if user is None or await self._may(user, verb, resource, namespace or EVERYWHERE):
+            setattr(request.state, ASKED, (verb, namespace or EVERYWHERE))
             return
         what = f"{verb} {resource}.{GROUP}"
         where = f"in namespace {namespace}" if namespace else "in all namespaces; name one with ?namespace="
@@ -59,6 +61,7 @@ class Access:
     async def sees(self, request: Request, *, resource: str, namespace: str) -> bool:
         """Whether who asks may get something of this namespace. Raises `Refused` for nobody."""
         user = await self._who(request)
+        setattr(request.state, ASKED, ("get", namespace))
         return user is None or await self._may(user, "get", resource, namespace)
 
     async def identified(self, request: Request) -> None:
@@ -73,7 +76,7 @@ class Access:
         """Who asks; None where nobody is asked to say."""
         if self._readers is None:
             return None
-        known: User | None = getattr(request.state, _WHO, None)
+        known: User | None = getattr(request.state, WHO, None)
         if known is not None:
             return known
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -81,5 +84,5 @@ class Access:
         if user is None:
             message = "show a token of the cluster: Authorization: Bearer …, as `kubectl create token` makes it"
             raise Refused(HTTPStatus.UNAUTHORIZED, "TokenRequired", message)
-        setattr(request.state, _WHO, user)
+        setattr(request.state, WHO, user)
         return user

@@ -8,14 +8,19 @@ it never says *unchanged* of what is not; it saves the line, not the question.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from controller.errors import AssayError
 from controller.reading import problems
+from controller.reading.reads import ReadRecorder
 from controller.reading.whole import WEAK
+
+log = logging.getLogger(__name__)
 
 HEADERS = {
     "Cache-Control": "private, no-cache",  # who keeps it asks again, and may be told that it did not change
@@ -29,10 +34,14 @@ VARY = "Authorization, Accept"
 
 
 class Answers:
-    """The outermost part of the application. `is_known` says whether requests may ask for a host of this name."""
+    """The outermost part of the application.
 
-    def __init__(self, app: ASGIApp, *, is_known: Callable[[str], bool]) -> None:
+    `is_known` says whether requests may ask for a host of this name; `reads` records what is read before it leaves.
+    """
+
+    def __init__(self, app: ASGIApp, *, is_known: Callable[[str], bool], reads: ReadRecorder | None = None) -> None:
         self._app = app
+        self._reads = reads
         self._is_known = is_known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +50,7 @@ class Answers:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        answer = _Answer(send, asked=headers.get("If-None-Match", ""), scope=scope)
+        answer = _Answer(send, asked=headers.get("If-None-Match", ""), scope=scope, reads=self._reads)
         if self._is_known(host_of(headers.get("Host", ""))):
             await self._app(scope, receive, answer.send)
             return
@@ -54,7 +63,9 @@ class Answers:
 class _Answer:
     """One answer on its way. A JSON answer comes whole from the application, so it is held back for its tag."""
 
-    def __init__(self, send: Send, *, asked: str, scope: Scope) -> None:
+    def __init__(self, send: Send, *, asked: str, scope: Scope, reads: ReadRecorder | None) -> None:
+        self._reads = reads
+        self._withheld = False
         self._send = send
         self._asked = asked
         self._scope = scope
@@ -62,6 +73,9 @@ class _Answer:
         self._body = b""
 
     async def send(self, message: Message) -> None:
+        """Take one message of the application."""
+        if self._withheld:
+            return
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
@@ -69,6 +83,8 @@ class _Answer:
             headers.setdefault("Vary", VARY)
             if message["status"] == HTTPStatus.OK and headers.get("Content-Type") == "application/json":
                 self._start = message
+                return
+            if not await self._may_leave(message, None):
                 return
         elif self._start is not None:
             self._body += message.get("body", b"")
@@ -78,6 +94,7 @@ class _Answer:
         await self._send(message)
 
     async def _finish(self, start: Message) -> None:
+        whole = self._body
         headers = MutableHeaders(scope=start)
         weak = "W/" if self._scope.get("state", {}).get(WEAK) else ""
         tag = headers.setdefault("ETag", f'{weak}"{hashlib.sha256(self._body).hexdigest()}"')
@@ -86,8 +103,30 @@ class _Answer:
             del headers["Content-Length"]
             del headers["Content-Type"]
             self._body = b""
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": self._body})
+        if await self._may_leave(start, whole):
+            await self._send(start)
+            await self._send({"type": "http.response.body", "body": self._body})
+
+    async def _may_leave(self, start: Message, body: bytes | None) -> bool:
+        """Whether this answer may leave: recorded, if reads are; else another one has left in its place."""
+        if self._reads is None or not self._reads.covers(self._scope, start["status"]):
+            return True
+        MutableHeaders(scope=start)["Cache-Control"] = "no-store"  # what is read again is recorded again
+        try:
+            await self._reads.record(self._scope, start["status"], body)
+        except AssayError as exc:
+            log.error("a read could not be recorded, so it is not answered: %s", exc)  # noqa: TRY400 - its cause is in it
+            self._withheld = True
+            refusal = problems.problem(
+                HTTPStatus.SERVICE_UNAVAILABLE, "ReadNotRecorded", "what is read is recorded first, and cannot be now"
+            )
+            await refusal(self._scope, _nothing, self._send)
+            return False
+        return True
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
 
 
 def matches(asked: str, tag: str) -> bool:

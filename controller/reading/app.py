@@ -19,13 +19,25 @@ from controller import __version__
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
-from controller.reading import admissions, affected, assets, findings, packages, problems, query, sboms, wire
+from controller.reading import (
+    admissions,
+    affected,
+    assets,
+    findings,
+    packages,
+    problems,
+    query,
+    read_log,
+    sboms,
+    wire,
+)
 from controller.reading import evidence as proofs
 from controller.reading import ledger as routes
 from controller.reading.access import Access, Readers
 from controller.reading.answers import FOR_EVER, Answers, matches
 from controller.reading.evidence import Evidence
 from controller.reading.ledger import matter_of
+from controller.reading.reads import ReadRecorder
 from controller.reading.whole import listed
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -39,13 +51,15 @@ def create_app(
     *,
     own: OwnQuestions | None = None,
     readers: Readers | None = None,
+    reads: ReadRecorder | None = None,
     hosts: Sequence[str] = LOOPBACK_NAMES,
     evidence: Evidence | None = None,
 ) -> FastAPI:
     """The application.
 
-    `own` answers questions in SQL; without it there are none. Without `readers` everybody may read, and `hosts` are the
-    names (without port) that requests may ask for. `evidence` says where the keys of proofs and exports lie.
+    `own` answers questions in SQL; without it there are none. `reads` records what is read. Without `readers`
+    everybody may read, and `hosts` are the names (without port) that requests may ask for. `evidence` says where the
+    keys of proofs and exports lie.
     """
     access = Access(readers)
     queries = questions.queries
@@ -62,7 +76,7 @@ def create_app(
     )
     problems.install(app)
     known = frozenset(host.lower() for host in hosts)
-    app.add_middleware(Answers, is_known=lambda host: readers is not None or host in known)
+    app.add_middleware(Answers, is_known=lambda host: readers is not None or host in known, reads=reads)
     app.add_route("/livez", _livez, include_in_schema=False)
 
     @app.get("/api/v1/decisions", summary="Decisions, newest first")
@@ -152,6 +166,7 @@ def create_app(
         headers["Content-Disposition"] = f'attachment; filename="{name.hex}"'
         return Response(content, media_type="application/octet-stream", headers=headers)
 
+    read_log.install(app, questions, access)
     if own is not None:
         query.install(app, own, access)
     proofs.install(app, questions, access, evidence or Evidence())

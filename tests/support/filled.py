@@ -22,6 +22,7 @@ from tests.support.inventory import (
     excepted,
     image,
     leaf,
+    read_of,
     sighting,
     soon,
 )
@@ -55,7 +56,8 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
         for number in range(12)
         for what in ("Started" if number < 6 else "Ended",)
     ]
-    return [*decisions, *runs, *(sighting("Gap", number) for number in range(GAPS))], blobs
+    reads = [read_of(f"reader-{number % 2}", number) for number in range(4)]
+    return [*decisions, *runs, *(sighting("Gap", number) for number in range(GAPS)), *reads], blobs
 
 
 def of_a_manifest(child: str, *, signer: str) -> dict[str, Any]:

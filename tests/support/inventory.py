@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from controller.inventory.reads import Read
+from controller.inventory.reads import leaf as made
 from controller.inventory.store import Store, migrate
 from controller.inventory.tables import INSTANT_FORMAT
 from controller.model.deadline import Deadline
@@ -167,6 +169,22 @@ def sighting(what: str, number: int = 0, **run: Any) -> dict[str, Any]:
         "reason": "Completed" if what == "Ended" else "",
     }
     return value | {"pod": pod, "run": started | run}
+
+
+def read_of(username: str, number: int = 0, **changes: Any) -> dict[str, Any]:
+    """A leaf that says that somebody read a decision, the `number`th second after START."""
+    read = Read(
+        username=username,
+        via="REST",
+        verb="get",
+        resource="decisions",
+        namespace="shop",
+        identity=f"record-{number}",
+        parameters={"knownAt": ["2026-11-22T11:00:00Z"]},
+        status=200,
+        count=1,
+    )
+    return made(replace(read, **changes), cluster="local", now=START + timedelta(seconds=number))
 
 
 def blob(content: bytes) -> tuple[Digest, bytes]:

@@ -18,6 +18,7 @@ _HERE = "controller.cli.inventory"
         "components": f"{_HERE}.packages:components",
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",
+        "reads": f"{_HERE}.reads:reads",
         "findings": f"{_HERE}.findings:findings",
         "roles": f"{_HERE}.roles:roles",
         "export": f"{_HERE}.export:export",

@@ -1,0 +1,76 @@
+"""`assay inventory reads`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import click
+
+from controller.cli import options, render
+from controller.cli.inventory.shared import TIMES, Listing, as_of, known_at, listing, utc
+from controller.inventory.reads import ReadPage
+from controller.inventory.store import Store
+from controller.reading.wire import reads as wire
+from controller.settings import Settings
+
+
+@click.command()
+@click.option("--user", "username", help="Only of this user.")
+@click.option("--resource", help="Only of this: decisions, images, blobs, …")
+@click.option("--of", "identity", help="Only of this digest or record.")
+@click.option("--since", type=TIMES, help="Read at or after this time (UTC).")
+@click.option("--until", type=TIMES, help="Read before this time (UTC).")
+@as_of
+@known_at
+@listing("Reads")
+@options.with_settings("database_url")
+def reads(
+    load: Callable[..., Settings],
+    *,
+    username: str | None,
+    resource: str | None,
+    identity: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    as_of: datetime | None,
+    known_at: datetime | None,
+    listing: Listing,
+) -> None:
+    """List who read what, the latest first, where that is recorded (setting log_reads)."""
+    with Store.open_to_read(load().inventory) as store:
+        listing.show(
+            lambda limit, cursor, known_at: store.questions.reads.reads(
+                username=username,
+                resource=resource,
+                identity=identity,
+                since=utc(since),
+                until=utc(until),
+                limit=limit,
+                cursor=cursor,
+                as_of=utc(as_of),
+                known_at=known_at,
+            ),
+            wire.ReadPage,
+            table=_print,
+            known_at=utc(known_at),
+        )
+
+
+def _print(page: ReadPage) -> None:
+    render.table(
+        ("READ", "BY", "VIA", "WHAT", "NAMESPACE", "OF", "ITEMS", "RECORD"),
+        (
+            (
+                f"{item.decided_at:%Y-%m-%d %H:%M:%S}",
+                item.username,
+                item.via,
+                f"{item.verb} {item.resource}",
+                item.namespace or "all",
+                item.identity or "-",
+                "?" if item.count is None else str(item.count),
+                item.id,
+            )
+            for item in page.items
+        ),
+    )
