@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from controller.errors import InputError
 from controller.inventory.findings import FindingFilter
@@ -645,3 +646,32 @@ async def test_what_provenance_names_is_a_footing_of_the_image(opened: Store, da
     await record(opened, leaf(5, images=[image(digest=WEB)], evaluations=[judged]))
     assert resting(Footing.SOURCE, "github.com/acme/web") == [WEB]
     del clock
+
+
+LARGE = ("run", "evidence", "trace", "document", "document_trace", "scan", "vulnerability_finding", "finding_alias")
+
+
+async def test_no_question_goes_through_all_that_there_is(database: Database, scanned: Store) -> None:
+    if database.kind != "sqlite":
+        pytest.skip("PostgreSQL goes through a table of a few rows whatever indexes it has")
+    plans: list[str] = []
+
+    def note(_: Any, cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        if statement.startswith("SELECT"):
+            driver = cursor.connection.cursor()
+            plans.extend(row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+
+    def ask() -> None:
+        for namespace in (None, "shop"):
+            scanned.questions.sboms.sboms(as_of=NOW, namespace=namespace)
+            scanned.questions.assets.assets(as_of=NOW, namespace=namespace)
+            found(scanned, FindingFilter(namespace=namespace, cleared=False, vulnerability="CVE-1"))
+            for footing, value in ((Footing.SIGNER, "key"), (Footing.BUILDER, "builder"), (Footing.ARTIFACT, APP)):
+                scanned.questions.affected.extent(footing, value, as_of=NOW, namespace=namespace)
+
+    event.listen(scanned._reading, "before_cursor_execute", note)
+    ask()
+    event.remove(scanned._reading, "before_cursor_execute", note)
+    assert any("ix_evidence" in plan or "sqlite_autoindex_evidence" in plan for plan in plans)
+    scans = {plan for plan in plans for table in LARGE if plan.split(" USING ")[0].strip() == f"SCAN {table}"}
+    assert scans == set()

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
-from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.ledger.notes import NoteKey, NoteSigner
 from tests.support.assay import Assay, serving
 from tests.support.commands import assay
 from tests.support.review import pod, review
 from tests.support.tools import CommandError, run_tool
+from tests.support.witness import Witness
+from tests.support.witness import running as running_witness
 
+WITNESS = NoteSigner.of_seed("witness.example/w1", bytes(range(1, 33)))
 STRANGER = NoteSigner.of_seed("assay/shop", bytes(32))
 POLICY = """\
 apiVersion: assay.dev/v1alpha1
@@ -139,6 +142,46 @@ def test_a_database_that_was_put_back_is_not_continued(tmp_path: Path) -> None:
     (folder / "ledger" / "checkpoint").unlink()  # what a person does who knows why
     with serving(folder, **settings) as running:
         assert wait_for(running, record)["index"] == 1
+
+
+@pytest.mark.guarantee(14)
+def test_a_witness_cosigns_what_the_program_signs_and_checkpoints_become_files(tmp_path: Path) -> None:
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "policy.yaml").write_text(POLICY)
+    (tmp_path / "bucket").mkdir()
+    folder = tmp_path / "assay"
+    witness = Witness(WITNESS, None)
+    with running_witness(witness):
+        settings = {
+            "policies": str(policies),
+            "ledger_merge_delay": "100ms",
+            "cluster_name": "shop",
+            "ledger_witnesses": witness.setting,
+            "ledger_witness_allow_loopback": "true",
+            "ledger_checkpoint_dir": str(tmp_path / "bucket"),
+        }
+        with serving(folder, **settings) as running:
+            witness.log = NoteKey.parse((folder / "ledger" / "ledger.pub").read_text())
+            wait_for(running, decided(running, "web"))
+            cosigned = "  cosigned by the witness witness.example/w1: 1 of 1 entries, which it saw at 20"
+            end = time.monotonic() + 60
+            while cosigned not in (answer := ledger(running, "verify")).stdout:
+                assert time.monotonic() < end, answer.stdout + answer.stderr
+                time.sleep(0.3)
+            assert answer.returncode == 0
+            _, served = running.get("/metrics")
+            assert 'assay_ledger_witnessed_entries{witness="witness.example/w1"} 1.0' in served
+            checkpoint = ledger(running, "checkpoint").stdout
+            assert WITNESS.name in checkpoint
+            kept = tmp_path / "bucket" / f"{1:019}.checkpoint"
+            assert kept.read_text().partition("\n\n")[0] == checkpoint.partition("\n\n")[0]
+            assert ledger(running, "verify", "--checkpoint", str(kept)).returncode == 0
+            report = json.loads(ledger(running, "verify", "-o", "json").stdout)
+            (seen,) = report["cosignedEntries"]
+            assert (seen["witness"], seen["entries"]) == (WITNESS.name, 1)
+    answer = ledger(running, "verify")  # of what is stored; the witness itself need not be there
+    assert cosigned in answer.stdout
 
 
 def test_what_cannot_be_told_is_said_and_is_no_good_news(tmp_path: Path) -> None:

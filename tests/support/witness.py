@@ -23,7 +23,7 @@ class Witness:
     """What it signs with, whose ledger it knows, and what it has cosigned last."""
 
     signer: NoteSigner
-    log: NoteKey
+    log: NoteKey | None  # None: it knows nobody's yet
     last: Checkpoint | None = None
     asked: list[tuple[int, int]] = field(default_factory=list)  # (old size, size) of each request
     answers: list[tuple[int, str, bytes]] = field(default_factory=list)  # given instead, one a request
@@ -45,7 +45,7 @@ class Witness:
         old, proof = int(old_text), [base64.b64decode(line, validate=True) for line in lines]
         text, _ = notes.split(note.encode())
         checkpoint = Checkpoint.parse(text)
-        if checkpoint.origin != self.log.name:
+        if self.log is None or checkpoint.origin != self.log.name:
             return 404, "text/plain", b"unknown\n"
         try:
             notes.open_note(note.encode(), [self.log])
