@@ -6,8 +6,9 @@ the oracle as plain facts alone. Times are sampled over the year, `known_at` bef
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from random import Random
@@ -18,21 +19,26 @@ import pytest
 from controller.inventory.projections import project
 from controller.inventory.queries import Queries
 from controller.inventory.records import Admission, DecisionFilter
+from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
+from tests.bench.estate.facts import Provenance, Sbom
+from tests.bench.estate.growing import SHARED, grow
 from tests.bench.estate.history import Estate
 from tests.bench.estate.leaves import Scribe
 from tests.bench.estate.load import leaves, load
-from tests.bench.estate.oracle import Oracle, Ran, Used
+from tests.bench.estate.oracle import Contained, Oracle, Ran, Used
 from tests.bench.estate.pressing import Press
 from tests.bench.estate.size import BEGIN, DAYS, END, Size
+from tests.bench.estate.sizes import sizes
 from tests.support import postgres
 from tests.support.pipeline import key_authority, running, workflow_authority
 
-FRACTION = 0.01
-COMPONENTS = 500  # a quarter of real ones: it is parsing that takes the time, and answers do not hang on it
+FRACTION = 0.003
+COMPONENTS = 200  # a tenth of real ones: it is parsing that takes the time, and answers do not hang on it
 PAGE = 500
 SAMPLES = 6
+pytestmark = pytest.mark.timeout(1200)  # the first test of each database waits until it is written
 DAY = timedelta(days=1)
 
 
@@ -258,6 +264,127 @@ def test_what_is_known_of_an_image_is_what_was_found(inventory: Store) -> None:
                 assert policies == wanted[kind], (image, kind)
 
 
+@pytest.mark.parametrize("kind", ["signer", "log-entry", "artifact", "builder", "source", "base"])
+def test_what_rests_on_what_turned_out_bad_is_what_rests_on_it(inventory: Store, kind: str) -> None:
+    random = Random(kind)
+    good = [e for image in estate().world.images for e in image.evidence if e.artifact and not e.code]
+    provenances = [e.says for e in good if isinstance(e.says, Provenance)]
+    values = {
+        "signer": [e.signer.key or e.signer.subject for e in good],
+        "log-entry": [str(e.log_index) for e in good if e.log_index is not None],
+        "artifact": [e.artifact for e in good],
+        "builder": [told.builder for told in provenances],
+        "source": [told.source for told in provenances],
+        "base": [told.base_digest for told in provenances],
+    }[kind]
+    affected, footing = inventory.questions.affected, Footing(kind)
+    counted = 0
+    for number, (as_of, known_at) in enumerate(times(kind)):
+        namespace = (None, "team-01", "team-03")[number % 3]
+        value = random.choice(values)
+        where = {"as_of": as_of or datetime.now(UTC), "known_at": known_at, "namespace": namespace}
+        since = oracle().resting(kind, value, known_at=known_at, namespace=namespace)
+        running_then = [ran for ran in oracle().runs(**where) if ran.run.digest in since]
+        ran_by_then = [
+            ran
+            for ran in oracle().runs(namespace=namespace, known_at=known_at)
+            if ran.run.digest in since and ran.run.started_at <= where["as_of"]
+        ]
+        admitted = oracle().admitted_on(since, **where)
+        extent = affected.extent(footing, value, **where)
+        told = (extent.running, extent.ran, extent.admitted)
+        assert told == (len(running_then), len(ran_by_then), len(admitted)), (value, where)
+        assert extent.namespaces == tuple(sorted({ran.run.subject.namespace for ran in running_then}))
+        for ever, wanted in ((False, running_then), (True, ran_by_then)):
+            ask = partial(affected.runs, footing, value, ever=ever, limit=PAGE, **where)
+            assert {run.run for run in every(lambda cursor, ask=ask: ask(cursor=cursor))} == {r.run.run for r in wanted}
+        ask = partial(affected.decisions, footing, value, limit=PAGE, **where)
+        found = every(lambda cursor, ask=ask: ask(cursor=cursor))
+        assert [decision.id for decision in found] == [decision.id for decision in admitted]
+        counted += len(ran_by_then) + len(admitted)
+    assert counted > 0
+
+
+def test_what_ran_with_a_package_is_what_ran_with_it(inventory: Store) -> None:
+    random = Random("packages")
+    sboms = [e.says for image in estate().world.images for e in image.evidence if isinstance(e.says, Sbom)]
+    found = 0
+    for number, (as_of, known_at) in enumerate(times("packages")):
+        component = random.choice([c for c in random.choice(sboms).components if c.purl])
+        package, version = component.purl.partition("@")[0], component.version or ""
+        # Ranges where versions are three numbers; the other ecosystems' orders have tests of their own.
+        ranged = package.startswith(("pkg:npm/", "pkg:pypi/", "pkg:maven/"))
+        versions = f"<={version}" if ranged and number % 2 else ""
+        where = {
+            "namespace": (None, "team-01", "team-04")[number % 3],
+            "known_at": known_at,
+            "as_of": as_of or datetime.now(UTC),
+        }
+
+        def accepts(one: str, most: str = version, versions: str = versions) -> bool:
+            return not versions or _numbers(one) <= _numbers(most)
+
+        for unverified in (False, True):
+            wanted = oracle().packages(package, accepts, unverified=unverified, **where)
+            ask = partial(inventory.questions.packages.packages, package, versions, unverified=unverified, **where)
+            answer = every(lambda cursor, ask=ask: ask(cursor=cursor, limit=17))
+            assert [run.started_at for run in answer] == sorted((run.started_at for run in answer), reverse=True)
+            runs = {(run.pod, run.container, run.digest, run.started_at): run for run in answer}
+            by_run = {(r.subject.name, r.container, r.digest, r.started_at): r.run for r in estate().runs}
+            told = {
+                Contained(by_run[key(run)], run.purl, run.version, run.artifact, run.verified, run.known_then)
+                for run in answer
+            }
+            assert told == wanted, (package, versions, where)
+            assert len(answer) == len(wanted) >= len(runs)
+            found += len(wanted)
+    assert found > 0
+
+
+def key(run: Any) -> tuple[str, str, str, datetime]:
+    """What tells an answer's run from every other."""
+    return run.pod, run.container, run.digest, run.started_at
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def test_what_runs_is_made_of_what_it_is_made_of(inventory: Store) -> None:
+    for number, (as_of, known_at) in enumerate(times("components", 3)):
+        where = {
+            "namespace": (None, "team-02", "team-05")[number % 3],
+            "known_at": known_at,
+            "as_of": as_of or datetime.now(UTC),
+        }
+        ask = partial(inventory.questions.components.components, limit=PAGE, **where)
+        found = every(lambda cursor, ask=ask: ask(cursor=cursor))
+        told = {
+            (c.name, c.version, c.purl, " ".join(c.licenses), c.supplier, c.cpe): (c.images, c.verified) for c in found
+        }
+        wanted = {
+            (c.name, c.version, c.purl, c.license, c.supplier, c.cpe): (images, True)
+            for c, images in oracle().components(**where).items()
+        }
+        assert told == wanted, where
+        assert len(found) == len(wanted)
+
+
+def test_the_state_of_each_images_sbom_is_what_it_is(inventory: Store) -> None:
+    states: Counter[str] = Counter()
+    for number, (as_of, known_at) in enumerate(times("sboms")):
+        at = as_of or datetime.now(UTC)
+        where = {"namespace": (None, "team-02", "team-05")[number % 3], "known_at": known_at, "as_of": at}
+        ask = partial(inventory.questions.sboms.sboms, limit=7, **where)
+        found = every(lambda cursor, ask=ask: ask(cursor=cursor))
+        told = {image.digest: str(image.state) for image in found}
+        assert told == oracle().sboms(**where), where
+        assert len(told) == len(found)
+        assert ask().counts == {**dict.fromkeys(ask().counts, 0), **Counter(told.values())}
+        states += Counter(told.values())
+    assert set(states) == {"NotLookedFor", "None", "OtherDigest", "Untrusted", "Incomplete", "Stale", "Complete"}
+
+
 def test_the_estate_has_every_state_that_a_question_tells_apart() -> None:
     flags = {flag for decision in estate().decisions for flag in decision.judgement.flags}
     assert flags == {"warn", "audit", "exempt", "break-glass", "stale", "error", "fail-open", "no-match", "softened"}
@@ -286,6 +413,21 @@ def test_records_that_are_pressed_are_those_that_are_projected() -> None:
     for _, group in leaves(Estate(Size.of(0.002, components=20)), Scribe()):
         for leaf, _ in group:
             assert press.record(leaf, {}).projection == project(leaf)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_grown_estate_has_so_many_times_as_much_of_everything(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'grown.db'}"
+    if kind == "postgresql":
+        url = request.getfixturevalue("server").new_database()
+    load(Estate(Size.of(0.0005, components=20)), url)
+    before = sizes(url)["rows"]
+    grow(url, 18, say=lambda _: None)
+    after = sizes(url)["rows"]
+    assert min(before[name] for name in ("sbom_component", "decision", "run")) > 0
+    assert {name: rows * (1 if name in SHARED else 18) for name, rows in before.items()} == after
 
 
 async def test_the_estates_leaves_have_the_keys_of_real_ones(tmp_path: Path) -> None:

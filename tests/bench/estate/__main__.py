@@ -16,6 +16,7 @@ from controller.settings import InventorySettings
 from tests.bench import report as bench
 from tests.bench.estate import asking, keeping, recording, report
 from tests.bench.estate.keeping import CHECKOUT, POSTGRESQL, SQLITE
+from tests.bench.statistics import percentile
 
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
 RESULTS = Path("bench-inventory.json")
@@ -29,6 +30,7 @@ def main() -> None:
     ask = commands.add_parser("ask", help="measure every question")
     for command in (build, ask):
         command.add_argument("--size", type=float, default=0.01, help="of 5,000 images and a million decisions")
+        command.add_argument("--grown", type=int, default=1, help="build a so manieth part of it, and multiply that")
     build.add_argument("--database", help="URL of a database, empty or not there yet; else one is kept in the cache")
     ask.add_argument("--kind", choices=[SQLITE, POSTGRESQL], action="append", help="default: both")
     ask.add_argument("--times", type=int, default=asking.TIMES, help="that each question is asked")
@@ -53,7 +55,7 @@ def _build(arguments: argparse.Namespace) -> None:
         made, _ = keeping.build(arguments.database, arguments.size, say=_say)
         print(report.text({"kind": "database", "size": arguments.size, "machine": where, "made": made}))
         return
-    with keeping.kept(SQLITE, arguments.size, say=_say) as found:
+    with keeping.kept(SQLITE, arguments.size, grown=arguments.grown, say=_say) as found:
         print(report.text({"kind": found.kind, "size": arguments.size, "machine": where, "made": found.made}))
         print(f"\n{found.url}")
 
@@ -74,15 +76,18 @@ def _ask(arguments: argparse.Namespace) -> None:
 
 def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
     answers = []
-    with keeping.kept(kind, arguments.size, say=_say) as found:
+    with keeping.kept(kind, arguments.size, grown=arguments.grown, say=_say) as found:
         where = bench.machine()
-        writer = recording.measure(found) if not arguments.only else {}
+        rates = recording.measure(found) if not arguments.only else {}
         with Store.open_to_read(InventorySettings(database_url=found.url)) as store:
+            if not arguments.only:
+                rates |= asking.streams(store.questions, found.sample)
             for question in asking.QUESTIONS:
                 if arguments.only not in question.what:
                     continue
                 answered = asking.measure(store.questions, found.sample, question, times=arguments.times)
-                _say(f"{answered.p50:8.1f} {answered.p95:8.1f} ms  {question.what}")
+                cpu = percentile(answered.cpu, 0.95)
+                _say(f"{answered.p50:8.1f} {answered.p95:8.1f} ms, of CPU {cpu:8.1f} ms  {question.what}")
                 answers.append(
                     {
                         "number": question.number,
@@ -91,6 +96,7 @@ def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
                         "p50": answered.p50,
                         "p95": answered.p95,
                         "max": max(answered.times),
+                        "cpu": cpu,
                         "times": len(answered.times),
                         "failed": answered.failed,
                         "rows": answered.rows,
@@ -101,7 +107,7 @@ def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "size": arguments.size,
         "machine": where,
         "made": found.made,
-        "writer": writer,
+        "rates": rates,
         "questions": answers,
     }
 

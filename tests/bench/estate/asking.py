@@ -9,13 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from random import Random
 from typing import Any
 
 from controller.errors import Unavailable
+from controller.inventory.asking import MAX_LIMIT
+from controller.inventory.findings import FindingFilter
 from controller.inventory.questions import Questions
 from controller.inventory.records import Admission, DecisionFilter
+from controller.inventory.resting import Footing
 from tests.bench.estate.sample import Sample, days
+from tests.bench.estate.size import END
 from tests.bench.statistics import percentile
 
 PAGE = 100
@@ -43,9 +48,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Milliseconds of each answer; `failed` of them came to no answer at all (the time limit of a read)."""
+    """Milliseconds of each answer; `failed` of them came to no answer at all (the time limit of a read).
+
+    `cpu` is the part of each that this process worked for it: on SQLite all of it, whatever else the machine does.
+    """
 
     times: tuple[float, ...]
+    cpu: tuple[float, ...]
     failed: int
     rows: float
 
@@ -64,10 +73,11 @@ def measure(questions: Questions, sample: Sample, question: Question, *, times: 
     """Ask, and take the time. An answer that fails counts with the time until it did."""
     random = Random(f"{seed} {question.what}")
     taken: list[float] = []
+    worked: list[float] = []
     failed = rows = 0
     end = time.perf_counter() + PATIENCE
     for number in range(WARM + times):
-        began = time.perf_counter()
+        began, idle = time.perf_counter(), time.thread_time()
         try:
             answer = question.ask(questions, sample, random)
         except Unavailable:
@@ -75,10 +85,11 @@ def measure(questions: Questions, sample: Sample, question: Question, *, times: 
             failed += 1
         if number >= WARM:
             taken.append(1000 * (time.perf_counter() - began))
+            worked.append(1000 * (time.thread_time() - idle))
             rows += _rows(answer)
         if time.perf_counter() > end and len(taken) >= 5:
             break
-    return Answered(tuple(taken), failed, rows / len(taken))
+    return Answered(tuple(taken), tuple(worked), failed, rows / len(taken))
 
 
 def _rows(answer: Any) -> int:
@@ -145,7 +156,70 @@ def _blob(questions: Questions, sample: Sample, random: Random) -> Any:
     return questions.queries.blob(random.choice(sample.artifacts), namespace=random.choice(sample.namespaces))
 
 
+def _package(questions: Questions, sample: Sample, random: Random) -> Any:
+    package, version = random.choice(sample.packages)
+    return questions.packages.packages(package, f"<={version}", as_of=days(random), limit=PAGE)
+
+
+def _package_everywhere(questions: Questions, sample: Sample, random: Random) -> Any:
+    del random
+    package, _ = sample.packages[0]
+    return questions.packages.packages(package, limit=PAGE, as_of=END)
+
+
+def _package_then(questions: Questions, sample: Sample, random: Random) -> Any:
+    package, _ = random.choice(sample.packages)
+    day = days(random)
+    return questions.packages.packages(package, as_of=day, known_at=day, limit=PAGE)
+
+
+def _package_in(questions: Questions, sample: Sample, random: Random) -> Any:
+    package, _ = random.choice(sample.packages)
+    namespace = random.choice(sample.namespaces)
+    return questions.packages.packages(package, as_of=days(random), namespace=namespace, limit=PAGE)
+
+
+def _components(**where: Callable[[Sample, Random], Any]) -> Ask:
+    def ask(questions: Questions, sample: Sample, random: Random) -> Any:
+        told = {name: choose(sample, random) for name, choose in where.items()}
+        return questions.components.components(as_of=days(random), limit=PAGE, **told)
+
+    return ask
+
+
+def _sboms(questions: Questions, sample: Sample, random: Random) -> Any:
+    del sample
+    return questions.sboms.sboms(as_of=days(random), limit=PAGE)
+
+
+def _assets(questions: Questions, sample: Sample, random: Random) -> Any:
+    del sample
+    return questions.assets.assets(as_of=days(random), limit=PAGE)
+
+
+def _findings(**where: Callable[[Sample, Random], Any]) -> Ask:
+    def ask(questions: Questions, sample: Sample, random: Random) -> Any:
+        told = FindingFilter(**{name: choose(sample, random) for name, choose in where.items()})
+        return questions.findings.findings(told, as_of=days(random), limit=PAGE)
+
+    return ask
+
+
+def _affected(footing: Footing, field: str, *, extent: bool = False) -> Ask:
+    def ask(questions: Questions, sample: Sample, random: Random) -> Any:
+        value = str(random.choice(getattr(sample, field)))
+        if extent:
+            return questions.affected.extent(footing, value, as_of=days(random))
+        return questions.affected.runs(footing, value, as_of=days(random), limit=PAGE)
+
+    return ask
+
+
 QUESTIONS: tuple[Question, ...] = (
+    Question(1, "a package everybody has, now", _package_everywhere),
+    Question(2, "what ran on a day with a package, by a range of versions", _package),
+    Question(2, "what ran on a day with a package in a namespace", _package_in),
+    Question(3, "what ran on a day with a package, as it was known then", _package_then),
     Question(4, "what ran on a day", _runs()),
     Question(4, "what ran on a day in a namespace", _runs(namespace=one("namespaces"))),
     Question(4, "what ran on a day, as it was known then", _runs(known_at=_day)),
@@ -171,10 +245,46 @@ QUESTIONS: tuple[Question, ...] = (
     Question(9, "all that is known of an image", _image),
     Question(9, "the same as a namespace may know it", _image_in),
     Question(9, "a document, if a namespace may see it", _blob),
+    Question(10, "running images by the state of their SBOM", _sboms),
+    Question(11, "components of a cluster on a day", _components(cluster=one("clusters"))),
+    Question(11, "components of a namespace on a day", _components(namespace=one("namespaces"))),
+    Question(11, "components of an image", _components(digest=one("digests"))),
+    Question(12, "assets on a day", _assets),
+    Question(13, "findings in what ran on a day", _findings()),
+    Question(13, "open findings of a namespace", _findings(namespace=one("namespaces"), cleared=always(False))),
+    Question(13, "where a vulnerability was", _findings(vulnerability=one("vulnerabilities"))),
+    Question(14, "how far a signer reaches", _affected(Footing.SIGNER, "signers", extent=True)),
+    Question(14, "what ran on a day by a signer", _affected(Footing.SIGNER, "signers")),
+    Question(14, "how far a builder reaches", _affected(Footing.BUILDER, "builders", extent=True)),
+    Question(14, "what ran on a day on a base image", _affected(Footing.BASE, "bases")),
+    Question(14, "what ran on a day on a log entry", _affected(Footing.LOG_ENTRY, "log_entries")),
 )
 
 
-def pages(ask: Callable[[str | None], Any]) -> Iterator[int]:
+def streams(questions: Questions, sample: Sample) -> dict[str, str]:
+    """Rows a second of whole lists, page by page, as a stream of one is made; at most `PATIENCE` seconds of each."""
+    day = END - timedelta(days=100)
+    namespace = sample.namespaces[1]
+    lists: dict[str, Callable[[str | None], Any]] = {
+        "decisions of a namespace, all": lambda cursor: questions.queries.decisions(
+            DecisionFilter(namespace=namespace), limit=MAX_LIMIT, cursor=cursor
+        ),
+        "what ran on a day, all": lambda cursor: questions.queries.runs(as_of=day, limit=MAX_LIMIT, cursor=cursor),
+    }
+    return {f"{what}: rows; rows a second": _streamed(ask) for what, ask in lists.items()}
+
+
+def _streamed(ask: Callable[[str | None], Any]) -> str:
+    began = time.perf_counter()
+    rows = 0
+    for size in _pages(ask):
+        rows += size
+        if time.perf_counter() - began > PATIENCE:
+            break
+    return f"{rows:,}; {rows / (time.perf_counter() - began):,.0f}"
+
+
+def _pages(ask: Callable[[str | None], Any]) -> Iterator[int]:
     """The size of each page until the last."""
     cursor: str | None = None
     while True:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.estate import growing
 from tests.bench.estate.history import Estate
 from tests.bench.estate.load import load
 from tests.bench.estate.sample import Sample, sample
@@ -25,7 +28,15 @@ from tests.support import postgres
 
 CHECKOUT = Path(__file__).parents[3]
 SOURCES = ("tests/bench/estate", "controller/inventory/tables.py", "controller/inventory/migrations/versions")
-IGNORED = {"__main__.py", "asking.py", "report.py", "keeping.py", "oracle.py"}  # they make no rows
+IGNORED = {
+    "__main__.py",
+    "asking.py",
+    "growing.py",
+    "oracle.py",
+    "recording.py",
+    "report.py",
+    "sample.py",
+}  # they make no rows
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 # A server as one is set up for a database of some size; durable as Assay asks for.
 OPTIONS = (
@@ -44,6 +55,7 @@ class Kept:
 
     kind: str
     url: str
+    folder: Path
     sample: Sample
     made: dict[str, Any]
 
@@ -68,23 +80,33 @@ def fingerprint() -> str:
 
 
 @contextmanager
-def kept(kind: str, fraction: float, *, say: Say = print) -> Iterator[Kept]:
-    """An estate of this size in a database of this kind, for the length of the block; built if there is none yet."""
-    folder = directory() / f"{fingerprint()}-{fraction:g}-{kind}"
-    folder.mkdir(parents=True, exist_ok=True)
+def kept(kind: str, fraction: float, *, grown: int = 1, say: Say = print) -> Iterator[Kept]:
+    """An estate of this size in a database of this kind, for the length of the block; built if there is none yet.
+
+    With `grown` it is made of one that was built a so manieth part as large (`growing`).
+    """
+    name = f"{fingerprint()}-{fraction:g}{f'x{grown}' if grown > 1 else ''}-{kind}"
+    folder = directory() / name
     facts = folder / "made.json"
+    if grown > 1 and not facts.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        with kept(kind, fraction / grown, say=say) as small:
+            source = small.folder
+        subprocess.run(["cp", "--archive", source, folder], check=True)  # owners too: PostgreSQL's files are not ours
+        facts.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
     if kind == SQLITE:
         file = folder / "inventory.db"
-        if not facts.exists():
+        if not facts.exists() and grown == 1:
             for part in folder.glob("inventory.db*"):
-                part.unlink()
-        yield _built(kind, f"sqlite:///{file}", fraction, facts, say)
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+        yield _ready(kind, f"sqlite:///{file}", fraction, grown, folder, say)
         return
     with postgres.running(*OPTIONS, data=folder / "data") as server:
-        if not facts.exists():
+        if not facts.exists() and grown == 1:
             server.execute("DROP DATABASE IF EXISTS estate")
             server.execute("CREATE DATABASE estate")
-        made = _built(kind, server.url("estate"), fraction, facts, say)
+        made = _ready(kind, server.url("estate"), fraction, grown, folder, say)
         server.execute("VACUUM (ANALYZE)", database="estate")  # as autovacuum does in its time
         yield made
 
@@ -112,10 +134,18 @@ def build(url: str, fraction: float, *, say: Say = print) -> tuple[dict[str, Any
     return made, sample(estate)
 
 
-def _built(kind: str, url: str, fraction: float, facts: Path, say: Say) -> Kept:
-    if facts.exists():
-        found = json.loads(facts.read_text())
-        return Kept(kind, url, Sample(**found["sample"]), found["made"])
-    made, chosen = build(url, fraction, say=say)
-    facts.write_text(json.dumps({"made": made, "sample": chosen.as_json()}))
-    return Kept(kind, url, chosen, made)
+def _ready(kind: str, url: str, fraction: float, grown: int, folder: Path, say: Say) -> Kept:
+    facts, base = folder / "made.json", folder / "base.json"
+    if not facts.exists():
+        if grown > 1:
+            found = json.loads(base.read_text())
+            growing.grow(url, grown, say=say)
+            chosen = growing.spread(Sample(**found["sample"]), grown)
+            made = {**found["made"], "grown": grown, **sizes(url)}
+        else:
+            made, chosen = build(url, fraction, say=say)
+        text = json.dumps({"made": made, "sample": chosen.as_json()})
+        base.write_text(text)
+        facts.write_text(text)
+    found = json.loads(facts.read_text())
+    return Kept(kind, url, folder, Sample(**found["sample"]), found["made"])

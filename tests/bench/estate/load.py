@@ -14,14 +14,19 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from sqlalchemy import Engine
+
 from controller.inventory import dialect, store
 from controller.inventory.append import append
 from controller.inventory.blobs.store import Blobs
+from controller.inventory.index import reading as documents
+from controller.inventory.index.contents import Contents
+from controller.inventory.index.writing import Indexer
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.projections import Remembered
 from controller.inventory.sequencing import Sequencer
 from controller.inventory.store import migrate
-from controller.settings import InventorySettings
+from controller.settings import DocumentSettings, InventorySettings
 from tests.bench.estate.facts import Decision, Gap, Run
 from tests.bench.estate.history import Estate
 from tests.bench.estate.leaves import Scribe
@@ -79,6 +84,7 @@ def load(estate: Estate, url: str, *, scribe: Scribe | None = None, say: Say = l
             pass
         loaded.seconds["sequence"] = time.perf_counter() - began
         say(f"{loaded.seconds['sequence']:8.1f} s  numbered in the ledger")
+        _index(writing, reading, blobs, loaded, say)
     finally:
         writing.dispose()
         reading.dispose()
@@ -87,7 +93,7 @@ def load(estate: Estate, url: str, *, scribe: Scribe | None = None, say: Say = l
 
 
 def _append_all(
-    writing: Any,
+    writing: Engine,
     blobs: Blobs,
     groups: Iterable[tuple[datetime, list[Leaf]]],
     loaded: Loaded,
@@ -122,6 +128,30 @@ def _append_all(
         began = time.perf_counter()
     loaded.seconds |= spent
     loaded.counts["leaf"] = count
+
+
+def _index(writing: Engine, reading: Engine, blobs: Blobs, loaded: Loaded, say: Say) -> None:
+    """Index every document, in this process; reading them and writing their rows are timed apart."""
+    limits = DocumentSettings()
+    spent = {"read": 0.0}
+
+    def read(content: bytes) -> Contents:
+        began = time.perf_counter()
+        try:
+            return documents.read(content, limits)
+        finally:
+            spent["read"] += time.perf_counter() - began
+
+    began = time.perf_counter()
+    indexer = Indexer(writing, reading, blobs=blobs, read=read, clock=lambda: END)
+    count = unreadable = 0
+    while (progress := indexer.step()).more:
+        count += progress.indexed
+        unreadable += progress.unreadable
+        say(f"{time.perf_counter() - began:8.1f} s  {count:,} documents indexed")
+    loaded.counts |= {"document": count, "unreadable": unreadable}
+    loaded.seconds["index"] = time.perf_counter() - began
+    loaded.seconds["links"] = loaded.seconds["index"] - spent["read"]
 
 
 def _commits(groups: Iterable[tuple[datetime, list[Leaf]]]) -> Iterator[list[tuple[datetime, list[Leaf]]]]:

@@ -25,7 +25,7 @@ _WITHOUT = {"evaluations": [], "images": [], "blobs": []}
 
 @dataclass(frozen=True, slots=True)
 class Plate:
-    """What all decisions of one judgement in one cluster share."""
+    """What all decisions of one judgement about objects of one kind in one cluster share."""
 
     evaluations: Any  # kept, so that its identity stays its own
     encoded: Mapping[str, str]
@@ -37,13 +37,13 @@ class Press:
     """Makes records of leaves that a `Scribe` wrote."""
 
     def __init__(self) -> None:
-        self._plates: dict[tuple[int, str], Plate] = {}
+        self._plates: dict[tuple[int, str, str], Plate] = {}
 
     def record(self, leaf: Mapping[str, Any], blobs: Mapping[str, bytes]) -> Record:
         """The record of a leaf. Raises `RecordingFailed` as `project` does."""
         if leaf["schema"] != DECISION:
             return Record(project(leaf), blobs)
-        key = id(leaf["evaluations"]), leaf["cluster"]
+        key = id(leaf["evaluations"]), leaf["cluster"], leaf["object"]["kind"]
         plate = self._plates.get(key)
         if plate is None:
             if len(self._plates) >= MAX_PLATES:

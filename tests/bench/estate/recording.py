@@ -13,7 +13,7 @@ from controller.settings import InventorySettings
 from tests.bench.estate.keeping import Kept
 from tests.bench.statistics import percentile
 
-COUNT = 10_000
+COUNT = 3_000
 WAITING = 512  # decisions that are on their way at once
 ALONE = 100  # decisions recorded one after the other
 PATIENCE = 60.0  # seconds for one record

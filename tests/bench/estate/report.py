@@ -7,59 +7,58 @@ from typing import Any
 
 SCHEMA = "assay.dev/bench/inventory/v1alpha1"
 BEGIN, END = "<!-- figures: python -m tests.bench.estate ask --markdown -->", "<!-- end of the inventory's figures -->"
-Run = Mapping[str, Any]  # one database of one size: `kind`, `size`, `made`, `machine`, `questions`, `writer`
+_HEADINGS = ("", "question", "goal", "p50", "p95", "CPU p95", "max", "rows", "")
+INDEX = ("document", "document_subject", "package", "component", "sbom_component")
+Run = Mapping[str, Any]  # one database of one size: `kind`, `size`, `made`, `machine`, `questions`, `rates`
 
 
 def making(made: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the making of a database says: rates, and bytes of each thing."""
-    rows, seconds, bytes_ = made["rows"], made["seconds"], made["bytes"]
-    counts = made["counts"]
+    rows, seconds, bytes_, counts = made["rows"], made["seconds"], made["bytes"], made["counts"]
+    grown = made.get("grown", 1)
     whole = sum(bytes_.values())
-    indexed = sum(bytes_.get(name, 0) for name in ("document", "document_subject", "package", "component"))
+    index = sum(bytes_.get(name, 0) for name in INDEX)
     links = rows.get("sbom_component", 0)
-    documents, sboms = made["documents"], made["documents"].get("sbom", (0, 0))
-    attached = sum(size for size, _ in documents.values())
+    sbom_bytes, sboms = made["documents"].get("sbom", (0, 0))
+    attached = sum(size for size, _ in made["documents"].values())
     found = [
-        ("decisions / runs / images", f"{made['decisions']:,} / {made['runs']:,} / {made['images']:,}"),
-        ("database, MB", f"{whole / 1e6:,.0f}"),
-        ("leaf, mean bytes as canonical JSON", f"{made['leaf bytes'] / counts['leaf']:,.0f}"),
-        (
-            "bytes a fact (all tables but blobs and the index)",
-            _each(whole - bytes_["blob"] - indexed - bytes_.get("sbom_component", 0), counts["leaf"]),
-        ),
-        ("evidence as attached, MB", f"{attached / 1e6:,.0f}"),
-        ("evidence as kept (blob), MB", f"{bytes_['blob'] / 1e6:,.0f}"),
-        ("SBOMs; mean bytes as attached", f"{sboms[1]:,}; {_each(*sboms)}"),
-        ("component links; distinct components", f"{links:,}; {rows.get('component', 0):,}"),
+        ("decisions", f"{rows['decision']:,}"),
+        ("runs", f"{rows.get('run') or rows.get('sighting', 0):,}"),
+        ("images", f"{made['images'] * grown:,}"),
+        ("component links", f"{links:,}"),
+        ("distinct components", f"{rows.get('component', 0):,}"),
+        ("mean bytes of a leaf (canonical JSON)", _each(made["leaf bytes"], counts["leaf"])),
+        ("mean bytes of an SBOM, as attached", _each(sbom_bytes, sboms)),
     ]
+    if grown == 1:  # copies have no evidence of their own
+        found += [
+            ("tables, MB", f"{whole / 1e6:,.0f}"),
+            ("bytes a decision or sighting, all but evidence", _each(whole - bytes_["blob"] - index, counts["leaf"])),
+            ("evidence, MB as attached", f"{attached / 1e6:,.0f}"),
+            ("evidence, MB as kept (in rows and files)", f"{(bytes_['blob'] + made['files']) / 1e6:,.0f}"),
+            ("facts appended a second, many groups a commit", _each(counts["leaf"], seconds.get("append", 0))),
+            ("the same, of the first and last tenth", f"{made['tenths'][0]:,.0f}; {made['tenths'][-1]:,.0f}"),
+            ("leaves numbered a second", _each(counts["leaf"], seconds.get("sequence", 0))),
+        ]
+    else:
+        found.append(("made of copies", f"{grown} of each fact"))
     if links:
-        found.append(("bytes a link (links and their index)", _each(bytes_["sbom_component"], links, digits=1)))
-        found.append(
-            ("bytes an SBOM in the index, links included", _each(indexed + bytes_["sbom_component"], sboms[1]))
-        )
-    if seconds.get("append"):
-        found.append(
-            ("facts appended a second (one thread, many groups a commit)", _each(counts["leaf"], seconds["append"]))
-        )
-        tenths = made["tenths"]
-        found.append(("the same, first and last tenth", f"{tenths[0]:,.0f}; {tenths[-1]:,.0f}"))
-    if seconds.get("sequence"):
-        found.append(("leaves numbered a second", _each(counts["leaf"], seconds["sequence"])))
-    if seconds.get("index") and links:
-        found.append(("component links indexed a second, parsing included", _each(links, seconds["index"])))
-    if seconds.get("links") and links:
-        found.append(("component links written a second", _each(links, seconds["links"])))
+        found.append(("bytes a component link, with its index", _each(bytes_["sbom_component"], links, digits=1)))
+        found.append(("bytes an SBOM in the index, links included", _each(index, sboms * grown)))
+    if links and grown == 1 and seconds.get("index"):
+        found.append(("links indexed a second, documents read in the same process", _each(links, seconds["index"])))
+        found.append(("links written a second, reading apart", _each(links, seconds["links"])))
     return found
 
 
 def text(run: Run) -> str:
     """For a terminal."""
     lines = [f"{run['kind']}, size {run['size']:g}: {_where(run['machine'])}", ""]
-    lines += _aligned([("what", "value"), *making(run["made"]), *run.get("writer", {}).items()])
+    lines += _aligned([("what", "value"), *making(run["made"]), *run.get("rates", {}).items()])
     if run.get("questions"):
         lines += [
             "",
-            *_aligned([("", "question", "goal", "p50", "p95", "max", "rows", ""), *map(_question, run["questions"])]),
+            *_aligned([_HEADINGS, *map(_question, run["questions"])]),
         ]
     return "\n".join(lines)
 
@@ -69,7 +68,7 @@ def markdown(runs: Sequence[Run]) -> str:
     names = [f"{run['kind']}, {run['size']:g}" for run in runs]
     parts = [BEGIN, ""]
     parts += [f"- {name}: {_where(run['machine'])}" for name, run in zip(names, runs, strict=True)]
-    parts += ["", "### Questions", "", "p50 / p95 in milliseconds, the first page of 100 rows.", ""]
+    parts += ["", "### Questions", "", "p50 / p95 in milliseconds (CPU of the asking process), the first 100 rows.", ""]
     by_what = [{q["what"]: q for q in run["questions"]} for run in runs]
     asked = {q["what"]: q for run in runs for q in run["questions"]}
     parts += _markdown(
@@ -80,7 +79,7 @@ def markdown(runs: Sequence[Run]) -> str:
         ],
     )
     parts += ["", "### Size and rates", ""]
-    tables = [dict([*making(run["made"]), *run.get("writer", {}).items()]) for run in runs]
+    tables = [dict([*making(run["made"]), *run.get("rates", {}).items()]) for run in runs]
     wanted = dict.fromkeys(name for table in tables for name in table)
     parts += _markdown(("what", *names), [(name, *(table.get(name, "") for table in tables)) for name in wanted])
     return "\n".join([*parts, "", END])
@@ -101,7 +100,7 @@ def _question(q: Mapping[str, Any]) -> tuple[str, ...]:
         str(q["number"]),
         q["what"],
         f"{q['goal']:.0f}",
-        *(f"{q[k]:.1f}" for k in ("p50", "p95", "max", "rows")),
+        *(f"{q[k]:.1f}" for k in ("p50", "p95", "cpu", "max", "rows")),
         met,
     )
 
@@ -109,7 +108,7 @@ def _question(q: Mapping[str, Any]) -> tuple[str, ...]:
 def _cell(q: Mapping[str, Any] | None) -> str:
     if q is None:
         return ""
-    shown = f"{q['p50']:.1f} / {q['p95']:.1f}"
+    shown = f"{q['p50']:.1f} / {q['p95']:.1f} ({q['cpu']:.1f})"
     missed = q["p95"] > q["goal"] or q["failed"]
     return f"**{shown}**" + (f" ({q['failed']} of {q['times']} failed)" if q["failed"] else "") if missed else shown
 

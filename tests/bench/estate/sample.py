@@ -37,7 +37,7 @@ class Sample:
     builders: list[str]
     sources: list[str]
     bases: list[str]
-    log_entries: list[list[Any]]
+    log_entries: list[int]
     vulnerabilities: list[str]
 
     def as_json(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def sample(estate: Estate, *, seed: int = 11) -> Sample:
         builders=sorted({p.builder for p in provenances}),  # type: ignore[attr-defined]
         sources=sorted({p.source for p in provenances})[:EACH],  # type: ignore[attr-defined]
         bases=[digest for digest, _ in Counter(image.base.digest for image in images).most_common(EACH)],
-        log_entries=[[e.log_index] for e in evidence[:EACH] if e.log_index is not None],
+        log_entries=[e.log_index for e in evidence[:EACH] if e.log_index is not None],
         vulnerabilities=sorted(
             {f.id for e in evidence if e.kind == "vulnerabilities" for f in e.says.findings}  # type: ignore[attr-defined]
         )[:EACH],

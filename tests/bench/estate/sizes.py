@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 
 from controller.inventory import dialect, tables
+from controller.settings import InventorySettings
 
 _POSTGRESQL = """
 SELECT coalesce(parent.relname, c.relname) AS name, sum(pg_total_relation_size(c.oid)) AS bytes
@@ -20,7 +21,7 @@ FROM dbstat s JOIN sqlite_master m ON m.name = s.name WHERE s.aggregate = TRUE G
 
 
 def sizes(url: str) -> dict[str, Any]:
-    """`rows` and `bytes` by table; the indexes count with their table."""
+    """`rows` and `bytes` by table; the indexes count with their table. `files` are bytes of evidence kept in files."""
     parsed = dialect.parse(url)
     engine = dialect.writing_engine(parsed)
     try:
@@ -34,4 +35,6 @@ def sizes(url: str) -> dict[str, Any]:
             bytes_ = {row.name: int(row.bytes) for row in connection.execute(text(query)) if row.name in rows}
     finally:
         engine.dispose()
-    return {"rows": rows, "bytes": bytes_}
+    folder = InventorySettings(database_url=url).blob_folder(dialect.sqlite_file(parsed))
+    files = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder else 0
+    return {"rows": rows, "bytes": bytes_, "files": files}
