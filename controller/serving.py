@@ -33,9 +33,11 @@ from controller.app import (
 from controller.errors import AssayError, ConfigurationError, NotReady
 from controller.inventory.checkpoint_files import CheckpointFiles
 from controller.inventory.index.keeping import IndexKeeper, pace
-from controller.inventory.keeping import LedgerKeeper, open_signer
+from controller.inventory.keeping import LedgerKeeper, open_signer, origin_of
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.reads import Logged
+from controller.inventory.retention.keeping import RetentionKeeper
+from controller.inventory.retention.rules import rules as retention_rules
 from controller.inventory.store import Store, is_away
 from controller.inventory.witnessing import Witnessing, witnesses_of
 from controller.operator.holder import SnapshotHolder
@@ -195,9 +197,11 @@ async def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) 
     inventory = settings.inventory
     if store.is_shared and not inventory.ledger_key_file:
         log.warning("no ledger is kept: processes that share a database need one key (ledger_key_file)")
+        if retention_rules(inventory):
+            log.warning("nothing is dropped, though a rule asks for it: without a ledger nobody could sign for it")
         return
     directory = inventory.ledger_folder()
-    origin = inventory.ledger_origin or f"assay/{settings.review.cluster_name}"
+    origin = origin_of(inventory, settings.review.cluster_name)
     signer = open_signer(origin, key_file=inventory.ledger_key_file, directory=directory)
     witnesses = witnesses_of(inventory.ledger_witnesses, allow_http=inventory.ledger_witness_allow_loopback)
     sequencer = store.sequencer(inventory, signer=signer)
@@ -212,6 +216,10 @@ async def _keep_ledger(settings: Settings, store: Store, stack: AsyncExitStack) 
         files=CheckpointFiles(Path(inventory.ledger_checkpoint_dir)) if inventory.ledger_checkpoint_dir else None,
     )
     stack.callback(keeper.close)
+    if retention_rules(inventory):
+        cluster = settings.review.cluster_name
+        retention = RetentionKeeper(lambda pause: store.pruner(inventory, signer=signer, cluster=cluster, pause=pause))
+        stack.callback(retention.close)
     if cosigned is not None:
         rules = AddressRules(
             replace(settings.registry, registry_allow_loopback=inventory.ledger_witness_allow_loopback),

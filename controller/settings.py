@@ -299,6 +299,16 @@ class InventorySettings:
     blob_file_bytes: int = _setting(
         MiB, "Evidence of at least so many bytes, once compressed, is kept in a file; 0 keeps all in the database."
     )
+    retain_decisions: Seconds = _setting(
+        Seconds(0),
+        "How long decisions are kept, such as 400d; 0 is for ever. What runs rest on is kept with them.",
+    )
+    retain_sightings: Seconds = _setting(
+        Seconds(0), "How long a run is kept after it ended, such as 400d; 0 is for ever. One that goes on is kept."
+    )
+    retain_evidence: Seconds = _setting(
+        Seconds(0), "How long evidence is kept that no kept record names any more; 0 is for ever."
+    )
     ledger_merge_delay: Seconds = _setting(Seconds(5), "Time in which a record has its number in the ledger.")
     index_delay: Seconds = _setting(Seconds(5), "Time between two looks for attested documents that are not indexed.")
     ledger_key_file: str = _setting(

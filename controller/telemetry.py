@@ -98,6 +98,9 @@ LEDGER_LAG = Gauge(
 LEDGER_FAILURES = Counter(
     "assay_ledger_failures_total", "Times that the ledger could not be written; recording goes on.", registry=METRICS
 )
+RETENTION_DROPPED = Counter(
+    "assay_retention_dropped", "Records and blobs dropped by rule, by class of data.", ["class"], registry=METRICS
+)
 INDEX_LAG = Gauge(
     "assay_index_lag_seconds", "How long the oldest attested document has waited to be indexed.", registry=METRICS
 )

@@ -19,6 +19,7 @@ from controller.inventory.witnessing import witnesses_of
 from controller.settings import Settings
 
 VERIFICATION_SCHEMA = "assay.dev/ledger-verification/v1alpha1"
+MAX_DIGITS = 19  # of an entry's number
 PROOF_SCHEMA = "assay.dev/ledger-proof/v1alpha1"
 
 
@@ -49,10 +50,13 @@ def checkpoint(load: Callable[..., Settings]) -> int:
 def proof(load: Callable[..., Settings], *, record: str, form: str) -> int:
     """Print the proof that RECORD (a decision's id) is in the ledger: entry, hashes (RFC 6962) and checkpoint.
 
+    An entry's number stands for a record that was dropped by rule: its id went with it, its hash is still proven.
+
     Exit status: 0 printed, 2 there is no such record, or it has no number yet.
     """
     with Store.open_to_read(load().inventory) as store:
-        found = store.ledger.prove(record)
+        number = record.isascii() and record.isdecimal() and len(record) < MAX_DIGITS
+        found = store.ledger.prove_entry(int(record)) if number else store.ledger.prove(record)
         known = store.queries.record(record) is not None
     if found is None:
         why = "it has no number in the ledger yet; ask again in a few seconds" if known else "there is no such record"
@@ -67,7 +71,8 @@ def proof(load: Callable[..., Settings], *, record: str, form: str) -> int:
         "checkpoint": found.checkpoint,
     }
     if form == "table":
-        click.echo(f"record {found.record} is entry {found.index} of {found.size}")
+        what = f"record {found.record}" if found.record else "what was recorded"
+        click.echo(f"{what} is entry {found.index} of {found.size}")
         click.echo(f"  entry  {found.entry.decode()}")
         for step in found.hashes:
             click.echo(f"  hash   {base64.b64encode(step).decode()}")
@@ -133,10 +138,14 @@ def _print(report: Report, keys: list[NoteKey], witnesses: list[NoteKey], *, giv
     word = "Violated" if report.findings else "Satisfied"
     said = "is NOT what was recorded" if report.findings else "is what was recorded"
     click.echo(f"{render.coloured(word)}  the inventory {said}: {report.entries} entries, {report.blobs} blobs")
+    if report.documents:
+        click.echo(f"  {report.documents} documents were read again and held against their index")
     for finding in report.findings:
         click.echo(f"  {finding.code}  {finding.where}: {finding.message}")
     if report.omitted:
         click.echo(f"  and {report.omitted} more")
+    for record, count in report.dropped.items():
+        click.echo(f"  {count} entries were dropped by rule (record {record}): their hashes are what is left of them")
     if report.waiting:
         click.echo(f"  {report.waiting} records have no number yet: they are held against nothing but themselves")
     click.echo(f"  signed for {report.signed} of {report.entries} entries by {', '.join(key.name for key in keys)}")
@@ -163,7 +172,9 @@ def _as_json(report: Report, keys: list[NoteKey]) -> dict[str, object]:
         "intact": not report.findings,
         "entries": report.entries,
         "blobs": report.blobs,
+        "documents": report.documents,
         "waiting": report.waiting,
+        "dropped": [{"record": record, "entries": count} for record, count in report.dropped.items()],
         "signedEntries": report.signed,
         "keptEntries": report.kept,
         "cosignedEntries": [

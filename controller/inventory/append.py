@@ -5,7 +5,7 @@ Returning from `append` promises nothing yet; the caller's commit does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -70,6 +70,8 @@ def append(
         connection, [r.projection for index, r in enumerate(records) if index not in group.refused], now
     )
     group.remember |= projections.write(connection, appended, remembered)
+    # A leaf names them now: whatever drops evidence leaves it for days, and this is believed for an hour.
+    group.remember |= {blob_key(digest): (now, now) for item in appended for digest in item.projection.blobs}
     return group
 
 
@@ -84,10 +86,10 @@ def _write_blobs(
 ) -> set[str]:
     """Store what is new. Returns the digests that records name and the database does not have."""
     named = {digest for record in records for digest in (*record.projection.blobs, *record.blobs)}
-    unknown = {digest for digest in named if not remembered.has(blob_key(digest))}
+    unknown = {digest for digest in named if not remembered.is_fresh(blob_key(digest), now)}
     if not unknown:
         return set()
-    present = _present(connection, unknown)
+    present = blobs.present(connection, unknown)
     new: dict[str, bytes] = {}
     for index, record in enumerate(records):
         for digest, content in record.blobs.items():
@@ -98,18 +100,7 @@ def _write_blobs(
             else:
                 group.refused[index] = RecordingFailed("BlobMismatch", f"bytes handed over as {digest} are not that")
     blobs.write(connection, new, now=now)
-    group.remember |= {blob_key(digest): (now, now) for digest in present | new.keys()}
     return unknown - present - new.keys()
-
-
-def _present(connection: Connection, digests: Iterable[str]) -> set[str]:
-    names = sorted(digests)
-    column = tables.blob.c.digest
-    return {
-        digest
-        for start in range(0, len(names), LOOKUP)
-        for digest in connection.execute(select(column).where(column.in_(names[start : start + LOOKUP]))).scalars()
-    }
 
 
 def _write_leaves(connection: Connection, wanted: Sequence[Projection], now: datetime) -> list[Appended]:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, select
 
 from controller.inventory import dialect, tables
 from controller.inventory.audit_report import MAX_FINDINGS, Cosigned, Kept, Report
+from controller.inventory.audit_retention import Dropped
 from controller.inventory.ledger import notes, tiles
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.entry import entry_of
@@ -29,7 +30,7 @@ STATE_ROW = 1  # the one row of `ledger_state`
 def check_ledger(connection: Connection, *, keys: Sequence[NoteKey], kept: Iterable[Kept], report: Report) -> None:
     """Look at all leaves, entries, tiles and checkpoints, and add to the report what is not as it was recorded."""
     checkpoints = _Checkpoints(connection, keys, kept, report)
-    _walk(connection, checkpoints, report)
+    _walk(connection, checkpoints, Dropped(connection, keys, report), report)
     checkpoints.finish()
 
 
@@ -95,7 +96,7 @@ class _Checkpoints:
         self._report.signed = max(self._report.signed, self._report.kept)
 
 
-def _walk(connection: Connection, checkpoints: _Checkpoints, report: Report) -> None:
+def _walk(connection: Connection, checkpoints: _Checkpoints, dropped: Dropped, report: Report) -> None:
     """All leaves in the order of the ledger: each held against its entry, its tiles and its projections."""
     frontier = Frontier()
     grown: dict[tuple[int, int], bytearray] = {}
@@ -104,7 +105,7 @@ def _walk(connection: Connection, checkpoints: _Checkpoints, report: Report) -> 
         if level % tiles.HEIGHT == 0:
             grown.setdefault((level // tiles.HEIGHT, index // tiles.WIDTH), bytearray()).extend(value)
 
-    state = _state(connection, report)
+    state, last = _state(connection, report), 0
     # A size that was signed and that the ledger says of itself: what is missing up to there, or stands beyond, is the
     # entries' own row, and not what speaks of them.
     vouched = checkpoints.stored.get(state.size) if state.size is not None else None
@@ -118,7 +119,7 @@ def _walk(connection: Connection, checkpoints: _Checkpoints, report: Report) -> 
                 report.add("EntryRemoved", f"ledger_entry {number}", "the entry is gone")
             report.omitted += max(0, row.number - report.entries - MAX_FINDINGS)
             report.entries = row.number  # go on behind the gap: what comes after it is told by the roots
-            _check_leaf(row, report)
+            last = max(last, _check_leaf(row, dropped.by(row.number), report))
             frontier = frontier.append([_hash_of(row)], see)
             report.entries += 1
             checkpoints.meet(frontier)
@@ -128,7 +129,7 @@ def _walk(connection: Connection, checkpoints: _Checkpoints, report: Report) -> 
             report.add("EntryRemoved", f"ledger_entry {number}", "the entry is gone: the ledger's end was cut off")
         report.omitted += max(0, vouched.size - report.entries - MAX_FINDINGS)
     _check_tiles(connection, grown, report, whole=False, vouched=vouched)
-    _check_state(connection, state, checkpoints, report)
+    _check_state(connection, state, checkpoints, last, report)
 
 
 def _hash_of(row: Any) -> bytes:
@@ -152,13 +153,28 @@ def _entries(connection: Connection) -> Iterator[Sequence[Any]]:
         rows = connection.execute(query.where(entry.c.number > rows[-1].number)).all()
 
 
-def _check_leaf(row: Any, report: Report) -> None:
-    """The leaf's row is the one that the entry is about, and its columns are what its content says."""
+def _check_leaf(row: Any, dropped: str | None, report: Report) -> int:
+    """The leaf's row is the one that the entry is about, and its columns are what its content says.
+
+    `dropped` is the record that says that it was dropped by rule. Returns the position of the entry's leaf, where that
+    is there or was dropped.
+    """
     where = f"ledger_entry {row.number}"
+    if row.leaf_position is None and dropped is not None:
+        report.dropped[dropped] = report.dropped.get(dropped, 0) + 1
+        return row.leaf if isinstance(row.leaf, int) else 0
     if row.leaf_position is None:
         report.add("LeafRemoved", where, f"its leaf, at position {row.leaf}, is gone")
-        return
-    where = f"{where}, leaf {row.leaf_id}"
+        return 0
+    if dropped is not None:
+        message = f"it was dropped by rule (record {dropped}), and somebody put it back"
+        report.add("LeafAdded", f"{where}, leaf {row.leaf_id}", message)
+    _check_content(row, report)
+    return int(row.leaf_position)
+
+
+def _check_content(row: Any, report: Report) -> None:
+    where = f"ledger_entry {row.number}, leaf {row.leaf_id}"
     content = row.leaf_canonical
     if not isinstance(content, bytes) or f"sha256:{hashlib.sha256(content).hexdigest()}" != row.digest:
         report.add("LeafChanged", where, "the leaf's content is not the one that was given this number")
@@ -237,10 +253,13 @@ def _tell_entries(number: int, made: bytes, stored: bytes, report: Report) -> No
             report.add("EntryChanged", f"ledger_entry {first + at}", f"it is not what was given this number{moved}")
 
 
-def _check_state(connection: Connection, state: _State, checkpoints: _Checkpoints, report: Report) -> None:
+def _check_state(
+    connection: Connection, state: _State, checkpoints: _Checkpoints, dropped: int, report: Report
+) -> None:
+    """`dropped` is the last leaf that an entry has, or had before it was dropped by rule."""
     leaf, entry = tables.leaf, tables.ledger_entry
-    last = connection.execute(select(func.max(leaf.c.position)).join(entry, entry.c.leaf == leaf.c.position)).scalar()
-    last = last or 0
+    there = connection.execute(select(func.max(leaf.c.position)).join(entry, entry.c.leaf == leaf.c.position)).scalar()
+    last = max(there or 0, dropped)
     size = state.size if state.size is not None else report.entries
     numbered = state.leaf if state.leaf is not None else _last_numbered(connection)
     if size == report.entries and size > max(checkpoints.stored, default=0) and size not in checkpoints.sizes:

@@ -8,9 +8,10 @@ from datetime import datetime
 MAX_FINDINGS = 100  # told; more are counted
 EXACT_FIRST = (
     *("LeafRemoved", "LeafChanged", "EntryRemoved", "EntryChanged", "EntryAdded", "LeafAdded", "LeafUnreadable"),
+    "RetentionInvalid",
     *("CheckpointRemoved", "LedgerCut", "LedgerForked", "TileRemoved", "TileChanged"),
     *("CheckpointInvalid", "RootMismatch"),
-    *("BlobRemoved", "BlobChanged", "ProjectionChanged"),
+    *("BlobRemoved", "BlobChanged", "ProjectionChanged", "IndexChanged"),
 )
 """All codes, the rows that were touched before what follows from that."""
 
@@ -44,18 +45,21 @@ class Cosigned:
 class Report:
     """What was looked at, and what was found; nothing found means that all of it is as it was recorded.
 
-    `signed` is the size up to which a signature vouches for the entries, `kept` up to which a checkpoint does that was
-    kept elsewhere; `cosigned` up to which each witness does, by its name; `waiting` are leaves without a number yet.
+    `documents` are those that are indexed; `signed` is the size up to which a signature vouches for the entries, `kept`
+    up to which a checkpoint does that was kept elsewhere; `cosigned` up to which each witness does, by its name;
+    `waiting` are leaves without a number yet; `dropped` says how many leaves were dropped by each retention record.
     """
 
     entries: int = 0
     blobs: int = 0
+    documents: int = 0
     waiting: int = 0
     signed: int = 0
     kept: int = 0
     cosigned: dict[str, Cosigned] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     omitted: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
 
     def sort(self) -> None:
         """Put the rows that were touched before what follows from that."""

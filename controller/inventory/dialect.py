@@ -237,6 +237,23 @@ def stop_appends(connection: Connection, *, patience: float | None = None) -> No
         connection.exec_driver_sql("LOCK TABLE leaf IN SHARE MODE")
 
 
+def exclude_writers(connection: Connection, *, patience: float) -> None:
+    """Let nobody append, number or drop anything until this transaction ends; for `patience` seconds all wait for it.
+
+    (In SQLite the writing transaction itself does that.)
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
+        connection.exec_driver_sql("LOCK TABLE leaf IN SHARE ROW EXCLUSIVE MODE")
+
+
+def stop_evidence(connection: Connection, *, patience: float) -> None:
+    """Let nobody record evidence until this transaction ends. (In SQLite the writing transaction itself does that.)"""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
+        connection.exec_driver_sql("LOCK TABLE blob IN SHARE ROW EXCLUSIVE MODE")
+
+
 def claim_pods(connection: Connection, pods: Iterable[str]) -> None:
     """Wait for whoever else records something about these pods, and let others wait until this transaction ends.
 
@@ -274,6 +291,15 @@ def unavailable(exc: Exception) -> Unavailable:
     if isinstance(exc, PoolTimeout):
         return Unavailable("DatabaseBusy", "all connections to the database are in use")
     return Unavailable("DatabaseUnavailable", f"the database did not answer ({cause(exc)})")
+
+
+@contextmanager
+def unavailable_as() -> Iterator[None]:
+    """Translate the database's failures. Raises `Unavailable` (`DatabaseBusy`, `DatabaseUnavailable`)."""
+    try:
+        yield
+    except SQLAlchemyError as exc:
+        raise unavailable(exc) from exc
 
 
 def is_away(exc: Exception) -> bool:

@@ -30,6 +30,7 @@ from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.sequencing import LedgerError, Sequencer
+from controller.settings import InventorySettings
 
 KEY, PUBLIC_KEY, CHECKPOINT = "ledger.key", "ledger.pub", "checkpoint"
 PATIENCE = 30.0  # seconds that records may wait before another process takes the ledger over
@@ -65,6 +66,23 @@ def open_signer(name: str, *, key_file: str, directory: Path) -> NoteSigner:
         raise ConfigurationError("SettingInvalid", f"ledger_origin: {exc}") from exc
     _write(directory / PUBLIC_KEY, f"{signer.key()}\n".encode())
     return signer
+
+
+def known_signer(settings: InventorySettings, *, cluster: str) -> NoteSigner:
+    """The key of a ledger that is there already: never a new one, whose signature nobody knows.
+
+    Raises `ConfigurationError` (`LedgerKeyMissing`, `LedgerKeyUnreadable`, `SettingInvalid`).
+    """
+    directory = settings.ledger_folder()
+    if not settings.ledger_key_file and not (directory / KEY).is_file():
+        message = f"there is no ledger.key in {directory}: name the ledger's key by ledger_key_file or ledger_directory"
+        raise ConfigurationError("LedgerKeyMissing", message)
+    return open_signer(origin_of(settings, cluster), key_file=settings.ledger_key_file, directory=directory)
+
+
+def origin_of(settings: InventorySettings, cluster: str) -> str:
+    """The ledger's name in its checkpoints."""
+    return settings.ledger_origin or f"assay/{cluster}"
 
 
 class LedgerKeeper:

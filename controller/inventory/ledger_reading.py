@@ -99,6 +99,23 @@ class LedgerReader:
             signed = self.newest(connection)
             return _proofs(connection, [record], signed).get(record) if signed is not None else None
 
+    def prove_entry(self, number: int) -> InclusionProof | None:
+        """That the entry of this number is in the ledger, whether its record was dropped since or not; None if not.
+
+        `record` is empty in it: what is known of a dropped record is its hash.
+        """
+        entry = tables.ledger_entry
+        with self._reading() as connection:
+            signed = self.newest(connection)
+            if signed is None or not 0 <= number < signed.size:
+                return None
+            row = connection.execute(select(entry).where(entry.c.number == number)).one_or_none()
+            if row is None:
+                raise Unacceptable("LedgerDamaged", f"the ledger lacks entry {number}")
+            nodes = tiles.nodes_in(tile_reader(connection, signed.size))
+            hashes = tuple(merkle.inclusion_proof(number, signed.size, nodes))
+        return InclusionProof("", entry_of(row.digest, row.recorded_at), number, signed.size, hashes, signed.note)
+
     def prove_all(self, records: Sequence[str], signed: Signed) -> Mapping[str, InclusionProof]:
         """The proofs of these records that lead to one checkpoint; what had no number by then has none."""
         with self._reading() as connection:

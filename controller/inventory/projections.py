@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -26,6 +26,7 @@ from controller.inventory.fields import required as _required
 from controller.inventory.fields import text as _text
 from controller.inventory.inserts import Inserting, keeping_earliest
 from controller.inventory.proven import NOBODY, NOBODY_SIGNED, Proven, proven
+from controller.inventory.retention.leaves import DROPPED, HOLD_SCHEMA, RETENTION_SCHEMA, carried_rows, hold_row
 from controller.inventory.runs import Heard, Told
 from controller.model.reference import Reference
 
@@ -36,12 +37,13 @@ VERDICTS = frozenset({"Allow", "Deny"})
 FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejections": "rejection"}
 FIRST_POSITION = -(2**63)  # before any that a row can have, whoever wrote it
 REBUILD_BATCH = 500  # leaves held in memory while rebuilding
+FRESH = timedelta(hours=1)
 MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it starts anew: bounds memory, never correctness
 _OWN = {
     table.name: Inserting(table)
     for table in (
         *(tables.decision, tables.decision_flag, tables.decision_image, tables.evaluation, tables.exception_use),
-        *(tables.manifest_signers, tables.watch_gap, tables.read),
+        *(tables.manifest_signers, tables.watch_gap, tables.legal_hold, tables.read),
     )
 }
 _SHARED = (
@@ -80,6 +82,8 @@ class Projection:
     proven: Proven = NOBODY
     heard: Heard | None = None
     gap: Row | None = None
+    hold: Row | None = None
+    carried: tuple[tuple[Table, Row], ...] = ()
     read: Row | None = None
 
 
@@ -95,7 +99,7 @@ class Appended:
 class Remembered:
     """Rows known to be committed with no later time than these, so that a warm admission need not write them again.
 
-    Only what was committed goes in. Nothing else in the program removes such rows; who does must start a new one.
+    Only what was committed goes in. Nothing in the program removes such rows, but for evidence: `is_fresh`.
     """
 
     def __init__(self) -> None:
@@ -106,9 +110,10 @@ class Remembered:
         known = self._times.get(key)
         return known is not None and known[0] <= times[0] and known[1] <= times[1]
 
-    def has(self, key: tuple[str, ...]) -> bool:
-        """Whether the database has a row for this key."""
-        return key in self._times
+    def is_fresh(self, key: tuple[str, ...], now: datetime) -> bool:
+        """Whether a row was there within the last hour: of those that are dropped once nothing needs them."""
+        known = self._times.get(key)
+        return known is not None and abs(now - known[1]) < FRESH
 
     def add(self, written: Written) -> None:
         """Remember rows, now that they are committed."""
@@ -122,6 +127,8 @@ def project(leaf: Mapping[str, Any]) -> Projection:
     try:
         if leaf["schema"] == SIGHTING_SCHEMA:
             return _project_sighting(leaf)
+        if leaf["schema"] in {HOLD_SCHEMA, RETENTION_SCHEMA}:
+            return _project_keeping(leaf)
         if leaf["schema"] == READ_SCHEMA:
             return _project_read(leaf)
         if leaf["schema"] != SCHEMA or leaf["verdict"] not in VERDICTS:
@@ -163,6 +170,27 @@ def project(leaf: Mapping[str, Any]) -> Projection:
         ) from exc
 
 
+def _project_keeping(leaf: Mapping[str, Any]) -> Projection:
+    """A leaf that says what must not be dropped, or what was: the facts that others rest on go on as this leaf's."""
+    projection = _bare(leaf)
+    if leaf["schema"] == HOLD_SCHEMA:
+        return replace(projection, hold=hold_row(leaf))
+    if leaf["verdict"] != DROPPED:
+        raise ValueError("unknown fact about retention")
+    return replace(projection, carried=tuple(carried_rows(leaf, {table.name: table for table in _SHARED})))
+
+
+def _bare(leaf: Mapping[str, Any]) -> Projection:
+    return Projection(
+        id=_required(leaf["id"]),
+        key=_required(leaf["decisionKey"]),
+        verdict=_required(leaf["verdict"]),
+        canonical=encoder(leaf)(leaf),
+        decided_at=_instant(leaf["decidedAt"]),
+        blobs=(),
+    )
+
+
 def lets_in(decision: Row) -> bool:
     """Whether this decision let a pod in: then runs of its containers may rest on it."""
     return decision["kind"] == "Pod" and decision["verdict"] == "Allow" and bool(decision["object_uid"])
@@ -178,14 +206,7 @@ def _manifests(images: Iterable[Mapping[str, Any]]) -> Iterable[Row]:
 
 def _project_sighting(leaf: Mapping[str, Any]) -> Projection:
     """A leaf that says what was seen running: that a run started, that it ended, or when nobody watched."""
-    projection = Projection(
-        id=_required(leaf["id"]),
-        key=_required(leaf["decisionKey"]),
-        verdict=_required(leaf["verdict"]),
-        canonical=encoder(leaf)(leaf),
-        decided_at=_instant(leaf["decidedAt"]),
-        blobs=(),
-    )
+    projection = _bare(leaf)
     cluster = _text(leaf["cluster"])
     match leaf["verdict"]:
         case "Gap":
@@ -239,6 +260,9 @@ def write(
                 key = (table.name, *(row[name] for name in _KEYS[table.name]))
                 if not remembered.covers(key, times):
                     _keep_earliest(firsts, key, table, row | {"decided_at": times[0], "recorded_at": times[1]})
+        for table, row in projection.carried:
+            key = (table.name, *(row[name] for name in _KEYS[table.name]))
+            _keep_earliest(firsts, key, table, dict(row))
     for name, wanted in own.items():
         if wanted:
             _OWN[name].run(connection, wanted)
@@ -251,6 +275,12 @@ def write(
     decisions = [leaf.projection.decision for leaf in appended if leaf.projection.decision is not None]
     runs.follow(connection, told, {row["object_uid"] for row in decisions if lets_in(row)}, alone=alone)
     return {key: (row["decided_at"], row["recorded_at"]) for key, (_, row) in firsts.items()}
+
+
+def shared_rows(projection: Projection) -> Iterator[tuple[Table, Row]]:
+    """The rows, without their times, that other leaves may make as well."""
+    for table, rows in zip(_SHARED, _shared_rows(projection), strict=True):
+        yield from ((table, row) for row in rows)
 
 
 def _shared_rows(projection: Projection) -> tuple[Sequence[Row], ...]:
@@ -267,6 +297,7 @@ def _own_rows(projection: Projection) -> Iterator[tuple[str, Sequence[Row]]]:
     single = {
         "decision": projection.decision,
         "watch_gap": projection.gap,
+        "legal_hold": projection.hold,
         "read": projection.read,
     }
     yield from ((name, (row,)) for name, row in single.items() if row is not None)

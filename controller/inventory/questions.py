@@ -18,6 +18,7 @@ from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
 from controller.inventory.reads import ReadLog
+from controller.inventory.retention.holds import Holds
 from controller.inventory.sboms import Sboms
 
 
@@ -35,6 +36,7 @@ class Questions:
     packages: Packages
     components: Components
     gatherer: Gatherer
+    holds: Holds
     reads: ReadLog
 
     @classmethod
@@ -51,5 +53,6 @@ class Questions:
             packages=Packages(reading),
             components=Components(reading),
             gatherer=Gatherer(reading, blobs),
+            holds=Holds(reading),
             reads=ReadLog(reading),
         )

@@ -30,6 +30,8 @@ from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.lock import FileLock, create_private
 from controller.inventory.queries import Queries
 from controller.inventory.questions import Questions
+from controller.inventory.retention.pruning import Pruner
+from controller.inventory.retention.rules import rules
 from controller.inventory.sequencing import Sequencer
 from controller.inventory.spool import Spool
 from controller.inventory.tables import REVISION
@@ -98,9 +100,7 @@ class Store:
     def open_to_read(cls, settings: InventorySettings) -> Store:
         """For everyone else, beside a serving process or without one. Raises `ConfigurationError` as `open` does."""
         url = dialect.parse(settings.url())
-        file = dialect.sqlite_file(url)
-        if file is not None and not file.is_file():
-            raise ConfigurationError("DatabaseMissing", f"there is no inventory at {file}: nothing was recorded there")
+        _require_there(url)
         reading = _reading_engine(settings, url)
         try:
             _require_current(reading, migrate=False)
@@ -143,6 +143,29 @@ class Store:
         engine = dialect.writing_engine(dialect.parse(settings.url()))
         self._engines.append(engine)
         return Sequencer(engine, self._reading, signer=signer, clock=clock)
+
+    def pruner(
+        self,
+        settings: InventorySettings,
+        *,
+        signer: NoteSigner,
+        cluster: str,
+        pause: Callable[[], bool],
+        clock: Callable[[], datetime] = _now,
+    ) -> Pruner:
+        """Who drops what is older than its rule allows; on a connection of its own."""
+        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        self._engines.append(engine)
+        return Pruner(
+            engine,
+            self._reading,
+            rules=rules(settings),
+            blobs=self._blobs,
+            cluster=cluster,
+            signer=signer,
+            clock=clock,
+            pause=pause,
+        )
 
     def cosigned(self, settings: InventorySettings, sequencer: Sequencer) -> Cosigned:
         """Who puts witnesses' cosignatures beside what the sequencer signed; on a connection of its own."""
@@ -202,6 +225,23 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def beside(settings: InventorySettings) -> Iterator[tuple[Engine, Blobs]]:
+    """One connection that writes beside a serving process, or without one: for commands, a short transaction at a time.
+
+    An SQLite file has one serving process, which remembers what it wrote; nothing is done here that makes that wrong.
+    Raises `ConfigurationError` as `open_to_read` does.
+    """
+    url = dialect.parse(settings.url())
+    _require_there(url)
+    engine = dialect.writing_engine(url)
+    try:
+        _require_current(engine, migrate=False)
+        yield engine, _blobs(settings, url)
+    finally:
+        engine.dispose()
 
 
 def migrate(url: str) -> None:
@@ -280,7 +320,15 @@ def _exclusive(url: str) -> Iterator[Engine]:
             lock.release()
 
 
+def _require_there(url: URL) -> None:
+    file = dialect.sqlite_file(url)
+    if file is not None and not file.is_file():
+        raise ConfigurationError("DatabaseMissing", f"there is no inventory at {file}: nothing was recorded there")
+
+
 def _require_current(engine: Engine, *, migrate: bool) -> None:
+    if migrate:  # loaded before: the server ends a transaction that stands still, and on a busy machine this takes long
+        from controller.inventory.migrate import upgrade
     try:
         with engine.begin() as connection:
             revision = dialect.revision(connection)
@@ -293,8 +341,6 @@ def _require_current(engine: Engine, *, migrate: bool) -> None:
                     "DatabaseNotMigrated",
                     "the database lacks this version's tables: let the serving process migrate it",
                 )
-            from controller.inventory.migrate import upgrade
-
             upgrade(connection)
     except SQLAlchemyError as exc:
         raise ConfigurationError(

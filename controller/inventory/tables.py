@@ -35,7 +35,7 @@ from controller.inventory.run_tables import signer_member as signer_member  # no
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0012"  # the newest migration: what a database must be at
+REVISION = "0013"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -277,10 +277,21 @@ ledger_state = Table(
 
 TRUTH = (leaf, blob)
 LEDGER = (ledger_entry, ledger_tile, ledger_checkpoint, ledger_state)
+# What must not be dropped: a row when a hold was placed, and one when it was lifted (`action`).
+legal_hold = Table(
+    "legal_hold",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    *_times(),
+    *(Column(name, Text, nullable=False) for name in ("id", "action", "name", "reason", "person")),
+    *(Column(name, Text) for name in ("digest", "namespace")),
+    *(Column(name, Instant) for name in ("begins", "ends")),
+)
+
 PROJECTIONS = (
     *(decision, decision_flag, decision_image, evaluation, verification, evidence, trace),
     *(policy_version, exception, exception_use),
-    *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap, read),
+    *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap, legal_hold, read),
 )
 
 # What stands in the documents that were attested: read from their bytes, after they were recorded, by `index`.

@@ -79,7 +79,8 @@ class Writer:
         Raises `RecordingFailed`: `LeafMalformed`, `RecordTooLarge`, `BlobMismatch`, `BlobMissing`, `LeafConflict`,
         `QueueFull`, `RecordingTimeout`, `RecorderClosed`, `DatabaseUnavailable` or `DatabaseRefused`.
         """
-        new = {str(digest): content for digest, content in blobs.items() if not self._has(digest)}
+        now = self._clock().astimezone(UTC)
+        new = {str(digest): content for digest, content in blobs.items() if not self._has(str(digest), now)}
         record = Record(project(leaf), new)
         size = len(record.projection.canonical) + sum(map(len, record.blobs.values()))
         if size > MAX_RECORD_BYTES:
@@ -110,9 +111,9 @@ class Writer:
             self._fallback.close()
         self._engine.dispose()
 
-    def _has(self, digest: Digest) -> bool:
+    def _has(self, digest: str, now: datetime) -> bool:
         """Whether these bytes are known to be in the database, so that they need not wait in the queue."""
-        return self._remembered.has(blob_key(str(digest)))
+        return self._remembered.is_fresh(blob_key(digest), now)
 
     def _put(self, waiting: _Waiting) -> None:
         with self._changed:
@@ -170,10 +171,8 @@ class Writer:
         _answer(group, refused)
 
     def _keep(self, fallback: Fallback, group: Sequence[_Waiting]) -> Mapping[int, RecordingFailed]:
-        def has(digest: str) -> bool:
-            return self._remembered.has(blob_key(digest))
-
-        return fallback.keep([waiting.record for waiting in group], now=self._clock().astimezone(UTC), has=has)
+        now = self._clock().astimezone(UTC)
+        return fallback.keep([waiting.record for waiting in group], now=now, has=lambda digest: self._has(digest, now))
 
     def _commit(self, records: Sequence[Record]) -> Mapping[int, RecordingFailed]:
         now = self._clock().astimezone(UTC)

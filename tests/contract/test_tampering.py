@@ -52,10 +52,14 @@ UNHELD_ADDITIONS = {
 UNPROVEN = {
     **dict.fromkeys(
         ("document", "document_subject", "package", "component", "sbom_component", "index_state"),
-        "the indexer that fills them comes after its tables",
+        "nothing but documents fills them, which are held against their bytes: test_index_audit.py",
     ),
 }
 """Tables of which nothing is proven yet, and why."""
+UNPROVEN |= dict.fromkeys(
+    ("document_trace", "scan", "vulnerability_finding", "finding_alias", "vex_statement", "vex_name"),
+    "made from documents' bytes, as those above; nothing holds their rows against them yet",
+)
 
 Row = dict[str, Any]
 TABLES = [table.name for table in tables.metadata.sorted_tables if table.name not in UNPROVEN]

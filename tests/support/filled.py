@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.retention.leaves import LIFTED, PLACED, Selection, hold_leaf
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from tests.support.inventory import (
@@ -56,8 +57,15 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
         for number in range(12)
         for what in ("Started" if number < 6 else "Ended",)
     ]
+    holds = [
+        hold_leaf(
+            action, name=f"case-{number}", reason="a court asked", person="jane", what=what, cluster="local", at=START
+        )
+        for number, what in enumerate((Selection(namespace="shop"), Selection(begins=START, ends=_later(START))))
+        for action in (PLACED, LIFTED)
+    ]
     reads = [read_of(f"reader-{number % 2}", number) for number in range(4)]
-    return [*decisions, *runs, *(sighting("Gap", number) for number in range(GAPS)), *reads], blobs
+    return [*decisions, *runs, *holds, *(sighting("Gap", number) for number in range(GAPS)), *reads], blobs
 
 
 def of_a_manifest(child: str, *, signer: str) -> dict[str, Any]:

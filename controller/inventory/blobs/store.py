@@ -5,20 +5,22 @@ The row says how the bytes are kept (`encoding`) and where (`location`). Others 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, delete, select
 
 from controller.errors import InputError, Unacceptable, Unavailable
 from controller.inventory import tables
 from controller.inventory.blobs.files import BlobFiles
 from controller.inventory.blobs.packing import MAX_BLOB_BYTES, pack, unpack
+from controller.inventory.dialect import stop_evidence
 from controller.inventory.inserts import Inserting
 from controller.model.reference import Digest
 
+LOOKUP = 500  # names in one IN list
 COLUMNS = tuple(tables.blob.c[name] for name in ("digest", "size", "encoding", "location", "content"))
 """What `Blobs.content` needs of a row."""
 
@@ -61,6 +63,51 @@ class Blobs:
         if self._files is not None:
             for digest, kept in large.items():
                 self._files.write(Digest.parse(digest), kept)
+
+    def present(self, connection: Connection, digests: Iterable[str]) -> set[str]:
+        """Those of these that are recorded; nobody drops them until the caller's transaction ends."""
+        column = tables.blob.c.digest
+        names = sorted(digests)
+        return {
+            digest
+            for start in range(0, len(names), LOOKUP)
+            for digest in connection.execute(
+                select(column)
+                .where(column.in_(names[start : start + LOOKUP]))
+                .order_by(column)
+                .with_for_update(read=True, key_share=True)
+            ).scalars()
+        }
+
+    def drop(self, connection: Connection, digests: Sequence[str]) -> list[str]:
+        """Forget these, but for those that somebody is just about to name. Returns what was dropped.
+
+        Their files stay until `sweep`: they go once the transaction that dropped the rows is committed.
+        """
+        column = tables.blob.c.digest
+        free = select(column).where(column.in_(digests)).with_for_update(skip_locked=True)
+        gone = sorted(connection.execute(free).scalars())
+        if gone:
+            connection.execute(delete(tables.blob).where(column.in_(gone)))
+        return gone
+
+    def kept_in_files(self) -> Iterator[Digest]:
+        """All that lies in the file store, whether a row names it or not. Raises `OSError`."""
+        return self._files.digests() if self._files is not None else iter(())
+
+    def sweep(self, connection: Connection, candidates: Sequence[Digest], *, patience: float) -> int:
+        """Remove the files of these that no row names, while nobody can record evidence. Returns how many."""
+        if self._files is None:
+            return 0
+        stop_evidence(connection, patience=patience)
+        column = tables.blob.c.digest
+        names = [str(digest) for digest in candidates]
+        in_files = tables.blob.c.location == Location.FILE
+        kept = set(connection.execute(select(column).where(column.in_(names), in_files)).scalars())
+        gone = [digest for digest in candidates if str(digest) not in kept]
+        for digest in gone:
+            self._files.remove(digest)
+        return len(gone)
 
     def read(self, connection: Connection, digest: str) -> bytes | None:
         """The bytes of this digest; None if they were never recorded. Raises as `content` does."""

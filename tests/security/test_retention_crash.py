@@ -1,0 +1,144 @@
+"""Whoever drops what is old may die at any moment: nothing is half dropped, and nothing is dropped without a record.
+
+One process imports everything, then forks a pruner at a time, so that many deaths take seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from controller.inventory import tables
+from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.retention import pruning
+from controller.inventory.retention.rules import DataClass, Follows, Rule, follows
+from controller.inventory.store import Store, beside
+from tests.support.inventory import START, Clock, Database, blob, leaf, soon, sqlite_database
+
+ROOT = Path(__file__).parents[2]
+SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
+RECORDS, DEATHS, BATCH = 200, 16, 5
+KEEP = timedelta(days=30)
+
+
+def database(directory: Path) -> Database:
+    return sqlite_database(directory, blob_file_bytes=1000)
+
+
+def evidence(number: int) -> bytes:
+    return random.Random(number).randbytes(1200 if number % 5 == 0 else 100)  # noqa: S311 - bytes, not secrets
+
+
+async def _fill(directory: Path) -> None:
+    with database(directory).open(Clock()) as store:
+        made = [(leaf(number), blob(evidence(number))) for number in range(RECORDS)]
+        await asyncio.gather(
+            *(
+                store.writer.record(one | {"blobs": [str(digest)]}, blobs={digest: content}, deadline=soon())
+                for one, (digest, content) in made
+            )
+        )
+        sequencer = store.sequencer(database(directory).settings, signer=SIGNER)
+        sequencer.take_over()
+        while sequencer.sequence().more:
+            pass
+
+
+def _prune(directory: Path) -> None:
+    pruning.BATCH = pruning.LOOKUP = BATCH
+    with beside(database(directory).settings) as (engine, blobs):
+        pruning.Pruner(
+            engine,
+            engine,
+            rules=[Rule(DataClass.DECISIONS, KEEP), Rule(DataClass.EVIDENCE, KEEP)],
+            blobs=blobs,
+            cluster="local",
+            signer=SIGNER,
+            clock=Clock(START + KEEP + timedelta(days=1)),
+            pause=_tell,
+        ).prune()
+
+
+def _tell() -> bool:
+    """Between two transactions: the test decides by these lines when it kills."""
+    os.write(1, b"step\n")
+    return False
+
+
+def _mother(directory: Path) -> None:
+    for _ in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            os.write(1, f"born {os.getpid()}\n".encode())
+            _prune(directory)
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.write(1, b"dead\n")
+
+
+@pytest.mark.guarantee(14)
+@pytest.mark.timeout(600)
+def test_guarantee_14_a_death_while_dropping_leaves_nothing_half(tmp_path: Path) -> None:
+    asyncio.run(_fill(tmp_path))
+    chance = random.Random()  # noqa: S311 - moments, not secrets
+    progress = {_look(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "tests.security.test_retention_crash", str(tmp_path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as mother:
+        assert mother.stdin is not None
+        assert mother.stdout is not None
+        for _ in range(DEATHS):
+            mother.stdin.write("live\n")
+            mother.stdin.flush()
+            pid = int(mother.stdout.readline().removeprefix("born "))
+            line = ""
+            for _ in range(chance.randrange(1, 5)):
+                line = mother.stdout.readline()
+                if line == "dead\n":  # there was nothing left to be dropped
+                    break
+            time.sleep(chance.random() * 0.02)
+            if line != "dead\n":
+                os.kill(pid, signal.SIGKILL)
+                while mother.stdout.readline() != "dead\n":
+                    pass
+            progress.add(_look(tmp_path))
+        mother.stdin.close()
+        assert mother.wait(60) == 0
+    assert len(progress) > DEATHS // 4  # most deaths came in the middle of the work
+    _prune(tmp_path)
+    assert _look(tmp_path) == (0, 0)
+    assert [path for path in tmp_path.rglob("sha256/*/*") if not path.name.startswith(".")] == []
+
+
+def _look(directory: Path) -> tuple[int, int]:
+    """How many decisions and blobs are left. What is there is whole, and verifies; what is not was dropped by rule."""
+    with Store.open_to_read(database(directory).settings) as store:
+        report = store.verify(keys=[SIGNER.key()])
+        assert report.findings == []
+        with store._reading.begin() as connection:
+            leaves = {row.position: row for row in connection.execute(select(tables.leaf))}
+            decisions = {position for position, row in leaves.items() if row.verdict == "Allow"}
+            for table in tables.PROJECTIONS:
+                if follows(table) is Follows.LEAF and table is not tables.legal_hold:
+                    assert set(connection.execute(select(table.c.leaf)).scalars()) <= decisions
+            blobs = len(connection.execute(select(tables.blob.c.digest)).all())
+    assert sum(report.dropped.values()) + len(decisions) == RECORDS
+    return len(decisions), blobs
+
+
+if __name__ == "__main__":
+    _mother(Path(sys.argv[1]))
