@@ -138,6 +138,8 @@ def _print(report: Report, keys: list[NoteKey], witnesses: list[NoteKey], *, giv
     word = "Violated" if report.findings else "Satisfied"
     said = "is NOT what was recorded" if report.findings else "is what was recorded"
     click.echo(f"{render.coloured(word)}  the inventory {said}: {report.entries} entries, {report.blobs} blobs")
+    if report.documents:
+        click.echo(f"  {report.documents} documents were read again and held against their index")
     for finding in report.findings:
         click.echo(f"  {finding.code}  {finding.where}: {finding.message}")
     if report.omitted:
@@ -170,6 +172,7 @@ def _as_json(report: Report, keys: list[NoteKey]) -> dict[str, object]:
         "intact": not report.findings,
         "entries": report.entries,
         "blobs": report.blobs,
+        "documents": report.documents,
         "waiting": report.waiting,
         "dropped": [{"record": record, "entries": count} for record, count in report.dropped.items()],
         "signedEntries": report.signed,

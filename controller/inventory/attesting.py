@@ -57,11 +57,14 @@ def of_documents(connection: Connection, documents: Sequence[int], known: Knowle
     return _attested(connection, among(connection, _document.c.id, documents), known)
 
 
-def of_images(connection: Connection, digests: Iterable[str], known: Knowledge) -> list[Attested]:
-    """The SBOMs of these digests, and of these alone."""
-    names = sorted(set(digests))
-    about = or_(among(connection, _found.c.digest, names), among(connection, _found.c.child, names))
-    return _attested(connection, and_(about, _document.c.kind == "sbom", _document.c.problem == ""), known)
+def of_runs(connection: Connection, digests: Iterable[str], known: Knowledge) -> Mapping[str, Sequence[Attested]]:
+    """The SBOMs of each of these digests, as a kubelet may have reported it."""
+    names = related(connection, digests, known.known_at)
+    asked = among(connection, _found.c.digest, sorted(frozenset[str]().union(*names.values())))
+    about: dict[str, list[Attested]] = defaultdict(list)
+    for one in _attested(connection, and_(asked, _document.c.kind == "sbom", _document.c.problem == ""), known):
+        about[one.about].append(one)
+    return {digest: [one for name in names[digest] for one in about.get(name, ())] for digest in names}
 
 
 def related(connection: Connection, digests: Iterable[str], known_at: datetime | None) -> Mapping[str, frozenset[str]]:

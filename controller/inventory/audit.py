@@ -18,11 +18,14 @@ from sqlalchemy import Connection, Table, select, type_coerce
 from sqlalchemy.types import NULLTYPE
 
 from controller.inventory import dialect, projections, tables
+from controller.inventory.audit_index import check_index
 from controller.inventory.audit_ledger import BATCH, check_ledger
 from controller.inventory.audit_report import Finding, Kept, Report
 from controller.inventory.blobs.store import COLUMNS, Blobs, FileGone
+from controller.inventory.index import reading as documents
 from controller.inventory.ledger.notes import NoteKey
 from controller.inventory.projections import Remembered
+from controller.settings import DocumentSettings
 
 BLOBS = 20  # blobs held in memory at once
 
@@ -30,13 +33,19 @@ __all__ = ["Finding", "Kept", "Report", "verify"]
 
 
 def verify(
-    connection: Connection, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = (), blobs: Blobs | None = None
+    connection: Connection,
+    *,
+    keys: Sequence[NoteKey],
+    kept: Iterable[Kept] = (),
+    blobs: Blobs | None = None,
+    limits: DocumentSettings = DocumentSettings(),  # noqa: B008 - frozen
 ) -> Report:
     """Look at everything, in one state of the database. Takes as long as reading all of it does."""
     report = Report()
     check_ledger(connection, keys=keys, kept=kept, report=report)
     _check_projections(connection, report)
     _check_blobs(connection, report, blobs or Blobs())
+    check_index(connection, report, blobs=blobs or Blobs(), read=lambda content: documents.read(content, limits))
     report.sort()
     return report
 

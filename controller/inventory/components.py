@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
 
 from controller.inventory import attesting, cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
-from controller.inventory.attesting import Attested, Knowledge
+from controller.inventory.attesting import Knowledge
 from controller.inventory.dialect import among
 from controller.inventory.running import began, went_on
 from controller.model.reference import Digest
@@ -135,15 +135,11 @@ def _running(
 
 
 def _scope(connection: Connection, digests: frozenset[str], known: Knowledge) -> _Scope:
-    relatives = attesting.related(connection, digests, known.known_at)
-    about: dict[str, list[Attested]] = defaultdict(list)
-    for one in attesting.of_images(connection, frozenset[str]().union(*relatives.values()), known):
-        about[one.about].append(one)
     images: dict[int, set[str]] = defaultdict(set)
     verified: set[tuple[int, str]] = set()
     artifacts: set[str] = set()
-    for digest in digests:
-        for one in (one for name in relatives[digest] for one in about.get(name, ())):
+    for digest, attested in attesting.of_runs(connection, digests, known).items():
+        for one in attested:
             images[one.document].add(digest)
             artifacts.add(one.artifact)
             if one.verified:
@@ -191,15 +187,17 @@ def _after(connection: Connection, scope: _Scope, place: _Place | None, *, few: 
     query = select(_component, _package.c.key, _package.c.type).join_from(
         _package, _component, _component.c.package == _package.c.id
     )
+    order: ColumnElement[Any] = _package.c.key
     if few:
         listed = select(_link.c.component).where(among(connection, _link.c.document, sorted(scope.images)))
         query = query.where(_component.c.id.in_(listed))
+        order = _package.c.key + ""  # or an index in this order would be gone through, of all that there are
     if place is not None:
         key, number = place
         query = query.where(
             _package.c.key >= key, or_(_package.c.key > key, and_(_package.c.key == key, _component.c.id > number))
         )
-    return query.order_by(_package.c.key, _component.c.id)
+    return query.order_by(order, _component.c.id)
 
 
 def _counted(connection: Connection, scope: _Scope, components: Sequence[int]) -> Mapping[int, Iterable[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +24,7 @@ from controller.model.documents import Component
 MAX_COMPONENTS = 50_000  # of one package, in all its versions, that are judged for one answer
 MAX_DOCUMENTS = 50_000  # that list one of them
 MAX_SCANNED = 20_000  # runs looked at for one page
-FEW = 200  # images up to which their runs are looked up, instead of going through all runs by time
+FEW = 200  # documents up to which the runs of their images are looked up, instead of going through all runs by time
 
 _component, _package, _link = tables.component, tables.package, tables.sbom_component
 _Place = tuple[datetime, int, int]  # a run's start and leaf, and the last of its components that was told
@@ -68,11 +68,20 @@ class PackagePage:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The components that match, by number, and of each digest that may run its documents."""
+    """The components that match, by number, and the documents that list them, of each digest that may run."""
 
     components: Mapping[int, Component]
     listed: Mapping[int, Sequence[int]]  # of each document those that it lists, sorted
-    documents: Mapping[str, Sequence[Attested]]
+    known: Knowledge
+    documents: dict[str, Sequence[Attested]]
+    is_whole: bool  # whether `documents` has every digest already
+
+    def learn(self, connection: Connection, digests: Iterable[str | None]) -> None:
+        """Find the documents of these digests, unless that was done."""
+        new = {digest for digest in digests if digest and digest not in self.documents}
+        if new and not self.is_whole:
+            for digest, attested in attesting.of_runs(connection, new, self.known).items():
+                self.documents[digest] = [one for one in attested if one.document in self.listed]
 
     def of(self, digest: str) -> Iterator[tuple[int, Attested]]:
         """The components of what runs by this digest, in order, each by the document that says so best."""
@@ -119,9 +128,9 @@ class Packages(Asker):
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
         with self._reading() as connection:
             found = _find(connection, query, known)
-            if not found.documents:
+            if not found.listed or (found.is_whole and not found.documents):
                 return PackagePage((), None)
-            digests = tuple(sorted(found.documents)) if len(found.documents) <= FEW else None
+            digests = tuple(sorted(found.documents)) if found.is_whole else None
             where = RunFilter(namespace=namespace, cluster=cluster, digests=digests)
             runs = _Runs(connection, where, as_of=None if ever else at, known_at=known_at)
             items, last = _matches(runs, found, place=place, limit=limit, at=at)
@@ -134,14 +143,15 @@ class _Runs:
     def __init__(
         self, connection: Connection, where: RunFilter, *, as_of: datetime | None, known_at: datetime | None
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._where = where
         self._as_of = as_of
         self.known_at = known_at
 
-    def after(self, place: Place | None) -> Sequence[Row[Any]]:
+    def after(self, place: Place | None, limit: int) -> Sequence[Row[Any]]:
+        """The next runs, the latest started first."""
         return running.page(
-            self._connection, self._where, as_of=self._as_of, known_at=self.known_at, before=place, limit=MAX_LIMIT
+            self.connection, self._where, as_of=self._as_of, known_at=self.known_at, before=place, limit=limit
         )
 
 
@@ -153,8 +163,10 @@ def _matches(
     last, scanned = place, 0
     # The run of the last match may have more of them: it comes again.
     before = (place[0], place[1] + 1) if place is not None else None
+    wide = limit + 1  # enough where every run has one
     while scanned < MAX_SCANNED:
-        rows = runs.after(before)
+        rows = runs.after(before, wide)
+        found.learn(runs.connection, (row.digest for row in rows))
         for row in rows:
             before = (row.started_at, row.leaf)
             for number, one in found.of(row.digest or ""):
@@ -165,8 +177,9 @@ def _matches(
                 items.append(_match(row, found.components[number], one, known_at=runs.known_at, at=at))
                 last = (*before, number)
         scanned += len(rows)
-        if len(rows) < MAX_LIMIT:
+        if len(rows) < wide:
             return items, None
+        wide = MAX_LIMIT
     assert before is not None  # noqa: S101 - rows were looked at
     return items, (*before, 2**31)
 
@@ -200,8 +213,12 @@ def _match(
 def _find(connection: Connection, query: Query, known: Knowledge) -> _Found:
     components = _components(connection, query)
     listed = _listed(connection, sorted(components))
+    if len(listed) > FEW:
+        return _Found(components, listed, known, {}, is_whole=False)
     attested = attesting.of_documents(connection, sorted(listed), known)
-    return _Found(components, listed, attesting.by_run(connection, attested, known.known_at))
+    return _Found(
+        components, listed, known, dict(attesting.by_run(connection, attested, known.known_at)), is_whole=True
+    )
 
 
 def _components(connection: Connection, query: Query) -> Mapping[int, Component]:

@@ -14,6 +14,7 @@ from controller.model.documents import Component
 
 MAX_NAME = 500  # bytes of a part of a package's name that are told apart: PostgreSQL indexes no longer text
 MAX_WORDS = 1000  # characters of what a document says of itself
+_BETWEEN = "\x1f"  # the parts of a package's key
 _DIGEST = 16  # hex digits that stand for what is cut off
 
 Row = Mapping[str, Any]
@@ -93,10 +94,11 @@ def package_name(kind: str, namespace: str, name: str) -> PackageName:
 
 def key_of(package: PackageName) -> str:
     """A package's name in one text: by it the index is ordered."""
-    return "\x1f".join(package)
+    return _BETWEEN.join(package)
 
 
 def _short(text: str) -> str:
+    text = text.replace(_BETWEEN, "\N{REPLACEMENT CHARACTER}")
     content = text.encode()
     if len(content) <= MAX_NAME:
         return text
