@@ -141,6 +141,8 @@ def test_guarantee_20_an_export_holds_what_is_a_namespaces_own_and_no_more(
     for hidden in (leaves["bank"]["id"], leaves["bank ran"]["id"], "bank-3", "c://b"):
         assert hidden.encode() not in everything, hidden
     assert bundle.read(f"evidence/{Digest.of(RAN).hex}.sigstore.json") == RAN
+    assert f"evidence/{Digest.of(NEVER_RAN).hex}.sigstore.json" not in bundle  # it was only denied here
+    assert NEVER_RAN not in everything
     assert bundle.read(f"policies/{Digest.of(POLICY).hex}.json") == POLICY
 
 
