@@ -26,6 +26,7 @@ from tests.support.inventory import (
 from tests.support.runs import Said, story
 
 RELEASED = "0005"
+CHILD = "sha256:" + "cc" * 32
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,8 @@ async def test_a_database_of_a_release_learns_all_that_follows_from_its_leaves(
     clock = Clock()
     said = [*story(7), *(Said(value, clock.now) for value in (leaf(1, flags=["warn"]), sighting("Gap", 5)))]
     said.append(Said(leaf(2, evaluations=[excepted(), evaluation()]), clock.now))
+    of_one_manifest = evaluation() | {"child": {"digest": CHILD, "platform": "linux/arm64"}}
+    said.append(Said(leaf(3, evaluations=[of_one_manifest]), clock.now))
     with database.open(clock) as opened:
         for one in said:
             clock.now = one.recorded_at
@@ -79,6 +82,7 @@ async def test_a_database_of_a_release_learns_all_that_follows_from_its_leaves(
     assert all(
         expected[name] for name in ("run", "image_manifest", "signer_set", "decision_flag", "trace", "watch_gap")
     )
+    assert CHILD in repr(expected["verification"])
     _copy(database.settings.url(), released)
     store.migrate(released)
     assert rows(released) == expected
