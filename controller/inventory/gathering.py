@@ -38,15 +38,15 @@ _run, _gap = tables.run, tables.watch_gap
 class Gathered:
     """The records of an export (their positions), and where to read them.
 
-    With a `namespace` evidence is handed over as far as that may see it: its own decisions name the evidence of images
-    that it never ran, whose bytes are not its matter. What its decisions were made by (policies, keys, trust roots) is.
+    `confined` to a namespace, evidence is handed over as far as that may see it: its own decisions name the evidence of
+    images that it never ran, whose bytes are not its matter. What they were made by (policies, keys, trust roots) is.
     """
 
     gatherer: Gatherer
     positions: tuple[int, ...]
     known_at: datetime
     signed: Signed | None = field(repr=False)
-    namespace: str | None = None
+    confined: str | None = None
 
     @property
     def checkpoint(self) -> str | None:
@@ -63,7 +63,7 @@ class Gathered:
 
     def blob(self, digest: str) -> bytes | None:
         """Kept bytes."""
-        namespace = self.namespace if digest not in self._grounds else None
+        namespace = self.confined if digest not in self._grounds else None
         return self.gatherer.blob(digest, known_at=self.known_at, namespace=namespace)
 
     def weigh(self, digests: Iterable[str]) -> int:
@@ -73,7 +73,7 @@ class Gathered:
     @cached_property
     def _grounds(self) -> frozenset[str]:
         """What the decisions were made by, which who may see them may see."""
-        if self.namespace is None:
+        if self.confined is None:
             return frozenset()
         found = (part for leaf in self.leaves() for part in parts(leaf).values())
         return frozenset(part.digest for part in found if part.role not in {Role.EVIDENCE, Role.OTHER})
@@ -82,10 +82,13 @@ class Gathered:
 class Gatherer(Asker):
     """Finds what belongs to an export."""
 
-    def gather(self, chosen: Selection, *, known_at: datetime, newest: int | None = None) -> Gathered | None:
+    def gather(
+        self, chosen: Selection, *, known_at: datetime, newest: int | None = None, confined: bool = False
+    ) -> Gathered | None:
         """The records that are asked for; None if there are none.
 
-        With `newest` only so many runs and so many decisions, the newest, with what belongs to them.
+        With `newest` only so many runs and so many decisions, the newest, with what belongs to them. `confined`: for
+        somebody who may see the selection's namespace alone; else that only says which records are meant.
         Raises `InputError` (`ExportTooLarge`, `SelectionMissing`, `SelectionAmbiguous`, `DigestMalformed`).
         """
         _check(chosen)
@@ -93,7 +96,11 @@ class Gatherer(Asker):
             found = _Finding(connection, chosen, known_at, newest)
             positions = found.positions()
             signed = LedgerReader.newest(connection)
-        return Gathered(self, tuple(sorted(positions)), known_at, signed, chosen.namespace) if positions else None
+        return (
+            Gathered(self, tuple(sorted(positions)), known_at, signed, chosen.namespace if confined else None)
+            if positions
+            else None
+        )
 
     def records(self, gathered: Gathered) -> Iterator[Kept]:
         """The records with their proofs."""

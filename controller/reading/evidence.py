@@ -82,7 +82,9 @@ def install(app: FastAPI, questions: Questions, access: Access, evidence: Eviden
     async def proof(name: str, asked: Annotated[ProofAsked, Query()], request: Request) -> Proof | Response:
         await access.require(request, verb="get", resource="proofs", namespace=asked.namespace)
         chosen, moment = Selection.named(name, asked.namespace), asked.known_at or datetime.now(UTC)
-        found = await run_in_threadpool(questions.gatherer.gather, chosen, known_at=moment, newest=asked.limit)
+        found = await run_in_threadpool(
+            questions.gatherer.gather, chosen, known_at=moment, newest=asked.limit, confined=True
+        )
         if found is None:
             return problems.problem(HTTPStatus.NOT_FOUND, "NotFound", "the inventory has no record of that")
         return Proof.model_validate(await run_in_threadpool(_chain, found, evidence, asked.document))
@@ -112,7 +114,7 @@ def _export(questions: Questions, asked: ExportAsked, evidence: Evidence) -> Ite
     now = datetime.now(UTC)
     chosen, moment = asked.selection(), asked.known_at or now
     key = evidence.export_key()
-    found = questions.gatherer.gather(chosen, known_at=moment)
+    found = questions.gatherer.gather(chosen, known_at=moment, confined=True)
     if found is None:
         return None
     about = Circumstances(chosen, moment, now, evidence.ledger_key(), __version__)

@@ -34,7 +34,7 @@ from tests.bench.estate.sizes import sizes
 from tests.support import postgres
 from tests.support.pipeline import key_authority, running, workflow_authority
 
-FRACTION = 0.003
+FRACTION = 0.01
 COMPONENTS = 200  # a tenth of real ones: it is parsing that takes the time, and answers do not hang on it
 PAGE = 500
 SAMPLES = 6

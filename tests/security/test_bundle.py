@@ -212,6 +212,24 @@ def test_bytes_under_another_digest_and_a_summary_of_something_else_are_named_th
         assert codes(checked(*signed_anew({junk: lie}, *whole))) == {"SummaryInvalid"}
 
 
+def test_what_the_bundle_says_that_it_lacks_is_told_and_what_was_taken_out_of_it_is_a_finding() -> None:
+    """Bytes may be gone, or not for who asked: the exporter signs that. Nobody else can leave them out unseen."""
+    policy, evidence = b'{"spec":{}}', b"evidence"
+    judged = evaluation()
+    judged["policy"] = {**judged["policy"], "hash": str(Digest.of(policy))}
+    name = str(Digest.of(evidence))
+    for part in ("signatures", "attestations"):
+        judged[part] = [{**proof, "artifact": name} for proof in judged[part]]
+    found = {"artifact": name, "location": "x", "kind": "sigstore-bundle", "mediaType": "x", "annotations": {}}
+    judged |= {"artifacts": [found], "used": {"trustRoots": {}}}
+    value = leaf(1, evaluations=[judged], blobs=sorted([str(Digest.of(policy)), name]))
+    without = checked(*files(value))
+    assert (without.findings, without.proofs, without.unproven) == ([], 0, 2)
+    whole = files(value, blobs={name: evidence, str(Digest.of(policy)): policy})
+    taken = [file for file in whole if not file.path.startswith("policies/")]
+    assert {"FileMissing", "ProofFails"} <= codes(checked(*taken))
+
+
 def test_a_proof_without_a_checkpoint_proves_nothing() -> None:
     value = decided(1)
     proof = f"ledger/{value['id']}.tlog-proof"

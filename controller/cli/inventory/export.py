@@ -196,6 +196,8 @@ def _print(report: BundleReport, *, exportKeyGiven: bool, ledgerKeyGiven: bool) 
     else:
         click.echo("  no record is proven to be in a ledger: there is no checkpoint whose signature holds")
     click.echo(f"  {report.proofs} proofs were made again from the bundle's bytes")
+    if report.unproven:
+        click.echo(f"  {report.unproven} could not be: the bundle lacks their bytes, and says so (index.json, missing)")
     click.echo(f"  {report.summaries} summaries are signed, and say what the records say")
     if not exportKeyGiven:
         click.echo("  by the key that lies in the bundle: give --key to know who made it")
@@ -218,6 +220,7 @@ def _as_json(report: BundleReport, *, exportKeyGiven: bool, ledgerKeyGiven: bool
         "recordsInLedger": report.proven,
         "ledger": {"origin": checkpoint.origin, "size": checkpoint.size} if checkpoint is not None else None,
         "proofs": report.proofs,
+        "unproven": report.unproven,
         "summaries": report.summaries,
         "exportKeyGiven": exportKeyGiven,
         "ledgerKeyGiven": ledgerKeyGiven,

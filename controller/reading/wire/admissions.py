@@ -5,12 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 
 from controller.inventory.admissions import MAX_ADMISSIONS
-from controller.inventory.asking import DEFAULT_LIMIT, MAX_CURSOR_LENGTH
+from controller.inventory.asking import DEFAULT_LIMIT
 from controller.reading.wire import Policy
-from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Shown, Text
+from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Paged, Shown, Text
 
 
-class AdmissionsAsked(InNamespace):
+class AdmissionsAsked(Paged, InNamespace):
     """Which object: its uid, or its name."""
 
     uid: Text | None = Field(None, description="The object's uid.")
@@ -19,7 +19,6 @@ class AdmissionsAsked(InNamespace):
     cluster: Text | None = Field(None, description="Only in this cluster.")
     as_of: MomentAsked | None = Field(None, description="What had been decided by then; default: now.")
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_ADMISSIONS, description="Decisions on one page.")
-    cursor: str | None = Field(None, max_length=MAX_CURSOR_LENGTH, description="The last page's cursor.")
 
 
 class RuleValue(Shown):

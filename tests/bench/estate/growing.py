@@ -28,7 +28,7 @@ SHARED = frozenset(
 POSITIONS = frozenset({"leaf", "end_leaf", "asked", "unresolved", "admitted"})
 DIGESTS = frozenset({"digest", "artifact", "manifest"})
 NAMES = frozenset({"id", "decision_key", "object_uid", "pod_uid", "run", "fact", "key"})
-CONTENT = frozenset({"content"})  # of a blob: nobody reads a copy's
+CONTENT = frozenset({("blob", "content"), ("leaf", "canonical")})  # left out: nobody reads a copy's
 SEGMENT = getattr(tables, "SEGMENT", 256)
 HEX = "0123456789abcdef"
 MOST = len(HEX) ** 2
@@ -107,8 +107,8 @@ def _column(table: Table, name: str, leaves: int, documents: int, copy: int) -> 
         return f"CASE WHEN {quoted} LIKE 'sha256:%' THEN 'sha256:' || {_other(quoted, 8, copy)} ELSE {quoted} END"
     if name in NAMES and isinstance(table.c[name].type, Text):
         return _other(quoted, 1, copy)
-    if table.name == "blob" and name in CONTENT:
-        return "substr(content, 1, 0)"
+    if (table.name, name) in CONTENT:
+        return f"substr({quoted}, 1, 0)"
     return quoted
 
 

@@ -129,6 +129,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         f"/api/v1/blobs/{blob}?namespace={SHOP}",
         "/api/v1/exceptions",
         "/api/v1/runs",
+        f"/api/v1/admissions?uid={leaves['shop']['object']['uid']}",
         "/api/v1/affected?signer=sha256:00",
         "/api/v1/affected/runs?signer=sha256:00",
         "/api/v1/affected/decisions?signer=sha256:00",

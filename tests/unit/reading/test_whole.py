@@ -124,6 +124,16 @@ def test_a_stream_is_the_whole_list_in_its_order_whatever_its_form(app: FastAPI,
     assert [row[key] for row in csv_rows] == [item[key] for item in pages]
 
 
+def test_every_list_that_has_pages_is_to_be_had_whole(app: FastAPI) -> None:
+    lists = 0
+    for path, operations in app.openapi()["paths"].items():
+        names = {parameter["name"] for parameter in operations["get"].get("parameters", ())}
+        if "cursor" in names:
+            lists += 1
+            assert "format" in names, path
+    assert lists > 5
+
+
 def test_a_stream_keeps_the_filters(app: FastAPI, values: list[dict[str, Any]]) -> None:
     found = lines(ask(app, "/api/v1/decisions", format="jsonl", exception="hotfix-3"))
     assert [item["id"] for item in found] == [values[3]["id"]]
