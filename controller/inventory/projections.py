@@ -34,6 +34,7 @@ SCHEMA = "assay.dev/decision/v1alpha1"
 SIGHTING_SCHEMA = "assay.dev/sighting/v1alpha1"
 READ_SCHEMA = "assay.dev/read/v1alpha1"
 VERDICTS = frozenset({"Allow", "Deny"})
+REFUSING = ("Violated", "Error")  # outcomes that are in the way of an image, under a policy that denies
 FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejections": "rejection"}
 FIRST_POSITION = -(2**63)  # before any that a row can have, whoever wrote it
 REBUILD_BATCH = 500  # leaves held in memory while rebuilding
@@ -43,12 +44,12 @@ _OWN = {
     table.name: Inserting(table)
     for table in (
         *(tables.decision, tables.decision_flag, tables.decision_image, tables.evaluation, tables.exception_use),
-        *(tables.manifest_signers, tables.watch_gap, tables.legal_hold, tables.read),
+        *(tables.manifest_signers, tables.watch_gap, tables.legal_hold, tables.read, tables.refusal),
     )
 }
 _SHARED = (
     *(tables.policy_version, tables.verification, tables.exception, tables.evidence, tables.trace),
-    *(tables.image_manifest, tables.signer_set, tables.signer_member),
+    *(tables.image_manifest, tables.signer_set, tables.signer_member, tables.policy_use),
 )
 _KEEPING = {table.name: keeping_earliest(table) for table in _SHARED}
 _KEYS = {table.name: tuple(c.name for c in table.primary_key) for table in _SHARED}
@@ -79,6 +80,8 @@ class Projection:
     uses: tuple[Row, ...] = ()
     flags: tuple[Row, ...] = ()
     manifests: tuple[Row, ...] = ()
+    refusals: tuple[Row, ...] = ()
+    policy_uses: tuple[Row, ...] = ()
     proven: Proven = NOBODY
     heard: Heard | None = None
     gap: Row | None = None
@@ -138,6 +141,7 @@ def project(leaf: Mapping[str, Any]) -> Projection:
         signed = proven(leaf) if lets_in(decision) else NOBODY
         images = tuple(_image(position, item, signed) for position, item in enumerate(leaf["images"]))
         digests = [image["digest"] for image in images]
+        evaluations = tuple(_evaluation(n, item, digests, write_json) for n, item in enumerate(leaf["evaluations"]))
         used = [
             (number, _exception(_text(leaf["cluster"]), entry))
             for number, item in enumerate(leaf["evaluations"])
@@ -153,7 +157,11 @@ def project(leaf: Mapping[str, Any]) -> Projection:
             blobs=tuple(_required(digest) for digest in leaf["blobs"]),
             decision=decision,
             images=images,
-            evaluations=tuple(_evaluation(n, item, digests, write_json) for n, item in enumerate(leaf["evaluations"])),
+            evaluations=evaluations,
+            refusals=tuple(_refusals(decision, evaluations)),
+            policy_uses=_distinct(
+                {"namespace": decision["namespace"], "hash": row["hash"]} for row in policies.values()
+            ),
             facts=tuple(row for item in leaf["evaluations"] for row in _facts(item, digests, write_json)),
             policies=tuple(policies.values()),
             exceptions=_distinct(row for _, row in used),
@@ -202,6 +210,15 @@ def _manifests(images: Iterable[Mapping[str, Any]]) -> Iterable[Row]:
         (image["digest"], _required(one)) for image in images if image["digest"] for one in image.get("manifests", ())
     }
     return ({"digest": digest, "manifest": manifest} for digest, manifest in sorted(held))
+
+
+def _refusals(decision: Row, evaluations: Iterable[Row]) -> Iterable[Row]:
+    """The evaluations that stand in the way of an image whose digest is known."""
+    where = {name: decision[name] for name in ("cluster", "namespace")}
+    names = ("position", "digest", "policy_kind", "policy_namespace", "policy_name", "policy_hash")
+    for row in evaluations:
+        if row["digest"] and row["outcome"] in REFUSING and '"Deny"' in row["actions"]:
+            yield where | {name: row[name] for name in names}
 
 
 def _project_sighting(leaf: Mapping[str, Any]) -> Projection:
@@ -288,7 +305,7 @@ def _shared_rows(projection: Projection) -> tuple[Sequence[Row], ...]:
     signed = projection.proven
     return (
         *(projection.policies, projection.facts, projection.exceptions, projection.evidence, projection.traces),
-        *(projection.manifests, signed.sets, signed.members),
+        *(projection.manifests, signed.sets, signed.members, projection.policy_uses),
     )
 
 
@@ -306,6 +323,7 @@ def _own_rows(projection: Projection) -> Iterator[tuple[str, Sequence[Row]]]:
     yield "exception_use", projection.uses
     yield "decision_flag", projection.flags
     yield "manifest_signers", projection.proven.apart
+    yield "refusal", projection.refusals
 
 
 def rebuild(connection: Connection, *, unreadable: Callable[[str], None] | None = None) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select
+from sqlalchemy import BigInteger, Connection, Row, Select, and_, case, func, literal, or_, select, tuple_
 
 from controller.errors import InputError
 from controller.inventory import exception_uses, tables
@@ -31,6 +31,7 @@ from controller.inventory.records import (
     PolicyVersion,
 )
 from controller.inventory.running import RunQueries
+from controller.inventory.visibility import is_evidence_in, is_policy_in, ran_in
 from controller.model.exception import PolicyName
 from controller.model.reference import Digest, Reference
 
@@ -95,11 +96,14 @@ class Queries(RunQueries):
     ) -> ImageRecord | None:
         """What is known of a digest: its decisions, who signed it, what was attested, what did not count.
 
-        With a `namespace` as far as that is concerned: its decisions, and what its and the cluster's policies found.
-        None for a digest that no such decision names. Raises `InputError` (`DigestMalformed`, `LimitOutOfRange`).
+        With a `namespace` as far as that is concerned: its decisions, and what its and the cluster's policies found, of
+        an image that ran there (`visibility`). None for one that did not, or that no decision names.
+        Raises `InputError` (`DigestMalformed`, `LimitOutOfRange`).
         """
         where = DecisionFilter(digest=digest, namespace=namespace)
         with self._reading() as connection:
+            if namespace is not None and not _is_visible(connection, digest, namespace, known_at):
+                return None
             page = _page(connection, where, limit=limit, cursor=None, as_of=as_of, known_at=known_at)
             if not page.items:
                 return None
@@ -168,19 +172,28 @@ class Queries(RunQueries):
     def blob(self, digest: str, *, known_at: datetime | None = None, namespace: str | None = None) -> bytes | None:
         """The raw bytes of this digest, unchanged; None if they were never recorded.
 
-        With a `namespace` only evidence about images that it had decisions on, and policies that these were by.
+        With a `namespace` only evidence about images that ran there, and policies by which it was judged.
         Raises `InputError` (`DigestMalformed`), `Unacceptable` (`BlobDamaged`) for bytes that are not those any more,
         `Unavailable` (`BlobUnreachable`).
         """
         blob = tables.blob
         query = select(*COLUMNS).where(blob.c.digest == str(Digest.parse(digest)))
         if namespace is not None:
-            query = query.where(or_(_is_evidence_in(namespace, known_at), _is_policy_in(namespace, known_at)))
+            query = query.where(
+                or_(
+                    is_evidence_in(blob.c.digest, namespace, known_at=known_at),
+                    is_policy_in(blob.c.digest, namespace, known_at=known_at),
+                )
+            )
         if known_at is not None:
             query = query.where(blob.c.recorded_at <= known_at)
         with self._reading() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else self._blobs.content(row)
+
+
+def _is_visible(connection: Connection, digest: str, namespace: str, known_at: datetime | None) -> bool:
+    return bool(connection.execute(select(ran_in(digest, namespace, known_at=known_at))).scalar())
 
 
 def _page(
@@ -194,14 +207,12 @@ def _page(
 ) -> DecisionPage:
     check_limit(limit)
     query = by_then(_matching(select(_decision), where), _decision, as_of=as_of, known_at=known_at)
+    order = tables.decision_flag if where.flag is not None else _decision
     if cursor is not None:
-        decided_at, leaf = read_cursor(cursor)
-        query = query.where(
-            or_(
-                _decision.c.decided_at < decided_at, and_(_decision.c.decided_at == decided_at, _decision.c.leaf < leaf)
-            )
-        )
-    query = query.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(limit + 1)
+        place = read_cursor(cursor)
+        after = tuple_(literal(place[0], tables.Instant), literal(place[1], BigInteger))
+        query = query.where(tuple_(order.c.decided_at, order.c.leaf) < after)
+    query = query.order_by(order.c.decided_at.desc(), order.c.leaf.desc()).limit(limit + 1)
     rows = connection.execute(query).all()
     shown = rows[:limit]
     return DecisionPage(
@@ -213,6 +224,8 @@ def _page(
 def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
     if where.namespace is not None:
         query = query.where(_decision.c.namespace == where.namespace)
+    if where.name is not None:
+        query = query.where(_decision.c.name == where.name)
     if where.verdict is not None:
         if where.verdict not in {"Allow", "Deny"}:
             raise InputError("VerdictUnknown", "verdict must be Allow or Deny")
@@ -232,7 +245,10 @@ def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
     if where.flag is not None:
         if where.flag not in FLAGS:
             raise InputError("FlagUnknown", f"flag must be one of {', '.join(FLAGS)}")
-        query = query.where(_decision.c.flags.contains(f'"{where.flag}"'))
+        flag = tables.decision_flag  # in the order of its own index: most flags are rare, some are common
+        query = query.join(flag, flag.c.leaf == _decision.c.leaf).where(flag.c.flag == where.flag)
+        if where.namespace is not None:
+            query = query.where(flag.c.namespace == where.namespace)
     if where.exception is not None:
         query = query.where(_decision.c.leaf.in_(select(_use.c.leaf).where(_use.c.name == where.exception)))
     return query
@@ -281,26 +297,6 @@ def _names(digest: str, as_of: datetime | None, known_at: datetime | None, names
         query = query.where(_image.c.leaf.in_(select(_decision.c.leaf).where(_decision.c.namespace == namespace)))
     query = by_then(query, _image, as_of=as_of, known_at=known_at)
     return query.order_by(_image.c.repository, _image.c.reference).limit(MAX_REFERENCES)
-
-
-def _of_namespace(namespace: str, known_at: datetime | None) -> Select[Any]:
-    """The leaves of a namespace's decisions."""
-    query = select(_decision.c.leaf).where(_decision.c.namespace == namespace)
-    return query if known_at is None else query.where(_decision.c.recorded_at <= known_at)
-
-
-def _is_evidence_in(namespace: str, known_at: datetime | None) -> ColumnElement[bool]:
-    """Whether a blob is evidence about an image of this namespace, as its own and the cluster's policies found it."""
-    table = tables.verification
-    ours = select(_image.c.digest).where(_image.c.leaf.in_(_of_namespace(namespace, known_at)))
-    found = select(table.c.artifact).where(table.c.digest.in_(ours), table.c.policy_namespace.in_(["", namespace]))
-    return tables.blob.c.digest.in_(found)
-
-
-def _is_policy_in(namespace: str, known_at: datetime | None) -> ColumnElement[bool]:
-    """Whether a blob is a policy by which a decision of this namespace was made."""
-    used = select(_evaluation.c.policy_hash).where(_evaluation.c.leaf.in_(_of_namespace(namespace, known_at)))
-    return tables.blob.c.digest.in_(used)
 
 
 def summaries(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[DecisionSummary, ...]:

@@ -18,6 +18,7 @@ from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
 from controller.inventory.reads import ReadLog
+from controller.inventory.refused import Refused
 from controller.inventory.retention.holds import Holds
 from controller.inventory.sboms import Sboms
 
@@ -36,6 +37,7 @@ class Questions:
     packages: Packages
     components: Components
     gatherer: Gatherer
+    refused: Refused
     holds: Holds
     reads: ReadLog
 
@@ -53,6 +55,7 @@ class Questions:
             packages=Packages(reading),
             components=Components(reading),
             gatherer=Gatherer(reading, blobs),
+            refused=Refused(reading),
             holds=Holds(reading),
             reads=ReadLog(reading),
         )

@@ -20,11 +20,12 @@ class DecisionFilter:
     """Which decisions. Empty fields ask for nothing; all others must hold together.
 
     `image` is a repository as people write it (`nginx`, `ghcr.io/acme/app`), with a tag or a digest if those matter;
-    `policy` is a name, or `namespace/name`; `exception` the name of one that was used. Times bound
-    `decided_at`: from `since`, before `until`.
+    `policy` is a name, or `namespace/name`; `exception` the name of one that was used; `name` the object's (a pod's).
+    Times bound `decided_at`: from `since`, before `until`.
     """
 
     namespace: str | None = None
+    name: str | None = None
     verdict: str | None = None
     digest: str | None = None
     image: str | None = None

@@ -44,6 +44,7 @@ run = Table(
     Index(None, "span", "started_at", "leaf"),
     *(Index(None, name, "span", "started_at", "leaf") for name in ("cluster", "namespace", "digest")),
     *(Index(None, name, "span", "started_at", "leaf") for name in ("admission", "signers")),
+    Index(None, "namespace", "digest"),
     Index(None, "cluster", "recorded_at"),
     Index(None, "cluster", "end_recorded_at"),
     Index("ix_run_late", "started_at", "leaf", postgresql_where=text("late"), sqlite_where=text("late")),
@@ -88,6 +89,32 @@ manifest_signers = Table(
     Column("manifest", Text, primary_key=True),
     *times(),
     Column("signers", Text, nullable=False),
+)
+
+# Evaluations that stand in the way: Violated or Error under a policy that denies. They are few, and of them is asked
+# what runs all the same; what they say stands in `evaluation`.
+refusal = Table(
+    "refusal",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    *times(),
+    *(Column(name, Text, nullable=False) for name in ("cluster", "namespace", "digest")),
+    *(Column(f"policy_{name}", Text, nullable=False) for name in ("kind", "namespace", "name", "hash")),
+    Index(
+        "ix_refusal_of",
+        *("namespace", "digest", "cluster", "policy_name", "policy_namespace", "policy_kind"),
+        *("decided_at", "recorded_at"),
+    ),
+)
+
+# Which versions of policies judged what is in a namespace: those it may read.
+policy_use = Table(
+    "policy_use",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("hash", Text, primary_key=True),
+    *times(),
 )
 
 # When nobody watched what runs.

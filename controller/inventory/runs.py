@@ -220,7 +220,7 @@ def _decided(connection: Connection, pods: Iterable[str]) -> Mapping[tuple[str, 
         select(decision.c.object_uid, decision.c.leaf, decision.c.recorded_at, *columns)
         .join(image, image.c.leaf == decision.c.leaf)
         .where(decision.c.kind == "Pod", decision.c.verdict == "Allow")
-        .order_by(decision.c.recorded_at, decision.c.leaf, image.c.position)
+        .order_by(decision.c.recorded_at, decision.c.decided_at, decision.c.leaf, image.c.position)
     )
     found: dict[tuple[str, str, str], list[_Admitted]] = defaultdict(list)
     for some in _chunks(pods):

@@ -30,12 +30,14 @@ from controller.inventory.document_tables import vulnerability_finding as vulner
 from controller.inventory.read_tables import read as read  # noqa: PLC0414
 from controller.inventory.run_tables import image_manifest as image_manifest  # noqa: PLC0414
 from controller.inventory.run_tables import manifest_signers as manifest_signers  # noqa: PLC0414
+from controller.inventory.run_tables import policy_use as policy_use  # noqa: PLC0414
+from controller.inventory.run_tables import refusal as refusal  # noqa: PLC0414
 from controller.inventory.run_tables import run as run  # noqa: PLC0414
 from controller.inventory.run_tables import signer_member as signer_member  # noqa: PLC0414
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0013"  # the newest migration: what a database must be at
+REVISION = "0014"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -292,6 +294,7 @@ PROJECTIONS = (
     *(decision, decision_flag, decision_image, evaluation, verification, evidence, trace),
     *(policy_version, exception, exception_use),
     *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap, legal_hold, read),
+    *(refusal, policy_use),
 )
 
 # What stands in the documents that were attested: read from their bytes, after they were recorded, by `index`.

@@ -28,6 +28,7 @@ from controller.reading import (
     problems,
     query,
     read_log,
+    refused,
     sboms,
     wire,
 )
@@ -171,7 +172,7 @@ def create_app(
         query.install(app, own, access)
     proofs.install(app, questions, access, evidence or Evidence())
     routes.install(app, questions.ledger, queries, access)
-    for family in (admissions, affected, packages, sboms, findings, assets):
+    for family in (admissions, affected, packages, sboms, findings, assets, refused):
         family.install(app, questions, access)
     return app
 

@@ -303,6 +303,8 @@ async def test_filters_narrow_the_list_and_hold_together(opened: Store) -> None:
     everything = [unresolved["id"], other["id"], denied["id"], shop["id"]]
     assert found() == everything
     assert found(namespace="web") == [other["id"]]
+    assert found(name="web-2") == [denied["id"]]
+    assert found(name="web-2", namespace="web") == []
     assert found(verdict="Deny") == [unresolved["id"], denied["id"]]
     assert found(digest=DIGEST) == [denied["id"], shop["id"]]
     assert found(digest=DIGEST, verdict="Allow") == [shop["id"]]
@@ -397,7 +399,7 @@ async def test_projections_can_be_rebuilt_from_the_leaves_alone(database: Databa
             used = [excepted(), excepted(claimed=bool(number % 2)), of_a_manifest(OTHER, signer="jane")]
             index = image() | {"manifests": [OTHER]}
             late = leaf(number, evaluations=used, images=[index], flags=["exempt"])
-            await record(opened, leaf(-number, verdict=verdict), late)
+            await record(opened, leaf(-number, verdict=verdict, evaluations=[evaluation(outcome="Violated")]), late)
         await record(opened, *(sighting(what, 5) for what in ("Started", "Ended", "Gap")))
         before = dump(opened)
         assert min(len(rows) for rows in before.values()) > 0

@@ -42,7 +42,7 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
             blobs=[names[number % len(names)]],
             images=[image() | {"manifests": CHILDREN}, image(f"ghcr.io/acme/side:{number}", None)],
             evaluations=[
-                evaluation(0, policy=f"policy-{number % 3}"),
+                evaluation(0, policy=f"policy-{number % 3}", outcome="Violated" if number % 5 == 4 else "Satisfied"),
                 *(of_a_manifest(child, signer=f"{child[7:9]}-{number % 2}@acme.example") for child in CHILDREN),
                 excepted(evaluation(0, policy="another"), name=f"hotfix-{number % 2}"),
             ],

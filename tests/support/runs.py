@@ -58,11 +58,13 @@ def story(seed: int) -> list[Said]:
         if chance.random() < 0.7:
             ended = {**named, "endedAt": written(began + length), "reason": "Completed"}
             said.append(Said({**sighting("Ended", **ended), "cluster": cluster}, began + length + late()))
-        for _ in range(chance.choice([0, 1, 1, 2])):
+        for turn in range(chance.choice([0, 1, 1, 2])):
             admitted = chance.choice([DIGEST, DIGEST, OTHER, None])
             listed = [CHILD, "sha256:" + "c2" * 32] if admitted == DIGEST and chance.random() < 0.8 else []
             signers = chance.sample(["jane", "mary", "key"], chance.choice([0, 1, 2]))
-            said.append(Said(decision(f"p{number}", admitted, listed, signers), began + late()))
+            said.append(
+                Said(decision(f"p{number}", admitted, listed, signers), began + late() + timedelta(milliseconds=turn))
+            )
     return said
 
 

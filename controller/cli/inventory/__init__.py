@@ -26,6 +26,7 @@ _HERE = "controller.cli.inventory"
         "packages": f"{_HERE}.packages:packages",
         "prune": f"{_HERE}.prune:prune",
         "prove": f"{_HERE}.prove:command",
+        "refused": f"{_HERE}.refused:refused",
         "running": f"{_HERE}.running:running",
         "sboms": f"{_HERE}.sboms:sboms",
         "show": f"{_HERE}.show:show",

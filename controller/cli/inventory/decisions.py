@@ -17,6 +17,7 @@ from controller.settings import Settings
 
 @click.command()
 @click.option("-n", "--namespace", help="Only of this namespace.")
+@click.option("--name", help="Only of objects (pods) of this name.")
 @click.option("--verdict", type=click.Choice(["Allow", "Deny"]), help="Only these.")
 @click.option("--image", help="Only of this image (registry/repository[:tag][@digest]).")
 @click.option("--digest", help="Only of this digest.")
@@ -33,6 +34,7 @@ def decisions(
     load: Callable[..., Settings],
     *,
     namespace: str | None,
+    name: str | None,
     verdict: str | None,
     image: str | None,
     digest: str | None,
@@ -48,6 +50,7 @@ def decisions(
     """List decisions, newest first."""
     where = DecisionFilter(
         namespace=namespace,
+        name=name,
         verdict=verdict,
         image=image,
         digest=digest,

@@ -39,6 +39,7 @@ class DecisionsAsked(Paged):
 
     as_of: MomentAsked | None = Field(None, description="What had been decided by then; default: now.")
     namespace: Text | None = Field(None, description="Namespace of the object.")
+    name: Text | None = Field(None, description="Name of the object (a pod's).")
     verdict: Text | None = Field(None, description="Allow or Deny.")
     digest: Text | None = Field(None, description="sha256:… of one of its images.")
     image: Text | None = Field(None, description="Name of one of its images, with a tag or digest if those matter.")
@@ -52,6 +53,7 @@ class DecisionsAsked(Paged):
         """The filters, as the inventory takes them."""
         return DecisionFilter(
             namespace=self.namespace,
+            name=self.name,
             verdict=self.verdict,
             digest=self.digest,
             image=self.image,

@@ -63,8 +63,8 @@ class Oracle:
         self._estate = estate
         self._decisions = sorted(estate.decisions, key=lambda d: d.decided_at, reverse=True)
         self._runs = sorted(estate.runs, key=lambda r: r.started_at, reverse=True)
-        self._about: dict[str, list[Decision]] = defaultdict(list)  # those that let a pod in, the newest first
-        for decision in self._decisions:
+        self._about: dict[str, list[Decision]] = defaultdict(list)  # those that let a pod in, the first recorded first
+        for decision in sorted(estate.decisions, key=lambda d: (d.recorded_at, d.decided_at)):
             if decision.subject.kind == "Pod" and decision.judgement.allowed:
                 self._about[decision.subject.uid].append(decision)
 

@@ -18,14 +18,14 @@ from controller.inventory.canonical import canonical
 from controller.inventory.projections import Projection, project
 from tests.bench.estate.leaves import DECISION
 
-MAX_PLATES = 4_000  # judgements whose rows are kept for the next decision that shares them
+MAX_PLATES = 16_000  # judgements whose rows are kept for the next decision that shares them
 SHARED = ("blobs", "evaluations", "flags", "images", "verifier", "warnings")
 _WITHOUT = {"evaluations": [], "images": [], "blobs": []}
 
 
 @dataclass(frozen=True, slots=True)
 class Plate:
-    """What all decisions of one judgement about objects of one kind in one cluster share."""
+    """What all decisions of one judgement, about objects of one kind in one namespace of a cluster, share."""
 
     evaluations: Any  # kept, so that its identity stays its own
     encoded: Mapping[str, str]
@@ -37,13 +37,14 @@ class Press:
     """Makes records of leaves that a `Scribe` wrote."""
 
     def __init__(self) -> None:
-        self._plates: dict[tuple[int, str, str], Plate] = {}
+        self._plates: dict[tuple[int, str, str, str, str], Plate] = {}
 
     def record(self, leaf: Mapping[str, Any], blobs: Mapping[str, bytes]) -> Record:
         """The record of a leaf. Raises `RecordingFailed` as `project` does."""
         if leaf["schema"] != DECISION:
             return Record(project(leaf), blobs)
-        key = id(leaf["evaluations"]), leaf["cluster"], leaf["object"]["kind"]
+        subject = leaf["object"]
+        key = id(leaf["evaluations"]), leaf["cluster"], leaf["verdict"], subject["kind"], subject["namespace"]
         plate = self._plates.get(key)
         if plate is None:
             if len(self._plates) >= MAX_PLATES:

@@ -72,6 +72,8 @@ def leaves() -> dict[str, dict[str, Any]]:
         "bank": decision(1, BANK, COMMON, EVIDENCE, policy_namespace=BANK),
         "private": decision(2, BANK, PRIVATE, SECRET_EVIDENCE),
         "run": sighting("Started", 3),
+        "shop tried": decision(2, SHOP, PRIVATE, SECRET_EVIDENCE) | {"verdict": "Deny"},
+        "private run": sighting("Started", 4, namespace=BANK, uid="pod-3", digest=PRIVATE),
         "bank run": sighting("Started", 4, namespace=BANK, uid="pod-2"),
         "gap": sighting("Gap", 5),
     }
@@ -129,6 +131,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         f"/api/v1/blobs/{blob}?namespace={SHOP}",
         "/api/v1/exceptions",
         "/api/v1/runs",
+        "/api/v1/refused",
         f"/api/v1/admissions?uid={leaves['shop']['object']['uid']}",
         "/api/v1/affected?signer=sha256:00",
         "/api/v1/affected/runs?signer=sha256:00",
@@ -187,7 +190,7 @@ def test_guarantee_20_who_may_read_one_namespace_sees_nothing_of_another(
     assert "name one with ?namespace=" in body["detail"]
     assert ask(client, f"/api/v1/decisions?namespace={BANK}", "shopper")[0] == 403
     status, body = ask(client, f"/api/v1/decisions?namespace={SHOP}", "shopper")
-    assert [item["id"] for item in body["items"]] == [leaves["shop"]["id"]]
+    assert [item["id"] for item in body["items"]] == [leaves["shop tried"]["id"], leaves["shop"]["id"]]
     for hidden in ("bank", "private"):
         for path in (f"/api/v1/decisions/{leaves[hidden]['id']}", f"/api/v1/ledger/proofs/{leaves[hidden]['id']}"):
             absent = ask(client, path.replace(leaves[hidden]["id"], "nothing"), "shopper")
@@ -247,8 +250,8 @@ def test_guarantee_20_a_question_in_sql_is_for_who_may_ask_about_everything(clie
     path = "/api/v1/query?sql=SELECT+count(*)+AS+many+FROM+v_decisions"
     status, body = ask(client, path, "shopper")
     assert (status, body["code"]) == (403, "AccessDenied")
-    assert ask(client, path, "auditor") == (200, {"columns": ["many"], "rows": [[3]], "cut": ""})
-    assert ask(client, f"{path}&format=csv", "auditor") == (200, b"many\r\n3\r\n")
+    assert ask(client, path, "auditor") == (200, {"columns": ["many"], "rows": [[4]], "cut": ""})
+    assert ask(client, f"{path}&format=csv", "auditor") == (200, b"many\r\n4\r\n")
     assert ask(client, f"{path}&explain=true", "auditor")[0] == 200
     for sql, code in {"SELECT+*+FROM+leaf": "QueryRefused", "SELECT+nothing": "QueryMalformed"}.items():
         status, body = ask(client, f"/api/v1/query?sql={sql}", "auditor")
