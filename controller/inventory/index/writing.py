@@ -109,6 +109,7 @@ class Indexer:
             return Progress(waiting=found[0][1])
         indexed = unreadable = 0
         try:
+            found = self._pending()  # whoever held the lock until now has done some of it
             for artifact, _ in found:
                 if stopping():
                     break
