@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from controller.errors import InputError, RecordingFailed
 from controller.inventory import dialect, migrate, store, tables
 from controller.inventory.records import DecisionFilter, ExceptionRecord
+from controller.inventory.retention.leaves import PLACED, Selection, hold_leaf
 from controller.inventory.store import Store
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest
@@ -42,6 +43,7 @@ from tests.support.inventory import (
     image,
     leaf,
     postgres_database,
+    read_of,
     sighting,
     soon,
     sqlite_database,
@@ -400,13 +402,15 @@ async def test_projections_can_be_rebuilt_from_the_leaves_alone(database: Databa
             index = image() | {"manifests": [OTHER]}
             late = leaf(number, evaluations=used, images=[index], flags=["exempt"])
             await record(opened, leaf(-number, verdict=verdict, evaluations=[evaluation(outcome="Violated")]), late)
-        await record(opened, *(sighting(what, 5) for what in ("Started", "Ended", "Gap")))
+        held = Selection(namespace="shop")
+        hold = hold_leaf(PLACED, name="a", reason="asked", person="jane", what=held, cluster="local", at=START)
+        await record(opened, *(sighting(what, 5) for what in ("Started", "Ended", "Gap")), read_of("jane"), hold)
         before = dump(opened)
-        assert min(len(rows) for rows in before.values()) > 0
+        assert [name for name, rows in before.items() if not rows] == []
         with opened.writer._engine.begin() as connection:
             for table in tables.PROJECTIONS:
                 connection.execute(table.delete())
-    assert store.rebuild(database.settings.url()) == 83
+    assert store.rebuild(database.settings.url()) == 85
     with database.open(clock) as opened:
         assert dump(opened) == before
 

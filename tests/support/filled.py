@@ -52,6 +52,7 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
         )
         for number in range(12)
     ]
+    decisions[3]["object"]["namespace"] = "other"  # which then has used the policies too
     runs = [
         sighting(what, number, uid=f"pod-{number % 6}", id=f"containerd://{number % 6}")
         for number in range(12)
