@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -214,7 +214,8 @@ def test_guarantee_14_one_bit_changed_in_any_column_is_named(filled: Filled, nam
             for column, emptied in batch:
                 untouched = [row for row in rows if all(row is not one and row is not other for one, other in changed)]
                 changed.append(_changed(filled, table, column, untouched, chance, emptied=emptied))
-            _assert_named(filled, table, [r for pair in changed for r in _told(filled, table, *pair)], filled.verify())
+            told = [row for pair in changed for row in _told(filled, table, *pair)]
+            _assert_named(filled, table, told, filled.verify(), about=[row for pair in changed for row in pair])
         finally:
             filled.replace(table, [after for _, after in changed], [row for row, _ in changed])
 
@@ -347,15 +348,19 @@ def _another(column: Column[Any], value: Any, rows: list[Row], chance: random.Ra
     return changed
 
 
-def _assert_named(filled: Filled, table: Table, rows: list[Row], report: Report) -> None:
-    """Each of the rows is named, and the first finding is about one of them; in what is derived, each is about one."""
+def _assert_named(filled: Filled, table: Table, rows: list[Row], report: Report, *, about: Sequence[Row] = ()) -> None:
+    """Each of the rows is named, and the first finding is about one of them; in what is derived, each is about one.
+
+    A finding may also be `about` the key that a row had before: it is no longer there.
+    """
     names = [filled.name(table, row) for row in rows]
+    touched = [*names, *(filled.name(table, row) for row in about)]
     found = [finding.where for finding in report.findings]
     said = "\n".join(f"{finding.code} {finding.where}: {finding.message}" for finding in report.findings[:5])
     for name in names:
         assert any(_begins(where, name) for where in found), f"{name} is not named in:\n{said or 'nothing was found'}"
-    about = found[:1] if table in (*tables.TRUTH, *tables.LEDGER) else found
-    others = [where for where in about if not any(_begins(where, name) for name in names)]
+    looked_at = found[:1] if table in (*tables.TRUTH, *tables.LEDGER) else found
+    others = [where for where in looked_at if not any(_begins(where, name) for name in touched)]
     assert not others, f"{others} is said to be wrong, and {names} are:\n{said}"
 
 
