@@ -89,6 +89,7 @@ class Load:
                 self.first.set()
 
 
+@pytest.mark.timeout(900)  # fifty starts of the whole program
 def test_guarantee_13_every_answer_has_its_record_after_fifty_kills(tmp_path: Path, registry: EmbeddedRegistry) -> None:
     seed = secrets.randbits(32)
     chance = random.Random(seed)  # noqa: S311 - moments, not secrets
