@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,12 @@ from sqlalchemy import text
 from controller.errors import InputError
 from controller.inventory.admissions import AdmissionRecord
 from controller.inventory.rule_values import Value
-from tests.support import postgres
-from tests.support.inventory import START, Clock, Database, leaf, postgres_database, soon, sqlite_database
+from tests.support.inventory import START, Clock, Database, leaf, soon, sqlite_database
 from tests.support.pipeline import Rig, pod, running, workflow_authority
 
 SBOM = {"name": "sbom", "type": "SBOM", "authorities": ["release"]}
 SIGNED, LISTED = "release.none.signature", "release.none.spdxjson"
 HOLDS, FAILS, BROKEN = "size(sboms) == 1", "size(sboms) == 7", "sboms[5].name == 'x'"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
 
 
 def values(record: AdmissionRecord, policy: str) -> dict[str, tuple[Value, str]]:

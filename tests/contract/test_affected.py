@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from controller.errors import InputError
 from controller.inventory import store, tables
 from controller.inventory.resting import Footing
 from controller.inventory.store import Store
-from tests.support import postgres
 from tests.support.inventory import (
     START,
     Clock,
@@ -23,39 +21,13 @@ from tests.support.inventory import (
     evaluation,
     image,
     leaf,
-    postgres_database,
     sighting,
     soon,
-    sqlite_database,
 )
 
 KEY, OTHER_KEY = "sha256:" + "4b" * 32, "sha256:" + "0c" * 32
 ONE, TWO, THREE, CHILD, OTHER_CHILD = (f"sha256:{byte * 32}" for byte in ("11", "22", "33", "cc", "dd"))
 ARTIFACT, OTHER_ARTIFACT = "sha256:" + "aa" * 32, "sha256:" + "bb" * 32
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def opened(database: Database, clock: Clock) -> Iterator[Store]:
-    with database.open(clock) as opened:
-        yield opened
 
 
 def proven(key: str = KEY, artifact: str = ARTIFACT, index: int = 7, **changes: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,6 @@ LARGE = random.Random(6).randbytes(5000)  # noqa: S311 - bytes that nothing make
 SBOM = json.dumps(
     {"components": [{"name": f"package-{n}", "version": f"1.{n}", "supplier": "acme"} for n in range(2000)]}
 ).encode()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

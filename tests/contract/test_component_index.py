@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,22 +22,9 @@ from controller.model.reference import Digest
 from controller.settings import DocumentSettings
 from tests.support import postgres
 from tests.support.attested import CYCLONEDX, attesting, bundle, cyclonedx, envelope, spdx
-from tests.support.inventory import DIGEST, START, Clock, Database, postgres_database, soon, sqlite_database
+from tests.support.inventory import DIGEST, START, Clock, Database, postgres_database, soon
 
 CHILD = "sha256:" + "cc" * 32
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -80,17 +66,6 @@ def test_findings_of_a_database_from_before_learn_what_they_are_about(
         "2": (None, None),
         "3": (None, None),
     }
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def opened(database: Database, clock: Clock) -> Iterator[Store]:
-    with database.open(clock) as opened:
-        yield opened
 
 
 async def record(opened: Store, *attested: tuple[dict[str, Any], dict[Digest, bytes]]) -> None:

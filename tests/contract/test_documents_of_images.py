@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +25,6 @@ from controller.model.reference import Digest
 from controller.reading.wire.assets import AssetPage
 from controller.reading.wire.rows import Form, Rows
 from controller.settings import DocumentSettings
-from tests.support import postgres
 from tests.support.attested import attesting, bundle, spdx
 from tests.support.inventory import (
     START,
@@ -36,10 +33,8 @@ from tests.support.inventory import (
     evaluation,
     image,
     leaf,
-    postgres_database,
     sighting,
     soon,
-    sqlite_database,
 )
 
 VULNS, VEX = "https://cosign.sigstore.dev/attestation/vuln/v1", "https://openvex.dev/ns/v0.2.0"
@@ -52,30 +47,6 @@ TRIVY = "pkg:github/aquasecurity/trivy@0.50.0"
 EVERYTHING = FindingFilter()
 
 Attested = tuple[dict[str, Any], dict[Digest, bytes]]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def opened(database: Database, clock: Clock) -> Iterator[Store]:
-    with database.open(clock) as opened:
-        yield opened
 
 
 async def record(opened: Store, *attested: Attested | dict[str, Any]) -> None:

@@ -6,9 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +21,6 @@ from controller.inventory.bundle.source import Circumstances, Selection
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.store import Store
 from controller.model.reference import Digest
-from tests.support import postgres
 from tests.support.inventory import (
     DIGEST,
     START,
@@ -32,10 +29,8 @@ from tests.support.inventory import (
     evaluation,
     image,
     leaf,
-    postgres_database,
     sighting,
     soon,
-    sqlite_database,
 )
 
 OTHER = "sha256:" + "99" * 32
@@ -43,30 +38,6 @@ EVIDENCE = b"what proved it"
 KEY = ExportKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 SIGNER = NoteSigner.of_seed("assay/test", bytes(32))
 MUCH_LATER = datetime(2027, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def opened(database: Database, clock: Clock) -> Iterator[Store]:
-    with database.open(clock) as opened:
-        yield opened
 
 
 def decided(number: int, *, pod: str, namespace: str = "shop", digest: str = DIGEST, **changes: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +14,9 @@ from controller.inventory.index import reading, writing
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings
-from tests.support import postgres
 from tests.support.attested import CYCLONEDX, attesting, bundle, cyclonedx, envelope, spdx
 from tests.support.fixtures import recorded_bundle
-from tests.support.inventory import START, Clock, Database, postgres_database, soon, sqlite_database
+from tests.support.inventory import START, Clock, Database, soon
 
 ONE = bundle(spdx("pkg:deb/debian/openssl@3.0.11", "pkg:npm/left-pad@1.3.0", "pkg:npm/shared@1"))
 OTHER = envelope(
@@ -26,19 +24,6 @@ OTHER = envelope(
     CYCLONEDX,
 )
 BROKEN = b"no JSON"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
 
 
 @pytest.fixture

@@ -47,19 +47,6 @@ SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
 COUNT = 300  # leaves: one full tile and a part of the next
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
-
-
 @dataclasses.dataclass
 class Ledger:
     """An inventory with its sequencer."""

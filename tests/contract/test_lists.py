@@ -6,9 +6,8 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from controller.cli.inventory import shared
 from controller.errors import InputError
 from controller.inventory.asking import read_place, write_place
 from controller.inventory.store import Store
-from tests.support import postgres
 from tests.support.inventory import (
     DIGEST,
     START,
@@ -26,35 +24,9 @@ from tests.support.inventory import (
     Database,
     excepted,
     leaf,
-    postgres_database,
     sighting,
     soon,
-    sqlite_database,
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def opened(database: Database, clock: Clock) -> Iterator[Store]:
-    with database.open(clock) as opened:
-        yield opened
 
 
 async def record(opened: Store, *leaves: dict[str, Any]) -> None:

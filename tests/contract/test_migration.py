@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,12 @@ from sqlalchemy import create_engine, insert, select
 
 from controller.inventory import dialect, migrate, store, tables
 from controller.inventory.store import Store
-from tests.support import postgres
 from tests.support.inventory import (
     Clock,
     Database,
     evaluation,
     excepted,
     leaf,
-    postgres_database,
     sighting,
     soon,
     sqlite_database,
@@ -27,19 +24,6 @@ from tests.support.runs import Said, story
 
 RELEASED = "0005"
 CHILD = "sha256:" + "cc" * 32
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,6 @@ from controller.inventory.merged import Subject, merge
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings
-from tests.support import postgres
 from tests.support.attested import CYCLONEDX, attesting, bundle, cyclonedx, envelope, spdx
 from tests.support.fixtures import recorded_bundle
 from tests.support.inventory import (
@@ -29,37 +26,11 @@ from tests.support.inventory import (
     Database,
     image,
     leaf,
-    postgres_database,
     sighting,
     soon,
-    sqlite_database,
 )
 
 LOG4J = "pkg:maven/org.apache.logging.log4j/log4j-core"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def opened(database: Database, clock: Clock) -> Iterator[Store]:
-    with database.open(clock) as opened:
-        yield opened
 
 
 def read(content: bytes) -> Contents:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from controller.model.workload import User
 from controller.reading import whole
 from controller.reading.app import create_app
 from controller.reading.reads import ReadRecorder
-from tests.support import postgres
 from tests.support.asgi import Answer, call
 from tests.support.inventory import (
     ARTIFACT,
@@ -34,39 +32,13 @@ from tests.support.inventory import (
     Database,
     blob,
     leaf,
-    postgres_database,
     read_of,
     soon,
-    sqlite_database,
 )
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.canary-token.signature"
 GROUP = "canary-group"
 SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def opened(database: Database, clock: Clock) -> Iterator[Store]:
-    with database.open(clock) as opened:
-        yield opened
 
 
 class Everybody:

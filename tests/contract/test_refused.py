@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,48 +11,20 @@ import pytest
 from controller.errors import InputError
 from controller.inventory.store import Store
 from controller.model.reference import Digest
-from tests.support import postgres
 from tests.support.inventory import (
     DIGEST,
     START,
     Clock,
-    Database,
     blob,
     evaluation,
     image,
     leaf,
-    postgres_database,
     sighting,
     soon,
-    sqlite_database,
 )
 from tests.support.runs import CHILD, OTHER
 
 OLD, NEW = "sha256:" + "01" * 32, "sha256:" + "02" * 32
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def opened(database: Database, clock: Clock) -> Iterator[Store]:
-    with database.open(clock) as opened:
-        yield opened
 
 
 async def record(opened: Store, *leaves: dict[str, Any], blobs: dict[Digest, bytes] | None = None) -> None:

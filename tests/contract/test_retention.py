@@ -29,7 +29,6 @@ from controller.inventory.retention.rules import DataClass, Follows, Rule, follo
 from controller.inventory.store import Store, beside, rebuild
 from controller.model.reference import Digest
 from controller.settings import InventorySettings, Seconds
-from tests.support import postgres
 from tests.support.inventory import (
     DIGEST,
     START,
@@ -50,12 +49,6 @@ SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
 OTHER = "sha256:" + "99" * 32
 DAY = 86400
 KEEP = 30 * DAY
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

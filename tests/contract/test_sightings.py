@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,46 +13,19 @@ from controller.errors import InputError
 from controller.inventory import dialect, running
 from controller.inventory.records import Admission, DecisionFilter
 from controller.inventory.store import Store
-from tests.support import postgres
 from tests.support.inventory import (
     DIGEST,
     START,
     Clock,
-    Database,
     evaluation,
     image,
     leaf,
-    postgres_database,
     sighting,
     soon,
     sqlite_database,
 )
 
 CHILD, SECOND, OTHER = "sha256:" + "c1" * 32, "sha256:" + "c2" * 32, "sha256:" + "d1" * 32
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def opened(database: Database, clock: Clock) -> Iterator[Store]:
-    with database.open(clock) as opened:
-        yield opened
 
 
 async def record(opened: Store, *leaves: dict[str, Any]) -> None:

@@ -25,7 +25,6 @@ from controller.inventory.audit import Report
 from controller.inventory.ledger import tiles
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.store import Store
-from tests.support import postgres
 from tests.support.filled import fill
 from tests.support.inventory import Clock, Database, postgres_database, sqlite_database
 
@@ -117,12 +116,6 @@ class Filled:
 
 def _is(table: Table, row: Mapping[str, Any]) -> Any:
     return and_(*(column == row[column.name] for column in table.primary_key))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -29,7 +29,7 @@ from controller.inventory.witnessing import Witnessing, witnesses_of
 from controller.registry.addresses import AddressRules
 from controller.settings import RegistrySettings
 from tests.support import postgres
-from tests.support.inventory import Clock, Database, leaf, postgres_database, soon, sqlite_database
+from tests.support.inventory import Clock, Database, leaf, soon
 from tests.support.witness import Witness, running
 
 SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
@@ -42,13 +42,6 @@ ON_LOOPBACK = AddressRules(RegistrySettings(registry_allow_loopback=True)).check
 def server() -> Iterator[postgres.Postgres]:
     with postgres.running() as one:
         yield one
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
 
 
 @pytest.fixture(autouse=True)
