@@ -15,7 +15,8 @@ from controller.inventory import attesting, cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.attesting import Knowledge
 from controller.inventory.dialect import among
-from controller.inventory.running import began, went_on
+from controller.inventory.run_ranges import RunFilter, grouped
+from controller.inventory.run_words import went_on
 from controller.model.reference import Digest
 
 FEW = 50  # documents of which the components are gathered; of more, the components are gone through in their order
@@ -125,13 +126,9 @@ def _one(connection: Connection, digest: str, namespace: str | None, known_at: d
 def _running(
     connection: Connection, as_of: datetime, namespace: str | None, cluster: str | None, known_at: datetime | None
 ) -> frozenset[str]:
-    query = select(_run.c.digest).distinct().where(_run.c.digest.is_not(None))
-    query = query.where(began(_run, as_of=as_of, known_at=known_at), went_on(_run, as_of=as_of, known_at=known_at))
-    if namespace is not None:
-        query = query.where(_run.c.namespace == namespace)
-    if cluster is not None:
-        query = query.where(_run.c.cluster == cluster)
-    return frozenset(connection.execute(query).scalars())
+    where = RunFilter(namespace=namespace, cluster=cluster)
+    rows = grouped(connection, where, ("digest",), as_of=as_of, known_at=known_at)
+    return frozenset(row.digest for row in rows if row.digest is not None)
 
 
 def _scope(connection: Connection, digests: frozenset[str], known: Knowledge) -> _Scope:

@@ -13,12 +13,12 @@ from sqlalchemy import Connection, Row, func, select
 from controller.documents import purls
 from controller.documents.packages import Query
 from controller.errors import InputError
-from controller.inventory import attesting, cursors, running, tables
+from controller.inventory import attesting, cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT, Asker, Place, check_limit
 from controller.inventory.attesting import Attested, Knowledge
 from controller.inventory.dialect import among
 from controller.inventory.index.contents import key_of, package_name
-from controller.inventory.running import RunFilter
+from controller.inventory.run_ranges import RunFilter, page
 from controller.model.documents import Component
 
 MAX_COMPONENTS = 50_000  # of one package, in all its versions, that are judged for one answer
@@ -150,9 +150,7 @@ class _Runs:
 
     def after(self, place: Place | None, limit: int) -> Sequence[Row[Any]]:
         """The next runs, the latest started first."""
-        return running.page(
-            self.connection, self._where, as_of=self._as_of, known_at=self.known_at, before=place, limit=limit
-        )
+        return page(self.connection, self._where, as_of=self._as_of, known_at=self.known_at, before=place, limit=limit)
 
 
 def _matches(
