@@ -15,7 +15,7 @@ from controller.inventory.described import kin
 from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary, RunRecord
 from controller.inventory.resting import Footing, Resting, resting
-from controller.inventory.run_ranges import LAST, RunFilter, page
+from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, page
 from controller.inventory.standing import chunks, standing
 
 MAX_COUNTED = 10_000  # decisions and earlier runs that are counted; past it, *at least so many*
@@ -268,7 +268,7 @@ def _runs(
     few = len(found) <= FEW
     where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found)) if few else None)
     until = (asked.as_of, LAST)
-    taken: list[Row[Any]] = []
+    taken: list[int] = []
     scanned, more = 0, True
     while more and len(taken) < limit and scanned < MAX_SCANNED:
         wide = limit if few else MAX_LIMIT
@@ -279,17 +279,19 @@ def _runs(
             known_at=asked.known_at,
             before=min(place or until, until),
             limit=wide + 1,
+            columns=("started_at", "leaf", "digest"),
         )
         more, rows = len(rows) > wide, rows[:wide]
         for number, row in enumerate(rows, 1):
             place = (row.started_at, row.leaf)
             if row.digest in found:
-                taken.append(row)
+                taken.append(row.leaf)
             if len(taken) == limit:
                 more = more or number < len(rows)
                 break
         scanned += len(rows)
-    return running.records(connection, taken, known_at=asked.known_at), place if more else None
+    told = by_leaf(connection, taken)
+    return running.records(connection, [told[leaf] for leaf in taken], known_at=asked.known_at), place if more else None
 
 
 def _decisions(

@@ -19,6 +19,7 @@ from sqlalchemy import CTE, BigInteger, ColumnElement, Connection, and_, func, l
 from controller.inventory import running, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, Place, check_limit, read_cursor, write_cursor
 from controller.inventory.records import PolicyVersion, RunRecord
+from controller.inventory.run_ranges import by_leaf
 from controller.inventory.run_words import went_on
 
 _refusal, _run = tables.refusal, tables.run
@@ -88,7 +89,7 @@ class Refused(Asker):
             hits = _hits(asked)
             places = _places(connection, hits, place, limit + 1)
             shown = places[:limit]
-            rows = {row.leaf: row for row in connection.execute(select(_run).where(_run.c.leaf.in_(shown)))}
+            rows = by_leaf(connection, shown)
             records = running.records(connection, [rows[leaf] for leaf in shown], known_at=known_at)
             refusals = _refusals(connection, hits, shown, asked)
         items = tuple(RefusedRun(run, refusals[leaf]) for leaf, run in zip(shown, records, strict=True))

@@ -7,7 +7,7 @@ each of them apart, for ten times as long as it looks; it is given the ranges as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -138,6 +138,12 @@ def page(
     return sorted([*rows, *others], key=lambda row: (row.started_at, row.leaf), reverse=True)[:limit]
 
 
+def by_leaf(connection: Connection, leaves: Collection[int]) -> Mapping[int, Row[Any]]:
+    """The rows of `run` of these leaves."""
+    rows = connection.execute(_of_leaves(connection.dialect.name), {"leaves": sorted(leaves)})
+    return {row.leaf: row for row in rows}
+
+
 def grouped(
     connection: Connection,
     where: RunFilter,
@@ -254,6 +260,11 @@ def _part(form: _Form, each: _Each) -> Select[Any]:
     query = _matching(form).where(*where)
     index = f"ix_run_{form.index}_span_started_at_leaf" if form.index else "ix_run_span_started_at_leaf"
     return query.with_hint(_run, f"INDEXED BY {index}", "sqlite")  # it knows nothing of how much each leaves
+
+
+@lru_cache
+def _of_leaves(kind: str) -> Select[Any]:
+    return select(_run).where(listed(kind, _run.c.leaf, "leaves"))
 
 
 @lru_cache(MAX_FORMS)
