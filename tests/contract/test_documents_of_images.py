@@ -25,7 +25,7 @@ from controller.model.reference import Digest
 from controller.reading.wire.assets import AssetPage
 from controller.reading.wire.rows import Form, Rows
 from controller.settings import DocumentSettings
-from tests.support.attested import attesting, bundle, spdx
+from tests.support.attested import SLSA, TRIVY, VEX, VULNS, attesting, bundle, scan, spdx, vex
 from tests.support.inventory import (
     START,
     Clock,
@@ -37,13 +37,10 @@ from tests.support.inventory import (
     soon,
 )
 
-VULNS, VEX = "https://cosign.sigstore.dev/attestation/vuln/v1", "https://openvex.dev/ns/v0.2.0"
-SLSA = "https://slsa.dev/provenance/v1"
 APP, WEB, JOB, BARE, INDEX = (f"sha256:{byte * 32}" for byte in ("a1", "b2", "c3", "d4", "e5"))
 NOW = START + timedelta(hours=1)
 OPENSSL, ZLIB = "pkg:deb/debian/openssl@3.0.11?distro=debian-12", "pkg:deb/debian/zlib1g@1.2?distro=debian-12"
 
-TRIVY = "pkg:github/aquasecurity/trivy@0.50.0"
 EVERYTHING = FindingFilter()
 
 Attested = tuple[dict[str, Any], dict[Digest, bytes]]
@@ -87,49 +84,6 @@ def complete(*, days: int = 0, supplier: str = "Organization: Debian", count: in
         for number in range(count)
     ]
     return spdx(packages=packages, created=(NOW - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ"))
-
-
-def scan(*findings: tuple[str, str, str, str], at: datetime = START, target: str = "app") -> bytes:
-    """A scan by Trivy in cosign's predicate: identifier, severity, purl, version with the fix."""
-    vulnerabilities = [
-        {
-            "VulnerabilityID": identifier,
-            "Severity": severity,
-            "PkgName": purl.partition("@")[0].rpartition("/")[2],
-            "InstalledVersion": purl.partition("@")[2].partition("?")[0],
-            "PkgIdentifier": {"PURL": purl},
-            "FixedVersion": fixed,
-        }
-        for identifier, severity, purl, fixed in findings
-    ]
-    results = [{"Target": target, "Class": "os-pkgs", "Vulnerabilities": vulnerabilities}] if target else []
-    finished = at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    predicate = {
-        "invocation": {"uri": "", "event_id": "", "builder.id": ""},
-        "scanner": {
-            "uri": TRIVY,
-            "version": "0.50.0",
-            "db": {"uri": "", "version": ""},
-            "result": {"SchemaVersion": 2, "CreatedAt": finished, "Results": results},
-        },
-        "metadata": {"scanStartedOn": finished, "scanFinishedOn": finished},
-    }
-    return bundle(predicate, VULNS)
-
-
-def vex(*statements: dict[str, Any], identity: str = "https://acme.example/vex/1") -> bytes:
-    """An OpenVEX document about the subject of its attestation."""
-    return bundle(
-        {
-            "@context": VEX,
-            "@id": identity,
-            "author": "Acme",
-            "timestamp": "2026-11-22T10:00:00Z",
-            "version": 1,
-            "statements": list(statements),
-        },
-        VEX,
-    )
 
 
 def says(identifier: str, status: str = "not_affected", **more: Any) -> dict[str, Any]:
