@@ -93,9 +93,7 @@ def documents() -> list[tuple[dict[str, Any], dict[Digest, bytes]]]:
     return [
         attesting(bundle(spdx(*packages)), bundle(spdx(packages[0], "pkg:rpm/fedora/dnf@5?distro=fedora-41"))),
         attesting(scan(*found), scan(*found, at=START - timedelta(days=3), updated=START), predicate_type=VULNS),
-        attesting(
-            vex(*map(said, range(8))), vex(said(1), identity="https://acme.example/vex/2"), predicate_type=VEX
-        ),
+        attesting(vex(*map(said, range(8))), vex(said(1), identity="https://acme.example/vex/2"), predicate_type=VEX),
         attesting(
             bundle(provenance("debian:bookworm"), SLSA),
             bundle(provenance("alpine:3", builder="https://other.example"), SLSA),
