@@ -15,7 +15,7 @@ from controller.inventory.described import kin
 from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary, RunRecord
 from controller.inventory.resting import Footing, Resting, resting
-from controller.inventory.standing import chunks, standing
+from controller.inventory.standing import Moment, chunks
 
 MAX_COUNTED = 10_000  # decisions and earlier runs that are counted; past it, *at least so many*
 MAX_SCANNED = 10_000  # runs or decisions looked at for one page
@@ -201,11 +201,7 @@ def _that_ran(connection: Connection, digests: Iterable[str], asked: _Asked) -> 
 
 
 def _extent(connection: Connection, reach: _Reach, asked: _Asked) -> Extent:
-    now = [
-        one
-        for one in standing(connection, as_of=asked.as_of, known_at=asked.known_at, namespace=asked.namespace)
-        if one.digest in reach.names
-    ]
+    now = [one for one in _where(connection, asked) if one.digest in reach.names]
     runs = _count(connection, [_ever(chunk, asked) for chunk in chunks(reach.names)])
     admitted = _count(connection, [_admitted(chunk, reach.names, asked) for chunk in chunks(reach.names)])
     return Extent(
@@ -219,6 +215,14 @@ def _extent(connection: Connection, reach: _Reach, asked: _Asked) -> Extent:
         first_known_at=min((one.since for one in reach.proven.values()), default=None),
         more=MAX_COUNTED in {runs, admitted},
     )
+
+
+def _where(connection: Connection, asked: _Asked) -> Sequence[Row[Any]]:
+    """What runs: so many `runs` of a `digest` in a `namespace` of a `cluster`."""
+    seen = tables.run
+    where = (seen.c.digest, seen.c.namespace, seen.c.cluster)
+    query = select(*where, func.count().label("runs")).group_by(*where)
+    return connection.execute(query.where(*Moment(asked.as_of, asked.known_at, asked.namespace).conditions())).all()
 
 
 def _count(connection: Connection, queries: list[Select[Any]]) -> int:

@@ -9,21 +9,40 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import CTE, BigInteger, ColumnElement, Connection, and_, func, literal, select, tuple_, union
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Text,
+    and_,
+    column,
+    func,
+    literal,
+    select,
+    tuple_,
+    values,
+)
+from sqlalchemy.types import TypeEngine
 
 from controller.inventory import running, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, Place, check_limit, read_cursor, write_cursor
 from controller.inventory.records import PolicyVersion, RunRecord
+from controller.inventory.standing import Moment, named
 
 _refusal, _run = tables.refusal, tables.run
 _OF = ("cluster", "namespace", "digest", "policy_kind", "policy_namespace", "policy_name")
 
+TOGETHER = 100  # refusals that are looked up in one statement
+
 Key = tuple[str, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,29 +129,32 @@ def _by_then(table: Any, asked: _Asked) -> list[ColumnElement[bool]]:
 
 
 def _hits(asked: _Asked) -> CTE:
-    """Runs with the refusals of their images that are the newest word: leaf and start of the run, and whose it is."""
-    keys = select(
-        *(_refusal.c[name] for name in _OF), func.max(_refusal.c.decided_at, type_=tables.Instant).label("at")
-    )
+    """Runs with the refusals of their images that are the newest word: leaf and start of the run, and whose it is.
+
+    It begins with what runs, which is little beside all that was ever refused.
+    """
+    moment = Moment(asked.as_of, asked.known_at, asked.namespace, asked.cluster)
+    where = ("cluster", "namespace", "digest")
+    there = select(*(_run.c[name] for name in where)).distinct()
+    names = named(there.where(*moment.conditions(), _run.c.digest.is_not(None)).cte("running"), asked.known_at)
+    seen = select(names.c.cluster, names.c.namespace, names.c.name).distinct().cte("seen")
+    newest = func.max(_refusal.c.decided_at, type_=tables.Instant).label("at")
+    same = (_refusal.c.namespace == seen.c.namespace, _refusal.c.digest == seen.c.name)
+    keys = select(*(_refusal.c[name] for name in _OF), newest).select_from(seen)
+    keys = keys.join(_refusal, and_(*same, _refusal.c.cluster == seen.c.cluster))
     keys = keys.where(*_by_then(_refusal, asked)).group_by(*(_refusal.c[name] for name in _OF))
-    for name in ("namespace", "cluster"):
-        if (value := getattr(asked, name)) is not None:
-            keys = keys.where(_refusal.c[name] == value)
     if asked.policy is not None:
-        of, slash, name = asked.policy.rpartition("/")
+        whose, slash, name = asked.policy.rpartition("/")
         keys = keys.where(_refusal.c.policy_name == name)
-        keys = keys.where(_refusal.c.policy_namespace == of) if slash else keys
+        keys = keys.where(_refusal.c.policy_namespace == whose) if slash else keys
     refused = keys.cte("refused")
     told = select(*refused.c).where(~_was_let_in_later(refused, asked)).cte("told")
-    held, holds = tables.image_manifest.alias("held"), tables.image_manifest.alias("holds")
-    named = union(
-        select(*told.c, told.c.digest.label("seen")),
-        select(*told.c, held.c.manifest.label("seen")).join(held, held.c.digest == told.c.digest),
-        select(*told.c, holds.c.digest.label("seen")).join(holds, holds.c.manifest == told.c.digest),
-    ).cte("named")
-    same = and_(_run.c.namespace == named.c.namespace, _run.c.digest == named.c.seen, _run.c.cluster == named.c.cluster)
-    query = select(_run.c.leaf, _run.c.started_at, *(named.c[name] for name in (*_OF, "at"))).join(named, same)
-    return query.where(running.went_on(_run, as_of=asked.as_of, known_at=asked.known_at)).cte("hits")
+    of = and_(told.c.digest == names.c.name, told.c.namespace == names.c.namespace, told.c.cluster == names.c.cluster)
+    runs = select(*told.c, names.c.digest.label("seen")).distinct().join(names, of).cte("refused_images")
+    same_image = and_(_run.c.namespace == runs.c.namespace, _run.c.digest == runs.c.seen)
+    query = select(_run.c.leaf, _run.c.started_at, *(runs.c[name] for name in (*_OF, "at")))
+    query = query.select_from(runs).join(_run, and_(same_image, _run.c.cluster == runs.c.cluster))
+    return query.where(*moment.conditions()).cte("hits")
 
 
 def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
@@ -182,33 +204,72 @@ def _refusals(
 
 def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Refusal]:
     """What the newest evaluation of each of these says, and since when its version does."""
-    judged, decision = tables.evaluation, tables.decision
     last = _last_versions(connection, {key[3:] + key[:1] for key in keys}, asked)
-    found: dict[Key, Refusal] = {}
-    for key, at in keys.items():
-        of = [_refusal.c[name] == value for name, value in zip(_OF, key, strict=True)]
-        query = (
-            select(_refusal.c.policy_hash, judged.c.outcome, judged.c.error_kind, judged.c.reasons, decision.c.id)
-            .join(judged, and_(judged.c.leaf == _refusal.c.leaf, judged.c.position == _refusal.c.position))
-            .join(decision, decision.c.leaf == _refusal.c.leaf)
-            .where(*of, _refusal.c.decided_at == at, *_by_then(_refusal, asked))
-            .order_by(_refusal.c.leaf.desc(), _refusal.c.position)
-        )
-        row = connection.execute(query.limit(1)).one()
-        first = func.min(_refusal.c.decided_at, type_=tables.Instant)
-        since = select(first).where(*of, _refusal.c.policy_hash == row.policy_hash, *_by_then(_refusal, asked))
-        found[key] = Refusal(
+    told = _words(connection, keys, asked)
+    since = _since(connection, {key: row.policy_hash for key, row in told.items()}, asked)
+    return {
+        key: Refusal(
             policy=PolicyVersion(key[3], key[4], key[5], row.policy_hash),
             current=last[key[3:] + key[:1]] == row.policy_hash,
             digest=key[2],
             outcome=row.outcome,
             error_kind=row.error_kind or "",
             reasons=tuple(sorted({reason["code"] for reason in json.loads(row.reasons)})),
-            since=connection.execute(since).scalar_one(),
-            evaluated_at=at,
+            since=since[key],
+            evaluated_at=keys[key],
             record=row.id,
         )
+        for key, row in told.items()
+    }
+
+
+def _words(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Row[Any]]:
+    """The newest evaluation of each: of several of one time the one that was recorded last."""
+    judged, decision = tables.evaluation, tables.decision
+    found: dict[Key, Row[Any]] = {}
+    for some in _some(sorted(keys.items())):
+        wanted = _table({"at": tables.Instant()}, [(*key, at) for key, at in some])
+        query = (
+            select(*(_refusal.c[name] for name in _OF), _refusal.c.policy_hash)
+            .add_columns(judged.c.outcome, judged.c.error_kind, judged.c.reasons, decision.c.id)
+            .select_from(wanted)
+            .join(_refusal, and_(*(_refusal.c[name] == wanted.c[name] for name in _OF)))
+            .join(judged, and_(judged.c.leaf == _refusal.c.leaf, judged.c.position == _refusal.c.position))
+            .join(decision, decision.c.leaf == _refusal.c.leaf)
+            .where(_refusal.c.decided_at == wanted.c.at, *_by_then(_refusal, asked))
+            .order_by(_refusal.c.leaf.desc(), _refusal.c.position)
+        )
+        for row in connection.execute(query):
+            found.setdefault(tuple(row[: len(_OF)]), row)
     return found
+
+
+def _since(connection: Connection, versions: Mapping[Key, str], asked: _Asked) -> dict[Key, datetime]:
+    """When this version of each policy first refused the image there."""
+    found: dict[Key, datetime] = {}
+    for some in _some(sorted(versions.items())):
+        wanted = _table({"hash": Text()}, [(*key, version) for key, version in some])
+        first = func.min(_refusal.c.decided_at, type_=tables.Instant)
+        query = (
+            select(*(_refusal.c[name] for name in _OF), first)
+            .select_from(wanted)
+            .join(_refusal, and_(*(_refusal.c[name] == wanted.c[name] for name in _OF)))
+            .where(_refusal.c.policy_hash == wanted.c.hash, *_by_then(_refusal, asked))
+            .group_by(*(_refusal.c[name] for name in _OF))
+        )
+        found |= {tuple(row[: len(_OF)]): row[-1] for row in connection.execute(query)}
+    return found
+
+
+def _some(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """So many at once as one statement may ask for."""
+    return (items[start : start + TOGETHER] for start in range(0, len(items), TOGETHER))
+
+
+def _table(last: Mapping[str, TypeEngine[Any]], rows: Sequence[tuple[Any, ...]]) -> CTE:
+    """Keys as a table, with one further column."""
+    columns = [column(name, Text) for name in _OF] + [column(name, kind) for name, kind in last.items()]
+    return values(*columns).data(list(rows)).cte("wanted")
 
 
 def _last_versions(connection: Connection, policies: Iterable[Key], asked: _Asked) -> dict[Key, str]:

@@ -7,14 +7,15 @@ back; questions that ask something of every running image begin here and work on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import CTE, ColumnElement, Connection, func, select, union_all
 
 from controller.inventory import tables
+from controller.inventory.dialect import bytewise
 from controller.inventory.running import began, went_on
 
 T = TypeVar("T", str, int)
@@ -39,29 +40,62 @@ class Standing:
     since: datetime
 
 
-def standing(
-    connection: Connection,
-    *,
-    as_of: datetime,
-    known_at: datetime | None,
-    namespace: str | None = None,
-    cluster: str | None = None,
-) -> list[Standing]:
-    """All that runs at a time, in no order. A run whose digest nobody knows has none."""
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What runs is asked about: a time, as it was known at another, in one namespace or cluster or in all."""
+
+    as_of: datetime
+    known_at: datetime | None
+    namespace: str | None = None
+    cluster: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Which runs (`run`) these are, found by an index."""
+        runs = tables.run
+        times = {"as_of": self.as_of, "known_at": self.known_at}
+        found = [began(runs, **times), went_on(runs, **times)]
+        named = [(name, getattr(self, name)) for name in ("namespace", "cluster")]
+        return [*found, *(runs.c[name] == value for name, value in named if value is not None)]
+
+
+def standing(connection: Connection, moment: Moment, *, digests: Collection[str] | None = None) -> list[Standing]:
+    """All that runs at a time, or of these images alone, in no order. A run whose digest nobody knows has none."""
     runs = tables.run
-    times = {"as_of": as_of, "known_at": known_at}
     where = tuple(runs.c[name] for name in _WHERE)
     since = func.min(runs.c.started_at, type_=tables.Instant)
     query = select(*where, func.count().label("runs"), since.label("since")).group_by(*where)
-    query = query.where(began(runs, **times), went_on(runs, **times))
-    if namespace is not None:
-        query = query.where(runs.c.namespace == namespace)
-    if cluster is not None:
-        query = query.where(runs.c.cluster == cluster)
+    query = query.where(*moment.conditions())
+    asking = [query] if digests is None else [query.where(runs.c.digest.in_(chunk)) for chunk in chunks(digests)]
     return [
         Standing(**{name: getattr(row, name) for name in (*_WHERE, "runs", "since")})
-        for row in connection.execute(query)
+        for one in asking
+        for row in connection.execute(one)
     ]
+
+
+def running_images(connection: Connection, moment: Moment) -> CTE:
+    """The images that run, in the database: `digest`, and `repository`, the first of those that it is pulled from."""
+    runs = tables.run
+    query = select(runs.c.digest, func.min(bytewise(connection, runs.c.repository)).label("repository")).group_by(
+        runs.c.digest
+    )
+    return query.where(*moment.conditions(), runs.c.digest.is_not(None)).cte("running")
+
+
+def named(running: CTE, known_at: datetime | None) -> CTE:
+    """These images under all their names (`described.kin`): the columns of `running`, and `name`."""
+    held, holds = tables.image_manifest.alias("held"), tables.image_manifest.alias("holds")
+    inside = select(*running.c, held.c.manifest.label("name")).join(held, held.c.digest == running.c.digest)
+    around = select(*running.c, holds.c.digest.label("name")).join(holds, holds.c.manifest == running.c.digest)
+    if known_at is not None:
+        inside, around = inside.where(held.c.recorded_at <= known_at), around.where(holds.c.recorded_at <= known_at)
+    return union_all(select(*running.c, running.c.digest.label("name")), inside, around).cte("named")
+
+
+def unidentified(connection: Connection, moment: Moment) -> int:
+    """How many runs have a digest that nobody knows."""
+    query = select(func.count()).select_from(tables.run).where(tables.run.c.digest.is_(None), *moment.conditions())
+    return connection.execute(query).scalar_one()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -104,6 +105,9 @@ def named(page: Any) -> list[tuple[str, str]]:
 
 def states(opened: Store, **changes: Any) -> dict[str, tuple[str, tuple[str, ...]]]:
     page = opened.questions.sboms.sboms(**({"as_of": NOW} | changes))
+    judged = [str(item.state) for item in page.items]  # one by one, and the counts where they lie in the database
+    assert "states" in changes or Counter(judged) == Counter(dict(page.counts)), "the two ways of judging differ"
+    assert judged == sorted(judged, key=list(SbomState).index)
     return {item.digest: (str(item.state), item.why) for item in page.items}
 
 
