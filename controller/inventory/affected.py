@@ -219,10 +219,10 @@ def _extent(connection: Connection, reach: _Reach, asked: _Asked) -> Extent:
 
 def _where(connection: Connection, asked: _Asked) -> Sequence[Row[Any]]:
     """What runs: so many `runs` of a `digest` in a `namespace` of a `cluster`."""
-    seen = tables.run
-    where = (seen.c.digest, seen.c.namespace, seen.c.cluster)
-    query = select(*where, func.count().label("runs")).group_by(*where)
-    return connection.execute(query.where(*Moment(asked.as_of, asked.known_at, asked.namespace).conditions())).all()
+    where = ("digest", "namespace", "cluster")
+    seen = Moment(asked.as_of, asked.known_at, asked.namespace).rows(*where)
+    query = select(seen.c.digest, seen.c.namespace, seen.c.cluster, func.count().label("runs"))
+    return connection.execute(query.group_by(*(seen.c[name] for name in where))).all()
 
 
 def _count(connection: Connection, queries: list[Select[Any]]) -> int:

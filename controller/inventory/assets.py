@@ -91,7 +91,7 @@ class Assets(Asker):
             left = _identifiers(connection, times, after, limit + 1)
             digests = {identifier.rpartition("@")[2] for identifier in left[:limit]}
             shown: dict[str, list[Standing]] = {identifier: [] for identifier in left[:limit]}
-            for one in standing(connection, times, digests=digests):
+            for one in standing(connection, times, digests):
                 if (identifier := f"{one.repository}@{one.digest}") in shown:
                     shown[identifier].append(one)
             names = kin(connection, digests, known_at=known_at)
@@ -107,9 +107,9 @@ class Assets(Asker):
 
 def _identifiers(connection: Connection, moment: Moment, after: str, limit: int) -> list[str]:
     """The next identifiers of assets after this one, in order."""
-    runs = tables.run
+    runs = moment.rows("repository", "digest", also=[tables.run.c.digest.is_not(None)])
     identifier = bytewise(connection, runs.c.repository) + "@" + runs.c.digest
-    query = select(identifier).distinct().where(*moment.conditions(), runs.c.digest.is_not(None), identifier > after)
+    query = select(identifier).distinct().where(identifier > after)
     return list(connection.execute(query.order_by(identifier).limit(limit)).scalars())
 
 

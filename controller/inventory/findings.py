@@ -114,7 +114,7 @@ class _Asked:
         """Find out where these images run, each once: `places`."""
         new = {digest for digest in digests if digest not in self.places}
         if new:
-            self.places |= places(standing(self.connection, self.times, digests=new))
+            self.places |= places(standing(self.connection, self.times, new))
 
     @property
     def is_choosy(self) -> bool:
@@ -144,15 +144,15 @@ class Findings(Asker):
         after = cursors.read(cursor, int, str, int, int, str) if cursor is not None else None
         times = Moment(as_of or datetime.now(UTC), known_at, where.namespace, where.cluster)
         with self._reading() as connection:
-            images = running(connection, times)
+            first = reported(connection, times) if cursor is None else None
+            images = frozenset(first) if first is not None else running(connection, times)
             if digest is not None:
                 images &= {digest}
             items, place = _page(_Asked(connection, where, times, images), limit=limit, after=after)
-            first = cursor is None
             return FindingPage(
                 items=items,
                 images=len(images),
-                unreported=len(images - reported(connection, times)) if first else None,
+                unreported=sum(not first[image] for image in images) if first is not None else None,
                 cursor=cursors.write(place) if place is not None else None,
             )
 

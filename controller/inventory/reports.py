@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, and_, case, func, select
 
 from controller.documents import purls
 from controller.documents.types import SCANS
@@ -59,26 +59,28 @@ def running(connection: Connection, moment: Moment) -> frozenset[str]:
     return frozenset(connection.execute(select(running_images(connection, moment).c.digest)).scalars())
 
 
-def reported(connection: Connection, moment: Moment) -> frozenset[str]:
-    """The running images of which there is a report that says anything."""
+def reported(connection: Connection, moment: Moment) -> Mapping[str, bool]:
+    """The running images, and whether there is a report of each that says anything."""
     evidence, document, scan = tables.evidence, tables.document, tables.scan
     names = named(running_images(connection, moment), moment.known_at)
-    says = and_(document.c.artifact == evidence.c.artifact, document.c.indexed_at.is_not(None))
-    query = (
-        select(names.c.digest)
-        .distinct()
-        .join(evidence, evidence.c.digest == names.c.name)
-        .join(document, says)
-        .join(scan, scan.c.document == document.c.id)
-        .where(
-            evidence.c.finding == "attestation",
-            of_family(evidence.c.predicate_type, SCANS),
-            *within(moment),
-            document.c.problem == "",
-            scan.c.says_nothing.is_(False),
-        )
+    is_report = and_(
+        evidence.c.digest == names.c.name,
+        evidence.c.finding == "attestation",
+        of_family(evidence.c.predicate_type, SCANS),
+        *within(moment),
     )
-    return frozenset(connection.execute(query).scalars())
+    is_read = and_(
+        document.c.artifact == evidence.c.artifact, document.c.indexed_at.is_not(None), document.c.problem == ""
+    )
+    says = func.max(case((scan.c.says_nothing.is_(False), 1), else_=0))
+    query = (
+        select(names.c.digest, says)
+        .outerjoin(evidence, is_report)
+        .outerjoin(document, is_read)
+        .outerjoin(scan, scan.c.document == document.c.id)
+        .group_by(names.c.digest)
+    )
+    return {row[0]: bool(row[1]) for row in connection.execute(query)}
 
 
 class Key(NamedTuple):

@@ -123,7 +123,7 @@ def went_on(run: FromClause, *, as_of: datetime | None, known_at: datetime | Non
 
 def began(run: FromClause, *, as_of: datetime | None, known_at: datetime | None) -> Condition:
     """Where in an index by `span` and `started_at` that is; to be joined by `went_on`, which it does not replace."""
-    return or_(*(_inside(run, window) for window in windows(as_of=as_of, known_at=known_at)))
+    return or_(*(inside(run, window) for window in windows(as_of=as_of, known_at=known_at)))
 
 
 def ended_at(run: FromClause, known_at: datetime | None) -> ColumnElement[Any]:
@@ -173,7 +173,7 @@ def page(
     if also is not None:
         exact.append(also)
     parts = [
-        _part([*prefix, _inside(_run, window, before)], exact, limit, index)
+        _part([*prefix, inside(_run, window, before)], exact, limit, index)
         for index, prefix in _prefixes(where, sets)
         for window in windows(as_of=as_of, known_at=known_at)
     ]
@@ -240,7 +240,7 @@ def _part(where: Sequence[Condition], exact: Sequence[Condition], limit: int, in
     return select(found.c.started_at, found.c.leaf)
 
 
-def _inside(run: FromClause, window: Window, before: Place | None = None) -> Condition:
+def inside(run: FromClause, window: Window, before: Place | None = None) -> Condition:
     """Whether a run began in this window, and comes after the place `before`."""
     conditions = [run.c.span == window.span]
     if window.after is not None:

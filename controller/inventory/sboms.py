@@ -147,7 +147,7 @@ _CODES = {_OTHER_DIGEST: SbomState.OTHER_DIGEST, _UNSIGNED: SbomState.UNSIGNED}
 
 def _judged(connection: Connection, digests: Sequence[str], demands: Demands, moment: Moment) -> tuple[ImageSbom, ...]:
     """What is shown of these images, in their order."""
-    images = places(standing(connection, moment, digests=digests))
+    images = places(standing(connection, moment, digests))
     names = kin(connection, digests, known_at=moment.known_at)
     found = beside(connection, {name for some in names.values() for name in some}, "sbom", _CODES, moment)
     return tuple(

@@ -10,13 +10,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import CTE, ColumnElement, Connection, func, select, union_all
+from sqlalchemy import CTE, ColumnElement, Connection, Select, Subquery, func, select, union_all
 
 from controller.inventory import tables
-from controller.inventory.dialect import bytewise
-from controller.inventory.running import began, went_on
+from controller.inventory.dialect import among, bytewise
+from controller.inventory.intervals import windows
+from controller.inventory.running import inside, went_on
 
 T = TypeVar("T", str, int)
 
@@ -49,37 +50,52 @@ class Moment:
     namespace: str | None = None
     cluster: str | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Which runs (`run`) these are, found by an index."""
-        runs = tables.run
-        times = {"as_of": self.as_of, "known_at": self.known_at}
-        found = [began(runs, **times), went_on(runs, **times)]
-        named = [(name, getattr(self, name)) for name in ("namespace", "cluster")]
-        return [*found, *(runs.c[name] == value for name, value in named if value is not None)]
+    def rows(self, *names: str, also: Sequence[ColumnElement[bool]] = (), by: str | None = None) -> Subquery:
+        """These columns of the runs, of which all of `also` holds: range after range of an index.
+
+        It is the one by the column `by`, else by namespace or cluster where one is asked about.
+        """
+        runs, times = tables.run, {"as_of": self.as_of, "known_at": self.known_at}
+        wanted = {name: value for name in ("namespace", "cluster") if (value := getattr(self, name)) is not None}
+        first = by or next(iter(wanted), None)
+        index = f"ix_run_{f'{first}_' if first else ''}span_started_at_leaf"
+        where = [went_on(runs, **times), *(runs.c[name] == value for name, value in wanted.items()), *also]
+        parts = [
+            select(*(runs.c[name] for name in names))
+            .where(inside(runs, window), *where)
+            .with_hint(runs, f"INDEXED BY {index}", "sqlite")
+            for window in windows(**times)
+        ]
+        return union_all(*parts).subquery()
 
 
-def standing(connection: Connection, moment: Moment, *, digests: Collection[str] | None = None) -> list[Standing]:
-    """All that runs at a time, or of these images alone, in no order. A run whose digest nobody knows has none."""
-    runs = tables.run
-    where = tuple(runs.c[name] for name in _WHERE)
-    since = func.min(runs.c.started_at, type_=tables.Instant)
-    query = select(*where, func.count().label("runs"), since.label("since")).group_by(*where)
-    query = query.where(*moment.conditions())
-    asking = [query] if digests is None else [query.where(runs.c.digest.in_(chunk)) for chunk in chunks(digests)]
+def standing(connection: Connection, moment: Moment, digests: Collection[str]) -> list[Standing]:
+    """Where these images run, in no order. (One of them may have run a hundred thousand times before.)"""
     return [
         Standing(**{name: getattr(row, name) for name in (*_WHERE, "runs", "since")})
-        for one in asking
-        for row in connection.execute(one)
+        for chunk in chunks(digests)
+        for row in connection.execute(_standing(connection, moment, chunk))
     ]
+
+
+def _standing(connection: Connection, moment: Moment, digests: Sequence[str]) -> Select[Any]:
+    runs = moment.rows(*_WHERE, "started_at", also=[among(connection, tables.run.c.digest, digests)], by="digest")
+    where = tuple(runs.c[name] for name in _WHERE)
+    since = func.min(runs.c.started_at, type_=tables.Instant)
+    return select(*where, func.count().label("runs"), since.label("since")).group_by(*where)
 
 
 def running_images(connection: Connection, moment: Moment) -> CTE:
     """The images that run, in the database: `digest`, and `repository`, the first of those that it is pulled from."""
-    runs = tables.run
-    query = select(runs.c.digest, func.min(bytewise(connection, runs.c.repository)).label("repository")).group_by(
-        runs.c.digest
-    )
-    return query.where(*moment.conditions(), runs.c.digest.is_not(None)).cte("running")
+    runs = moment.rows("digest", "repository", also=[tables.run.c.digest.is_not(None)])
+    first = func.min(bytewise(connection, runs.c.repository)).label("repository")
+    return select(runs.c.digest, first).group_by(runs.c.digest).cte("running")
+
+
+def unidentified(connection: Connection, moment: Moment) -> int:
+    """How many runs have a digest that nobody knows."""
+    runs = moment.rows("leaf", also=[tables.run.c.digest.is_(None)], by="digest")
+    return connection.execute(select(func.count()).select_from(runs)).scalar_one()
 
 
 def named(running: CTE, known_at: datetime | None) -> CTE:
@@ -90,12 +106,6 @@ def named(running: CTE, known_at: datetime | None) -> CTE:
     if known_at is not None:
         inside, around = inside.where(held.c.recorded_at <= known_at), around.where(holds.c.recorded_at <= known_at)
     return union_all(select(*running.c, running.c.digest.label("name")), inside, around).cte("named")
-
-
-def unidentified(connection: Connection, moment: Moment) -> int:
-    """How many runs have a digest that nobody knows."""
-    query = select(func.count()).select_from(tables.run).where(tables.run.c.digest.is_(None), *moment.conditions())
-    return connection.execute(query).scalar_one()
 
 
 @dataclass(frozen=True, slots=True)
