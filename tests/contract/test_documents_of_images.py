@@ -8,14 +8,18 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, text
 
+from controller.cli import run
+from controller.cli.inventory import shared
 from controller.errors import InputError
+from controller.inventory import dialect
 from controller.inventory.findings import FindingFilter
 from controller.inventory.index import reading
 from controller.inventory.resting import Footing
@@ -604,3 +608,56 @@ async def test_no_question_goes_through_all_that_there_is(database: Database, sc
     assert any("ix_evidence" in plan or "sqlite_autoindex_evidence" in plan for plan in plans)
     scans = {plan for plan in plans for table in LARGE if plan.split(" USING ")[0].strip() == f"SCAN {table}"}
     assert scans == set()
+
+
+SIGNER = "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1.2"
+
+
+async def test_whole_lists_of_what_documents_say_are_printed_page_after_page(
+    scanned: Store,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    monkeypatch.setattr(shared, "MAX_LIMIT", 2)
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database.settings.database_url)
+    questions, then = scanned.questions, NOW.strftime("%Y-%m-%dT%H:%M:%S")
+    lists: dict[tuple[str, ...], Any] = {
+        ("sboms",): questions.sboms.sboms(as_of=NOW, limit=100),
+        ("findings",): found(scanned, limit=100),
+        ("assets",): questions.assets.assets(as_of=NOW, limit=100),
+        ("affected", "--signer", SIGNER): questions.affected.runs(Footing.SIGNER, SIGNER, as_of=NOW, limit=100),
+        ("affected", "--signer", SIGNER, "--list", "images"): questions.affected.images(
+            Footing.SIGNER, SIGNER, as_of=NOW, limit=100
+        ),
+        ("affected", "--signer", SIGNER, "--list", "decisions"): questions.affected.decisions(
+            Footing.SIGNER, SIGNER, as_of=NOW, limit=100
+        ),
+    }
+    for command, page in lists.items():
+        assert run(["inventory", *command, "--as-of", then, "--all", "-o", "csv"]) == 0
+        rows = list(csv.reader(io.StringIO(capfdbinary.readouterr().out.decode(), newline="")))
+        assert len(rows) - 1 == len(page.items), command
+        assert run(["inventory", *command, "--as-of", then, "--all", "-o", "jsonl"]) == 0
+        lines = [json.loads(line) for line in capfdbinary.readouterr().out.decode().splitlines()]
+        assert len(lines) == len(page.items) >= 2, command
+        if "digest" in lines[0]:
+            assert [line["digest"] for line in lines] == [item.digest for item in page.items], command
+
+
+@pytest.mark.usefixtures("scanned")
+async def test_findings_are_asked_of_the_view_as_the_reports_have_them(database: Database) -> None:
+    query = text(
+        "SELECT f.vulnerability, f.severity, f.package, f.fixed_versions, f.scanner, e.digest FROM v_findings f"
+        " JOIN v_evidence e ON e.artifact = f.artifact WHERE f.fixable ORDER BY f.rank, f.vulnerability, e.digest"
+    )
+    engine = create_engine(dialect.parse(database.settings.url()))
+    with engine.begin() as connection:
+        rows = [tuple(row) for row in connection.execute(query)]
+    engine.dispose()
+    assert rows == [  # of all reports, those that a newer one has replaced as well
+        ("CVE-3", "CRITICAL", "zlib1g", '["1.3"]', TRIVY, APP),
+        ("CVE-9", "CRITICAL", "zlib1g", '["1.3"]', TRIVY, APP),
+        ("CVE-1", "HIGH", "openssl", '["3.0.12"]', TRIVY, APP),
+        ("CVE-1", "MEDIUM", "openssl", '["3.0.12"]', TRIVY, WEB),
+    ]
