@@ -24,7 +24,7 @@ from controller.inventory.standing import Moment, Place, chunks, places, standin
 from controller.model.documents import Finding, Severity
 from controller.model.reference import Digest
 
-FEW = 100  # images up to which their reports are read, instead of going through all findings by severity
+FEW = 300  # images up to which their reports are read, instead of going through all findings by severity
 BATCH = 1000  # findings looked at together at the most
 MAX_SCANNED = 10_000  # findings looked at for one page
 
