@@ -16,7 +16,8 @@ from controller.inventory.dialect import among, texts
 from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary, RunRecord
 from controller.inventory.resting import Footing, Resting, resting
-from controller.inventory.standing import Moment, chunks
+from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, page
+from controller.inventory.standing import chunks
 
 MAX_COUNTED = 10_000  # decisions and earlier runs that are counted; past it, *at least so many*
 MAX_SEEN = 20_000  # decisions of one namespace that are looked at to count those; past it, *at least so many*
@@ -205,7 +206,9 @@ def _that_ran(connection: Connection, digests: Iterable[str], asked: _Asked) -> 
 
 
 def _extent(connection: Connection, reach: _Reach, asked: _Asked) -> Extent:
-    now = [one for one in _where(connection, asked) if one.digest in reach.names]
+    where, by = RunFilter(namespace=asked.namespace), ("digest", "namespace", "cluster")
+    every = grouped(connection, where, by, as_of=asked.as_of, known_at=asked.known_at)
+    now = [one for one in every if one.digest in reach.names]
     runs = _count(connection, _ever(connection, reach.names, asked))
     admitted, more = _count_admitted(connection, reach.names, asked)
     return Extent(
@@ -219,14 +222,6 @@ def _extent(connection: Connection, reach: _Reach, asked: _Asked) -> Extent:
         first_known_at=min((one.since for one in reach.proven.values()), default=None),
         more=more or MAX_COUNTED in {runs, admitted},
     )
-
-
-def _where(connection: Connection, asked: _Asked) -> Sequence[Row[Any]]:
-    """What runs: so many `runs` of a `digest` in a `namespace` of a `cluster`."""
-    where = ("digest", "namespace", "cluster")
-    seen = Moment(asked.as_of, asked.known_at, asked.namespace).rows(*where)
-    query = select(seen.c.digest, seen.c.namespace, seen.c.cluster, func.count().label("runs"))
-    return connection.execute(query.group_by(*(seen.c[name] for name in where))).all()
 
 
 def _count(connection: Connection, *queries: Select[Any]) -> int:
@@ -299,30 +294,32 @@ def _runs(
     if not found:
         return (), None
     few = len(found) <= FEW
-    where = running.RunFilter(namespace=asked.namespace, digests=tuple(sorted(found)) if few else None)
-    taken: list[Row[Any]] = []
+    where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found)) if few else None)
+    until = (asked.as_of, LAST)
+    taken: list[int] = []
     scanned, more = 0, True
     while more and len(taken) < limit and scanned < MAX_SCANNED:
         wide = limit if few else MAX_LIMIT
-        rows = running.page(
+        rows = page(
             connection,
             where,
             as_of=None if asked.ever else asked.as_of,
             known_at=asked.known_at,
-            before=place,
+            before=min(place or until, until),
             limit=wide + 1,
-            also=tables.run.c.started_at <= asked.as_of,
+            columns=("started_at", "leaf", "digest"),
         )
         more, rows = len(rows) > wide, rows[:wide]
         for number, row in enumerate(rows, 1):
             place = (row.started_at, row.leaf)
             if row.digest in found:
-                taken.append(row)
+                taken.append(row.leaf)
             if len(taken) == limit:
                 more = more or number < len(rows)
                 break
         scanned += len(rows)
-    return running.records(connection, taken, known_at=asked.known_at), place if more else None
+    told = by_leaf(connection, taken)
+    return running.records(connection, [told[leaf] for leaf in taken], known_at=asked.known_at), place if more else None
 
 
 def _decisions(

@@ -33,6 +33,7 @@ from controller.inventory import running, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, Place, check_limit, read_cursor, write_cursor
 from controller.inventory.dialect import among, texts
 from controller.inventory.records import PolicyVersion, RunRecord
+from controller.inventory.run_ranges import by_leaf
 from controller.inventory.standing import Moment, named
 
 _refusal, _run = tables.refusal, tables.run
@@ -101,7 +102,7 @@ class Refused(Asker):
         with self._reading() as connection:
             found = _page(connection, asked, place, limit + 1)
             shown = [run.leaf for run, _ in found[:limit]]
-            rows = {row.leaf: row for row in connection.execute(select(_run).where(_run.c.leaf.in_(shown)))}
+            rows = by_leaf(connection, shown)
             records = running.records(connection, [rows[leaf] for leaf in shown], known_at=known_at)
             told = _newest(connection, {key: at for _, keys in found[:limit] for key, at in keys.items()}, asked)
         items = tuple(
@@ -148,9 +149,8 @@ def _page(connection: Connection, asked: _Asked, before: Place | None, limit: in
     runs = connection.execute(_runs(connection, asked, {where[2] for where in refused}, before))
     while len(found) < limit and (rows := runs.fetchmany(2 * limit)):
         some = [(row, refused.get((row.cluster, row.namespace, row.digest), {})) for row in rows]
-        known |= _let_in(
-            connection, {key: at for _, keys in some for key, at in keys.items() if key not in known}, asked
-        )
+        new = {key: at for _, keys in some for key, at in keys.items() if key not in known}
+        known |= _let_in(connection, new, asked)
         for row, keys in some:
             stand = {key: at for key, at in keys.items() if not known[key]}
             if stand and len(found) < limit:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import CTE, ColumnElement, Connection, Select, Subquery, func, select, union_all
+from sqlalchemy import CTE, ColumnElement, Connection, Select, Subquery, Table, and_, func, select, union_all
 
 from controller.inventory import tables
 from controller.inventory.dialect import among, bytewise
-from controller.inventory.intervals import windows
-from controller.inventory.running import inside, went_on
+from controller.inventory.intervals import Window, windows
+from controller.inventory.run_words import went_on
 
 T = TypeVar("T", str, int)
 
@@ -62,11 +62,21 @@ class Moment:
         where = [went_on(runs, **times), *(runs.c[name] == value for name, value in wanted.items()), *also]
         parts = [
             select(*(runs.c[name] for name in names))
-            .where(inside(runs, window), *where)
+            .where(_inside(runs, window), *where)
             .with_hint(runs, f"INDEXED BY {index}", "sqlite")
             for window in windows(**times)
         ]
         return union_all(*parts).subquery()
+
+
+def _inside(runs: Table, window: Window) -> ColumnElement[bool]:
+    """Whether a run began in this window: a range of an index by `span` and `started_at`."""
+    conditions = [runs.c.span == window.span]
+    if window.after is not None:
+        conditions.append(runs.c.started_at > window.after)
+    if window.until is not None:
+        conditions.append(runs.c.started_at <= window.until)
+    return and_(*conditions)
 
 
 def standing(connection: Connection, moment: Moment, digests: Collection[str]) -> list[Standing]:
