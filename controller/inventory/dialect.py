@@ -72,7 +72,7 @@ CHECKPOINT_PAGES = 4000  # WAL pages (16 MiB) after which SQLite copies them int
 MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is cut back
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
 _POD_CLAIMS = 0x61737279  # the space of `claim_pods` among a PostgreSQL server's advisory locks
-DERIVING_CACHE = 16 * 1024  # KiB of pages that SQLite keeps for what is derived: links go to many of them
+WRITING_CACHE = 16 * 1024  # KiB of pages that SQLite keeps for who writes: names by chance go to many of them
 PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
 
 
@@ -125,7 +125,6 @@ def deriving_engine(url: URL) -> Engine:
     def hurry(connection: Any, _record: Any) -> None:
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute(f"PRAGMA cache_size={-DERIVING_CACHE}")
             return
         with _configuring(connection):
             connection.execute("SET synchronous_commit = off")
@@ -369,6 +368,7 @@ def _open_for_writing(file: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit={MAX_WAL_BYTES}")
+        connection.execute(f"PRAGMA cache_size={-WRITING_CACHE}")
     except BaseException:
         connection.close()
         raise
@@ -486,6 +486,16 @@ def pairs(connection: Connection, values: Sequence[tuple[int, str]]) -> Subquery
     each = func.json_each(json.dumps(list(values))).table_valued("value").c.value
     number, text_ = func.json_extract(each, "$[0]"), func.json_extract(each, "$[1]")
     return select(number.label("number"), text_.label("text")).subquery()
+
+
+def texts(connection: Connection, names: Sequence[str], values: Collection[Sequence[str]]) -> Subquery:
+    """A table of these rows of texts, in columns of these names: few parameters, however many they are."""
+    if connection.dialect.name == "postgresql":
+        columns = zip(*values, strict=True) if values else ([] for _ in names)
+        arrays = (cast(list(column), postgresql.ARRAY(Text)) for column in columns)
+        return select(func.unnest(*arrays).table_valued(*names).render_derived()).subquery()
+    each = func.json_each(json.dumps(list(values))).table_valued("value").c.value
+    return select(*(func.json_extract(each, f"$[{i}]").label(name) for i, name in enumerate(names))).subquery()
 
 
 def among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
