@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from http.client import HTTPSConnection
+from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import ASSAY, render_chart
+from tests.support import canaries
 from tests.support.assay import Assay, serving
 from tests.support.inventory import START, Clock, sqlite_database
 from tests.support.kubernetes import ApiServer, User
 from tests.support.processes import wait_until
+from tests.support.review import review
 from tests.support.tenants import BANK, BANKS, COMMON, SHOP, SHOPS, Tenant, fill
 
 SHOPPER, AUDITOR, STRANGER = User("shopper"), User("auditor", ("auditors",)), User("stranger")
@@ -82,6 +85,7 @@ ROUTES: Mapping[str, Route] = {
     "/api/v1/exceptions": Route(CLUSTER, "/api/v1/exceptions", is_list=True),
     "/api/v1/blobs/{digest}": Route(NAMESPACE, "/api/v1/blobs/{blob}", as_of=False),
     "/api/v1/reads": Route(CLUSTER, "/api/v1/reads", is_list=True, as_of=False),
+    "/api/v1/holds": Route(CLUSTER, "/api/v1/holds", is_list=True),
     "/api/v1/query": Route(CLUSTER, "/api/v1/query", "sql=SELECT+*+FROM+v_decisions", as_of=False),
     "/api/v1/proofs/{name}": Route(NAMESPACE, "/api/v1/proofs/{digest}", as_of=False),
     "/api/v1/exports": Route(NAMESPACE, "/api/v1/exports", "digest={digest}", as_of=False),
@@ -135,6 +139,7 @@ class Served:
 
     def __init__(self, assay: Assay) -> None:
         context = ssl.create_default_context(cafile=str(assay.ca_file))
+        self.assay = assay
         self._connection = HTTPSConnection("127.0.0.1", assay.inventory_port, timeout=60, context=context)
 
     def close(self) -> None:
@@ -300,6 +305,88 @@ def test_what_was_read_is_recorded_with_who_read_it_and_what_was_refused_is_not(
     assert (newest["namespace"], newest["count"], newest["status"]) == (SHOP, 2, 200)
     assert served.ask("/api/v1/reads?username=stranger", AUDITOR).json()["items"] == []
     assert SHOPPER.token.encode() not in served.ask("/api/v1/reads?username=shopper&limit=500", AUDITOR).body
+
+
+CANARY = "canary-4f9c"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def full_of_secrets() -> dict[str, Any]:
+    """A pod with a canary in each place where people put secrets."""
+    probe = {
+        "httpGet": {
+            "path": f"/?t={CANARY}-probe",
+            "httpHeaders": [{"name": "Authorization", "value": f"{CANARY}-header"}],
+        }
+    }
+    container = {
+        "name": "c0",
+        "image": "ghcr.io/acme/app:1",
+        "command": ["run", f"--password={CANARY}-command"],
+        "args": [f"--token={CANARY}-args"],
+        "env": [
+            {"name": "PASSWORD", "value": f"{CANARY}-env"},
+            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": f"{CANARY}-ref", "key": "token"}}},
+        ],
+        "envFrom": [{"prefix": f"{CANARY}-prefix", "secretRef": {"name": f"{CANARY}-envfrom"}}],
+        "livenessProbe": probe,
+        "lifecycle": {"postStart": {"exec": {"command": [f"{CANARY}-hook"]}}},
+        "workingDir": f"/{CANARY}-dir",
+    }
+    applied = json.dumps({"spec": {"containers": [{"env": [{"name": "P", "value": f"{CANARY}-applied"}]}]}})
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "secretive",
+            "namespace": SHOP,
+            "uid": "secretive",
+            "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": applied,
+                "note": f"{CANARY}-annotation",
+            },
+            "managedFields": [{"manager": f"{CANARY}-manager"}],
+        },
+        "spec": {
+            "containers": [container],
+            "initContainers": [{**container, "name": "i0"}],
+            "imagePullSecrets": [{"name": "pull"}],
+            "hostAliases": [{"ip": "192.0.2.1", "hostnames": [f"{CANARY}-alias"]}],
+            "volumes": [{"name": "v", "csi": {"driver": "x", "volumeAttributes": {"key": f"{CANARY}-volume"}}}],
+        },
+    }
+
+
+@pytest.mark.guarantee(12)
+def test_guarantee_12_no_secret_environment_value_or_token_is_kept_anywhere(served: Served) -> None:
+    body = full_of_secrets()
+    old = {
+        **body,
+        "spec": {**body["spec"], "containers": [{**body["spec"]["containers"][0], "image": "ghcr.io/acme/app:0"}]},
+    }
+    extra = {
+        "name": "secretive",
+        "userInfo": {"username": "jane", "groups": ["dev"], "extra": {"scopes": [f"{CANARY}-extra"]}},
+    }
+    for asked in (
+        review(body, **extra),
+        review(body, old, **extra),
+        review({**body, "kind": "CronJob"}, kind="CronJob"),
+    ):
+        for path in ("/mutate", "/validate"):
+            status, answer = served.assay.post(path, asked)
+            assert status == 200
+            assert CANARY not in json.dumps({k: v for k, v in answer["response"].items() if k != "patch"})
+    wait_until(lambda: b"secretive" in served.ask("/api/v1/decisions", AUDITOR).body, what="the decision is there")
+    header = {"Cookie": f"session={CANARY}-cookie", "X-Auth": f"{CANARY}-x"}
+    for path in ("/api/v1/decisions", "/api/v1/exports?namespace=shop", "/api/v1/query?sql=SELECT+*+FROM+v_decisions"):
+        assert served.ask(path, AUDITOR, **header).status == 200
+        assert served.ask(path, User(f"{CANARY}-stranger"), **header).status == 401
+        for form in ("", "&format=csv", "&format=ndjson"):
+            assert CANARY.encode() not in served.ask(f"{path}{'&' if '?' in path else '?'}{form[1:]}", AUDITOR).body
+    tokens = [user.token for user in (AUDITOR, SHOPPER, STRANGER)]
+    assert canaries.found(served.assay.folder, ["secretive"])  # what is looked for would be seen
+    assert canaries.found(served.assay.folder, [CANARY, *tokens]) == set()
 
 
 NOBODYS = Tenant(
