@@ -23,9 +23,11 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import (
+    CTE,
     Column,
     ColumnElement,
     Connection,
+    Dialect,
     Engine,
     FromClause,
     Integer,
@@ -34,7 +36,9 @@ from sqlalchemy import (
     Table,
     Text,
     any_,
+    bindparam,
     cast,
+    column,
     create_engine,
     event,
     func,
@@ -56,7 +60,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.types import NULLTYPE
+from sqlalchemy.types import NULLTYPE, TypeDecorator, TypeEngine
 
 from controller.errors import ConfigurationError, Unavailable
 
@@ -168,7 +172,7 @@ def scratch_engine(file: Path) -> Engine:
     return engine
 
 
-def bytewise(connection: Connection, column: Column[Any]) -> ColumnElement[Any]:
+def bytewise(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
     """The column, to order by its bytes whatever the database's language: so does Python compare text."""
     if connection.dialect.name == "postgresql" and isinstance(column.type, Text):
         return column.collate("C")
@@ -455,6 +459,8 @@ def _prepare_for_reading(connection: Any, _record: Any) -> None:
     with _configuring(connection):
         connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute(f"SET statement_timeout = {int(READ_TIMEOUT * 1000)}")
+        # Every question looks up little. To compile one, as PostgreSQL does where it expects much, takes longer.
+        connection.execute("SET jit = off")
 
 
 @contextmanager
@@ -488,11 +494,49 @@ def pairs(connection: Connection, values: Sequence[tuple[int, str]]) -> Subquery
     return select(number.label("number"), text_.label("text")).subquery()
 
 
+def texts(connection: Connection, names: Sequence[str], rows: Sequence[Sequence[str]]) -> CTE:
+    """A table of these texts, in columns of these names: few parameters, however many they are."""
+    if connection.dialect.name == "postgresql":
+        columns = [cast([row[number] for row in rows], postgresql.ARRAY(Text)) for number in range(len(names))]
+        return select(
+            func.unnest(*columns).table_valued(*(column(name, Text) for name in names)).render_derived()
+        ).cte()
+    each = func.json_each(json.dumps([list(row) for row in rows])).table_valued("value").c.value
+    return select(*(func.json_extract(each, f"$[{n}]", type_=Text).label(name) for n, name in enumerate(names))).cte()
+
+
 def among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
     """Whether the column holds one of these numbers or texts: one parameter, however many they are."""
     if connection.dialect.name == "postgresql":
         return column == any_(cast(list(values), postgresql.ARRAY(column.type)))
     return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
+
+
+class _Listed(TypeDecorator[Sequence[Any]]):
+    """Numbers or texts as one parameter: an array, where there are such, else JSON."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, item: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.item = item
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The parameter's type in this database."""
+        return dialect.type_descriptor(postgresql.ARRAY(self.item) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
+        """To the database."""
+        return list(value or ()) if dialect.name == "postgresql" else json.dumps(list(value or ()))
+
+
+def listed(kind: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Whether the column holds one of the values of this parameter, in a database of this kind."""
+    values = bindparam(name, type_=_Listed(column.type))
+    if kind == "postgresql":
+        return column == any_(values)
+    return column.in_(select(func.json_each(values).table_valued("value").c.value))
 
 
 def ids_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -> dict[Any, int]:

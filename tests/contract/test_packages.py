@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from controller.errors import InputError
 from controller.inventory import packages
@@ -325,9 +327,9 @@ async def test_the_list_of_components_counts_images_and_is_by_package(
     await estate.ran("without", digest_of("nothing is known of it"), since=1)
     estate.index()
     running = [digest for number, digest in enumerate(contents) if number % 3]
-    for few in (50, 2):
+    for gathered in (20_000, 0):
         for module_limit in (3, 500):
-            monkeypatch.setattr("controller.inventory.components.FEW", few)
+            monkeypatch.setattr("controller.inventory.components.GATHERED", gathered)
             monkeypatch.setattr("controller.inventory.components.SCANNED", 5)
             for as_of, images in ((hours(9), running), (hours(2), list(contents))):
                 found, cursor, first = [], None, None
@@ -377,6 +379,8 @@ async def test_a_merged_document_is_the_same_to_the_byte_and_lists_each_componen
     assert {row.name for row in again.components} == both | {"cluster local"}  # what it is about is one more to it
     empty = "".join(merge(opened.questions.components, Subject(hours(2), namespace="nothing"), known_at=hours(3)))
     assert json.loads(empty)["components"] == []
+    official = JsonStrictValidator(SchemaVersion.V1_6)
+    assert [official.validate_str(one) for one in (written(), empty)] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ def sqlite_database(directory: Path, **settings: Any) -> Database:
     """The SQLite file in this directory; one that has all tables and holds nothing, if it is not there."""
     file = directory / "inventory.db"
     if not file.exists():
+        directory.mkdir(parents=True, exist_ok=True)
         shutil.copy(_sqlite_template() / file.name, file)
     url = f"sqlite:///{file}"
     return Database("sqlite", InventorySettings(database_url=url, **{"durability": "Database", **settings}))
