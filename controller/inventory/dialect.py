@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import (
+    CTE,
     Column,
     ColumnElement,
     Connection,
@@ -37,6 +38,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
+    column,
     create_engine,
     event,
     func,
@@ -169,7 +171,7 @@ def scratch_engine(file: Path) -> Engine:
     return engine
 
 
-def bytewise(connection: Connection, column: Column[Any]) -> ColumnElement[Any]:
+def bytewise(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
     """The column, to order by its bytes whatever the database's language: so does Python compare text."""
     if connection.dialect.name == "postgresql" and isinstance(column.type, Text):
         return column.collate("C")
@@ -492,14 +494,15 @@ def pairs(connection: Connection, values: Sequence[tuple[int, str]]) -> Subquery
     return select(number.label("number"), text_.label("text")).subquery()
 
 
-def texts(connection: Connection, names: Sequence[str], values: Collection[Sequence[str]]) -> Subquery:
-    """A table of these rows of texts, in columns of these names: few parameters, however many they are."""
+def texts(connection: Connection, names: Sequence[str], rows: Sequence[Sequence[str]]) -> CTE:
+    """A table of these texts, in columns of these names: few parameters, however many they are."""
     if connection.dialect.name == "postgresql":
-        columns = zip(*values, strict=True) if values else ([] for _ in names)
-        arrays = (cast(list(column), postgresql.ARRAY(Text)) for column in columns)
-        return select(func.unnest(*arrays).table_valued(*names).render_derived()).subquery()
-    each = func.json_each(json.dumps(list(values))).table_valued("value").c.value
-    return select(*(func.json_extract(each, f"$[{i}]").label(name) for i, name in enumerate(names))).subquery()
+        columns = [cast([row[number] for row in rows], postgresql.ARRAY(Text)) for number in range(len(names))]
+        return select(
+            func.unnest(*columns).table_valued(*(column(name, Text) for name in names)).render_derived()
+        ).cte()
+    each = func.json_each(json.dumps([list(row) for row in rows])).table_valued("value").c.value
+    return select(*(func.json_extract(each, f"$[{n}]", type_=Text).label(name) for n, name in enumerate(names))).cte()
 
 
 def among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
