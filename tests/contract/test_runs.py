@@ -28,7 +28,7 @@ from tests.support.inventory import (
     soon,
     sqlite_database,
 )
-from tests.support.runs import CHILD, MINUTE, OTHER, Said, decision, read, story
+from tests.support.runs import CHILD, MINUTE, OTHER, Said, decision, read, story, written
 
 
 def model(said: list[Said], known_at: datetime | None) -> list[dict[str, Any]]:
@@ -263,18 +263,26 @@ async def test_runs_are_found_by_an_index_whatever_is_asked_of_them(database: Da
 
         event.listen(opened._reading, "before_cursor_execute", note)
         for where, index in BY_INDEX:
-            asked.clear()
-            opened.queries.runs(as_of=START + timedelta(days=2), **where)
-            ((statement, parameters),) = asked
-            with opened._reading.begin() as connection:
-                explain = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN "
-                plan = "\n".join(map(str, connection.exec_driver_sql(explain + statement, parameters)))
-            lookups = len(SPANS) if sqlite else 1  # PostgreSQL looks up each row of a table of ranges
-            assert plan.count(index) >= lookups, plan
-            assert "SCAN run" not in plan  # SQLite's word
-            assert "Seq Scan on run" not in plan
-            # SQLite merges the ranges, and reads no further than the page goes.
-            assert "TEMP B-TREE" not in plan
+            for known_at in (None, START + timedelta(days=1)):
+                asked.clear()
+                opened.queries.runs(as_of=START + timedelta(days=2), known_at=known_at, **where)
+                plans = [plan_of(opened, *each) for each in tuple(asked)]
+                lookups = len(SPANS) if sqlite else 1  # PostgreSQL looks up each row of a table of ranges
+                assert plans[0].count(index) >= lookups, plans[0]
+                for plan in plans[1:]:  # what became so only later
+                    assert known_at is not None
+                    assert "ix_run_late" in plan, plan
+                for plan in plans:
+                    assert "SCAN run" not in plan  # SQLite's word
+                    assert "Seq Scan on run" not in plan
+                    # SQLite merges the ranges, and reads no further than the page goes.
+                    assert "TEMP B-TREE" not in plan
+
+
+def plan_of(opened: Store, statement: str, parameters: Any) -> str:
+    explain = "EXPLAIN QUERY PLAN " if opened._reading.dialect.name == "sqlite" else "EXPLAIN "
+    with opened._reading.begin() as connection:
+        return "\n".join(map(str, connection.exec_driver_sql(explain + statement, parameters)))
 
 
 def crowd(database: Database, count: int = 20_000) -> None:
@@ -300,3 +308,39 @@ def crowd(database: Database, count: int = 20_000) -> None:
         connection.execute(text(f"INSERT INTO run ({', '.join(names)}) {rows}"))
         connection.exec_driver_sql("ANALYZE run")
     engine.dispose()
+
+
+async def test_a_decision_costs_the_same_however_many_there_were_about_its_pod_and_however_often_that_ran(
+    opened: Store, clock: Clock
+) -> None:
+    async def tell(leaf: dict[str, Any]) -> None:
+        clock.now += MINUTE
+        await opened.writer.record(leaf, blobs={}, deadline=soon())
+
+    async def decide(number: int) -> None:
+        leaf = decision("p0", DIGEST, [], ["jane"])
+        await tell(leaf | {"id": str(uuid.UUID(int=number)), "decisionKey": f"p0:{number}"})
+
+    for number, digest in enumerate([DIGEST] * 9 + [OTHER] * 3 + [None]):
+        await tell(sighting("Started", uid="p0", id=f"run-{number}", digest=digest, startedAt=written(clock.now)))
+    for number in range(2):
+        await decide(number)
+    looked: list[str] = []
+
+    def note(_: Any, __: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("SELECT") and "decision_image" in statement:
+            looked.append(statement)
+
+    event.listen(opened.writer._engine, "before_cursor_execute", note)
+    for number in range(2, 12):
+        await decide(number)
+    assert not looked, "what was decided before was gone through again"
+    for number in range(9, 12):
+        end = {"startedAt": written(START), "endedAt": written(clock.now), "reason": "Completed"}
+        await tell(sighting("Ended", uid="p0", id=f"run-{number}", digest=OTHER, **end))
+    assert not looked, "an end changes nothing of what admitted a run"
+    await tell(sighting("Started", uid="p0", id="run-99", digest=DIGEST, startedAt=written(clock.now)))
+    event.remove(opened.writer._engine, "before_cursor_execute", note)
+    assert len(looked) == 1
+    states = [row.admission for row in everything(opened)]
+    assert sorted(states) == ["Admitted"] * 10 + ["Drifted"] * 3 + ["Unknown"]
