@@ -17,7 +17,7 @@ from controller.errors import InputError
 from controller.inventory import exception_uses, tables
 from controller.inventory.asking import DEFAULT_LIMIT, by_then, check_limit, read_cursor, write_cursor
 from controller.inventory.blobs.store import COLUMNS
-from controller.inventory.projections import SCHEMA
+from controller.inventory.projecting import SCHEMA
 from controller.inventory.records import (
     FLAGS,
     DecisionFilter,
