@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,6 +76,7 @@ class _Found:
     known: Knowledge
     documents: dict[str, Sequence[Attested]]
     is_whole: bool  # whether `documents` has every digest already
+    best: dict[str, Sequence[tuple[int, Attested]]] = field(default_factory=dict)
 
     def learn(self, connection: Connection, digests: Iterable[str | None]) -> None:
         """Find the documents of these digests, unless that was done."""
@@ -84,14 +85,16 @@ class _Found:
             for digest, attested in attesting.of_runs(connection, new, self.known).items():
                 self.documents[digest] = [one for one in attested if one.document in self.listed]
 
-    def of(self, digest: str) -> Iterator[tuple[int, Attested]]:
+    def of(self, digest: str) -> Sequence[tuple[int, Attested]]:
         """The components of what runs by this digest, in order, each by the document that says so best."""
-        best: dict[int, Attested] = {}
-        for one in self.documents.get(digest, ()):
-            for number in self.listed[one.document]:
-                if number not in best or one.rank < best[number].rank:
-                    best[number] = one
-        yield from sorted(best.items())
+        if digest not in self.best:  # many runs have one image
+            best: dict[int, Attested] = {}
+            for one in self.documents.get(digest, ()):
+                for number in self.listed[one.document]:
+                    if number not in best or one.rank < best[number].rank:
+                        best[number] = one
+            self.best[digest] = sorted(best.items(), key=lambda item: item[0])
+        return self.best[digest]
 
 
 class Packages(Asker):
