@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, and_, column, func, or_, select, values
+from sqlalchemy import Connection, Row, Select, Text, and_, column, func, select, tuple_, values
 
 from controller.inventory import cursors, running, tables
-from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT, Asker, Place, check_limit, read_cursor, write_cursor
+from controller.inventory.asking import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    Asker,
+    Place,
+    before_place,
+    check_limit,
+    of_rows,
+    read_cursor,
+    write_cursor,
+)
 from controller.inventory.described import kin
 from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary, RunRecord
@@ -252,10 +262,11 @@ def _admitted(digests: Sequence[str], found: Mapping[str, Resting], asked: _Aske
     """The decisions that let one of these images in from when it was known to rest on it, each once."""
     told = values(column("digest", Text), column("since", tables.Instant))
     rests = told.data([(digest, found[digest].since) for digest in digests]).cte("rests")
-    about = select(_image.c.leaf).join(
+    about = select(_image.c.leaf, _image.c.decided_at).join(
         rests, and_(_image.c.digest == rests.c.digest, _image.c.decided_at >= rests.c.since)
     )
-    return _allowed(asked).where(_decision.c.leaf.in_(about))
+    query = _allowed(asked).where(tuple_(_decision.c.leaf, _decision.c.decided_at).in_(about))
+    return query.where(_decision.c.decided_at >= min(found[digest].since for digest in digests))
 
 
 def _runs(
@@ -321,13 +332,11 @@ def _decisions(
 def _after(query: Select[Any], place: Place | None) -> Select[Any]:
     if place is None:
         return query
-    decided_at, leaf = place
-    same = and_(_decision.c.decided_at == decided_at, _decision.c.leaf < leaf)
-    return query.where(_decision.c.decided_at <= decided_at, or_(_decision.c.decided_at < decided_at, same))
+    return query.where(before_place(_decision, place))
 
 
 def _resting_leaves(connection: Connection, rows: Sequence[Row[Any]], found: Mapping[str, Resting]) -> set[int]:
     """Of these decisions those with an image that was known to rest on it."""
     query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
-    query = query.where(_image.c.leaf.in_([row.leaf for row in rows]))
+    query = query.where(of_rows(_image, rows))
     return {leaf for leaf, digest, at in connection.execute(query) if digest in found and found[digest].since <= at}

@@ -7,15 +7,24 @@ then.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, Select, and_, case, func, literal, or_, select, tuple_
+from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
 
 from controller.errors import InputError
 from controller.inventory import exception_uses, tables
-from controller.inventory.asking import DEFAULT_LIMIT, by_then, check_limit, read_cursor, write_cursor
+from controller.inventory.asking import (
+    DEFAULT_LIMIT,
+    before_place,
+    by_then,
+    check_limit,
+    of_one_leaf,
+    of_rows,
+    read_cursor,
+    write_cursor,
+)
 from controller.inventory.blobs.store import COLUMNS
 from controller.inventory.projections import SCHEMA
 from controller.inventory.records import (
@@ -157,9 +166,10 @@ class Queries(RunQueries):
                 _evaluation.c.policy_name,
                 func.count(image.distinct()).label("images"),
             )
-            .join(_decision, _decision.c.leaf == _evaluation.c.leaf)
-            .join(_image, and_(_image.c.leaf == _evaluation.c.leaf, _image.c.position == _evaluation.c.image))
-            .where(_decision.c.decided_at >= since, _decision.c.verdict == "Deny", _decision.c.cluster == cluster)
+            .join(_decision, of_one_leaf(_decision, _evaluation))
+            .join(_image, and_(of_one_leaf(_image, _evaluation), _image.c.position == _evaluation.c.image))
+            .where(*(table.c.decided_at >= since for table in (_decision, _evaluation, _image)))
+            .where(_decision.c.verdict == "Deny", _decision.c.cluster == cluster)
             .where(_evaluation.c.outcome.in_(("Violated", "Error")), _evaluation.c.actions.contains('"Deny"'))
             .group_by(_evaluation.c.policy_kind, _evaluation.c.policy_namespace, _evaluation.c.policy_name)
         )
@@ -206,12 +216,15 @@ def _page(
     known_at: datetime | None,
 ) -> DecisionPage:
     check_limit(limit)
-    query = by_then(_matching(select(_decision), where), _decision, as_of=as_of, known_at=known_at)
     order = tables.decision_flag if where.flag is not None else _decision
+    query = by_then(_matching(select(_decision), where), order, as_of=as_of, known_at=known_at)
+    for table in {_decision, order}:  # of each, so that PostgreSQL leaves out the months of each
+        if where.since is not None:
+            query = query.where(table.c.decided_at >= where.since)
+        if where.until is not None:
+            query = query.where(table.c.decided_at < where.until)
     if cursor is not None:
-        place = read_cursor(cursor)
-        after = tuple_(literal(place[0], tables.Instant), literal(place[1], BigInteger))
-        query = query.where(tuple_(order.c.decided_at, order.c.leaf) < after)
+        query = query.where(before_place(order, read_cursor(cursor)))
     query = query.order_by(order.c.decided_at.desc(), order.c.leaf.desc()).limit(limit + 1)
     rows = connection.execute(query).all()
     shown = rows[:limit]
@@ -230,10 +243,6 @@ def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
         if where.verdict not in {"Allow", "Deny"}:
             raise InputError("VerdictUnknown", "verdict must be Allow or Deny")
         query = query.where(_decision.c.verdict == where.verdict)
-    if where.since is not None:
-        query = query.where(_decision.c.decided_at >= where.since)
-    if where.until is not None:
-        query = query.where(_decision.c.decided_at < where.until)
     if where.digest is not None or where.image is not None:
         query = query.where(_decision.c.leaf.in_(_with_image(where)))
     if where.policy is not None:
@@ -246,7 +255,7 @@ def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
         if where.flag not in FLAGS:
             raise InputError("FlagUnknown", f"flag must be one of {', '.join(FLAGS)}")
         flag = tables.decision_flag  # in the order of its own index: most flags are rare, some are common
-        query = query.join(flag, flag.c.leaf == _decision.c.leaf).where(flag.c.flag == where.flag)
+        query = query.join(flag, of_one_leaf(flag, _decision)).where(flag.c.flag == where.flag)
         if where.namespace is not None:
             query = query.where(flag.c.namespace == where.namespace)
     if where.exception is not None:
@@ -301,12 +310,12 @@ def _names(digest: str, as_of: datetime | None, known_at: datetime | None, names
 
 def summaries(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[DecisionSummary, ...]:
     """The decisions of these rows, with their images, in the same order."""
-    images = _images(connection, [row.leaf for row in rows])
+    images = _images(connection, rows)
     return tuple(_summary(row, images.get(row.leaf, ())) for row in rows)
 
 
-def _images(connection: Connection, leaves: Iterable[int]) -> dict[int, tuple[DecisionImage, ...]]:
-    query = select(_image).where(_image.c.leaf.in_(list(leaves))).order_by(_image.c.leaf, _image.c.position)
+def _images(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, tuple[DecisionImage, ...]]:
+    query = select(_image).where(of_rows(_image, rows)).order_by(_image.c.leaf, _image.c.position)
     found: dict[int, tuple[DecisionImage, ...]] = {}
     for row in connection.execute(query):
         image = DecisionImage(kind=row.kind, container=row.container, reference=row.reference, digest=row.digest)

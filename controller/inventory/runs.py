@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import Connection, select, tuple_
 
 from controller.inventory import dialect, tables
+from controller.inventory.asking import of_one_leaf, of_rows
 from controller.inventory.fields import moment, optional, required, text
 from controller.inventory.inserts import Inserting
 from controller.inventory.intervals import span_of
@@ -68,6 +69,7 @@ class _Admitted:
     """An image of a decision that let a pod in."""
 
     leaf: int
+    decided_at: datetime
     recorded_at: datetime
     position: int
     kind: str
@@ -158,7 +160,7 @@ def _link(connection: Connection, rows: Sequence[Row]) -> None:
     decided = _decided(connection, {row["pod_uid"] for row in rows})
     wanted = {row["digest"] for row in rows if row["digest"]} if decided else set()
     indexes = _indexes(connection, wanted)
-    apart = _apart(connection, {one.leaf for found in decided.values() for one in found})
+    apart = _apart(connection, [one for found in decided.values() for one in found])
     for row in rows:
         about = decided.get((row["pod_uid"], row["kind"], row["container"]), ())
         row.update(_linked(row, about, indexes.get(row["digest"], frozenset()), apart))
@@ -217,8 +219,8 @@ def _decided(connection: Connection, pods: Iterable[str]) -> Mapping[tuple[str, 
     decision, image = tables.decision, tables.decision_image
     columns = (image.c[name] for name in ("position", "kind", "container", "digest", "manifests", "signers"))
     query = (
-        select(decision.c.object_uid, decision.c.leaf, decision.c.recorded_at, *columns)
-        .join(image, image.c.leaf == decision.c.leaf)
+        select(decision.c.object_uid, decision.c.leaf, decision.c.decided_at, decision.c.recorded_at, *columns)
+        .join(image, of_one_leaf(image, decision))
         .where(decision.c.kind == "Pod", decision.c.verdict == "Allow")
         .order_by(decision.c.recorded_at, decision.c.decided_at, decision.c.leaf, image.c.position)
     )
@@ -241,12 +243,14 @@ def _indexes(connection: Connection, manifests: Iterable[str]) -> Mapping[str | 
     return {manifest: frozenset(digests) for manifest, digests in found.items()}
 
 
-def _apart(connection: Connection, leaves: Iterable[int]) -> Mapping[tuple[int, int, str], str]:
+def _apart(connection: Connection, decided: Iterable[_Admitted]) -> Mapping[tuple[int, int, str], str]:
     """The signers of single manifests, by leaf, position of the image and manifest."""
     table = tables.manifest_signers
     found: dict[tuple[int, int, str], str] = {}
-    for some in _chunks(leaves):
-        query = select(table.c.leaf, table.c.position, table.c.manifest, table.c.signers).where(table.c.leaf.in_(some))
+    leaves = sorted({one.leaf: one for one in decided}.values(), key=lambda one: one.decided_at)
+    for start in range(0, len(leaves), LOOKUP):
+        query = select(table.c.leaf, table.c.position, table.c.manifest, table.c.signers)
+        query = query.where(of_rows(table, leaves[start : start + LOOKUP]))
         found |= {
             (leaf, position, manifest): signers for leaf, position, manifest, signers in connection.execute(query)
         }

@@ -222,6 +222,5 @@ def sqlite_database(directory: Path, **settings: Any) -> Database:
 
 def postgres_database(server: Postgres, **settings: Any) -> Database:
     """A new database on this server, migrated."""
-    url = server.new_database()
-    migrate(url)
+    url = server.database_of(migrate)
     return Database("postgresql", InventorySettings(database_url=url, **{"durability": "Database", **settings}))

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class Postgres:
         self._account = account
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
+        self._templates: dict[Callable[[str], object], str] = {}
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
@@ -67,6 +68,14 @@ class Postgres:
         name = f"assay_{self._databases}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {make_url(url).database}")
         return self.url(name)
+
+    def database_of(self, make: Callable[[str], object]) -> str:
+        """The URL of a new database as `make` leaves one: it is done once for a server, and copied."""
+        if make not in self._templates:
+            url = self.new_database()
+            make(url)
+            self._templates[make] = url
+        return self.copy_of(self._templates[make])
 
     @property
     def pid(self) -> int:
