@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+JOBS   ?= 2
 UV     := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 INSTALL = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra postgresql --group build pyproject.toml
@@ -59,7 +60,7 @@ check: $(VENV)/.development ## Lint, types, layers, chart and generated pages
 
 test: check tools ## Run every check and every test, the policies' own too
 	@$(BIN)/assay policy test --quiet policies
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-live: tools tools-fixtures ## Run a whole Sigstore, both cosigns and Kubernetes' CEL live, and compare their answers with Assay's
 	@$(BIN)/python -m pytest tests/live/sigstore.py tests/live/cel.py

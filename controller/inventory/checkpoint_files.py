@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 from controller.errors import Unacceptable
@@ -61,7 +62,7 @@ def _created(path: Path, content: bytes) -> bool:
     """Whether the file was made; False if one of that name is there. Its name appears when its content is durable."""
     if path.exists():
         return False
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # the process of every pod has number 1
     _write(fresh, content)
     try:
         path.hardlink_to(fresh)

@@ -1,7 +1,8 @@
 """`kill -9` of the serving process at random moments under load: nothing that was answered is missing (guarantee 13).
 
 The clients are real HTTPS clients, the images real recordings, the inventory SQLite on disk. A kill of the process
-cannot show that the write was synced (the kernel keeps what was written): `test_inventory_sync.py` does that.
+cannot show that the write was synced (the kernel keeps what was written): `test_inventory_sync.py` does that. A start
+of the whole program takes seconds, so that most deaths are those of its parts (`test_inventory_crash.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.support.assay import Assay, serving
 
-KILLS = 50
+KILLS = 10
 CLIENTS = 4
 LONGEST = 0.6  # seconds from a run's first answer to its kill; the moment within is random
 
@@ -89,8 +90,10 @@ class Load:
                 self.first.set()
 
 
-@pytest.mark.timeout(900)  # fifty starts of the whole program
-def test_guarantee_13_every_answer_has_its_record_after_fifty_kills(tmp_path: Path, registry: EmbeddedRegistry) -> None:
+@pytest.mark.timeout(600)
+def test_guarantee_13_every_answer_has_its_record_after_ten_kills_of_the_whole_program(
+    tmp_path: Path, registry: EmbeddedRegistry
+) -> None:
     seed = secrets.randbits(32)
     chance = random.Random(seed)  # noqa: S311 - moments, not secrets
     policies = story.write_policies(tmp_path)

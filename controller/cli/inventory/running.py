@@ -21,7 +21,9 @@ from controller.settings import Settings
 @click.option("-n", "--namespace", help="Only of this namespace.")
 @click.option("--cluster", help="Only of this cluster.")
 @click.option("--digest", help="Only of this digest.")
-@click.option("--admission", type=click.Choice(list(Admission)), help="Only runs that came to be so.")
+@click.option(
+    "--admission", type=click.Choice(list(Admission), case_sensitive=False), help="Only runs that came to be so."
+)
 @click.option("--signed/--unsigned", default=None, help="Only what somebody signed, or what nobody did.")
 @click.option("--signer", help="Only what this one signed: a key's fingerprint, or an identity's subject, whole.")
 @known_at

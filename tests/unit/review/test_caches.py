@@ -433,7 +433,7 @@ OTHER_MEDIA_TYPE = dataclasses.replace(
         {"trust_roots": ()},
         {"scope": "somebody"},
     ],
-    ids=str,
+    ids=lambda changed: next(iter(changed)),
 )
 @pytest.mark.guarantee(17)
 async def test_a_verdict_is_remembered_for_exactly_its_inputs(changed: dict[str, Any], clock: Clock) -> None:
