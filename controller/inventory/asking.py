@@ -115,7 +115,11 @@ def before_place(table: FromClause, place: Place) -> ColumnElement[bool]:
 
     The time is said by itself too: PostgreSQL leaves out no partition for a comparison of pairs.
     """
-    at, leaf = literal(place[0], tables.Instant), literal(place[1], BigInteger)
+    return by_place(table, literal(place[0], tables.Instant), literal(place[1], BigInteger))
+
+
+def by_place(table: FromClause, at: ColumnElement[Any], leaf: ColumnElement[Any]) -> ColumnElement[bool]:
+    """`before_place`, for a place that is told when the question is asked."""
     return and_(table.c.decided_at <= at, tuple_(table.c.decided_at, table.c.leaf) < tuple_(at, leaf))
 
 

@@ -207,6 +207,7 @@ policy_version = Table(
     Column("name", Text, primary_key=True),
     Column("hash", Text, primary_key=True),
     *_times(),
+    Index(None, "name", "namespace"),
 )
 
 # A version of an exception that was used, dated by its first use. `approval` is `stamped`, or `claimed` by a file.

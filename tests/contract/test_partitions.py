@@ -29,6 +29,7 @@ from controller.inventory.tables import INSTANT_FORMAT
 from controller.settings import InventorySettings
 from tests.support import postgres
 from tests.support.inventory import (
+    DIGEST,
     Clock,
     Database,
     evaluation,
@@ -346,6 +347,14 @@ BOUNDED: dict[str, Callable[[Store], Any]] = {
     "decisions about a name": _decisions(name="web-1"),
     "decisions by their verdict": _decisions(verdict="Deny"),
     "decisions with a flag": _decisions(flag="exempt"),
+    "decisions with a flag and a verdict": _decisions(flag="exempt", verdict="Deny"),
+    "decisions about a digest": _decisions(digest=DIGEST),
+    "decisions about a digest in a namespace": _decisions(digest=DIGEST, namespace="shop"),
+    "decisions about an image": _decisions(image="ghcr.io/acme/app:1.2"),
+    "decisions by a policy": _decisions(policy="release-signed"),
+    "decisions by two policies' flags": _decisions(policy="other", flag="exempt", name="web-1"),
+    "decisions by an exception": _decisions(exception="hotfix"),
+    "decisions by an exception and a digest": _decisions(exception="hotfix", digest=DIGEST),
     "what was read": lambda opened: opened.questions.reads.reads(**IN).items,
 }
 
@@ -361,6 +370,15 @@ NEWEST: dict[str, Callable[[Store], Any]] = {
     "decisions of a namespace": lambda opened: (
         opened.queries.decisions(DecisionFilter(namespace="shop"), limit=2).items
     ),
+    **{
+        f"decisions by {name}": lambda opened, name=name, value=value: (
+            opened.queries.decisions(DecisionFilter(**{name: value}), limit=2).items
+        )
+        for name, value in (
+            *(("flag", "exempt"), ("digest", DIGEST), ("image", "ghcr.io/acme/app"), ("policy", "other")),
+            *(("exception", "hotfix"), ("verdict", "Deny")),
+        )
+    },
     "how a name was judged": lambda opened: opened.questions.admissions.admissions(name="web-1", limit=1).items,
     "what was read": lambda opened: opened.questions.reads.reads(limit=2).items,
 }
@@ -382,6 +400,9 @@ def test_the_next_page_of_a_list_does_not_read_the_months_of_the_pages_before(as
 
 
 JOINED: dict[str, Callable[[Store], Any]] = {
+    "what is known of an image": lambda opened: opened.queries.image(
+        DIGEST, namespace="shop", as_of=UNTIL, known_at=UNTIL
+    ),
     "what each policy denied": lambda opened: opened.queries.denied(since=SINCE, cluster="local"),
     "a record for an export": _record,
 }

@@ -1,4 +1,4 @@
-"""PostgreSQL: what grows with every decision is partitioned by month. SQLite keeps its tables as they are.
+"""PostgreSQL: what grows with every decision is partitioned by month. SQLite keeps these tables as they are.
 
 The rows are made anew from the leaves after it (`migrate`), and the partitions before that (`partitions`).
 """
@@ -27,6 +27,7 @@ _KEYS = {
 
 def upgrade() -> None:
     """Put a partitioned table of the same columns, indexes and rights in the place of each."""
+    op.create_index(None, "policy_version", ["name", "namespace"])
     connection = op.get_bind()
     if connection.dialect.name != "postgresql":
         return
