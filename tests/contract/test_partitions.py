@@ -365,20 +365,19 @@ def test_what_is_asked_of_a_month_is_read_from_that_month(asked: Asked, what: st
     assert asked.touched(lambda: BOUNDED[what](asked.opened)) == {_month(2)}
 
 
+def _newest(**where: Any) -> Callable[[Store], Any]:
+    return lambda opened: opened.queries.decisions(DecisionFilter(**where), limit=2).items
+
+
 NEWEST: dict[str, Callable[[Store], Any]] = {
-    "decisions": lambda opened: opened.queries.decisions(limit=2).items,
-    "decisions of a namespace": lambda opened: (
-        opened.queries.decisions(DecisionFilter(namespace="shop"), limit=2).items
-    ),
-    **{
-        f"decisions by {name}": lambda opened, name=name, value=value: (
-            opened.queries.decisions(DecisionFilter(**{name: value}), limit=2).items
-        )
-        for name, value in (
-            *(("flag", "exempt"), ("digest", DIGEST), ("image", "ghcr.io/acme/app"), ("policy", "other")),
-            *(("exception", "hotfix"), ("verdict", "Deny")),
-        )
-    },
+    "decisions": _newest(),
+    "decisions of a namespace": _newest(namespace="shop"),
+    "decisions with a flag": _newest(flag="exempt"),
+    "decisions about a digest": _newest(digest=DIGEST),
+    "decisions about an image": _newest(image="ghcr.io/acme/app"),
+    "decisions by a policy": _newest(policy="other"),
+    "decisions by an exception": _newest(exception="hotfix"),
+    "denials": _newest(verdict="Deny"),
     "how a name was judged": lambda opened: opened.questions.admissions.admissions(name="web-1", limit=1).items,
     "what was read": lambda opened: opened.questions.reads.reads(limit=2).items,
 }
@@ -400,9 +399,6 @@ def test_the_next_page_of_a_list_does_not_read_the_months_of_the_pages_before(as
 
 
 JOINED: dict[str, Callable[[Store], Any]] = {
-    "what is known of an image": lambda opened: opened.queries.image(
-        DIGEST, namespace="shop", as_of=UNTIL, known_at=UNTIL
-    ),
     "what each policy denied": lambda opened: opened.queries.denied(since=SINCE, cluster="local"),
     "a record for an export": _record,
 }
@@ -413,3 +409,11 @@ def test_what_is_joined_is_looked_for_in_its_own_month(asked: Asked, what: str) 
     assert JOINED[what](asked.opened), "a question without an answer shows nothing"
     touched = asked.touched(lambda: JOINED[what](asked.opened))
     assert not touched & {_month(0), _month(1), "before"}
+
+
+def test_what_is_known_of_an_image_on_a_day_is_read_from_no_later_month(asked: Asked) -> None:
+    def known() -> Any:
+        return asked.opened.queries.image(DIGEST, namespace="shop", as_of=THEN, known_at=THEN)
+
+    assert known() is not None
+    assert asked.touched(known) <= {"before", *map(_month, range(3))}
