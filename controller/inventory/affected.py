@@ -25,6 +25,7 @@ from controller.inventory.described import kin
 from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary, RunRecord
 from controller.inventory.resting import Footing, Resting, resting
+from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, page
 from controller.inventory.standing import chunks, standing
 
 MAX_COUNTED = 10_000  # decisions and earlier runs that are counted; past it, *at least so many*
@@ -276,30 +277,32 @@ def _runs(
     if not found:
         return (), None
     few = len(found) <= FEW
-    where = running.RunFilter(namespace=asked.namespace, digests=tuple(sorted(found)) if few else None)
-    taken: list[Row[Any]] = []
+    where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found)) if few else None)
+    until = (asked.as_of, LAST)
+    taken: list[int] = []
     scanned, more = 0, True
     while more and len(taken) < limit and scanned < MAX_SCANNED:
         wide = limit if few else MAX_LIMIT
-        rows = running.page(
+        rows = page(
             connection,
             where,
             as_of=None if asked.ever else asked.as_of,
             known_at=asked.known_at,
-            before=place,
+            before=min(place or until, until),
             limit=wide + 1,
-            also=tables.run.c.started_at <= asked.as_of,
+            columns=("started_at", "leaf", "digest"),
         )
         more, rows = len(rows) > wide, rows[:wide]
         for number, row in enumerate(rows, 1):
             place = (row.started_at, row.leaf)
             if row.digest in found:
-                taken.append(row)
+                taken.append(row.leaf)
             if len(taken) == limit:
                 more = more or number < len(rows)
                 break
         scanned += len(rows)
-    return running.records(connection, taken, known_at=asked.known_at), place if more else None
+    told = by_leaf(connection, taken)
+    return running.records(connection, [told[leaf] for leaf in taken], known_at=asked.known_at), place if more else None
 
 
 def _decisions(

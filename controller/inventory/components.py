@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from controller.inventory import attesting, cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.attesting import Knowledge
 from controller.inventory.dialect import among
-from controller.inventory.running import began, went_on
+from controller.inventory.run_ranges import RunFilter, grouped
+from controller.inventory.run_words import went_on
 from controller.model.reference import Digest
 
-FEW = 50  # documents of which the components are gathered; of more, the components are gone through in their order
+GATHERED = 20_000  # links of which the components are gathered and sorted; of more, all components are gone through
 SCANNED = 1000  # components looked at in one statement
 MAX_SCANS = 20  # such statements for one page
 
@@ -125,13 +126,9 @@ def _one(connection: Connection, digest: str, namespace: str | None, known_at: d
 def _running(
     connection: Connection, as_of: datetime, namespace: str | None, cluster: str | None, known_at: datetime | None
 ) -> frozenset[str]:
-    query = select(_run.c.digest).distinct().where(_run.c.digest.is_not(None))
-    query = query.where(began(_run, as_of=as_of, known_at=known_at), went_on(_run, as_of=as_of, known_at=known_at))
-    if namespace is not None:
-        query = query.where(_run.c.namespace == namespace)
-    if cluster is not None:
-        query = query.where(_run.c.cluster == cluster)
-    return frozenset(connection.execute(query).scalars())
+    where = RunFilter(namespace=namespace, cluster=cluster)
+    rows = grouped(connection, where, ("digest",), as_of=as_of, known_at=known_at)
+    return frozenset(row.digest for row in rows if row.digest is not None)
 
 
 def _scope(connection: Connection, digests: frozenset[str], known: Knowledge) -> _Scope:
@@ -164,27 +161,34 @@ def _page(
     """The next components, and the place of the last if there may be more."""
     if not scope.images:
         return (), None
-    few = len(scope.images) <= FEW
-    wide = limit + 1 if few else max(limit + 1, min(SCANNED, 2 * limit))
-    items: list[ComponentRecord] = []
+    few = _links(connection, scope) <= GATHERED
+    wide = limit + 1 if few else 2 * limit  # where much is listed, much of what there is is among it
+    listed: dict[int, Sequence[int]] = {}
     for _ in range(MAX_SCANS):
         rows = connection.execute(_after(connection, scope, place, few=few).limit(wide)).all()
         counted = _counted(connection, scope, [row.id for row in rows])
         for row in rows:
             if row.id in counted:
-                if len(items) == limit:
-                    return tuple(items), place
-                items.append(_record(row, scope, counted[row.id]))
+                if len(listed) == limit:
+                    return _records(connection, scope, listed), place
+                listed[row.id] = counted[row.id]
             place = (row.key, row.id)
         if len(rows) < wide:
-            return tuple(items), None
-        wide = SCANNED
-    return tuple(items), place
+            return _records(connection, scope, listed), None
+        wide = min(2 * wide, SCANNED)
+    return _records(connection, scope, listed), place
+
+
+def _links(connection: Connection, scope: _Scope) -> int:
+    """How many links the documents have, about."""
+    table = tables.document
+    count = select(func.sum(table.c.components)).where(among(connection, table.c.id, sorted(scope.images)))
+    return int(connection.execute(count).scalar() or 0)
 
 
 def _after(connection: Connection, scope: _Scope, place: _Place | None, *, few: bool) -> Select[Any]:
     """The components that come after the place: those of the documents if they are few, else all there are."""
-    query = select(_component, _package.c.key, _package.c.type).join_from(
+    query = select(_component.c.id, _package.c.key).join_from(
         _package, _component, _component.c.package == _package.c.id
     )
     order: ColumnElement[Any] = _package.c.key
@@ -200,7 +204,7 @@ def _after(connection: Connection, scope: _Scope, place: _Place | None, *, few: 
     return query.order_by(order, _component.c.id)
 
 
-def _counted(connection: Connection, scope: _Scope, components: Sequence[int]) -> Mapping[int, Iterable[int]]:
+def _counted(connection: Connection, scope: _Scope, components: Sequence[int]) -> Mapping[int, Sequence[int]]:
     """Of each component the documents in scope that list it; those without are left out."""
     if not components:
         return {}
@@ -215,8 +219,15 @@ def _counted(connection: Connection, scope: _Scope, components: Sequence[int]) -
     return found
 
 
-def _record(row: Any, scope: _Scope, documents: Iterable[int]) -> ComponentRecord:
-    held = list(documents)
+def _records(connection: Connection, scope: _Scope, listed: Mapping[int, Sequence[int]]) -> tuple[ComponentRecord, ...]:
+    """These components, in this order, each with the documents that list it."""
+    query = select(_component, _package.c.type).join(_package, _package.c.id == _component.c.package)
+    rows = connection.execute(query.where(among(connection, _component.c.id, list(listed))))
+    found = {row.id: row for row in rows}
+    return tuple(_record(found[number], scope, documents) for number, documents in listed.items())
+
+
+def _record(row: Any, scope: _Scope, held: Sequence[int]) -> ComponentRecord:
     images = frozenset[str]().union(*(scope.images[document] for document in held))
     return ComponentRecord(
         hash=bytes(row.hash).hex(),

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Dialect,
     Engine,
     FromClause,
     Integer,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     Table,
     Text,
     any_,
+    bindparam,
     cast,
     create_engine,
     event,
@@ -56,7 +58,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.types import NULLTYPE
+from sqlalchemy.types import NULLTYPE, TypeDecorator, TypeEngine
 
 from controller.errors import ConfigurationError, Unavailable
 
@@ -455,6 +457,8 @@ def _prepare_for_reading(connection: Any, _record: Any) -> None:
     with _configuring(connection):
         connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute(f"SET statement_timeout = {int(READ_TIMEOUT * 1000)}")
+        # Every question looks up little. To compile one, as PostgreSQL does where it expects much, takes longer.
+        connection.execute("SET jit = off")
 
 
 @contextmanager
@@ -493,6 +497,33 @@ def among(connection: Connection, column: ColumnElement[Any], values: Sequence[A
     if connection.dialect.name == "postgresql":
         return column == any_(cast(list(values), postgresql.ARRAY(column.type)))
     return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
+
+
+class _Listed(TypeDecorator[Sequence[Any]]):
+    """Numbers or texts as one parameter: an array, where there are such, else JSON."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, item: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.item = item
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The parameter's type in this database."""
+        return dialect.type_descriptor(postgresql.ARRAY(self.item) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
+        """To the database."""
+        return list(value or ()) if dialect.name == "postgresql" else json.dumps(list(value or ()))
+
+
+def listed(kind: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Whether the column holds one of the values of this parameter, in a database of this kind."""
+    values = bindparam(name, type_=_Listed(column.type))
+    if kind == "postgresql":
+        return column == any_(values)
+    return column.in_(select(func.json_each(values).table_valued("value").c.value))
 
 
 def ids_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -> dict[Any, int]:

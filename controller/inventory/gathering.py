@@ -16,14 +16,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_, select
 
 from controller.errors import InputError
-from controller.inventory import running, tables
+from controller.inventory import tables
 from controller.inventory.asking import Asker, of_one_leaf
 from controller.inventory.bundle.parts import Role, parts
 from controller.inventory.bundle.source import Kept, Selection
 from controller.inventory.bundle.tlog_proof import TlogProof
 from controller.inventory.ledger_reading import LedgerReader, Signed
 from controller.inventory.queries import Queries
-from controller.inventory.running import RunFilter
+from controller.inventory.run_ranges import RunFilter, page
 from controller.model.reference import Digest
 
 MAX_RECORDS = 10_000  # in one bundle
@@ -215,14 +215,13 @@ class _Finding:
     def _ran(self, digests: tuple[str, ...] | None) -> Sequence[Row[Any]]:
         """What ran in the time that is asked about, the latest started first."""
         since, until = self._chosen.since, self._chosen.until
-        rows = running.page(
+        rows = page(
             self._connection,
-            RunFilter(namespace=self._chosen.namespace, digests=digests),
+            RunFilter(namespace=self._chosen.namespace, digests=digests, not_over_by=since),
             as_of=None,
             known_at=self._known_at,
             before=(until, 0) if until is not None else None,
             limit=self._newest or MAX_RECORDS + 1,
-            also=self._not_over_by(since) if since is not None else None,
         )
         for row in rows:
             self._add(row.leaf)
@@ -257,11 +256,6 @@ class _Finding:
             _gap.c.cluster == cluster, _gap.c.since <= until, _gap.c.until > since, _gap.c.recorded_at <= self._known_at
         )
         self._take(query.order_by(_gap.c.leaf), most=MAX_GAPS)
-
-    def _not_over_by(self, since: datetime) -> ColumnElement[bool]:
-        """Whether a run was not known to have ended before the time that is asked about."""
-        unknown = or_(_run.c.ended_at.is_(None), _run.c.end_recorded_at > self._known_at)
-        return or_(unknown, _run.c.ended_at > since)
 
     def _in_time(self, table: Table) -> list[ColumnElement[bool]]:
         since, until = self._chosen.since, self._chosen.until

@@ -13,17 +13,18 @@ from sqlalchemy import Connection, Row, func, select
 from controller.documents import purls
 from controller.documents.packages import Query
 from controller.errors import InputError
-from controller.inventory import attesting, cursors, running, tables
-from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT, Asker, Place, check_limit
+from controller.inventory import attesting, cursors, tables
+from controller.inventory.asking import DEFAULT_LIMIT, Asker, Place, check_limit
 from controller.inventory.attesting import Attested, Knowledge
 from controller.inventory.dialect import among
 from controller.inventory.index.contents import key_of, package_name
-from controller.inventory.running import RunFilter
+from controller.inventory.run_ranges import RunFilter, by_leaf, page
 from controller.model.documents import Component
 
 MAX_COMPONENTS = 50_000  # of one package, in all its versions, that are judged for one answer
 MAX_DOCUMENTS = 50_000  # that list one of them
 MAX_SCANNED = 20_000  # runs looked at for one page
+MAX_WIDE = 5_000  # of these at once
 FEW = 200  # documents up to which the runs of their images are looked up, instead of going through all runs by time
 
 _component, _package, _link = tables.component, tables.package, tables.sbom_component
@@ -149,9 +150,15 @@ class _Runs:
         self.known_at = known_at
 
     def after(self, place: Place | None, limit: int) -> Sequence[Row[Any]]:
-        """The next runs, the latest started first."""
-        return running.page(
-            self.connection, self._where, as_of=self._as_of, known_at=self.known_at, before=place, limit=limit
+        """The next runs, the latest started first: their starts, leaves and digests, for few of them may match."""
+        return page(
+            self.connection,
+            self._where,
+            as_of=self._as_of,
+            known_at=self.known_at,
+            before=place,
+            limit=limit,
+            columns=("started_at", "leaf", "digest"),
         )
 
 
@@ -159,7 +166,7 @@ def _matches(
     runs: _Runs, found: _Found, *, place: _Place | None, limit: int, at: datetime
 ) -> tuple[list[PackageRun], _Place | None]:
     """The next matches, and the place of the last if there may be more."""
-    items: list[PackageRun] = []
+    hits: list[tuple[int, int, Attested]] = []
     last, scanned = place, 0
     # The run of the last match may have more of them: it comes again.
     before = (place[0], place[1] + 1) if place is not None else None
@@ -172,16 +179,23 @@ def _matches(
             for number, one in found.of(row.digest or ""):
                 if place is not None and before == place[:2] and number <= place[2]:
                     continue
-                if len(items) == limit:
-                    return items, last
-                items.append(_match(row, found.components[number], one, known_at=runs.known_at, at=at))
+                if len(hits) == limit:
+                    return _told(runs, found, hits, at), last
+                hits.append((row.leaf, number, one))
                 last = (*before, number)
         scanned += len(rows)
         if len(rows) < wide:
-            return items, None
-        wide = MAX_LIMIT
+            return _told(runs, found, hits, at), None
+        wide = min(4 * wide, MAX_WIDE)
     assert before is not None  # noqa: S101 - rows were looked at
-    return items, (*before, 2**31)
+    return _told(runs, found, hits, at), (*before, 2**31)
+
+
+def _told(runs: _Runs, found: _Found, hits: Sequence[tuple[int, int, Attested]], at: datetime) -> list[PackageRun]:
+    rows = by_leaf(runs.connection, {leaf for leaf, _, _ in hits})
+    return [
+        _match(rows[leaf], found.components[number], one, known_at=runs.known_at, at=at) for leaf, number, one in hits
+    ]
 
 
 def _match(

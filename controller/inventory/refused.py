@@ -27,6 +27,8 @@ from controller.inventory.asking import (
     write_cursor,
 )
 from controller.inventory.records import PolicyVersion, RunRecord
+from controller.inventory.run_ranges import by_leaf
+from controller.inventory.run_words import went_on
 
 _refusal, _run = tables.refusal, tables.run
 _OF = ("cluster", "namespace", "digest", "policy_kind", "policy_namespace", "policy_name")
@@ -95,7 +97,7 @@ class Refused(Asker):
             hits = _hits(asked)
             places = _places(connection, hits, place, limit + 1)
             shown = places[:limit]
-            rows = {row.leaf: row for row in connection.execute(select(_run).where(_run.c.leaf.in_(shown)))}
+            rows = by_leaf(connection, shown)
             records = running.records(connection, [rows[leaf] for leaf in shown], known_at=known_at)
             refusals = _refusals(connection, hits, shown, asked)
         items = tuple(RefusedRun(run, refusals[leaf]) for leaf, run in zip(shown, records, strict=True))
@@ -140,7 +142,7 @@ def _hits(asked: _Asked) -> CTE:
     ).cte("named")
     same = and_(_run.c.namespace == named.c.namespace, _run.c.digest == named.c.seen, _run.c.cluster == named.c.cluster)
     query = select(_run.c.leaf, _run.c.started_at, *(named.c[name] for name in (*_OF, "at"))).join(named, same)
-    return query.where(running.went_on(_run, as_of=asked.as_of, known_at=asked.known_at)).cte("hits")
+    return query.where(went_on(_run, as_of=asked.as_of, known_at=asked.known_at)).cte("hits")
 
 
 def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
-from controller.inventory import tables
-from controller.inventory.running import began, went_on
+from controller.inventory.run_ranges import RunFilter, grouped
 
 T = TypeVar("T", str, int)
 
@@ -48,20 +47,8 @@ def standing(
     cluster: str | None = None,
 ) -> list[Standing]:
     """All that runs at a time, in no order. A run whose digest nobody knows has none."""
-    runs = tables.run
-    times = {"as_of": as_of, "known_at": known_at}
-    where = tuple(runs.c[name] for name in _WHERE)
-    since = func.min(runs.c.started_at, type_=tables.Instant)
-    query = select(*where, func.count().label("runs"), since.label("since")).group_by(*where)
-    query = query.where(began(runs, **times), went_on(runs, **times))
-    if namespace is not None:
-        query = query.where(runs.c.namespace == namespace)
-    if cluster is not None:
-        query = query.where(runs.c.cluster == cluster)
-    return [
-        Standing(**{name: getattr(row, name) for name in (*_WHERE, "runs", "since")})
-        for row in connection.execute(query)
-    ]
+    where = RunFilter(namespace=namespace, cluster=cluster)
+    return [Standing(*tuple(row)) for row in grouped(connection, where, _WHERE, as_of=as_of, known_at=known_at)]
 
 
 @dataclass(frozen=True, slots=True)

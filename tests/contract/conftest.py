@@ -12,17 +12,15 @@ from tests.support import postgres
 from tests.support.inventory import Clock, Database, postgres_database, sqlite_database
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "sqlite":
-        return sqlite_database(tmp_path)
-    return postgres_database(request.getfixturevalue("server"))
+        yield sqlite_database(tmp_path)
+        return
+    server: postgres.Postgres = request.getfixturevalue("server")
+    made = postgres_database(server)
+    yield made
+    server.drop(made.settings.database_url)
 
 
 @pytest.fixture

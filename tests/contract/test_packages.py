@@ -325,9 +325,9 @@ async def test_the_list_of_components_counts_images_and_is_by_package(
     await estate.ran("without", digest_of("nothing is known of it"), since=1)
     estate.index()
     running = [digest for number, digest in enumerate(contents) if number % 3]
-    for few in (50, 2):
+    for gathered in (20_000, 0):
         for module_limit in (3, 500):
-            monkeypatch.setattr("controller.inventory.components.FEW", few)
+            monkeypatch.setattr("controller.inventory.components.GATHERED", gathered)
             monkeypatch.setattr("controller.inventory.components.SCANNED", 5)
             for as_of, images in ((hours(9), running), (hours(2), list(contents))):
                 found, cursor, first = [], None, None

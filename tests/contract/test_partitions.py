@@ -48,8 +48,10 @@ EACH = 4  # decisions a month
 
 
 @pytest.fixture
-def database(server: postgres.Postgres) -> Database:
-    return postgres_database(server)
+def database(server: postgres.Postgres) -> Iterator[Database]:
+    made = postgres_database(server)
+    yield made
+    server.drop(made.settings.url())
 
 
 @contextmanager
@@ -187,14 +189,15 @@ async def test_who_reads_for_long_keeps_nobody_from_recording(database: Database
 
 
 async def test_a_role_that_owns_no_table_records_all_the_same(database: Database, server: postgres.Postgres) -> None:
-    name = dialect.parse(database.settings.url()).database
+    name = str(dialect.parse(database.settings.url()).database)
+    scribe = f"scribe_{name}"
     for statement in (
-        "CREATE ROLE scribe LOGIN",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO scribe",
-        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO scribe",
+        f"CREATE ROLE {scribe} LOGIN",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {scribe}",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {scribe}",
     ):
-        server.execute(statement, database=str(name))
-    url = database.settings.url().replace("postgres@", "scribe@")
+        server.execute(statement, database=name)
+    url = database.settings.url().replace("postgres@", f"{scribe}@")
     settings = InventorySettings(database_url=url, durability="Database")
     with Store.open(settings) as opened:
         engine = dialect.writing_engine(dialect.parse(url))
@@ -311,6 +314,7 @@ def asked(server: postgres.Postgres) -> Iterator[Asked]:
 
         yield Asked(opened, engine, statements)
         engine.dispose()
+    server.drop(database.settings.url())
 
 
 async def _fill(opened: Store, clock: Clock) -> None:

@@ -28,7 +28,6 @@ from controller.inventory.store import Store
 from controller.inventory.witnessing import Witnessing, witnesses_of
 from controller.registry.addresses import AddressRules
 from controller.settings import RegistrySettings
-from tests.support import postgres
 from tests.support.inventory import Clock, Database, leaf, soon
 from tests.support.witness import Witness, running
 
@@ -36,12 +35,6 @@ SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
 WITNESS = NoteSigner.of_seed("witness.example/w1", bytes(range(1, 33)))
 OTHER = NoteSigner.of_seed("witness.example/w2", bytes(range(2, 34)))
 ON_LOOPBACK = AddressRules(RegistrySettings(registry_allow_loopback=True)).check
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as one:
-        yield one
 
 
 @pytest.fixture(autouse=True)

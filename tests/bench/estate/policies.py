@@ -99,12 +99,18 @@ def _policy(kind: str, namespace: str, name: str, requires: str, opens: bool, da
         "digest": "Pin",
         "platforms": "Index",
         "authorities": [{"name": "release", "keyless": {"identities": [{"subject": f"since day {day}"}]}}],
-        "attestations": [] if requires == "signature" else [{"name": requires, "minimum": 1}],
+        "attestations": [] if requires == "signature" else [_attestation(requires)],
+        "validations": [],
         **({"signatures": {"minimum": 1, "authorities": ["release"]}} if requires == "signature" else {}),
     }
     content = json.dumps({"spec": spec}, sort_keys=True, separators=(",", ":")).encode()
     since = BEGIN + timedelta(days=day)
     return Policy(kind, namespace, name, _hash(content), content, (action,), requires, opens, since)
+
+
+def _attestation(requires: str) -> dict[str, object]:
+    kind = {"sbom": "SBOM", "vulnerabilities": "Vulnerability", "provenance": "SLSAProvenance"}[requires]
+    return {"name": requires, "type": kind, "minimum": 1, "authorities": ["release"]}
 
 
 def _exemption(
@@ -144,5 +150,4 @@ def _exemption(
 
 
 def _hash(content: bytes) -> str:
-
     return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -187,7 +187,8 @@ class World:
                 builder=BUILDERS[image.number // 10_000 % len(BUILDERS)],
                 source=f"https://github.com/acme/{image.repository.rpartition('/')[2]}",
                 commit=digest(image.digest, "commit").removeprefix("sha256:")[:40],
-                base_uri=f"pkg:docker/{image.base.name.partition('/')[2]}",
+                base_name=image.base.name,
+                base_uri=_purl(image.base.name),
                 base_digest=image.base.digest,
             )
             made = partial(documents.provenance, told, at)
@@ -258,6 +259,13 @@ class World:
             return documents.bundle(payload, signer=signer, log_index=log_index, signed_at=at)
 
         image.evidence.append(Evidence(kind, predicate_type, signer, log_index, at, code, document, says))
+
+
+def _purl(name: str) -> str:
+    """A base image's package URL, as BuildKit writes it."""
+    host, _, path = name.partition("/")
+    qualifier = "" if host == "docker.io" else f"?repository_url={host}"
+    return f"pkg:docker/{path.replace(':', '@')}{qualifier}"
 
 
 @lru_cache(maxsize=200_000)

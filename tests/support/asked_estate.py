@@ -1,0 +1,70 @@
+"""The estate whose answers the contract tests check, its oracle, and what is asked of both.
+
+A hundredth of the design's size: 50 images, 10,000 decisions, 4,000 runs. The SBOMs are a tenth of real ones: with real
+ones (100,000 links) writing both databases and asking takes 90 s more of a core, almost all of it in parsing documents
+and in turning the pages of component lists, whose size `test_component_index.py` and the benchmark try. Every answer is
+the same question to the same rows; ASSAY_ESTATE_COMPONENTS=2000 asks them of real ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import cache
+from random import Random
+from typing import Any
+
+from tests.bench.estate.history import Estate
+from tests.bench.estate.oracle import Oracle
+from tests.bench.estate.size import BEGIN, DAYS, END, Size
+
+FRACTION = 0.01
+COMPONENTS = int(os.environ.get("ASSAY_ESTATE_COMPONENTS", "200"))
+PAGE = 500
+SAMPLES = 4
+DAY = timedelta(days=1)
+
+
+@cache
+def estate() -> Estate:
+    """The estate."""
+    return Estate(Size.of(FRACTION, components=COMPONENTS))
+
+
+@cache
+def oracle() -> Oracle:
+    """Its answers. Each is worked out once: both databases are asked the same."""
+    found = Oracle(estate())
+    for name in ("decisions", "runs", "related", "ran_in", "described", "attested", "resting", "visible_evidence"):
+        setattr(found, name, cache(getattr(found, name)))
+    return found
+
+
+def times(seed: str, count: int = SAMPLES) -> list[tuple[datetime | None, datetime | None]]:
+    """Pairs of `as_of` and `known_at`: any day of the year, known then, later, or now."""
+    random = Random(seed)
+    found: list[tuple[datetime | None, datetime | None]] = [(None, None), (END, None)]
+    for number in range(count):
+        as_of = BEGIN + timedelta(seconds=random.uniform(0, DAYS * 86_400))
+        # In turn: as it is known now, as it was known then, as it was known some days later, and some days before.
+        known_at = (None, as_of, as_of + random.uniform(0, 9) * DAY, as_of - random.uniform(0, 9) * DAY)[number % 4]
+        found.append((as_of, known_at))
+    # When nobody watched, and when the spool held what was decided: it is known only after.
+    gap = estate().gaps[3]
+    middle = gap.since + (gap.until - gap.since) / 2
+    away = estate().weather.database[2]
+    late = away[0] + (away[1] - away[0]) / 2
+    return [*found, (middle, None), (middle, middle), (late, late), (late, away[1] + DAY)]
+
+
+def every(ask: Callable[[str | None], Any]) -> list[Any]:
+    """All items of all pages."""
+    found: list[Any] = []
+    cursor: str | None = None
+    while True:
+        page = ask(cursor)
+        found += page.items
+        cursor = page.cursor
+        if cursor is None:
+            return found
