@@ -14,7 +14,7 @@ true (`decided_at`, `started_at`, …) and `recorded_at`, when the inventory lea
 
 Why one table joins another: `v_images.decision`, `v_evaluations.decision` and `v_exception_uses.decision` are `v_decisions.id`;
 `v_evidence.digest` is `v_images.digest` and `v_runs.digest` (or the index or the platform's manifest of it); `v_evidence.artifact` is
-`v_documents.artifact` and `v_components.artifact`; `v_runs.pod_uid` is `v_decisions.object_uid`.
+`v_documents.artifact`, `v_components.artifact` and `v_findings.artifact`; `v_runs.pod_uid` is `v_decisions.object_uid`.
 """
 
 

@@ -6,6 +6,7 @@ A URI stands for itself and for itself followed by a version (`https://spdx.dev/
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 SPDX = "https://spdx.dev/Document"  # https://github.com/in-toto/attestation/blob/main/spec/predicates/spdx2.md
 CYCLONEDX = "https://cyclonedx.org/bom"  # https://github.com/in-toto/attestation/blob/main/spec/predicates/cyclonedx.md
@@ -22,7 +23,8 @@ SCAI_LEGACY = "https://in-toto.io/attestation/scai/attribute-report"  # until SC
 RELEASE = "https://in-toto.io/attestation/release"  # in-toto's spec/predicates/release.md; GitHub's immutable releases
 TEST_RESULT = "https://in-toto.io/attestation/test-result"  # in-toto's spec/predicates/test-result.md
 
-_SBOMS = (SPDX, CYCLONEDX, CYCLONEDX_LEGACY)
+SBOMS = (SPDX, CYCLONEDX, CYCLONEDX_LEGACY)
+SCANS = (COSIGN_VULN, COSIGN_VULN_LEGACY, IN_TOTO_VULNS, SARIF)
 _VERSION = re.compile(r"/v?([0-9]+(?:\.[0-9]+)*)")
 
 
@@ -43,4 +45,10 @@ def is_of_type(predicate_type: str, uri: str) -> bool:
 
 def is_sbom(predicate_type: str) -> bool:
     """Whether the predicate type says that the predicate is a software bill of materials that Assay reads."""
-    return any(is_of_type(predicate_type, uri) for uri in _SBOMS)
+    return any(is_of_type(predicate_type, uri) for uri in SBOMS)
+
+
+def claims(predicate_type: str, uris: Iterable[str]) -> bool:
+    """Whether a predicate type is one of these URIs or begins as their versions do, known or not: what even a document
+    says that cannot be read."""
+    return any(predicate_type == uri or predicate_type.startswith(f"{uri}/") for uri in uris)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, and_, column, func, select, tuple_, values
+from sqlalchemy import CTE, Connection, Row, Select, and_, cast, func, select, tuple_
 
 from controller.inventory import cursors, running, tables
 from controller.inventory.asking import (
@@ -22,13 +22,16 @@ from controller.inventory.asking import (
     write_cursor,
 )
 from controller.inventory.described import kin
+from controller.inventory.dialect import among, texts
 from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary, RunRecord
 from controller.inventory.resting import Footing, Resting, resting
-from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, page
-from controller.inventory.standing import chunks, standing
+from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, page
+from controller.inventory.standing import chunks
 
 MAX_COUNTED = 10_000  # decisions and earlier runs that are counted; past it, *at least so many*
+MAX_SEEN = 20_000  # decisions of one namespace that are looked at to count those; past it, *at least so many*
+TOGETHER = 100  # images whose decisions are counted in one statement
 MAX_SCANNED = 10_000  # runs or decisions looked at for one page
 FEW = 200  # images up to which their rows are looked up, instead of going through all rows by time
 
@@ -40,7 +43,8 @@ class Extent:
     """How far it reaches. `running` are runs at the time that was asked for, in so many `namespaces` and `clusters`.
 
     `ran` are all runs until then, `admitted` all decisions that allowed one of the images once it was known to rest on
-    it. With `more` one of these two was counted to `MAX_COUNTED` and no further.
+    it. With `more` one of these two may be higher: counting ends at `MAX_COUNTED`, and after `MAX_SEEN` decisions of a
+    namespace.
     """
 
     images: int
@@ -212,13 +216,11 @@ def _that_ran(connection: Connection, digests: Iterable[str], asked: _Asked) -> 
 
 
 def _extent(connection: Connection, reach: _Reach, asked: _Asked) -> Extent:
-    now = [
-        one
-        for one in standing(connection, as_of=asked.as_of, known_at=asked.known_at, namespace=asked.namespace)
-        if one.digest in reach.names
-    ]
-    runs = _count(connection, [_ever(chunk, asked) for chunk in chunks(reach.names)])
-    admitted = _count(connection, [_admitted(chunk, reach.names, asked) for chunk in chunks(reach.names)])
+    where, by = RunFilter(namespace=asked.namespace), ("digest", "namespace", "cluster")
+    every = grouped(connection, where, by, as_of=asked.as_of, known_at=asked.known_at)
+    now = [one for one in every if one.digest in reach.names]
+    runs = _count(connection, _ever(connection, reach.names, asked))
+    admitted, more = _count_admitted(connection, reach.names, asked)
     return Extent(
         images=len(reach.proven),
         running=sum(one.runs for one in now),
@@ -228,11 +230,11 @@ def _extent(connection: Connection, reach: _Reach, asked: _Asked) -> Extent:
         ran=runs,
         admitted=admitted,
         first_known_at=min((one.since for one in reach.proven.values()), default=None),
-        more=MAX_COUNTED in {runs, admitted},
+        more=more or MAX_COUNTED in {runs, admitted},
     )
 
 
-def _count(connection: Connection, queries: list[Select[Any]]) -> int:
+def _count(connection: Connection, *queries: Select[Any]) -> int:
     """How many rows these have, up to `MAX_COUNTED`."""
     total = 0
     for query in queries:
@@ -242,10 +244,33 @@ def _count(connection: Connection, queries: list[Select[Any]]) -> int:
     return total
 
 
-def _ever(digests: Sequence[str], asked: _Asked) -> Select[Any]:
+def _count_admitted(connection: Connection, found: Mapping[str, Resting], asked: _Asked) -> tuple[int, bool]:
+    """How many decisions let one of these images in, up to `MAX_COUNTED`, and whether there may be more.
+
+    In a namespace its own decisions are gone through, the latest first, and not all that there were about the images.
+    """
+    if asked.namespace is None:
+        digests = sorted(found)
+        parts = (digests[start : start + TOGETHER] for start in range(0, len(digests), TOGETHER))
+        asking = (_admitted(connection, {one: found[one] for one in part}, asked) for part in parts)
+        return _count(connection, *asking), False
+    own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
+    latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(MAX_SEEN).cte("latest")
+    seen = connection.execute(select(func.count()).select_from(latest)).scalar_one()
+    # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
+    is_of_them = among(connection, _image.c.digest + "", sorted(found))
+    query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
+    rows = connection.execute(query.where(tuple_(_image.c.leaf, _image.c.decided_at).in_(select(latest)), is_of_them))
+    admitted = len({leaf for leaf, digest, at in rows if at >= found[digest].since})
+    return min(admitted, MAX_COUNTED), seen == MAX_SEEN
+
+
+def _ever(connection: Connection, digests: Iterable[str], asked: _Asked) -> Select[Any]:
     """The runs of these images until the time that is asked for."""
     seen = tables.run
-    query = select(seen.c.leaf).where(seen.c.digest.in_(digests), seen.c.started_at <= asked.as_of)
+    query = select(seen.c.leaf).where(
+        among(connection, seen.c.digest, sorted(digests)), seen.c.started_at <= asked.as_of
+    )
     if asked.namespace is not None:
         query = query.where(seen.c.namespace == asked.namespace)
     return query if asked.known_at is None else query.where(seen.c.recorded_at <= asked.known_at)
@@ -259,15 +284,19 @@ def _allowed(asked: _Asked) -> Select[Any]:
     return query if asked.known_at is None else query.where(_decision.c.recorded_at <= asked.known_at)
 
 
-def _admitted(digests: Sequence[str], found: Mapping[str, Resting], asked: _Asked) -> Select[Any]:
+def _admitted(connection: Connection, found: Mapping[str, Resting], asked: _Asked) -> Select[Any]:
     """The decisions that let one of these images in from when it was known to rest on it, each once."""
-    told = values(column("digest", Text), column("since", tables.Instant))
-    rests = told.data([(digest, found[digest].since) for digest in digests]).cte("rests")
-    about = select(_image.c.leaf, _image.c.decided_at).join(
-        rests, and_(_image.c.digest == rests.c.digest, _image.c.decided_at >= rests.c.since)
-    )
+    rests = _rests(connection, found)
+    same = and_(_image.c.digest == rests.c.digest, _image.c.decided_at >= rests.c.since)
+    about = select(_image.c.leaf, _image.c.decided_at).join(rests, same)
     query = _allowed(asked).where(tuple_(_decision.c.leaf, _decision.c.decided_at).in_(about))
-    return query.where(_decision.c.decided_at >= min(found[digest].since for digest in digests))
+    return query.where(_decision.c.decided_at >= min(one.since for one in found.values()))
+
+
+def _rests(connection: Connection, found: Mapping[str, Resting]) -> CTE:
+    """These images as a table, and since when each was known to rest on it."""
+    told = texts(connection, ("digest", "since"), [(one, tables.instant(found[one].since)) for one in sorted(found)])
+    return select(told.c.digest, cast(told.c.since, tables.Instant).label("since")).cte("rests")
 
 
 def _runs(
@@ -312,7 +341,7 @@ def _decisions(
     if not found:
         return [], None
     few = len(found) <= FEW
-    query = _admitted(sorted(found), found, asked) if few else _allowed(asked)
+    query = _admitted(connection, found, asked) if few else _allowed(asked)
     query = query.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc())
     taken: list[Row[Any]] = []
     scanned, more = 0, True

@@ -18,9 +18,10 @@ from sqlalchemy import Connection, select
 
 from controller.inventory import cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
-from controller.inventory.described import Described, Times, described, kin
+from controller.inventory.described import Described, described, kin
+from controller.inventory.dialect import bytewise
 from controller.inventory.origins import BASE, SYSTEM
-from controller.inventory.standing import Standing, chunks, standing
+from controller.inventory.standing import Moment, Standing, chunks, standing
 
 SCAN_WITHIN = timedelta(days=30)
 """How recent a scan has to be: FedRAMP's requirements for containers have images scanned within 30 days."""
@@ -85,16 +86,14 @@ class Assets(Asker):
         """The assets at a time (default: now). Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`."""
         check_limit(limit)
         after = str(cursors.read(cursor, str)[0]) if cursor is not None else ""
-        times = Times(as_of or datetime.now(UTC), known_at, namespace)
+        times = Moment(as_of or datetime.now(UTC), known_at, namespace, cluster)
         with self._reading() as connection:
-            running = standing(connection, as_of=times.as_of, known_at=known_at, namespace=namespace, cluster=cluster)
-            by_identifier: dict[str, list[Standing]] = defaultdict(list)
-            for one in running:
-                if one.digest is not None:
-                    by_identifier[f"{one.repository}@{one.digest}"].append(one)
-            left = sorted(identifier for identifier in by_identifier if identifier > after)
-            shown = {identifier: by_identifier[identifier] for identifier in left[:limit]}
-            digests = {one.digest for some in shown.values() for one in some if one.digest is not None}
+            left = _identifiers(connection, times, after, limit + 1)
+            digests = {identifier.rpartition("@")[2] for identifier in left[:limit]}
+            shown: dict[str, list[Standing]] = {identifier: [] for identifier in left[:limit]}
+            for one in standing(connection, times, digests):
+                if (identifier := f"{one.repository}@{one.digest}") in shown:
+                    shown[identifier].append(one)
             names = kin(connection, digests, known_at=known_at)
             every = {name for some in names.values() for name in some}
             found = described(connection, every, ("sbom", "provenance", "vulnerabilities"), times)
@@ -104,6 +103,14 @@ class Assets(Asker):
             for identifier, some in shown.items()
         ]
         return AssetPage(tuple(assets), cursors.write([left[limit - 1]]) if len(left) > limit else None)
+
+
+def _identifiers(connection: Connection, moment: Moment, after: str, limit: int) -> list[str]:
+    """The next identifiers of assets after this one, in order."""
+    runs = moment.rows("repository", "digest", also=[tables.run.c.digest.is_not(None)])
+    identifier = bytewise(connection, runs.c.repository) + "@" + runs.c.digest
+    query = select(identifier).distinct().where(identifier > after)
+    return list(connection.execute(query.order_by(identifier).limit(limit)).scalars())
 
 
 _Told = Mapping[int, Sequence[tuple[str, str]]]
@@ -126,7 +133,7 @@ def _told(connection: Connection, found: Mapping[str, Collection[Described]]) ->
     return told
 
 
-def _asset(identifier: str, some: Sequence[Standing], found: Sequence[Described], told: _Told, times: Times) -> Asset:
+def _asset(identifier: str, some: Sequence[Standing], found: Sequence[Described], told: _Told, times: Moment) -> Asset:
     readable = [one for one in found if not one.problem]
     scan = _newest(one for one in readable if one.kind == "vulnerabilities" and not one.says_nothing)
     sbom = _newest(one for one in readable if one.kind == "sbom")

@@ -21,6 +21,7 @@ from controller.inventory.index.reading import EDITION
 from controller.inventory.index.writing import OWN_ROWS, Read, head, pending
 
 BATCH = 1000  # rows held in memory at once
+SHOWN = 10  # rows that are named of those that one table has of a document that is not there
 CODE = "IndexChanged"
 _OF_A_WORKER = frozenset({"WorkerLost", "LimitExceeded"})  # what a document may have failed by, and need not again
 _WORDS = ("name", "version", "purl", "licenses", "supplier", "cpe")
@@ -182,7 +183,7 @@ def _check_rows(
 
 
 def _check_orphans(connection: Connection, report: Report, *, after: int | None, before: int | None) -> None:
-    """Rows of documents that are not there, of numbers between two that are."""
+    """Rows of documents that are not there, of numbers between two that are; of each table the first are named."""
     for table in OWN_ROWS:
         column = table.c.document
         last = after
@@ -193,6 +194,9 @@ def _check_orphans(connection: Connection, report: Report, *, after: int | None,
             if found is None:
                 break
             _tell(report, tables.document, found, f"the row is gone, and {table.name} has rows of it")
+            keys = dialect.stored(connection, tuple(table.primary_key))
+            for row in connection.execute(select(*keys).where(column == found).order_by(*keys).limit(SHOWN)):
+                _tell(report, table, " ".join(map(str, row)), "there is no document of this number")
             last = found
 
 

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, and_, select
 from controller.documents.exploitability import CLEARING, Exploitability, Subject
 from controller.errors import InputError
 from controller.inventory import tables
-from controller.inventory.described import Described, Times, described
+from controller.inventory.described import Described, described
 from controller.inventory.index.vex import looked_up, statement_of
-from controller.inventory.standing import chunks
+from controller.inventory.standing import Moment, chunks
 from controller.model.documents import Finding, Vex, VexStatement
 from controller.model.reference import Digest
 
@@ -62,7 +62,7 @@ class Case:
 class Clearing:
     """Judges what was found in images by the VEX that was verified for them. Each document is looked for once."""
 
-    def __init__(self, connection: Connection, times: Times) -> None:
+    def __init__(self, connection: Connection, times: Moment) -> None:
         self._connection = connection
         self._times = times
         self._documents: dict[str, Sequence[Described]] = {}

@@ -8,26 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
 from controller.documents.dates import CLOCK_SKEW
 from controller.inventory import tables
-from controller.inventory.standing import chunks
+from controller.inventory.standing import Moment, chunks
 
 _evidence, _document, _scan = tables.evidence, tables.document, tables.scan
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """The two times of a question, and the namespace that asks."""
-
-    as_of: datetime
-    known_at: datetime | None
-    namespace: str | None
 
 
 class Described(NamedTuple):
@@ -77,25 +67,15 @@ def kin(connection: Connection, digests: Iterable[str], *, known_at: datetime | 
 
 
 def described(
-    connection: Connection, digests: Collection[str], kinds: Collection[str], times: Times
+    connection: Connection, digests: Collection[str], kinds: Collection[str], times: Moment
 ) -> dict[str, list[Described]]:
     """What counted for these digests and holds a document of one of these kinds, by digest, in no order."""
     query = _evidence_of(times, _document.c.kind.in_(sorted(kinds))).where(_evidence.c.finding == "attestation")
     return _by_digest(connection, query, digests, times, lambda one: one.document is not None)
 
 
-def reported(connection: Connection, digests: Collection[str], times: Times) -> set[str]:
-    """Those of these digests that a report of vulnerabilities was verified for that says anything."""
-    columns: Select[Any] = select(_evidence.c.digest, _scan.c.says_nothing).distinct()
-    query = columns.outerjoin(_document, _is_indexed(_READABLE))
-    query = _within(query.outerjoin(_scan, _scan.c.document == _document.c.id), times)
-    query = query.where(_evidence.c.finding == "attestation")
-    asking = [query.where(_evidence.c.digest.in_(chunk)) for chunk in chunks(digests)]
-    return {row.digest for one in asking for row in connection.execute(one) if row.says_nothing is False}
-
-
 def beside(
-    connection: Connection, digests: Collection[str], kind: str, codes: Collection[str], times: Times
+    connection: Connection, digests: Collection[str], kind: str, codes: Collection[str], times: Moment
 ) -> dict[str, list[Described]]:
     """All that was found beside these digests and may be a document of this kind, whether it counted or not.
 
@@ -126,7 +106,7 @@ def _is_indexed(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     return and_(_document.c.artifact == _evidence.c.artifact, _document.c.indexed_at.is_not(None), *conditions)
 
 
-def _evidence_of(times: Times, *conditions: ColumnElement[bool]) -> Select[Any]:
+def _evidence_of(times: Moment, *conditions: ColumnElement[bool]) -> Select[Any]:
     query = (
         select(
             *(_evidence.c[name] for name in ("digest", "artifact", "finding", "code", "predicate_type")),
@@ -141,21 +121,30 @@ def _evidence_of(times: Times, *conditions: ColumnElement[bool]) -> Select[Any]:
     return _within(query, times)
 
 
-def _within(query: Select[Any], times: Times) -> Select[Any]:
+def _within(query: Select[Any], times: Moment) -> Select[Any]:
+    return query.where(*within(times))
+
+
+def within(times: Moment) -> list[ColumnElement[bool]]:
     """Only evidence that was found, and recorded, by then, and that the namespace may know."""
-    query = query.where(_evidence.c.decided_at <= times.as_of)
+    conditions = [_evidence.c.decided_at <= times.as_of]
     if times.known_at is not None:
-        query = query.where(_evidence.c.recorded_at <= times.known_at)
+        conditions.append(_evidence.c.recorded_at <= times.known_at)
     if times.namespace is not None:
-        query = query.where(_evidence.c.policy_namespace.in_(["", times.namespace]))
-    return query
+        conditions.append(_evidence.c.policy_namespace.in_(["", times.namespace]))
+    return conditions
+
+
+def of_family(predicate_type: ColumnElement[str], uris: Iterable[str]) -> ColumnElement[bool]:
+    """Whether a predicate type is one of these URIs, alone or with a version: `documents.types.claims`."""
+    return or_(*(or_(predicate_type == uri, func.substr(predicate_type, 1, len(uri) + 1) == f"{uri}/") for uri in uris))
 
 
 def _by_digest(
     connection: Connection,
     query: Select[Any],
     digests: Collection[str],
-    times: Times,
+    times: Moment,
     is_wanted: Callable[[Described], bool],
 ) -> dict[str, list[Described]]:
     """Each artefact once for a digest, as it counted if it did for anybody."""

@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import (
+    CTE,
     Column,
     ColumnElement,
     Connection,
@@ -37,6 +38,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
+    column,
     create_engine,
     event,
     func,
@@ -170,7 +172,7 @@ def scratch_engine(file: Path) -> Engine:
     return engine
 
 
-def bytewise(connection: Connection, column: Column[Any]) -> ColumnElement[Any]:
+def bytewise(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
     """The column, to order by its bytes whatever the database's language: so does Python compare text."""
     if connection.dialect.name == "postgresql" and isinstance(column.type, Text):
         return column.collate("C")
@@ -490,6 +492,17 @@ def pairs(connection: Connection, values: Sequence[tuple[int, str]]) -> Subquery
     each = func.json_each(json.dumps(list(values))).table_valued("value").c.value
     number, text_ = func.json_extract(each, "$[0]"), func.json_extract(each, "$[1]")
     return select(number.label("number"), text_.label("text")).subquery()
+
+
+def texts(connection: Connection, names: Sequence[str], rows: Sequence[Sequence[str]]) -> CTE:
+    """A table of these texts, in columns of these names: few parameters, however many they are."""
+    if connection.dialect.name == "postgresql":
+        columns = [cast([row[number] for row in rows], postgresql.ARRAY(Text)) for number in range(len(names))]
+        return select(
+            func.unnest(*columns).table_valued(*(column(name, Text) for name in names)).render_derived()
+        ).cte()
+    each = func.json_each(json.dumps([list(row) for row in rows])).table_valued("value").c.value
+    return select(*(func.json_extract(each, f"$[{n}]", type_=Text).label(name) for n, name in enumerate(names))).cte()
 
 
 def among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:

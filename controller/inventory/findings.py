@@ -17,14 +17,14 @@ from sqlalchemy import Connection, Row, Select, and_, or_, select, tuple_
 from controller.inventory import cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.clearing import Case, Clearance, Clearing, Statement
-from controller.inventory.described import Described, Times, kin
+from controller.inventory.described import Described, kin
 from controller.inventory.index.vulnerabilities import RANKS
-from controller.inventory.reports import Key, Reports, count_reported, first_named
-from controller.inventory.standing import Place, chunks, places, standing
+from controller.inventory.reports import Key, Reports, first_named, reported, running
+from controller.inventory.standing import Moment, Place, chunks, places, standing
 from controller.model.documents import Finding, Severity
 from controller.model.reference import Digest
 
-FEW = 100  # images up to which their reports are read, instead of going through all findings by severity
+FEW = 300  # images up to which their reports are read, instead of going through all findings by severity
 BATCH = 1000  # findings looked at together at the most
 MAX_SCANNED = 10_000  # findings looked at for one page
 
@@ -99,15 +99,22 @@ class _Asked:
 
     connection: Connection
     where: FindingFilter
-    times: Times
-    places: Mapping[str, Place]
+    times: Moment
+    running: frozenset[str]
     reports: Reports = field(init=False)
     clearing: Clearing = field(init=False)
     images: dict[str, set[str]] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reports = Reports(self.connection, self.times)
         self.clearing = Clearing(self.connection, self.times)
+
+    def locate(self, digests: Iterable[str]) -> None:
+        """Find out where these images run, each once: `places`."""
+        new = {digest for digest in digests if digest not in self.places}
+        if new:
+            self.places |= places(standing(self.connection, self.times, new))
 
     @property
     def is_choosy(self) -> bool:
@@ -135,23 +142,17 @@ class Findings(Asker):
         check_limit(limit)
         digest = str(Digest.parse(where.digest)) if where.digest is not None else None
         after = cursors.read(cursor, int, str, int, int, str) if cursor is not None else None
-        times = Times(as_of or datetime.now(UTC), known_at, where.namespace)
+        times = Moment(as_of or datetime.now(UTC), known_at, where.namespace, where.cluster)
         with self._reading() as connection:
-            running = standing(
-                connection,
-                as_of=times.as_of,
-                known_at=known_at,
-                namespace=where.namespace,
-                cluster=where.cluster,
-            )
-            found = places(one for one in running if digest is None or one.digest == digest)
-            asked = _Asked(connection, where, times, found)
-            items, place = _page(asked, limit=limit, after=after)
-            unreported = len(found) - count_reported(connection, found, times) if cursor is None else None
+            first = reported(connection, times) if cursor is None else None
+            images = frozenset(first) if first is not None else running(connection, times)
+            if digest is not None:
+                images &= {digest}
+            items, place = _page(_Asked(connection, where, times, images), limit=limit, after=after)
             return FindingPage(
                 items=items,
-                images=len(found),
-                unreported=unreported,
+                images=len(images),
+                unreported=sum(not first[image] for image in images) if first is not None else None,
                 cursor=cursors.write(place) if place is not None else None,
             )
 
@@ -199,7 +200,7 @@ class _Candidate:
 def _page(asked: _Asked, *, limit: int, after: _Place | None) -> tuple[tuple[FindingRecord, ...], _Place | None]:
     """The next findings, and where the page after them begins."""
     taken: list[FindingRecord] = []
-    query, scanned, more = _query(asked), 0, bool(asked.places)
+    query, scanned, more = _query(asked), 0, bool(asked.running)
     place, wide = after, limit
     while more and len(taken) < limit and scanned < MAX_SCANNED:
         # The row at which the last page ended is read again: it may be of several images.
@@ -243,9 +244,9 @@ def _query(asked: _Asked) -> Select[Any]:
         alias = tables.finding_alias
         named = select(alias.c.document, alias.c.number).where(alias.c.alias == where.vulnerability.strip().upper())
         query = query.where(tuple_(_finding.c.document, _finding.c.number).in_(named))
-    if len(asked.places) <= FEW:
-        asked.reports.load(asked.places)
-        newest = (asked.reports.newest(digest) for digest in asked.places)
+    if len(asked.running) <= FEW:
+        asked.reports.load(asked.running)
+        newest = (asked.reports.newest(digest) for digest in asked.running)
         query = query.where(_finding.c.document.in_(sorted({one.document for one in newest if one is not None})))
     return query
 
@@ -291,13 +292,14 @@ def _images_of(asked: _Asked, artifacts: Iterable[str]) -> Mapping[str, set[str]
     every = {name for some in about.values() for name in some}
     names = kin(asked.connection, every, known_at=asked.times.known_at)
     for artifact, some in about.items():
-        asked.images[artifact] = {one for name in some for one in names[name] if one in asked.places}
+        asked.images[artifact] = {one for name in some for one in names[name] if one in asked.running}
     return asked.images
 
 
 def _records(asked: _Asked, found: Sequence[_Candidate]) -> list[FindingRecord | None]:
     """What is shown of each; None for what was not asked for."""
     where, now, reports = asked.where, asked.times.as_of, asked.reports
+    asked.locate(one.digest for one in found)
     clearances = asked.clearing.judge(
         [Case(reports.names(one.digest), asked.places[one.digest].repositories, one.finding) for one in found]
     )

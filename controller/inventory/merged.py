@@ -19,6 +19,7 @@ from controller.inventory.asking import MAX_LIMIT
 from controller.inventory.components import ComponentPage, ComponentRecord, Components
 
 SPEC_VERSION = "1.6"
+MAX_VERSION = 1024  # characters of a component's version that the format takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +78,21 @@ def _head(subject: Subject, documents: list[str]) -> dict[str, Any]:
 
 
 def component(record: ComponentRecord) -> dict[str, Any]:
-    """One component, as CycloneDX has it. Licenses are named as they were written: nobody judged what they are."""
+    """One component, as CycloneDX has it. Licenses are named as they were written: nobody judged what they are.
+
+    A version that is longer than the format takes stands in the property `assay:version`.
+    """
     value: dict[str, Any] = {"type": "library", "bom-ref": record.hash, "name": record.name}
-    if record.version is not None:
+    too_long = record.version is not None and len(record.version) > MAX_VERSION
+    if record.version is not None and not too_long:
         value["version"] = record.version
     if record.supplier:
         value["supplier"] = {"name": record.supplier}
     if record.licenses:
         value["licenses"] = [{"license": {"name": name}} for name in record.licenses]
     value |= {name: text for name, text in (("cpe", record.cpe), ("purl", record.purl)) if text}
-    told = {"assay:images": str(record.images), "assay:verified": str(record.verified).lower()}
+    told = {"assay:version": record.version} if too_long else {}
+    told |= {"assay:images": str(record.images), "assay:verified": str(record.verified).lower()}
     value["properties"] = [{"name": name, "value": text} for name, text in told.items()]
     return value
 

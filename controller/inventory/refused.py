@@ -14,7 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CTE, BigInteger, ColumnElement, Connection, and_, func, literal, select, tuple_, union
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    cast,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 
 from controller.inventory import running, tables
 from controller.inventory.asking import (
@@ -26,9 +39,10 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
+from controller.inventory.dialect import among, texts
 from controller.inventory.records import PolicyVersion, RunRecord
 from controller.inventory.run_ranges import by_leaf
-from controller.inventory.run_words import went_on
+from controller.inventory.standing import Moment, named
 
 _refusal, _run = tables.refusal, tables.run
 _OF = ("cluster", "namespace", "digest", "policy_kind", "policy_namespace", "policy_name")
@@ -94,14 +108,16 @@ class Refused(Asker):
         place = read_cursor(cursor) if cursor is not None else None
         asked = _Asked(as_of or datetime.now(UTC), known_at, namespace, cluster, policy)
         with self._reading() as connection:
-            hits = _hits(asked)
-            places = _places(connection, hits, place, limit + 1)
-            shown = places[:limit]
+            found = _page(connection, asked, place, limit + 1)
+            shown = [run.leaf for run, _ in found[:limit]]
             rows = by_leaf(connection, shown)
             records = running.records(connection, [rows[leaf] for leaf in shown], known_at=known_at)
-            refusals = _refusals(connection, hits, shown, asked)
-        items = tuple(RefusedRun(run, refusals[leaf]) for leaf, run in zip(shown, records, strict=True))
-        more = write_cursor(rows[shown[-1]].started_at, shown[-1]) if len(places) > limit else None
+            told = _newest(connection, {key: at for _, keys in found[:limit] for key, at in keys.items()}, asked)
+        items = tuple(
+            RefusedRun(record, tuple(sorted((told[key] for key in keys), key=_name)))
+            for record, (_, keys) in zip(records, found, strict=False)
+        )
+        more = write_cursor(rows[shown[-1]].started_at, shown[-1]) if len(found) > limit else None
         return RefusedPage(items, more)
 
 
@@ -113,36 +129,85 @@ class _Asked:
     cluster: str | None
     policy: str | None
 
+    @property
+    def moment(self) -> Moment:
+        """What runs then."""
+        return Moment(self.as_of, self.known_at, self.namespace, self.cluster)
+
 
 def _by_then(table: Any, asked: _Asked) -> list[ColumnElement[bool]]:
     conditions = [table.c.decided_at <= asked.as_of]
     return conditions if asked.known_at is None else [*conditions, table.c.recorded_at <= asked.known_at]
 
 
-def _hits(asked: _Asked) -> CTE:
-    """Runs with the refusals of their images that are the newest word: leaf and start of the run, and whose it is."""
-    keys = select(
-        *(_refusal.c[name] for name in _OF), func.max(_refusal.c.decided_at, type_=tables.Instant).label("at")
-    )
-    keys = keys.where(*_by_then(_refusal, asked)).group_by(*(_refusal.c[name] for name in _OF))
-    for name in ("namespace", "cluster"):
-        if (value := getattr(asked, name)) is not None:
-            keys = keys.where(_refusal.c[name] == value)
+Keys = Mapping[Key, datetime]
+"""Refusals (cluster, namespace, digest, and the policy), and when each was said last."""
+
+
+def _page(connection: Connection, asked: _Asked, before: Place | None, limit: int) -> Sequence[tuple[Row[Any], Keys]]:
+    """The next runs whose images are refused, the latest started first, as many as `limit`, and what refuses each.
+
+    Whether a policy let the image in later is asked of the images on the page alone.
+    """
+    refused = _refused(connection, asked)
+    if not refused:
+        return []
+    known: dict[Key, bool] = {}
+    found: list[tuple[Row[Any], Keys]] = []
+    runs = connection.execute(_runs(connection, asked, {where[2] for where in refused}, before))
+    while len(found) < limit and (rows := runs.fetchmany(2 * limit)):
+        some = [(row, refused.get((row.cluster, row.namespace, row.digest), {})) for row in rows]
+        new = {key: at for _, keys in some for key, at in keys.items() if key not in known}
+        known |= _let_in(connection, new, asked)
+        for row, keys in some:
+            stand = {key: at for key, at in keys.items() if not known[key]}
+            if stand and len(found) < limit:
+                found.append((row, stand))
+    runs.close()
+    return found
+
+
+def _refused(connection: Connection, asked: _Asked) -> Mapping[tuple[str, str, str], Keys]:
+    """By cluster, namespace and digest of what runs, all that ever refused it there, whatever was said later.
+
+    It begins with what runs, which is little beside all that was ever refused.
+    """
+    where = ("cluster", "namespace", "digest")
+    runs = asked.moment.rows(*where, also=[_run.c.digest.is_not(None)])
+    names = named(select(*runs.c).distinct().cte("running"), asked.known_at)
+    newest = func.max(_refusal.c.decided_at, type_=tables.Instant)
+    query = select(names.c.digest.label("seen"), *(_refusal.c[name] for name in _OF), newest).select_from(names)
+    there = and_(_refusal.c.namespace == names.c.namespace, _refusal.c.digest == names.c.name)
+    query = query.join(_refusal, and_(there, _refusal.c.cluster == names.c.cluster)).where(*_by_then(_refusal, asked))
     if asked.policy is not None:
-        of, slash, name = asked.policy.rpartition("/")
-        keys = keys.where(_refusal.c.policy_name == name)
-        keys = keys.where(_refusal.c.policy_namespace == of) if slash else keys
-    refused = keys.cte("refused")
-    told = select(*refused.c).where(~_was_let_in_later(refused, asked)).cte("told")
-    held, holds = tables.image_manifest.alias("held"), tables.image_manifest.alias("holds")
-    named = union(
-        select(*told.c, told.c.digest.label("seen")),
-        select(*told.c, held.c.manifest.label("seen")).join(held, held.c.digest == told.c.digest),
-        select(*told.c, holds.c.digest.label("seen")).join(holds, holds.c.manifest == told.c.digest),
-    ).cte("named")
-    same = and_(_run.c.namespace == named.c.namespace, _run.c.digest == named.c.seen, _run.c.cluster == named.c.cluster)
-    query = select(_run.c.leaf, _run.c.started_at, *(named.c[name] for name in (*_OF, "at"))).join(named, same)
-    return query.where(went_on(_run, as_of=asked.as_of, known_at=asked.known_at)).cte("hits")
+        whose, slash, name = asked.policy.rpartition("/")
+        query = query.where(_refusal.c.policy_name == name)
+        query = query.where(_refusal.c.policy_namespace == whose) if slash else query
+    found: dict[tuple[str, str, str], dict[Key, datetime]] = defaultdict(dict)
+    for seen, *key, at in connection.execute(query.group_by(names.c.digest, *(_refusal.c[name] for name in _OF))):
+        found[key[0], key[1], seen][tuple(key)] = at
+    return found
+
+
+def _runs(connection: Connection, asked: _Asked, digests: Iterable[str], before: Place | None) -> Select[Any]:
+    """What runs of these images, the latest started first."""
+    some = among(connection, _run.c.digest, sorted(digests))
+    runs = asked.moment.rows("leaf", "started_at", "cluster", "namespace", "digest", also=[some], by="digest")
+    query = select(runs).order_by(runs.c.started_at.desc(), runs.c.leaf.desc())
+    if before is None:
+        return query
+    started_at, leaf = literal(before[0], tables.Instant), literal(before[1], BigInteger)
+    return query.where(tuple_(runs.c.started_at, runs.c.leaf) < tuple_(started_at, leaf))
+
+
+def _let_in(connection: Connection, keys: Keys, asked: _Asked) -> Mapping[Key, bool]:
+    """Of each of these refusals whether the same policy let the image in there later."""
+    if not keys:
+        return {}
+    wanted = _table(connection, keys)
+    query = select(*(wanted.c[name] for name in _OF)).where(_was_let_in_later(wanted, asked))
+    later = {tuple(row) for row in connection.execute(query)}
+    return {key: key in later for key in keys}
 
 
 def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
@@ -168,57 +233,68 @@ def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
     return query.correlate(refused).exists()
 
 
-def _places(connection: Connection, hits: CTE, before: Place | None, limit: int) -> list[int]:
-    query = select(hits.c.leaf, hits.c.started_at).distinct()
-    if before is not None:
-        started_at, leaf = literal(before[0], tables.Instant), literal(before[1], BigInteger)
-        query = query.where(tuple_(hits.c.started_at, hits.c.leaf) < tuple_(started_at, leaf))
-    query = query.order_by(hits.c.started_at.desc(), hits.c.leaf.desc()).limit(limit)
-    return [row.leaf for row in connection.execute(query)]
-
-
-def _refusals(
-    connection: Connection, hits: CTE, leaves: Sequence[int], asked: _Asked
-) -> Mapping[int, tuple[Refusal, ...]]:
-    """The refusals of each of these runs."""
-    rows = connection.execute(select(hits).where(hits.c.leaf.in_(leaves))).all()
-    keys = {tuple(row[2:8]): row.at for row in rows}
-    told = _newest(connection, keys, asked)
-    found: dict[int, list[Refusal]] = defaultdict(list)
-    for row in rows:
-        found[row.leaf].append(told[tuple(row[2:8])])
-    return {leaf: tuple(sorted(found[leaf], key=_name)) for leaf in leaves}
-
-
 def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Refusal]:
     """What the newest evaluation of each of these says, and since when its version does."""
-    judged, decision = tables.evaluation, tables.decision
+    if not keys:
+        return {}
     last = _last_versions(connection, {key[3:] + key[:1] for key in keys}, asked)
-    found: dict[Key, Refusal] = {}
-    for key, at in keys.items():
-        of = [_refusal.c[name] == value for name, value in zip(_OF, key, strict=True)]
-        query = (
-            select(_refusal.c.policy_hash, judged.c.outcome, judged.c.error_kind, judged.c.reasons, decision.c.id)
-            .join(judged, and_(of_one_leaf(judged, _refusal), judged.c.position == _refusal.c.position))
-            .join(decision, of_one_leaf(decision, _refusal))
-            .where(*of, _refusal.c.decided_at == at, *_by_then(_refusal, asked))
-            .order_by(_refusal.c.leaf.desc(), _refusal.c.position)
-        )
-        row = connection.execute(query.limit(1)).one()
-        first = func.min(_refusal.c.decided_at, type_=tables.Instant)
-        since = select(first).where(*of, _refusal.c.policy_hash == row.policy_hash, *_by_then(_refusal, asked))
-        found[key] = Refusal(
+    told = _words(connection, keys, asked)
+    since = _since(connection, {key: row.policy_hash for key, row in told.items()}, asked)
+    return {
+        key: Refusal(
             policy=PolicyVersion(key[3], key[4], key[5], row.policy_hash),
             current=last[key[3:] + key[:1]] == row.policy_hash,
             digest=key[2],
             outcome=row.outcome,
             error_kind=row.error_kind or "",
             reasons=tuple(sorted({reason["code"] for reason in json.loads(row.reasons)})),
-            since=connection.execute(since).scalar_one(),
-            evaluated_at=at,
+            since=since[key],
+            evaluated_at=keys[key],
             record=row.id,
         )
+        for key, row in told.items()
+    }
+
+
+def _words(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Row[Any]]:
+    """The newest evaluation of each: of several of one time the one that was recorded last."""
+    judged, decision = tables.evaluation, tables.decision
+    wanted = _table(connection, keys)
+    query = (
+        select(*(_refusal.c[name] for name in _OF), _refusal.c.policy_hash)
+        .add_columns(judged.c.outcome, judged.c.error_kind, judged.c.reasons, decision.c.id)
+        .select_from(wanted)
+        .join(_refusal, and_(*(_refusal.c[name] == wanted.c[name] for name in _OF)))
+        .join(judged, and_(of_one_leaf(judged, _refusal), judged.c.position == _refusal.c.position))
+        .join(decision, of_one_leaf(decision, _refusal))
+        .where(_refusal.c.decided_at == wanted.c.at, *_by_then(_refusal, asked))
+        .order_by(_refusal.c.leaf.desc(), _refusal.c.position)
+    )
+    found: dict[Key, Row[Any]] = {}
+    for row in connection.execute(query):
+        found.setdefault(tuple(row[: len(_OF)]), row)
     return found
+
+
+def _since(connection: Connection, versions: Mapping[Key, str], asked: _Asked) -> Mapping[Key, datetime]:
+    """When this version of each policy first refused the image there."""
+    wanted = texts(connection, (*_OF, "hash"), [(*key, version) for key, version in sorted(versions.items())])
+    first = func.min(_refusal.c.decided_at, type_=tables.Instant)
+    query = (
+        select(*(_refusal.c[name] for name in _OF), first)
+        .select_from(wanted)
+        .join(_refusal, and_(*(_refusal.c[name] == wanted.c[name] for name in _OF)))
+        .where(_refusal.c.policy_hash == wanted.c.hash, *_by_then(_refusal, asked))
+        .group_by(*(_refusal.c[name] for name in _OF))
+    )
+    return {tuple(row[: len(_OF)]): row[-1] for row in connection.execute(query)}
+
+
+def _table(connection: Connection, keys: Keys) -> CTE:
+    """Keys as a table, and the time of each (`at`)."""
+    rows = [(*key, tables.instant(at)) for key, at in sorted(keys.items())]
+    plain = texts(connection, (*_OF, "at"), rows)
+    return select(*(plain.c[name] for name in _OF), cast(plain.c.at, tables.Instant).label("at")).cte("wanted")
 
 
 def _last_versions(connection: Connection, policies: Iterable[Key], asked: _Asked) -> dict[Key, str]:

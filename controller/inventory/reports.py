@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, and_, case, func, select
 
 from controller.documents import purls
+from controller.documents.types import SCANS
 from controller.inventory import tables
-from controller.inventory.described import Described, Times, described, kin, reported
+from controller.inventory.described import Described, described, kin, of_family, within
 from controller.inventory.dialect import pairs
+from controller.inventory.standing import Moment, named, running_images
 
 _KIND = "vulnerabilities"
 PAIRS = 5000  # documents and identifiers that are looked up together
@@ -20,7 +22,7 @@ PAIRS = 5000  # documents and identifiers that are looked up together
 class Reports:
     """The reports of running images, read as they are asked for, each image once."""
 
-    def __init__(self, connection: Connection, times: Times) -> None:
+    def __init__(self, connection: Connection, times: Moment) -> None:
         self._connection = connection
         self._times = times
         self._kin: dict[str, tuple[str, ...]] = {}
@@ -52,11 +54,33 @@ class Reports:
         return max(self._of[digest], key=lambda one: (one.at, one.recorded_at, one.artifact), default=None)
 
 
-def count_reported(connection: Connection, digests: Iterable[str], times: Times) -> int:
-    """Of how many of these images there is a report that says anything."""
-    names = kin(connection, digests, known_at=times.known_at)
-    found = reported(connection, {name for some in names.values() for name in some}, times)
-    return sum(not found.isdisjoint(some) for some in names.values())
+def running(connection: Connection, moment: Moment) -> frozenset[str]:
+    """The images that run."""
+    return frozenset(connection.execute(select(running_images(connection, moment).c.digest)).scalars())
+
+
+def reported(connection: Connection, moment: Moment) -> Mapping[str, bool]:
+    """The running images, and whether there is a report of each that says anything."""
+    evidence, document, scan = tables.evidence, tables.document, tables.scan
+    names = named(running_images(connection, moment), moment.known_at)
+    is_report = and_(
+        evidence.c.digest == names.c.name,
+        evidence.c.finding == "attestation",
+        of_family(evidence.c.predicate_type, SCANS),
+        *within(moment),
+    )
+    is_read = and_(
+        document.c.artifact == evidence.c.artifact, document.c.indexed_at.is_not(None), document.c.problem == ""
+    )
+    says = func.max(case((scan.c.says_nothing.is_(False), 1), else_=0))
+    query = (
+        select(names.c.digest, says)
+        .outerjoin(evidence, is_report)
+        .outerjoin(document, is_read)
+        .outerjoin(scan, scan.c.document == document.c.id)
+        .group_by(names.c.digest)
+    )
+    return {row[0]: bool(row[1]) for row in connection.execute(query)}
 
 
 class Key(NamedTuple):

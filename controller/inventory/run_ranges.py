@@ -28,6 +28,7 @@ from sqlalchemy import (
     column,
     func,
     select,
+    text,
     true,
     tuple_,
     union_all,
@@ -46,6 +47,7 @@ MAX_FIRSTS = 4  # values of an index's first column that are looked up each by i
 MAX_FORMS = 256  # statements kept
 
 _run = tables.run
+_LATE = text("run.late")  # word for word as the index `ix_run_late` has it: SQLite does not know it by `late = 1`
 EVERYTHING = tuple(column.name for column in _run.columns)
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 LAST = 2**63 - 1  # no leaf comes after it
@@ -276,7 +278,8 @@ def _of_images(form: _Form) -> Select[Any]:
 @lru_cache(MAX_FORMS)
 def _once_otherwise(form: _Form) -> Select[Any]:
     """The runs that are something else now: what became so only later is not found by what it is."""
-    return _limited(_matching(form).where(_run.c.late, _run.c[form.index] != bindparam("first", type_=Text())))
+    query = _matching(form).where(_LATE, _run.c[form.index] != bindparam("first", type_=Text()))
+    return _limited(query.with_hint(_run, "INDEXED BY ix_run_late", "sqlite"))
 
 
 def _limited(query: Select[Any]) -> Select[Any]:

@@ -6,17 +6,20 @@ each component supplier, version and a unique identifier; of the document an aut
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from controller.documents.types import is_sbom
+from sqlalchemy import Connection
+
+from controller.documents.types import SBOMS, claims
 from controller.errors import InputError
-from controller.inventory import cursors
+from controller.inventory import cursors, sbom_states
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
-from controller.inventory.described import Described, Times, beside, kin
-from controller.inventory.standing import Place, places, standing
+from controller.inventory.described import Described, beside, kin
+from controller.inventory.standing import Moment, Place, places, standing, unidentified
 
 STALE_AFTER = timedelta(days=90)
 MAY_LACK = 10  # percent of the components that may lack a minimum element
@@ -117,35 +120,40 @@ class Sboms(Asker):
         check_limit(limit)
         demands.check()
         after = cursors.read(cursor, int, str, str) if cursor is not None else None
-        times = Times(as_of or datetime.now(UTC), known_at, namespace)
+        moment = Moment(as_of or datetime.now(UTC), known_at, namespace, cluster)
+        wanted = frozenset(RANKS[state] for state in states) or frozenset(RANKS.values())
         with self._reading() as connection:
-            running = standing(connection, as_of=times.as_of, known_at=known_at, namespace=namespace, cluster=cluster)
-            images = places(running)
-            names = kin(connection, images, known_at=known_at)
-            found = beside(connection, {name for some in names.values() for name in some}, "sbom", _CODES, times)
-        judged = [
-            judge(place, [one for name in names[digest] for one in found.get(name, ())], demands, times.as_of)
-            for digest, place in images.items()
-        ]
-        counts = {str(state): sum(one.state is state for one in judged) for state in SbomState}
-        wanted = frozenset(states)
-        listed = sorted(
-            ((_place(one), one) for one in judged if not wanted or one.state in wanted), key=lambda each: each[0]
-        )
-        left = [each for each in listed if after is None or each[0] > after]
-        return SbomPage(
-            items=tuple(one for _, one in left[:limit]),
-            counts=counts,
-            unidentified=sum(one.runs for one in running if one.digest is None),
-            cursor=cursors.write(left[limit - 1][0]) if len(left) > limit else None,
-        )
+            every = sbom_states.states(
+                connection,
+                moment,
+                ranks={str(state): rank for state, rank in RANKS.items()},
+                codes=_CODES,
+                stale_after=demands.stale_after,
+                may_lack=demands.may_lack,
+            )
+            counts = Counter(rank for rank, _, _ in every)
+            left = sorted(one for one in every if one[0] in wanted and (after is None or one > after))
+            items = _judged(connection, [digest for _, _, digest in left[:limit]], demands, moment)
+            return SbomPage(
+                items=items,
+                counts={str(state): counts[rank] for state, rank in RANKS.items()},
+                unidentified=unidentified(connection, moment),
+                cursor=cursors.write(left[limit - 1]) if len(left) > limit else None,
+            )
 
 
-_CODES = frozenset({_OTHER_DIGEST, _UNSIGNED})
+_CODES = {_OTHER_DIGEST: SbomState.OTHER_DIGEST, _UNSIGNED: SbomState.UNSIGNED}
 
 
-def _place(one: ImageSbom) -> tuple[int, str, str]:
-    return RANKS[one.state], one.repositories[0] if one.repositories else "", one.digest
+def _judged(connection: Connection, digests: Sequence[str], demands: Demands, moment: Moment) -> tuple[ImageSbom, ...]:
+    """What is shown of these images, in their order."""
+    images = places(standing(connection, moment, digests))
+    names = kin(connection, digests, known_at=moment.known_at)
+    found = beside(connection, {name for some in names.values() for name in some}, "sbom", _CODES, moment)
+    return tuple(
+        judge(images[digest], [one for name in names[digest] for one in found.get(name, ())], demands, moment.as_of)
+        for digest in digests
+    )
 
 
 def judge(place: Place, found: Sequence[Described], demands: Demands, now: datetime) -> ImageSbom:
@@ -185,7 +193,7 @@ def _judge(one: Described, demands: Demands, now: datetime) -> tuple[SbomState |
     """The state that this would give the image; None for what is no SBOM."""
     if one.finding == "rejection":
         return _rejected(one)
-    if one.finding != "attestation" or not (one.kind == "sbom" or is_sbom(one.predicate_type)):
+    if one.finding != "attestation" or not (one.kind == "sbom" or claims(one.predicate_type, SBOMS)):
         return None, ()
     if one.document is None:
         return SbomState.UNREAD, ("it is not indexed yet",)

@@ -7,14 +7,17 @@ back; questions that ask something of every running image begin here and work on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import CTE, ColumnElement, Connection, Select, Subquery, Table, and_, func, select, union_all
 
-from controller.inventory.run_ranges import RunFilter, grouped
+from controller.inventory import tables
+from controller.inventory.dialect import among, bytewise
+from controller.inventory.intervals import Window, windows
+from controller.inventory.run_words import went_on
 
 T = TypeVar("T", str, int)
 
@@ -38,17 +41,81 @@ class Standing:
     since: datetime
 
 
-def standing(
-    connection: Connection,
-    *,
-    as_of: datetime,
-    known_at: datetime | None,
-    namespace: str | None = None,
-    cluster: str | None = None,
-) -> list[Standing]:
-    """All that runs at a time, in no order. A run whose digest nobody knows has none."""
-    where = RunFilter(namespace=namespace, cluster=cluster)
-    return [Standing(*tuple(row)) for row in grouped(connection, where, _WHERE, as_of=as_of, known_at=known_at)]
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What runs is asked about: a time, as it was known at another, in one namespace or cluster or in all."""
+
+    as_of: datetime
+    known_at: datetime | None
+    namespace: str | None = None
+    cluster: str | None = None
+
+    def rows(self, *names: str, also: Sequence[ColumnElement[bool]] = (), by: str | None = None) -> Subquery:
+        """These columns of the runs, of which all of `also` holds: range after range of an index.
+
+        It is the one by the column `by`, else by namespace or cluster where one is asked about.
+        """
+        runs, times = tables.run, {"as_of": self.as_of, "known_at": self.known_at}
+        wanted = {name: value for name in ("namespace", "cluster") if (value := getattr(self, name)) is not None}
+        first = by or next(iter(wanted), None)
+        index = f"ix_run_{f'{first}_' if first else ''}span_started_at_leaf"
+        where = [went_on(runs, **times), *(runs.c[name] == value for name, value in wanted.items()), *also]
+        parts = [
+            select(*(runs.c[name] for name in names))
+            .where(_inside(runs, window), *where)
+            .with_hint(runs, f"INDEXED BY {index}", "sqlite")
+            for window in windows(**times)
+        ]
+        return union_all(*parts).subquery()
+
+
+def _inside(runs: Table, window: Window) -> ColumnElement[bool]:
+    """Whether a run began in this window: a range of an index by `span` and `started_at`."""
+    conditions = [runs.c.span == window.span]
+    if window.after is not None:
+        conditions.append(runs.c.started_at > window.after)
+    if window.until is not None:
+        conditions.append(runs.c.started_at <= window.until)
+    return and_(*conditions)
+
+
+def standing(connection: Connection, moment: Moment, digests: Collection[str]) -> list[Standing]:
+    """Where these images run, in no order. (One of them may have run a hundred thousand times before.)"""
+    return [
+        Standing(**{name: getattr(row, name) for name in (*_WHERE, "runs", "since")})
+        for chunk in chunks(digests)
+        for row in connection.execute(_standing(connection, moment, chunk))
+    ]
+
+
+def _standing(connection: Connection, moment: Moment, digests: Sequence[str]) -> Select[Any]:
+    runs = moment.rows(*_WHERE, "started_at", also=[among(connection, tables.run.c.digest, digests)], by="digest")
+    where = tuple(runs.c[name] for name in _WHERE)
+    since = func.min(runs.c.started_at, type_=tables.Instant)
+    return select(*where, func.count().label("runs"), since.label("since")).group_by(*where)
+
+
+def running_images(connection: Connection, moment: Moment) -> CTE:
+    """The images that run, in the database: `digest`, and `repository`, the first of those that it is pulled from."""
+    runs = moment.rows("digest", "repository", also=[tables.run.c.digest.is_not(None)])
+    first = func.min(bytewise(connection, runs.c.repository)).label("repository")
+    return select(runs.c.digest, first).group_by(runs.c.digest).cte("running")
+
+
+def unidentified(connection: Connection, moment: Moment) -> int:
+    """How many runs have a digest that nobody knows."""
+    runs = moment.rows("leaf", also=[tables.run.c.digest.is_(None)], by="digest")
+    return connection.execute(select(func.count()).select_from(runs)).scalar_one()
+
+
+def named(running: CTE, known_at: datetime | None) -> CTE:
+    """These images under all their names (`described.kin`): the columns of `running`, and `name`."""
+    held, holds = tables.image_manifest.alias("held"), tables.image_manifest.alias("holds")
+    inside = select(*running.c, held.c.manifest.label("name")).join(held, held.c.digest == running.c.digest)
+    around = select(*running.c, holds.c.digest.label("name")).join(holds, holds.c.manifest == running.c.digest)
+    if known_at is not None:
+        inside, around = inside.where(held.c.recorded_at <= known_at), around.where(holds.c.recorded_at <= known_at)
+    return union_all(select(*running.c, running.c.digest.label("name")), inside, around).cte("named")
 
 
 @dataclass(frozen=True, slots=True)

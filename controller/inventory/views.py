@@ -265,6 +265,28 @@ VIEWS = (
         "sbom_component l JOIN document m ON m.id = l.document JOIN component c ON c.id = l.component"
         " JOIN package k ON k.id = c.package",
     ),
+    View(
+        "v_findings",
+        "One vulnerability in one package, as one scanner's report has it. An image may have several, and VEX may"
+        " clear what they say: `assay inventory findings` weighs both.",
+        (
+            ("artifact", "the report (`v_documents.artifact`)", "m.artifact"),
+            ("vulnerability", "its identifier, as the report has it", "f.vulnerability"),
+            ("aliases", "its other identifiers, a JSON list", "f.aliases"),
+            ("rank", "the severity's place, to sort by: 0 is the worst", "f.rank"),
+            ("severity", "CRITICAL, HIGH, MEDIUM, LOW, NEGLIGIBLE or UNKNOWN", "f.severity"),
+            ("score", "CVSS score, where the report has one", "f.score"),
+            ("package", "name of the package", "f.package"),
+            ("version", "its version", "f.version"),
+            ("purl", "its purl", "f.purl"),
+            ("fixable", "whether there is a version with a fix; empty where the report cannot tell", "f.fixable"),
+            ("fixed_versions", "versions with a fix, a JSON list", "f.fixed_versions"),
+            ("scanner", "by which scanner", "m.tool"),
+            ("reported_at", "when the report says that it was made", "m.created_at"),
+            ("recorded_at", "when it was read into the index", "m.indexed_at"),
+        ),
+        "vulnerability_finding f JOIN document m ON m.id = f.document AND m.indexed_at IS NOT NULL",
+    ),
 )
 NAMES = frozenset(view.name for view in VIEWS)
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, text
 
+from controller.cli import run
+from controller.cli.inventory import shared
 from controller.errors import InputError
+from controller.inventory import dialect
 from controller.inventory.findings import FindingFilter
 from controller.inventory.index import reading
 from controller.inventory.resting import Footing
@@ -25,7 +30,7 @@ from controller.model.reference import Digest
 from controller.reading.wire.assets import AssetPage
 from controller.reading.wire.rows import Form, Rows
 from controller.settings import DocumentSettings
-from tests.support.attested import attesting, bundle, spdx
+from tests.support.attested import SLSA, TRIVY, VEX, VULNS, attesting, bundle, scan, spdx, vex
 from tests.support.inventory import (
     START,
     Clock,
@@ -37,13 +42,10 @@ from tests.support.inventory import (
     soon,
 )
 
-VULNS, VEX = "https://cosign.sigstore.dev/attestation/vuln/v1", "https://openvex.dev/ns/v0.2.0"
-SLSA = "https://slsa.dev/provenance/v1"
 APP, WEB, JOB, BARE, INDEX = (f"sha256:{byte * 32}" for byte in ("a1", "b2", "c3", "d4", "e5"))
 NOW = START + timedelta(hours=1)
 OPENSSL, ZLIB = "pkg:deb/debian/openssl@3.0.11?distro=debian-12", "pkg:deb/debian/zlib1g@1.2?distro=debian-12"
 
-TRIVY = "pkg:github/aquasecurity/trivy@0.50.0"
 EVERYTHING = FindingFilter()
 
 Attested = tuple[dict[str, Any], dict[Digest, bytes]]
@@ -89,49 +91,6 @@ def complete(*, days: int = 0, supplier: str = "Organization: Debian", count: in
     return spdx(packages=packages, created=(NOW - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
-def scan(*findings: tuple[str, str, str, str], at: datetime = START, target: str = "app") -> bytes:
-    """A scan by Trivy in cosign's predicate: identifier, severity, purl, version with the fix."""
-    vulnerabilities = [
-        {
-            "VulnerabilityID": identifier,
-            "Severity": severity,
-            "PkgName": purl.partition("@")[0].rpartition("/")[2],
-            "InstalledVersion": purl.partition("@")[2].partition("?")[0],
-            "PkgIdentifier": {"PURL": purl},
-            "FixedVersion": fixed,
-        }
-        for identifier, severity, purl, fixed in findings
-    ]
-    results = [{"Target": target, "Class": "os-pkgs", "Vulnerabilities": vulnerabilities}] if target else []
-    finished = at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    predicate = {
-        "invocation": {"uri": "", "event_id": "", "builder.id": ""},
-        "scanner": {
-            "uri": TRIVY,
-            "version": "0.50.0",
-            "db": {"uri": "", "version": ""},
-            "result": {"SchemaVersion": 2, "CreatedAt": finished, "Results": results},
-        },
-        "metadata": {"scanStartedOn": finished, "scanFinishedOn": finished},
-    }
-    return bundle(predicate, VULNS)
-
-
-def vex(*statements: dict[str, Any], identity: str = "https://acme.example/vex/1") -> bytes:
-    """An OpenVEX document about the subject of its attestation."""
-    return bundle(
-        {
-            "@context": VEX,
-            "@id": identity,
-            "author": "Acme",
-            "timestamp": "2026-11-22T10:00:00Z",
-            "version": 1,
-            "statements": list(statements),
-        },
-        VEX,
-    )
-
-
 def says(identifier: str, status: str = "not_affected", **more: Any) -> dict[str, Any]:
     """A statement about a vulnerability in openssl of the image."""
     justified = {"justification": "vulnerable_code_not_present"} if status == "not_affected" else {}
@@ -150,6 +109,9 @@ def named(page: Any) -> list[tuple[str, str]]:
 
 def states(opened: Store, **changes: Any) -> dict[str, tuple[str, tuple[str, ...]]]:
     page = opened.questions.sboms.sboms(**({"as_of": NOW} | changes))
+    judged = [str(item.state) for item in page.items]  # one by one, and the counts where they lie in the database
+    assert "states" in changes or Counter(judged) == Counter(dict(page.counts)), "the two ways of judging differ"
+    assert judged == sorted(judged, key=list(SbomState).index)
     return {item.digest: (str(item.state), item.why) for item in page.items}
 
 
@@ -646,3 +608,56 @@ async def test_no_question_goes_through_all_that_there_is(database: Database, sc
     assert any("ix_evidence" in plan or "sqlite_autoindex_evidence" in plan for plan in plans)
     scans = {plan for plan in plans for table in LARGE if plan.split(" USING ")[0].strip() == f"SCAN {table}"}
     assert scans == set()
+
+
+SIGNER = "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1.2"
+
+
+async def test_whole_lists_of_what_documents_say_are_printed_page_after_page(
+    scanned: Store,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    monkeypatch.setattr(shared, "MAX_LIMIT", 2)
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database.settings.database_url)
+    questions, then = scanned.questions, NOW.strftime("%Y-%m-%dT%H:%M:%S")
+    lists: dict[tuple[str, ...], Any] = {
+        ("sboms",): questions.sboms.sboms(as_of=NOW, limit=100),
+        ("findings",): found(scanned, limit=100),
+        ("assets",): questions.assets.assets(as_of=NOW, limit=100),
+        ("affected", "--signer", SIGNER): questions.affected.runs(Footing.SIGNER, SIGNER, as_of=NOW, limit=100),
+        ("affected", "--signer", SIGNER, "--list", "images"): questions.affected.images(
+            Footing.SIGNER, SIGNER, as_of=NOW, limit=100
+        ),
+        ("affected", "--signer", SIGNER, "--list", "decisions"): questions.affected.decisions(
+            Footing.SIGNER, SIGNER, as_of=NOW, limit=100
+        ),
+    }
+    for command, page in lists.items():
+        assert run(["inventory", *command, "--as-of", then, "--all", "-o", "csv"]) == 0
+        rows = list(csv.reader(io.StringIO(capfdbinary.readouterr().out.decode(), newline="")))
+        assert len(rows) - 1 == len(page.items), command
+        assert run(["inventory", *command, "--as-of", then, "--all", "-o", "jsonl"]) == 0
+        lines = [json.loads(line) for line in capfdbinary.readouterr().out.decode().splitlines()]
+        assert len(lines) == len(page.items) >= 2, command
+        if "digest" in lines[0]:
+            assert [line["digest"] for line in lines] == [item.digest for item in page.items], command
+
+
+@pytest.mark.usefixtures("scanned")
+async def test_findings_are_asked_of_the_view_as_the_reports_have_them(database: Database) -> None:
+    query = text(
+        "SELECT f.vulnerability, f.severity, f.package, f.fixed_versions, f.scanner, e.digest FROM v_findings f"
+        " JOIN v_evidence e ON e.artifact = f.artifact WHERE f.fixable ORDER BY f.rank, f.vulnerability, e.digest"
+    )
+    engine = create_engine(dialect.parse(database.settings.url()))
+    with engine.begin() as connection:
+        rows = [tuple(row) for row in connection.execute(query)]
+    engine.dispose()
+    assert rows == [  # of all reports, those that a newer one has replaced as well
+        ("CVE-3", "CRITICAL", "zlib1g", '["1.3"]', TRIVY, APP),
+        ("CVE-9", "CRITICAL", "zlib1g", '["1.3"]', TRIVY, APP),
+        ("CVE-1", "HIGH", "openssl", '["3.0.12"]', TRIVY, APP),
+        ("CVE-1", "MEDIUM", "openssl", '["3.0.12"]', TRIVY, WEB),
+    ]

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from controller.errors import InputError
 from controller.inventory import packages
@@ -377,6 +379,8 @@ async def test_a_merged_document_is_the_same_to_the_byte_and_lists_each_componen
     assert {row.name for row in again.components} == both | {"cluster local"}  # what it is about is one more to it
     empty = "".join(merge(opened.questions.components, Subject(hours(2), namespace="nothing"), known_at=hours(3)))
     assert json.loads(empty)["components"] == []
+    official = JsonStrictValidator(SchemaVersion.V1_6)
+    assert [official.validate_str(one) for one in (written(), empty)] == [None, None]
 
 
 @pytest.mark.parametrize(

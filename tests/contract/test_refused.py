@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from controller.cli import run
+from controller.cli.inventory import shared
 from controller.errors import InputError
 from controller.inventory.store import Store
 from controller.model.reference import Digest
@@ -15,6 +18,7 @@ from tests.support.inventory import (
     DIGEST,
     START,
     Clock,
+    Database,
     blob,
     evaluation,
     image,
@@ -165,3 +169,34 @@ async def test_guarantee_20_a_digest_is_visible_where_it_ran_and_no_denial_opens
     mine = queries.decision(denied["id"])
     assert mine is not None
     assert mine.leaf["object"]["namespace"] == "spy"
+
+
+async def test_pages_hold_each_refused_run_once_whatever_was_let_in_between(
+    opened: Store,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """Twelve images were refused, and every other one let in after that."""
+    digests = [f"sha256:{number:064x}" for number in range(12)]
+    await record(
+        opened,
+        *(sighting("Started", n, uid=f"pod-{n}", id=f"run-{n}", digest=digest) for n, digest in enumerate(digests)),
+        *(judged(20, "Violated", digest=digest) for digest in digests),
+        *(judged(30, "Satisfied", digest=digest) for digest in digests[::2]),
+    )
+    expected = [f"run-{number}" for number in (11, 9, 7, 5, 3, 1)]
+    seen, cursor = [], None
+    while True:
+        page = opened.questions.refused.refused(as_of=seconds(1000), limit=2, cursor=cursor)
+        seen += [item.run.run for item in page.items]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert seen == expected
+    assert list(found(opened, as_of=seconds(25))) == [f"run-{number}" for number in reversed(range(12))]
+    monkeypatch.setattr(shared, "MAX_LIMIT", 2)
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database.settings.database_url)
+    assert run(["inventory", "refused", "--all", "-o", "jsonl"]) == 0
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert [json.loads(line)["run"]["run"] for line in lines] == expected

@@ -263,18 +263,26 @@ async def test_runs_are_found_by_an_index_whatever_is_asked_of_them(database: Da
 
         event.listen(opened._reading, "before_cursor_execute", note)
         for where, index in BY_INDEX:
-            asked.clear()
-            opened.queries.runs(as_of=START + timedelta(days=2), **where)
-            ((statement, parameters),) = asked
-            with opened._reading.begin() as connection:
-                explain = "EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN "
-                plan = "\n".join(map(str, connection.exec_driver_sql(explain + statement, parameters)))
-            lookups = len(SPANS) if sqlite else 1  # PostgreSQL looks up each row of a table of ranges
-            assert plan.count(index) >= lookups, plan
-            assert "SCAN run" not in plan  # SQLite's word
-            assert "Seq Scan on run" not in plan
-            # SQLite merges the ranges, and reads no further than the page goes.
-            assert "TEMP B-TREE" not in plan
+            for known_at in (None, START + timedelta(days=1)):
+                asked.clear()
+                opened.queries.runs(as_of=START + timedelta(days=2), known_at=known_at, **where)
+                plans = [plan_of(opened, *each) for each in tuple(asked)]
+                lookups = len(SPANS) if sqlite else 1  # PostgreSQL looks up each row of a table of ranges
+                assert plans[0].count(index) >= lookups, plans[0]
+                for plan in plans[1:]:  # what became so only later
+                    assert known_at is not None
+                    assert "ix_run_late" in plan, plan
+                for plan in plans:
+                    assert "SCAN run" not in plan  # SQLite's word
+                    assert "Seq Scan on run" not in plan
+                    # SQLite merges the ranges, and reads no further than the page goes.
+                    assert "TEMP B-TREE" not in plan
+
+
+def plan_of(opened: Store, statement: str, parameters: Any) -> str:
+    explain = "EXPLAIN QUERY PLAN " if opened._reading.dialect.name == "sqlite" else "EXPLAIN "
+    with opened._reading.begin() as connection:
+        return "\n".join(map(str, connection.exec_driver_sql(explain + statement, parameters)))
 
 
 def crowd(database: Database, count: int = 20_000) -> None:

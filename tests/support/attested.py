@@ -8,13 +8,17 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from controller.model.reference import Digest
-from tests.support.inventory import DIGEST, evaluation, image, leaf
+from tests.support.inventory import DIGEST, START, evaluation, image, leaf
 
 SPDX = "https://spdx.dev/Document"
 CYCLONEDX = "https://cyclonedx.org/bom"
+VULNS, VEX = "https://cosign.sigstore.dev/attestation/vuln/v1", "https://openvex.dev/ns/v0.2.0"
+SLSA = "https://slsa.dev/provenance/v1"
+TRIVY = "pkg:github/aquasecurity/trivy@0.50.0"
 
 
 def spdx(*purls: str, created: str = "2026-11-20T08:00:00Z", packages: Iterable[Mapping[str, Any]] = ()) -> Any:
@@ -101,3 +105,66 @@ def attesting(
     number = changes.pop("number", 0)
     value = leaf(number, images=[image(digest=digest)], evaluations=[found], blobs=artifacts, **changes)
     return value, {Digest.of(content): content for content in contents}
+
+
+def scan(
+    *findings: tuple[str, str, str, str], at: datetime = START, target: str = "app", updated: datetime | None = None
+) -> bytes:
+    """A scan by Trivy in cosign's predicate: identifier, severity, purl, version with the fix.
+
+    `updated` is when the scanner's database was.
+    """
+    vulnerabilities = [
+        {
+            "VulnerabilityID": identifier,
+            "Severity": severity,
+            "PkgName": purl.partition("@")[0].rpartition("/")[2],
+            "InstalledVersion": purl.partition("@")[2].partition("?")[0],
+            "PkgIdentifier": {"PURL": purl},
+            "FixedVersion": fixed,
+        }
+        for identifier, severity, purl, fixed in findings
+    ]
+    results = [{"Target": target, "Class": "os-pkgs", "Vulnerabilities": vulnerabilities}] if target else []
+    finished = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    predicate = {
+        "invocation": {"uri": "", "event_id": "", "builder.id": ""},
+        "scanner": {
+            "uri": TRIVY,
+            "version": "0.50.0",
+            "db": {"uri": "", "version": ""} | ({"lastUpdate": updated.isoformat()} if updated else {}),
+            "result": {"SchemaVersion": 2, "CreatedAt": finished, "Results": results},
+        },
+        "metadata": {"scanStartedOn": finished, "scanFinishedOn": finished},
+    }
+    return bundle(predicate, VULNS)
+
+
+def vex(*statements: dict[str, Any], identity: str = "https://acme.example/vex/1") -> bytes:
+    """An OpenVEX document about the subject of its attestation."""
+    return bundle(
+        {
+            "@context": VEX,
+            "@id": identity,
+            "author": "Acme",
+            "timestamp": "2026-11-22T10:00:00Z",
+            "version": 1,
+            "statements": list(statements),
+        },
+        VEX,
+    )
+
+
+def provenance(*bases: str, builder: str = "https://builds.example/v1", source: str = "https://git.example/app") -> Any:
+    """SLSA provenance v1 of a build by this builder, from this source, on these base images (names with a tag)."""
+    return {
+        "buildDefinition": {
+            "buildType": "https://builds.example/types/v1",
+            "externalParameters": {},
+            "resolvedDependencies": [
+                {"uri": f"git+{source}@refs/heads/main", "digest": {"gitCommit": "0a" * 20}},
+                *({"uri": f"docker://{base}", "digest": {"sha256": "0b" * 32}} for base in bases),
+            ],
+        },
+        "runDetails": {"builder": {"id": builder}, "metadata": {"finishedOn": "2026-11-22T09:00:00Z"}},
+    }

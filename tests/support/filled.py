@@ -10,10 +10,13 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
+from controller.inventory.index import reading
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.retention.leaves import LIFTED, PLACED, Selection, hold_leaf
 from controller.inventory.store import Store
 from controller.model.reference import Digest
+from controller.settings import DocumentSettings
+from tests.support.attested import SLSA, VEX, VULNS, attesting, bundle, provenance, scan, spdx, vex
 from tests.support.inventory import (
     START,
     Clock,
@@ -77,9 +80,34 @@ def of_a_manifest(child: str, *, signer: str) -> dict[str, Any]:
     return {**judged, "signatures": [signed], "attestations": [], "child": {"digest": child, "platform": "linux/arm64"}}
 
 
+def documents() -> list[tuple[dict[str, Any], dict[Digest, bytes]]]:
+    """Attestations of every kind that is read, two of each, and the raw bytes of them."""
+    packages = [f"pkg:deb/debian/{name}@1.0?distro=debian-12" for name in ("openssl", "zlib1g")]
+    found = [(f"CVE-2026-{number}", "HIGH", packages[number % 2], f"1.{number}") for number in range(8)]
+
+    def said(number: int) -> dict[str, Any]:
+        product = {"@id": "pkg:oci/app", "subcomponents": [{"@id": packages[number % 2]}]}
+        named = {"name": f"CVE-2026-{number}", "aliases": [f"GHSA-{number}"]}
+        return {"vulnerability": named, "status": "under_investigation", "products": [product]}
+
+    return [
+        attesting(bundle(spdx(*packages)), bundle(spdx(packages[0], "pkg:rpm/fedora/dnf@5?distro=fedora-41"))),
+        attesting(scan(*found), scan(*found, at=START - timedelta(days=3), updated=START), predicate_type=VULNS),
+        attesting(vex(*map(said, range(8))), vex(said(1), identity="https://acme.example/vex/2"), predicate_type=VEX),
+        attesting(
+            bundle(provenance("debian:bookworm"), SLSA),
+            bundle(provenance("alpine:3", builder="https://other.example"), SLSA),
+            predicate_type=SLSA,
+        ),
+    ]
+
+
 async def fill(database: Database, store: Store, signer: NoteSigner, clock: Clock) -> None:
-    """Record all of it, number and sign it: twice, an hour apart, so that two checkpoints are kept."""
+    """Record all of it, number and sign it: twice, an hour apart, so that two checkpoints are kept. Then index it."""
     records, blobs = leaves()
+    for record, contents in documents():
+        records.append(record)
+        blobs |= contents
     sequencer = store.sequencer(database.settings, signer=signer, clock=clock)
     sequencer.take_over()
     for part in (records[::2], records[1::2]):
@@ -93,6 +121,11 @@ async def fill(database: Database, store: Store, signer: NoteSigner, clock: Cloc
         while sequencer.sequence().more:
             pass
         clock.now = _later(clock.now)
+    indexer = store.indexer(
+        database.settings, read=lambda content: reading.read(content, DocumentSettings()), clock=clock
+    )
+    while indexer.step().more:
+        pass
 
 
 def _later(now: datetime) -> datetime:
