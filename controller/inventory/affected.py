@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Row, Select, and_, cast, func, select, tuple_
+from sqlalchemy import CTE, Connection, Row, Select, and_, cast, func, select
 
 from controller.inventory import cursors, running, tables
 from controller.inventory.asking import (
@@ -17,6 +17,7 @@ from controller.inventory.asking import (
     Place,
     before_place,
     check_limit,
+    of_one_leaf,
     of_rows,
     read_cursor,
     write_cursor,
@@ -260,7 +261,7 @@ def _count_admitted(connection: Connection, found: Mapping[str, Resting], asked:
     # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
     is_of_them = among(connection, _image.c.digest + "", sorted(found))
     query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
-    rows = connection.execute(query.where(tuple_(_image.c.leaf, _image.c.decided_at).in_(select(latest)), is_of_them))
+    rows = connection.execute(query.join(latest, of_one_leaf(_image, latest)).where(is_of_them))
     admitted = len({leaf for leaf, digest, at in rows if at >= found[digest].since})
     return min(admitted, MAX_COUNTED), seen == MAX_SEEN
 
@@ -288,8 +289,8 @@ def _admitted(connection: Connection, found: Mapping[str, Resting], asked: _Aske
     """The decisions that let one of these images in from when it was known to rest on it, each once."""
     rests = _rests(connection, found)
     same = and_(_image.c.digest == rests.c.digest, _image.c.decided_at >= rests.c.since)
-    about = select(_image.c.leaf, _image.c.decided_at).join(rests, same)
-    query = _allowed(asked).where(tuple_(_decision.c.leaf, _decision.c.decided_at).in_(about))
+    about = select(_image.c.leaf, _image.c.decided_at).join(rests, same).distinct().subquery("about")
+    query = _allowed(asked).join(about, of_one_leaf(_decision, about))
     return query.where(_decision.c.decided_at >= min(one.since for one in found.values()))
 
 
