@@ -76,7 +76,7 @@ CHECKPOINT_PAGES = 4000  # WAL pages (16 MiB) after which SQLite copies them int
 MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is cut back
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
 _POD_CLAIMS = 0x61737279  # the space of `claim_pods` among a PostgreSQL server's advisory locks
-DERIVING_CACHE = 16 * 1024  # KiB of pages that SQLite keeps for what is derived: links go to many of them
+WRITING_CACHE = 16 * 1024  # KiB of pages that SQLite keeps for who writes: names by chance go to many of them
 PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
 
 
@@ -129,7 +129,6 @@ def deriving_engine(url: URL) -> Engine:
     def hurry(connection: Any, _record: Any) -> None:
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute(f"PRAGMA cache_size={-DERIVING_CACHE}")
             return
         with _configuring(connection):
             connection.execute("SET synchronous_commit = off")
@@ -373,6 +372,7 @@ def _open_for_writing(file: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit={MAX_WAL_BYTES}")
+        connection.execute(f"PRAGMA cache_size={-WRITING_CACHE}")
     except BaseException:
         connection.close()
         raise

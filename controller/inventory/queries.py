@@ -22,7 +22,7 @@ from controller.inventory.asking import (
     write_cursor,
 )
 from controller.inventory.blobs.store import COLUMNS
-from controller.inventory.projections import SCHEMA
+from controller.inventory.projecting import SCHEMA
 from controller.inventory.records import (
     DecisionFilter,
     DecisionImage,

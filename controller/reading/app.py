@@ -24,6 +24,7 @@ from controller.reading import (
     affected,
     assets,
     findings,
+    holds,
     packages,
     problems,
     query,
@@ -172,7 +173,7 @@ def create_app(
         query.install(app, own, access)
     proofs.install(app, questions, access, evidence or Evidence())
     routes.install(app, questions.ledger, queries, access)
-    for family in (admissions, affected, packages, sboms, findings, assets, refused):
+    for family in (admissions, affected, packages, sboms, findings, assets, refused, holds):
         family.install(app, questions, access)
     return app
 

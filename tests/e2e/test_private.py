@@ -13,6 +13,7 @@ import pytest
 
 from tests.contract.registry_servers.scripted import ScriptedRegistry, Users
 from tests.e2e.conftest import Rig, in_force, pod
+from tests.support import canaries
 from tests.support.fixtures import recorded_bundle, recorded_manifest
 from tests.support.pipeline import key_authority
 from tests.support.processes import wait_until
@@ -81,5 +82,7 @@ def test_guarantee_11_a_pod_is_judged_with_its_own_pull_secrets_and_no_others(
         assert "imagePullSecrets" in refused.stderr
         assert PASSWORD not in refused.stderr
     assert PASSWORD not in rig.assay.server.log.read_text()
+    basic = base64.b64encode(f"jane:{PASSWORD}".encode()).decode()
+    assert canaries.found(rig.assay.folder, [PASSWORD, basic]) == set()
     stored = rig.cluster.get(f"/api/v1/namespaces/{ours}/pods/by-secret")["spec"]["containers"][0]["image"]
     assert stored.startswith(f"{image}@sha256:")

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select
 
 from controller.errors import InputError
-from controller.inventory import tables
-from controller.inventory.asking import Asker
+from controller.inventory import cursors, tables
+from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.retention.leaves import LIFTED, PLACED, Row, Selection, hold_leaf
 from controller.model.reference import Digest
 
@@ -48,6 +48,14 @@ class Hold:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class HoldPage:
+    """Holds, in the order in which they were placed; `cursor` asks for the next, None at the end."""
+
+    items: tuple[Hold, ...]
+    cursor: str | None
+
+
 class Holds(Asker):
     """Reads holds."""
 
@@ -58,6 +66,26 @@ class Holds(Asker):
         with self._reading() as connection:
             found = history(connection, as_of=as_of, known_at=known_at)
         return tuple(hold for hold in found if lifted or hold.lifted_at is None)
+
+    def page(
+        self,
+        *,
+        lifted: bool = False,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        as_of: datetime | None = None,
+        known_at: datetime | None = None,
+    ) -> HoldPage:
+        """The same, page by page. Raises `InputError` (`LimitOutOfRange`, `CursorMalformed`)."""
+        check_limit(limit)
+        after = cursors.read(cursor, str, str) if cursor is not None else ("", "")
+        found = self.holds(lifted=lifted, as_of=as_of, known_at=known_at)
+        left = [hold for hold in sorted(found, key=_place) if _place(hold) > after]
+        return HoldPage(tuple(left[:limit]), cursors.write(_place(left[limit - 1])) if len(left) > limit else None)
+
+
+def _place(hold: Hold) -> tuple[str, str]:
+    return tables.instant(hold.placed_at), hold.record
 
 
 def history(connection: Connection, *, as_of: datetime | None = None, known_at: datetime | None = None) -> list[Hold]:

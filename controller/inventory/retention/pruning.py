@@ -22,7 +22,8 @@ from controller.inventory.blobs.store import Blobs
 from controller.inventory.dialect import exclude_writers, take_time
 from controller.inventory.index.writing import OWN_ROWS, forget
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.projections import Appended, Remembered, project
+from controller.inventory.projecting import project
+from controller.inventory.projections import Appended, Remembered
 from controller.inventory.retention import choosing
 from controller.inventory.retention.choosing import Chosen, Look
 from controller.inventory.retention.holds import in_force
@@ -246,7 +247,7 @@ def _carried(connection: Connection, leaves: Iterable[Appended]) -> dict[str, li
     """
     said: dict[str, dict[tuple[Any, ...], tuple[datetime, datetime]]] = {}
     for leaf in leaves:
-        for table, row in projections.shared_rows(leaf.projection):
+        for table, _, row in leaf.projection.shared:
             key = tuple(row[column.name] for column in table.primary_key)
             known = said.setdefault(table.name, {}).get(key, (datetime.max.replace(tzinfo=UTC),) * 2)
             times = leaf.projection.decided_at, leaf.recorded_at

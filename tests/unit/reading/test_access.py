@@ -31,7 +31,7 @@ GRANTS = {
         (resource, EVERYWHERE)
         for resource in (
             *("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries", "reads", "proofs", "exports"),
-            "components",
+            *("components", "holds"),
         )
     },
     "runner": {("runs", SHOP)},
@@ -149,6 +149,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         f"/api/v1/ledger/proofs/{leaves['shop']['id']}",
         "/api/v1/ledger/consistency?old=1&new=3",
         "/api/v1/reads",
+        "/api/v1/holds",
         "/api/v1/query?sql=SELECT+id+FROM+v_decisions",
         "/ledger/checkpoint",
         "/ledger/tile/0/000.p/3",
