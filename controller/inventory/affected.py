@@ -27,7 +27,7 @@ from controller.inventory.dialect import among, texts
 from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary, RunRecord
 from controller.inventory.resting import Footing, Resting, resting
-from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, page
+from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
 from controller.inventory.standing import chunks
 
 MAX_COUNTED = 10_000  # decisions and earlier runs that are counted; past it, *at least so many*
@@ -313,14 +313,13 @@ def _runs(
     scanned, more = 0, True
     while more and len(taken) < limit and scanned < MAX_SCANNED:
         wide = limit if few else MAX_LIMIT
-        rows = page(
+        rows = places(
             connection,
             where,
             as_of=None if asked.ever else asked.as_of,
             known_at=asked.known_at,
             before=min(place or until, until),
             limit=wide + 1,
-            columns=("started_at", "leaf", "digest"),
         )
         more, rows = len(rows) > wide, rows[:wide]
         for number, row in enumerate(rows, 1):
