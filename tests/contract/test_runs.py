@@ -258,7 +258,7 @@ async def test_runs_are_found_by_an_index_whatever_is_asked_of_them(database: Da
         asked: list[tuple[str, Any]] = []
 
         def note(_: Any, __: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-            if "started_at" in statement:
+            if "ORDER BY" in statement and " run" in statement:
                 asked.append((statement, parameters))
 
         event.listen(opened._reading, "before_cursor_execute", note)
