@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter, itemgetter
 
 from sqlalchemy import Connection, select
 
@@ -15,7 +16,8 @@ from controller.errors import RecordingFailed
 from controller.inventory import projections, tables
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.inserts import Inserting
-from controller.inventory.projections import Appended, Projection, Remembered, Written
+from controller.inventory.projecting import Projection
+from controller.inventory.projections import Appended, Remembered, Written
 from controller.model.reference import Digest
 
 LOOKUP = 500  # names in one IN list
@@ -27,10 +29,14 @@ _LEAVES = Inserting(
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one caller wants durable: a leaf, read, and the raw bytes that it handed over."""
+    """What one caller wants durable: a leaf, read, and the raw bytes that it handed over.
+
+    `at` is when it was recorded, if that was not now.
+    """
 
     projection: Projection
     blobs: Mapping[str, bytes]
+    at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -66,9 +72,7 @@ def append(
             group.refused[index] = RecordingFailed(
                 "BlobMissing", f"the decision names {min(missing)}, whose bytes were neither handed over nor recorded"
             )
-    appended = _write_leaves(
-        connection, [r.projection for index, r in enumerate(records) if index not in group.refused], now
-    )
+    appended = _write_leaves(connection, [r for index, r in enumerate(records) if index not in group.refused], now)
     group.remember |= projections.write(connection, appended, remembered)
     # A leaf names them now: whatever drops evidence leaves it for days, and this is believed for an hour.
     group.remember |= {blob_key(digest): (now, now) for item in appended for digest in item.projection.blobs}
@@ -91,24 +95,27 @@ def _write_blobs(
         return set()
     present = blobs.present(connection, unknown)
     new: dict[str, bytes] = {}
+    by_time: dict[datetime, dict[str, bytes]] = {}
     for index, record in enumerate(records):
         for digest, content in record.blobs.items():
             if digest in present or digest in new:
                 continue
             if str(Digest.of(content)) == digest:
-                new[digest] = content
+                new[digest] = by_time.setdefault(record.at or now, {})[digest] = content
             else:
                 group.refused[index] = RecordingFailed("BlobMismatch", f"bytes handed over as {digest} are not that")
-    blobs.write(connection, new, now=now)
+    for at, some in by_time.items():
+        blobs.write(connection, some, now=at)
     return unknown - present - new.keys()
 
 
-def _write_leaves(connection: Connection, wanted: Sequence[Projection], now: datetime) -> list[Appended]:
-    """Append the leaves that are new; the order is by key, so that two replicas never wait for each other in a circle.
+def _write_leaves(connection: Connection, wanted: Sequence[Record], now: datetime) -> list[Appended]:
+    """Append the leaves that are new; the order of those of one time is by key, so that two replicas never wait for
+    each other in a circle.
 
     Raises `RecordingFailed` (`LeafConflict`) when a leaf's id stands for another decision already.
     """
-    by_key = {(leaf.key, leaf.verdict): leaf for leaf in reversed(wanted)}
+    by_key = {(r.projection.key, r.projection.verdict): (r.at or now, r.projection) for r in reversed(wanted)}
     if not by_key:
         return []
     positions = _LEAVES.run(
@@ -119,17 +126,17 @@ def _write_leaves(connection: Connection, wanted: Sequence[Projection], now: dat
                 "decision_key": item.key,
                 "verdict": item.verdict,
                 "canonical": item.canonical,
-                "recorded_at": now,
+                "recorded_at": at,
             }
-            for _, item in sorted(by_key.items())
+            for at, _, item in sorted(((at, key, item) for key, (at, item) in by_key.items()), key=itemgetter(0, 1))
         ],
     )
     placed: dict[str, int] = dict(positions)
-    before = [key for key, item in by_key.items() if item.id not in placed]
+    before = [key for key, (_, item) in by_key.items() if item.id not in placed]
     if before:
         _assert_recorded(connection, before)
-    new = [item for item in by_key.values() if item.id in placed]
-    return sorted((Appended(placed[item.id], now, item) for item in new), key=lambda item: item.position)
+    new = (Appended(placed[item.id], at, item) for at, item in by_key.values() if item.id in placed)
+    return sorted(new, key=attrgetter("position"))
 
 
 def _assert_recorded(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:

@@ -12,7 +12,8 @@ from controller.errors import RecordingFailed
 from controller.inventory import dialect
 from controller.inventory.append import Record, append
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.projections import Remembered, project
+from controller.inventory.projecting import project
+from controller.inventory.projections import Remembered
 from controller.settings import InventorySettings
 
 

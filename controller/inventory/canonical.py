@@ -8,7 +8,7 @@ floating point, integers below 2^53, ASCII names), so those take that way; a pro
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import rfc8785
@@ -20,6 +20,26 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",",
 def canonical(value: Any) -> bytes:
     """The one canonical form of a JSON value. Raises `ValueError` for what JSON cannot hold exactly."""
     return encoder(value)(value)
+
+
+def joined(value: Mapping[str, Any], encoded: Mapping[str, bytes]) -> bytes:
+    """The canonical form of an object, of whose members some are at hand in theirs. Raises as `canonical` does."""
+    if not all(type(name) is str and name.isascii() for name in value):
+        return canonical(value)
+    parts: list[bytes] = []
+    rest: dict[str, Any] = {}
+    for name in sorted(value):
+        written = encoded.get(name)
+        if written is None:
+            rest[name] = value[name]
+            continue
+        if rest:
+            parts.append(canonical(rest)[1:-1])
+            rest = {}
+        parts.append(canonical(name) + b":" + written)
+    if rest:
+        parts.append(canonical(rest)[1:-1])
+    return b"{" + b",".join(parts) + b"}"
 
 
 def encoder(value: Any) -> Callable[[Any], bytes]:

@@ -31,6 +31,7 @@ from sqlalchemy import (
     Engine,
     FromClause,
     Integer,
+    LargeBinary,
     QueuePool,
     Subquery,
     Table,
@@ -76,7 +77,7 @@ CHECKPOINT_PAGES = 4000  # WAL pages (16 MiB) after which SQLite copies them int
 MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is cut back
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
 _POD_CLAIMS = 0x61737279  # the space of `claim_pods` among a PostgreSQL server's advisory locks
-DERIVING_CACHE = 16 * 1024  # KiB of pages that SQLite keeps for what is derived: links go to many of them
+WRITING_CACHE = 16 * 1024  # KiB of pages that SQLite keeps for who writes: names by chance go to many of them
 PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
 
 
@@ -129,7 +130,6 @@ def deriving_engine(url: URL) -> Engine:
     def hurry(connection: Any, _record: Any) -> None:
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute(f"PRAGMA cache_size={-DERIVING_CACHE}")
             return
         with _configuring(connection):
             connection.execute("SET synchronous_commit = off")
@@ -373,6 +373,7 @@ def _open_for_writing(file: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit={MAX_WAL_BYTES}")
+        connection.execute(f"PRAGMA cache_size={-WRITING_CACHE}")
     except BaseException:
         connection.close()
         raise
@@ -548,8 +549,10 @@ def ids_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -
         return {}
     table = column.table
     if connection.dialect.name == "postgresql":
-        wanted = cast(list(values), postgresql.ARRAY(column.type))
-        return {row[0]: row[1] for row in connection.execute(select(column, table.c.id).where(column == any_(wanted)))}
+        kind = "bytea" if isinstance(column.type, LargeBinary) else "text"
+        wanted = f"{column.name} = ANY(%(values)b::{kind}[])"  # binary: bytes as text are hex, and quoted
+        query = f"SELECT {column.name}, id FROM {table.name} WHERE {wanted}"  # noqa: S608 - our own names
+        return {row[0]: row[1] for row in connection.exec_driver_sql(query, {"values": list(values)})}
     marks = ",".join("?" * len(values))
     query = f"SELECT {column.name}, id FROM {table.name} WHERE {column.name} IN ({marks})"  # noqa: S608 - our own names
     return dict(connection.connection.cursor().execute(query, list(values)).fetchall())

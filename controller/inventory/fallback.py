@@ -22,7 +22,8 @@ from controller.inventory import spool as files
 from controller.inventory.append import Record, append
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.dialect import cause, is_away
-from controller.inventory.projections import Remembered, project
+from controller.inventory.projecting import project
+from controller.inventory.projections import Remembered
 from controller.inventory.spool import Spool, Spooled
 from controller.model.reference import Digest
 

@@ -18,7 +18,7 @@ from controller.inventory.asking import DEFAULT_LIMIT, Asker, Place, check_limit
 from controller.inventory.attesting import Attested, Knowledge
 from controller.inventory.dialect import among
 from controller.inventory.index.contents import key_of, package_name
-from controller.inventory.run_ranges import RunFilter, by_leaf, page
+from controller.inventory.run_ranges import RunFilter, by_leaf, places
 from controller.model.documents import Component
 
 MAX_COMPONENTS = 50_000  # of one package, in all its versions, that are judged for one answer
@@ -151,14 +151,13 @@ class _Runs:
 
     def after(self, place: Place | None, limit: int) -> Sequence[Row[Any]]:
         """The next runs, the latest started first: their starts, leaves and digests, for few of them may match."""
-        return page(
+        return places(
             self.connection,
             self._where,
             as_of=self._as_of,
             known_at=self.known_at,
             before=place,
             limit=limit,
-            columns=("started_at", "leaf", "digest"),
         )
 
 

@@ -48,7 +48,7 @@ MAX_FORMS = 256  # statements kept
 
 _run = tables.run
 _LATE = text("run.late")  # word for word as the index `ix_run_late` has it: SQLite does not know it by `late = 1`
-EVERYTHING = tuple(column.name for column in _run.columns)
+_PLACE = ("started_at", "leaf", "digest")
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 LAST = 2**63 - 1  # no leaf comes after it
 _BEYOND = (_LATEST, LAST)
@@ -119,15 +119,26 @@ def page(
     known_at: datetime | None,
     before: Place | None,
     limit: int,
-    columns: tuple[str, ...] = EVERYTHING,
 ) -> Sequence[Row[Any]]:
-    """The next rows of `run`, the latest started first, as many as `limit`, that come after the place `before`.
+    """The next rows of `run`, the latest started first, as many as `limit`, that come after the place `before`."""
+    found = places(connection, where, as_of=as_of, known_at=known_at, before=before, limit=limit)
+    rows = by_leaf(connection, {row.leaf for row in found})
+    return [rows[row.leaf] for row in found]
 
-    `columns` are those that are told; `started_at` and `leaf` must be among them.
-    """
+
+def places(
+    connection: Connection,
+    where: RunFilter,
+    *,
+    as_of: datetime | None,
+    known_at: datetime | None,
+    before: Place | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """The same, of each run no more than `started_at`, `leaf` and `digest`, for who needs few of them whole."""
     if where.signers == () or where.digests == ():
         return []
-    form, firsts, values = _asked(connection, where, as_of, known_at, columns)
+    form, firsts, values = _asked(connection, where, as_of, known_at, _PLACE)
     until, leaf = before or _BEYOND
     values |= {"limit": limit, "until": until, "leaf": leaf}
     if not firsts:
@@ -142,6 +153,8 @@ def page(
 
 def by_leaf(connection: Connection, leaves: Collection[int]) -> Mapping[int, Row[Any]]:
     """The rows of `run` of these leaves."""
+    if not leaves:
+        return {}
     rows = connection.execute(_of_leaves(connection.dialect.name), {"leaves": sorted(leaves)})
     return {row.leaf: row for row in rows}
 

@@ -12,24 +12,25 @@ admitted it is the first recorded one that was about this very image.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from controller.inventory import dialect, tables
+from controller.inventory.asking import of_one_leaf
 from controller.inventory.fields import moment, optional, required, text
 from controller.inventory.inserts import Inserting
 from controller.inventory.intervals import span_of
 from controller.inventory.proven import NOBODY_SIGNED
 from controller.inventory.records import Admission
 
-LOOKUP = 500  # names in one IN list
-
 Row = dict[str, Any]
 Key = tuple[str, ...]
+_run = tables.run
 KEY = tuple(column.name for column in tables.run.primary_key.columns)
 _LINK = tuple(f"{what}{time}" for what in ("asked", "unresolved", "admitted") for time in ("", "_at"))
 _RUNS = Inserting(
@@ -64,10 +65,26 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Admitted:
+    """An image (its row, but for leaf and times) with which a decision just recorded let a pod in."""
+
+    leaf: int
+    recorded_at: datetime
+    pod: str
+    image: Row
+
+    @property
+    def about(self) -> tuple[str, str, str]:
+        """Of which pod, and which container of it."""
+        return self.pod, self.image["kind"], self.image["container"]
+
+
+@dataclass(frozen=True, slots=True)
 class _Admitted:
     """An image of a decision that let a pod in."""
 
     leaf: int
+    decided_at: datetime
     recorded_at: datetime
     position: int
     kind: str
@@ -102,28 +119,40 @@ def heard(leaf: Mapping[str, Any]) -> Heard:
     return Heard(facts, {"ended_at": moment(run["endedAt"]), "reason": text(run["reason"])})
 
 
-def follow(connection: Connection, told: Sequence[Told], admitted: Iterable[str], *, alone: bool) -> None:
-    """Bring the rows of these runs, and of the runs of the pods (by uid) that were `admitted`, up to date.
+def follow(connection: Connection, told: Sequence[Told], admitted: Sequence[Admitted], *, alone: bool) -> None:
+    """Bring the rows of these runs, and of the runs of pods that were let in with these images, up to date.
 
     In the caller's transaction, after everything else that these leaves make. It does not matter in which order leaves
     come, nor how many together. `alone`: nobody else can record until the transaction ends.
+
+    Of the runs that a pod has had, and of the decisions about it, only those are looked at that the new ones may
+    change: a container that starts over and over costs the same each time.
     """
-    pods = {leaf.heard.facts["pod_uid"] for leaf in told} | set(admitted)
+    pods = {leaf.heard.facts["pod_uid"] for leaf in told} | {one.pod for one in admitted}
     if not pods:
         return
     if not alone:
         dialect.claim_pods(connection, pods)
-    before = _known(connection, [leaf.heard.key for leaf in told])
-    before |= _of_pods(connection, dialect.present(connection, tables.run.c.pod_uid, set(admitted)))
+    before = _known(connection, {leaf.heard.key for leaf in told})
     after = {key: dict(row) for key, row in before.items()}
     for leaf in told:
         after[leaf.heard.key] = merged(after.get(leaf.heard.key), leaf)
-    if not after:
-        return
-    _link(connection, list(after.values()))
+    linked = [row for key, row in after.items() if key not in before or not _is_linked(row, before[key])]
+    for key, row in _touched(connection, admitted).items():
+        if key not in before:
+            before[key], after[key] = row, dict(row)
+            linked.append(after[key])
+        elif _is_linked(after[key], before[key]):
+            linked.append(after[key])
+    _link(connection, linked)
     changed = [row for key, row in sorted(after.items()) if row != before.get(key)]
     if changed:
         _RUNS.run(connection, changed)
+
+
+def _is_linked(row: Row, before: Row) -> bool:
+    """Whether what decisions say of the row as it was holds of it as it is now."""
+    return all(row[name] == before[name] for name in ("digest", "recorded_at"))
 
 
 def merged(row: Row | None, leaf: Told) -> Row:
@@ -155,26 +184,25 @@ def _is_better(row: Row, leaf: Told) -> bool:
 
 def _link(connection: Connection, rows: Sequence[Row]) -> None:
     """Say in the rows what decisions say of them."""
+    if not rows:
+        return
     decided = _decided(connection, {row["pod_uid"] for row in rows})
     wanted = {row["digest"] for row in rows if row["digest"]} if decided else set()
     indexes = _indexes(connection, wanted)
-    apart = _apart(connection, {one.leaf for found in decided.values() for one in found})
+    apart = _apart(connection, [one for found in decided.values() for one in found])
     for row in rows:
         about = decided.get((row["pod_uid"], row["kind"], row["container"]), ())
         row.update(_linked(row, about, indexes.get(row["digest"], frozenset()), apart))
 
 
 def _linked(
-    row: Row, about: Sequence[_Admitted], indexes: frozenset[str], apart: Mapping[tuple[int, int, str], str]
+    row: Row, about: Sequence[_Admitted], indexes: AbstractSet[str], apart: Mapping[tuple[int, int, str], str]
 ) -> Row:
     digest = row["digest"]
 
-    def is_this(one: _Admitted) -> bool:
-        return bool(digest) and (one.digest == digest or (one.manifests > 0 and one.digest in indexes))
-
     asked = next(iter(about), None)
     unresolved = next((one for one in about if one.digest is None), None)
-    admitted = next((one for one in about if is_this(one)), None)
+    admitted = next((one for one in about if _is_this(digest, one.digest, one.manifests, indexes)), None)
     if admitted is not None:
         state = Admission.ADMITTED
     elif asked is None:
@@ -192,67 +220,100 @@ def _linked(
     return links | {"admission": str(state), "signers": signers, "late": late}
 
 
-def _known(connection: Connection, keys: Sequence[Key]) -> dict[Key, Row]:
-    table = tables.run
-    names = tuple_(*(table.c[name] for name in KEY))
-    found: dict[Key, Row] = {}
-    wanted = sorted(set(keys))
-    for start in range(0, len(wanted), LOOKUP):
-        rows = connection.execute(select(table).where(names.in_(wanted[start : start + LOOKUP]))).mappings()
-        found |= {tuple(row[name] for name in KEY): dict(row) for row in rows}
-    return found
+def _known(connection: Connection, keys: Collection[Key]) -> dict[Key, Row]:
+    if not keys:
+        return {}
+    table, wanted = tables.run, dialect.texts(connection, KEY, sorted(keys))
+    query = select(table).join(wanted, and_(*(table.c[name] == wanted.c[name] for name in KEY)))
+    return _by_key(connection, query)
 
 
-def _of_pods(connection: Connection, pods: Iterable[str]) -> dict[Key, Row]:
-    table = tables.run
-    found: dict[Key, Row] = {}
-    for some in _chunks(pods):
-        rows = connection.execute(select(table).where(table.c.pod_uid.in_(some))).mappings()
-        found |= {tuple(row[name] for name in KEY): dict(row) for row in rows}
-    return found
+def _touched(connection: Connection, admitted: Sequence[Admitted]) -> dict[Key, Row]:
+    """The runs of these pods of which these decisions say something that none recorded before them did."""
+    if not admitted:
+        return {}
+    first = min(one.recorded_at for one in admitted)
+    links = ["asked", "admitted", *(["unresolved"] if any(one.image["digest"] is None for one in admitted) else [])]
+    open_ = (or_(_run.c[f"{name}_at"].is_(None), _run.c[f"{name}_at"] >= first) for name in links)
+    pods = sorted({one.pod for one in admitted})
+    rows = _by_key(connection, select(_run).where(dialect.among(connection, _run.c.pod_uid, pods), or_(*open_)))
+    if not rows:
+        return {}
+    about: dict[tuple[str, str, str], list[Admitted]] = defaultdict(list)
+    for one in admitted:
+        about[one.about].append(one)
+    indexes = _indexes(connection, {row["digest"] for row in rows.values() if row["digest"]})
+
+    def says_more(row: Row, one: Admitted) -> bool:
+        digest = one.image["digest"]
+        said = {"asked"} if digest is not None else {"asked", "unresolved"}
+        if _is_this(row["digest"], digest, one.image["manifests"], indexes.get(row["digest"], frozenset())):
+            said.add("admitted")
+        return any(row[name] is None or row[f"{name}_at"] >= one.recorded_at for name in said)
+
+    return {
+        key: row
+        for key, row in rows.items()
+        if any(says_more(row, one) for one in about[row["pod_uid"], row["kind"], row["container"]])
+    }
+
+
+def _is_this(run: str | None, digest: str | None, manifests: int, indexes: AbstractSet[str]) -> bool:
+    """Whether an image that was decided upon is what ran, of which `indexes` hold the manifest."""
+    return bool(run) and (digest == run or (manifests > 0 and digest in indexes))
+
+
+def _by_key(connection: Connection, query: Select[Any]) -> dict[Key, Row]:
+    return {tuple(row[name] for name in KEY): dict(row) for row in connection.execute(query).mappings()}
 
 
 def _decided(connection: Connection, pods: Iterable[str]) -> Mapping[tuple[str, str, str], Sequence[_Admitted]]:
-    """The images with which these pods were let in, by pod, kind and container, the first recorded first."""
+    """The images with which these pods were let in, by pod, kind and container, the first recorded first.
+
+    Of decisions upon one image of a container only the first: the later ones say nothing more of its runs.
+    """
     decision, image = tables.decision, tables.decision_image
+    order = (decision.c.recorded_at, decision.c.decided_at, decision.c.leaf, image.c.position)
+    alike = (decision.c.object_uid, image.c.kind, image.c.container, image.c.digest, image.c.manifests > 0)
     columns = (image.c[name] for name in ("position", "kind", "container", "digest", "manifests", "signers"))
-    query = (
-        select(decision.c.object_uid, decision.c.leaf, decision.c.recorded_at, *columns)
-        .join(image, image.c.leaf == decision.c.leaf)
+    place = func.row_number().over(partition_by=alike, order_by=order).label("place")
+    ranked = (
+        select(decision.c.object_uid, decision.c.leaf, decision.c.decided_at, decision.c.recorded_at, *columns, place)
+        .join(image, of_one_leaf(image, decision))
         .where(decision.c.kind == "Pod", decision.c.verdict == "Allow")
-        .order_by(decision.c.recorded_at, decision.c.decided_at, decision.c.leaf, image.c.position)
+        .where(dialect.among(connection, decision.c.object_uid, sorted(set(pods))))
+        .subquery()
     )
+    query = select(ranked).where(ranked.c.place == 1)
+    query = query.order_by(ranked.c.recorded_at, ranked.c.decided_at, ranked.c.leaf, ranked.c.position)
     found: dict[tuple[str, str, str], list[_Admitted]] = defaultdict(list)
-    for some in _chunks(pods):
-        for uid, *values in connection.execute(query.where(decision.c.object_uid.in_(some))):
-            one = _Admitted(*values)
-            found[uid, one.kind, one.container].append(one)
+    for uid, *values, _ in connection.execute(query):
+        one = _Admitted(*values)
+        found[uid, one.kind, one.container].append(one)
     return found
 
 
-def _indexes(connection: Connection, manifests: Iterable[str]) -> Mapping[str | None, frozenset[str]]:
+def _indexes(connection: Connection, manifests: Iterable[str]) -> Mapping[str | None, AbstractSet[str]]:
     """The indexes that hold each of these manifests."""
-    table = tables.image_manifest
+    table, wanted = tables.image_manifest, sorted(set(manifests))
     found: dict[str | None, set[str]] = defaultdict(set)
-    for some in _chunks(manifests):
-        query = select(table.c.manifest, table.c.digest).where(table.c.manifest.in_(some))
+    if wanted:
+        query = select(table.c.manifest, table.c.digest).where(dialect.among(connection, table.c.manifest, wanted))
         for manifest, digest in connection.execute(query):
             found[manifest].add(digest)
-    return {manifest: frozenset(digests) for manifest, digests in found.items()}
-
-
-def _apart(connection: Connection, leaves: Iterable[int]) -> Mapping[tuple[int, int, str], str]:
-    """The signers of single manifests, by leaf, position of the image and manifest."""
-    table = tables.manifest_signers
-    found: dict[tuple[int, int, str], str] = {}
-    for some in _chunks(leaves):
-        query = select(table.c.leaf, table.c.position, table.c.manifest, table.c.signers).where(table.c.leaf.in_(some))
-        found |= {
-            (leaf, position, manifest): signers for leaf, position, manifest, signers in connection.execute(query)
-        }
     return found
 
 
-def _chunks(names: Iterable[Any]) -> Iterable[list[Any]]:
-    wanted = sorted(set(names))
-    return (wanted[start : start + LOOKUP] for start in range(0, len(wanted), LOOKUP))
+def _apart(connection: Connection, decided: Iterable[_Admitted]) -> Mapping[tuple[int, int, str], str]:
+    """The signers of single manifests, by leaf, position of the image and manifest."""
+    table = tables.manifest_signers
+    wanted = {one.leaf: one.decided_at for one in decided}
+    if not wanted:
+        return {}
+    query = select(table.c.leaf, table.c.position, table.c.manifest, table.c.signers)
+    query = query.where(
+        dialect.among(connection, table.c.leaf, sorted(wanted)),
+        table.c.decided_at.between(min(wanted.values()), max(wanted.values())),
+    )
+    rows = connection.execute(query)
+    return {(leaf, position, manifest): signers for leaf, position, manifest, signers in rows}

@@ -25,7 +25,8 @@ from controller.inventory.blobs.packing import MAX_BLOB_BYTES
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.dialect import cause, is_away
 from controller.inventory.fallback import Fallback
-from controller.inventory.projections import Remembered, project
+from controller.inventory.projecting import Projector
+from controller.inventory.projections import Remembered
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest
 
@@ -65,6 +66,7 @@ class Writer:
         self._group_size = max(1, group_size)
         self._queue_limit = max(1, queue)
         self._clock = clock
+        self._projector = Projector()
         self._remembered = Remembered()
         self._queue: deque[_Waiting] = deque()
         self._bytes = 0
@@ -81,7 +83,7 @@ class Writer:
         """
         now = self._clock().astimezone(UTC)
         new = {str(digest): content for digest, content in blobs.items() if not self._has(str(digest), now)}
-        record = Record(project(leaf), new)
+        record = Record(self._projector.project(leaf), new)
         size = len(record.projection.canonical) + sum(map(len, record.blobs.values()))
         if size > MAX_RECORD_BYTES:
             raise RecordingFailed("RecordTooLarge", f"a record of {size} bytes is past the bound of {MAX_RECORD_BYTES}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
+from controller.inventory.blobs.packing import unpack
 from controller.inventory.store import Store
 from controller.inventory.writer import Writer
 from controller.model.deadline import Deadline
@@ -45,10 +46,10 @@ def taken_from(connection: Connection) -> tuple[Leaf, Blobs]:
     else:
         raise LookupError("nothing was recorded")
     found = connection.execute(
-        f"SELECT digest, content FROM blob WHERE digest IN ({','.join('?' * len(leaf['blobs']))})",  # noqa: S608
+        f"SELECT digest, encoding, content, size FROM blob WHERE digest IN ({','.join('?' * len(leaf['blobs']))})",  # noqa: S608
         leaf["blobs"],
     )
-    return leaf, {Digest.parse(digest): content for digest, content in found}
+    return leaf, {Digest.parse(digest): unpack(*kept, size=size) for digest, *kept, size in found}
 
 
 def measure(file: Path, leaf: Leaf, blobs: Blobs, *, count: int) -> Recorded:
@@ -78,5 +79,6 @@ async def _measure(writer: Writer, leaf: Leaf, blobs: Blobs, count: int) -> Reco
 
 async def _record(writer: Writer, leaf: Leaf, blobs: Blobs) -> None:
     identity = str(uuid.uuid4())
-    own = {**leaf, "id": identity, "decisionKey": f"{uuid.uuid4()}:{identity}"}
+    pod = str(uuid.uuid4())
+    own = {**leaf, "id": identity, "decisionKey": f"{pod}:{identity}", "object": {**leaf["object"], "uid": pod}}
     await writer.record(own, blobs=blobs, deadline=Deadline.after(PATIENCE))

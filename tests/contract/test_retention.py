@@ -19,7 +19,8 @@ from controller.inventory.append import Record, append
 from controller.inventory.audit import Report
 from controller.inventory.index.writing import OWN_ROWS
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.projections import Remembered, project
+from controller.inventory.projecting import project
+from controller.inventory.projections import Remembered
 from controller.inventory.retention import pruning
 from controller.inventory.retention.holds import Hold
 from controller.inventory.retention.leaves import Selection, ranges, retention_leaf

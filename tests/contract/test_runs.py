@@ -28,7 +28,7 @@ from tests.support.inventory import (
     soon,
     sqlite_database,
 )
-from tests.support.runs import CHILD, MINUTE, OTHER, Said, decision, read, story
+from tests.support.runs import CHILD, MINUTE, OTHER, Said, decision, read, story, written
 
 
 def model(said: list[Said], known_at: datetime | None) -> list[dict[str, Any]]:
@@ -258,7 +258,7 @@ async def test_runs_are_found_by_an_index_whatever_is_asked_of_them(database: Da
         asked: list[tuple[str, Any]] = []
 
         def note(_: Any, __: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-            if "started_at" in statement:
+            if "ORDER BY" in statement and " run" in statement:
                 asked.append((statement, parameters))
 
         event.listen(opened._reading, "before_cursor_execute", note)
@@ -308,3 +308,39 @@ def crowd(database: Database, count: int = 20_000) -> None:
         connection.execute(text(f"INSERT INTO run ({', '.join(names)}) {rows}"))
         connection.exec_driver_sql("ANALYZE run")
     engine.dispose()
+
+
+async def test_a_decision_costs_the_same_however_many_there_were_about_its_pod_and_however_often_that_ran(
+    opened: Store, clock: Clock
+) -> None:
+    async def tell(leaf: dict[str, Any]) -> None:
+        clock.now += MINUTE
+        await opened.writer.record(leaf, blobs={}, deadline=soon())
+
+    async def decide(number: int) -> None:
+        leaf = decision("p0", DIGEST, [], ["jane"])
+        await tell(leaf | {"id": str(uuid.UUID(int=number)), "decisionKey": f"p0:{number}"})
+
+    for number, digest in enumerate([DIGEST] * 9 + [OTHER] * 3 + [None]):
+        await tell(sighting("Started", uid="p0", id=f"run-{number}", digest=digest, startedAt=written(clock.now)))
+    for number in range(2):
+        await decide(number)
+    looked: list[str] = []
+
+    def note(_: Any, __: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("SELECT") and "decision_image" in statement:
+            looked.append(statement)
+
+    event.listen(opened.writer._engine, "before_cursor_execute", note)
+    for number in range(2, 12):
+        await decide(number)
+    assert not looked, "what was decided before was gone through again"
+    for number in range(9, 12):
+        end = {"startedAt": written(START), "endedAt": written(clock.now), "reason": "Completed"}
+        await tell(sighting("Ended", uid="p0", id=f"run-{number}", digest=OTHER, **end))
+    assert not looked, "an end changes nothing of what admitted a run"
+    await tell(sighting("Started", uid="p0", id="run-99", digest=DIGEST, startedAt=written(clock.now)))
+    event.remove(opened.writer._engine, "before_cursor_execute", note)
+    assert len(looked) == 1
+    states = [row.admission for row in everything(opened)]
+    assert sorted(states) == ["Admitted"] * 10 + ["Drifted"] * 3 + ["Unknown"]

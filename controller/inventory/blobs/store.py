@@ -21,6 +21,7 @@ from controller.inventory.inserts import Inserting
 from controller.model.reference import Digest
 
 LOOKUP = 500  # names in one IN list
+STATEMENT_BYTES = 8 * 1024 * 1024  # after which an INSERT takes no further blob: each has a time limit of its own
 COLUMNS = tuple(tables.blob.c[name] for name in ("digest", "size", "encoding", "location", "content"))
 """What `Blobs.content` needs of a row."""
 
@@ -58,8 +59,8 @@ class Blobs:
                 rows.append(row | {"location": Location.FILE.value, "content": b""})
             else:
                 rows.append(row | {"location": Location.ROW.value, "content": kept})
-        if rows:
-            _BLOBS.run(connection, rows)
+        for some in _in_statements(rows):
+            _BLOBS.run(connection, some)
         if self._files is not None:
             for digest, kept in large.items():
                 self._files.write(Digest.parse(digest), kept)
@@ -151,6 +152,19 @@ class Blobs:
         if kept is None:
             raise FileGone("its file is gone")
         return kept
+
+
+def _in_statements(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    some: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        some.append(row)
+        size += len(row["content"])
+        if size >= STATEMENT_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 class FileGone(ValueError):

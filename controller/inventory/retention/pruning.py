@@ -22,7 +22,8 @@ from controller.inventory.blobs.store import Blobs
 from controller.inventory.dialect import exclude_writers, take_time
 from controller.inventory.index.writing import OWN_ROWS, forget
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.projections import Appended, Remembered, project
+from controller.inventory.projecting import project
+from controller.inventory.projections import Appended, Remembered
 from controller.inventory.retention import choosing
 from controller.inventory.retention.choosing import Chosen, Look
 from controller.inventory.retention.holds import in_force
@@ -133,12 +134,14 @@ class Pruner:
         self, connection: Connection, rule: Rule, chosen: Sequence[Chosen], now: datetime, signer: NoteSigner
     ) -> None:
         positions = sorted(position for one in chosen for position in one.leaves)
+        leaves = list(_stored(connection, positions))
+        decided = sorted(leaf.projection.decided_at for leaf in leaves)
         entries = choosing.numbers(connection, positions)
         leaf = retention_leaf(
             rule,
             entries=sorted(entries.values()),
             evidence=(),
-            carried=_carried(connection, _stored(connection, positions)),
+            carried=_carried(connection, leaves),
             cluster=self._cluster,
             at=now,
             signer=signer,
@@ -146,7 +149,8 @@ class Pruner:
         for table in tables.PROJECTIONS:
             match follows(table):
                 case Follows.LEAF:
-                    connection.execute(delete(table).where(table.c.leaf.in_(positions)))
+                    mine = table.c.leaf.in_(positions), table.c.decided_at.between(decided[0], decided[-1])
+                    connection.execute(delete(table).where(*mine))
                 case Follows.RUN:
                     keys = [one.run for one in chosen if one.run is not None]
                     if keys:
@@ -243,7 +247,7 @@ def _carried(connection: Connection, leaves: Iterable[Appended]) -> dict[str, li
     """
     said: dict[str, dict[tuple[Any, ...], tuple[datetime, datetime]]] = {}
     for leaf in leaves:
-        for table, row in projections.shared_rows(leaf.projection):
+        for table, _, row in leaf.projection.shared:
             key = tuple(row[column.name] for column in table.primary_key)
             known = said.setdefault(table.name, {}).get(key, (datetime.max.replace(tzinfo=UTC),) * 2)
             times = leaf.projection.decided_at, leaf.recorded_at

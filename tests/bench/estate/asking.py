@@ -187,9 +187,15 @@ def _components(**where: Callable[[Sample, Random], Any]) -> Ask:
     return ask
 
 
-def _sboms(questions: Questions, sample: Sample, random: Random) -> Any:
-    del sample
-    return questions.sboms.sboms(as_of=days(random), limit=PAGE)
+Chooser = Callable[[Sample, Random], Any]
+
+
+def _sboms(when: Chooser = _day, **where: Chooser) -> Ask:
+    def ask(questions: Questions, sample: Sample, random: Random) -> Any:
+        told = {name: choose(sample, random) for name, choose in where.items()}
+        return questions.sboms.sboms(as_of=when(sample, random), limit=PAGE, **told)
+
+    return ask
 
 
 def _assets(questions: Questions, sample: Sample, random: Random) -> Any:
@@ -197,10 +203,26 @@ def _assets(questions: Questions, sample: Sample, random: Random) -> Any:
     return questions.assets.assets(as_of=days(random), limit=PAGE)
 
 
-def _findings(**where: Callable[[Sample, Random], Any]) -> Ask:
+def _findings(when: Chooser = _day, **where: Chooser) -> Ask:
     def ask(questions: Questions, sample: Sample, random: Random) -> Any:
         told = FindingFilter(**{name: choose(sample, random) for name, choose in where.items()})
-        return questions.findings.findings(told, as_of=days(random), limit=PAGE)
+        return questions.findings.findings(told, as_of=when(sample, random), limit=PAGE)
+
+    return ask
+
+
+def _refused(when: Chooser = _day, **where: Chooser) -> Ask:
+    def ask(questions: Questions, sample: Sample, random: Random) -> Any:
+        told = {name: choose(sample, random) for name, choose in where.items()}
+        return questions.refused.refused(as_of=when(sample, random), limit=PAGE, **told)
+
+    return ask
+
+
+def _affected_lists(what: str, footing: Footing, field: str) -> Ask:
+    def ask(questions: Questions, sample: Sample, random: Random) -> Any:
+        value = str(random.choice(getattr(sample, field)))
+        return getattr(questions.affected, what)(footing, value, as_of=days(random), limit=PAGE)
 
     return ask
 
@@ -245,16 +267,24 @@ QUESTIONS: tuple[Question, ...] = (
     Question(9, "all that is known of an image", _image),
     Question(9, "the same as a namespace may know it", _image_in),
     Question(9, "a document, if a namespace may see it", _blob),
-    Question(10, "running images by the state of their SBOM", _sboms),
+    Question(7, "what runs and would be refused, now", _refused(always(END))),
+    Question(7, "what ran on a day and was refused by then", _refused()),
+    Question(7, "the same in a namespace", _refused(namespace=one("namespaces"))),
+    Question(10, "running images by the state of their SBOM", _sboms()),
+    Question(10, "the same, now", _sboms(always(END))),
+    Question(10, "the same in a namespace", _sboms(namespace=one("namespaces"))),
     Question(11, "components of a cluster on a day", _components(cluster=one("clusters"))),
     Question(11, "components of a namespace on a day", _components(namespace=one("namespaces"))),
     Question(11, "components of an image", _components(digest=one("digests"))),
     Question(12, "assets on a day", _assets),
     Question(13, "findings in what ran on a day", _findings()),
+    Question(13, "findings in what runs now", _findings(always(END))),
     Question(13, "open findings of a namespace", _findings(namespace=one("namespaces"), cleared=always(False))),
     Question(13, "where a vulnerability was", _findings(vulnerability=one("vulnerabilities"))),
     Question(14, "how far a signer reaches", _affected(Footing.SIGNER, "signers", extent=True)),
     Question(14, "what ran on a day by a signer", _affected(Footing.SIGNER, "signers")),
+    Question(14, "which images are a signer's", _affected_lists("images", Footing.SIGNER, "signers")),
+    Question(14, "which decisions let in a signer's", _affected_lists("decisions", Footing.SIGNER, "signers")),
     Question(14, "how far a builder reaches", _affected(Footing.BUILDER, "builders", extent=True)),
     Question(14, "what ran on a day on a base image", _affected(Footing.BASE, "bases")),
     Question(14, "what ran on a day on a log entry", _affected(Footing.LOG_ENTRY, "log_entries")),

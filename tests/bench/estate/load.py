@@ -17,12 +17,13 @@ from typing import Any
 from sqlalchemy import Engine
 
 from controller.inventory import dialect, store
-from controller.inventory.append import append
+from controller.inventory.append import Record, append
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.index import reading as documents
 from controller.inventory.index.contents import Contents
 from controller.inventory.index.writing import Indexer
 from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.projecting import Projector
 from controller.inventory.projections import Remembered
 from controller.inventory.sequencing import Sequencer
 from controller.inventory.store import migrate
@@ -30,11 +31,11 @@ from controller.settings import DocumentSettings, InventorySettings
 from tests.bench.estate.facts import Decision, Gap, Run
 from tests.bench.estate.history import Estate
 from tests.bench.estate.leaves import Scribe
-from tests.bench.estate.pressing import Press
 from tests.bench.estate.size import END
 
 A_COMMIT = 500  # facts, about
 MAX_COMMIT_BYTES = 64 * 1024 * 1024
+JUDGEMENTS = 64 * 1024 * 1024  # bytes of what is remembered of leaves, since an estate comes back to old ones
 SIGNER = NoteSigner.of_seed("estate.example/ledger", b"\x07" * 32)
 
 Leaf = tuple[dict[str, Any], Mapping[str, bytes]]
@@ -100,23 +101,22 @@ def _append_all(
     whole: int,
     say: Say,
 ) -> None:
-    remembered, press = Remembered(), Press()
+    remembered, projector = Remembered(), Projector(JUDGEMENTS)
     spent = {"invent": 0.0, "project": 0.0, "append": 0.0}
     count, tenth, at_tenth = 0, 0.0, 0
     began = time.perf_counter()
     for commit in _commits(groups):
         invented = time.perf_counter()
-        records = [(at, [press.record(leaf, content) for leaf, content in group]) for at, group in commit]
+        records = [Record(projector.project(leaf), content, at) for at, group in commit for leaf, content in group]
         projected = time.perf_counter()
         with writing.begin() as connection:
-            written = [append(connection, group, now=at, remembered=remembered, blobs=blobs) for at, group in records]
+            written = append(connection, records, now=commit[-1][0], remembered=remembered, blobs=blobs)
         appended = time.perf_counter()
-        for group in written:
-            if group.refused:
-                raise next(iter(group.refused.values()))
-            remembered.add(group.remember)
-        count += sum(len(group) for _, group in records)
-        loaded.leaf_bytes += sum(len(r.projection.canonical) for _, group in records for r in group)
+        if written.refused:
+            raise next(iter(written.refused.values()))
+        remembered.add(written.remember)
+        count += len(records)
+        loaded.leaf_bytes += sum(len(record.projection.canonical) for record in records)
         spent["invent"] += invented - began
         spent["project"] += projected - invented
         spent["append"] += appended - projected

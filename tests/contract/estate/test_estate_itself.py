@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from controller.inventory.projections import project
+from controller.inventory.canonical import canonical
+from controller.inventory.projecting import Projector, project
 from tests.bench.estate.growing import SHARED, grow
 from tests.bench.estate.history import Estate
 from tests.bench.estate.leaves import Scribe
 from tests.bench.estate.load import leaves, load
-from tests.bench.estate.pressing import Press
 from tests.bench.estate.size import BEGIN, Size
 from tests.bench.estate.sizes import sizes
 from tests.support.asked_estate import DAY, estate, oracle
@@ -42,11 +42,15 @@ def test_the_same_seed_makes_the_same_estate() -> None:
     assert written(3) != written(4)
 
 
-def test_records_that_are_pressed_are_those_that_are_projected() -> None:
-    press = Press()
-    for _, group in leaves(Estate(Size.of(0.002, components=20)), Scribe()):
-        for leaf, _ in group:
-            assert press.record(leaf, {}).projection == project(leaf)
+def test_a_leaf_means_the_same_whether_its_judgement_was_met_before_or_not() -> None:
+    projector, met = Projector(), set[bytes]()
+    told = [leaf for _, group in leaves(Estate(Size.of(0.002, components=20)), Scribe()) for leaf, _ in group]
+    for leaf in told:
+        projection = projector.project(leaf)
+        met.add(projection.judgement)
+        assert projection == project(leaf)
+        assert projection.canonical == canonical(leaf)
+    assert 10 < len(met) < len(told) / 4
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from controller.errors import RecordingFailed
-from controller.inventory.projections import project
+from controller.inventory import tables
+from controller.inventory.projecting import Projector, project
 from tests.support.inventory import evaluation, image, leaf
 
 MALFORMED: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -50,12 +51,57 @@ def test_fields_that_a_later_version_adds_do_not_matter() -> None:
 
 @pytest.mark.guarantee(5)
 def test_nothing_is_found_about_an_image_that_was_never_resolved() -> None:
-    assert project(leaf(images=[image(digest=None)])).facts == ()
+    assert project(leaf(images=[image(digest=None)])).of(tables.verification) == ()
 
 
 def test_one_fact_has_one_name_whatever_decision_rests_on_it() -> None:
-    one, two = project(leaf(1)), project(leaf(2))
-    assert [row["fact"] for row in one.facts] == [row["fact"] for row in two.facts]
-    assert len({row["fact"] for row in one.facts}) == 3
-    other_policy = project(leaf(evaluations=[evaluation(policy="other")]))
-    assert not {row["fact"] for row in other_policy.facts} & {row["fact"] for row in one.facts}
+    def facts(value: dict[str, Any]) -> list[str]:
+        return [row["fact"] for row in project(value).of(tables.verification)]
+
+    assert facts(leaf(1)) == facts(leaf(2))
+    assert len(set(facts(leaf(1)))) == 3
+    assert not set(facts(leaf(evaluations=[evaluation(policy="other")]))) & set(facts(leaf(1)))
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_leaf_is_refused_as_well_when_its_judgement_is_known(name: str) -> None:
+    projector = Projector()
+    projector.project(leaf())
+    value = leaf()
+    MALFORMED[name](value)
+    with pytest.raises(RecordingFailed, match="LeafMalformed"):
+        projector.project(value)
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "nothing": lambda v: v.update({}),
+    "namespace": lambda v: v["object"].update(namespace="elsewhere"),
+    "cluster": lambda v: v.update(cluster="elsewhere"),
+    "object without a uid": lambda v: v["object"].update(uid=""),
+    "verdict": lambda v: v.update(verdict="Deny"),
+    "outcome": lambda v: v["evaluations"][0].update(outcome="Violated", actions=["Deny"]),
+    "policy": lambda v: v["evaluations"][0]["policy"].update(hash="sha256:other"),
+    "true for one": lambda v: v["evaluations"][0].update(image=False),
+    "image": lambda v: v["images"][0].update(digest="sha256:" + "11" * 32),
+    "blobs": lambda v: v.update(blobs=["sha256:" + "22" * 32]),
+    "flags": lambda v: v.update(flags=["fail-open"]),
+    "message": lambda v: v.update(message="\N{SNOWMAN}"),
+    "a name beyond ASCII": lambda v: v.update({"\N{SNOWMAN}": 1.5}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_remembered_of_another_leaf_changes_nothing(name: str) -> None:
+    projector = Projector()
+    projector.project(leaf())
+    value = leaf(2)
+    CHANGES[name](value)
+    assert projector.project(value) == project(value)
+
+
+def test_judgements_that_are_remembered_are_bounded() -> None:
+    projector = Projector(max_bytes=20_000)
+    for number in range(50):
+        projector.project(leaf(evaluations=[evaluation(policy=f"policy-{number}")]))
+    assert 2 < len(projector._known) < 20
+    assert projector._bytes <= 20_000
