@@ -106,6 +106,9 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
         if Role.OPERATOR in roles and (store.is_ours or store.is_shared):
             await _keep_ledger(settings, store, stack)
             _keep_index(settings, store, stack)
+            months = store.keep_partitions(settings.inventory, clock=now)
+            if months is not None:
+                stack.callback(months.close)
         if (
             {Role.OPERATOR, Role.WEBHOOK} <= set(roles)
             and settings.cluster.watch_pods

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, or_, select, tuple_
+from sqlalchemy import Connection, Engine, Row, select, tuple_
 
 from controller.errors import InputError
 from controller.inventory import tables
-from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit, read_cursor, write_cursor
+from controller.inventory.asking import DEFAULT_LIMIT, Asker, before_place, check_limit, read_cursor, write_cursor
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.records import PolicyVersion
 from controller.inventory.rule_values import RuleValue, rule_values
@@ -107,9 +107,7 @@ class Admissions(Asker):
         if known_at is not None:
             query = query.where(_decision.c.recorded_at <= known_at)
         if cursor is not None:
-            at, leaf = read_cursor(cursor)
-            same = and_(_decision.c.decided_at == at, _decision.c.leaf < leaf)
-            query = query.where(or_(_decision.c.decided_at < at, same))
+            query = query.where(before_place(_decision, read_cursor(cursor)))
         limit = min(limit, MAX_ADMISSIONS)
         query = query.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(limit + 1)
         with self._reading() as connection:

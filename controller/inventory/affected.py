@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Row, Select, and_, cast, func, or_, select
+from sqlalchemy import CTE, Connection, Row, Select, and_, cast, func, select
 
 from controller.inventory import cursors, running, tables
-from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT, Asker, Place, check_limit, read_cursor, write_cursor
+from controller.inventory.asking import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    Asker,
+    Place,
+    before_place,
+    check_limit,
+    of_one_leaf,
+    of_rows,
+    read_cursor,
+    write_cursor,
+)
 from controller.inventory.described import kin
 from controller.inventory.dialect import among, texts
 from controller.inventory.queries import summaries
@@ -244,13 +255,13 @@ def _count_admitted(connection: Connection, found: Mapping[str, Resting], asked:
         parts = (digests[start : start + TOGETHER] for start in range(0, len(digests), TOGETHER))
         asking = (_admitted(connection, {one: found[one] for one in part}, asked) for part in parts)
         return _count(connection, *asking), False
-    own = _allowed(asked).with_only_columns(_decision.c.leaf)
+    own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
     latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(MAX_SEEN).cte("latest")
     seen = connection.execute(select(func.count()).select_from(latest)).scalar_one()
     # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
     is_of_them = among(connection, _image.c.digest + "", sorted(found))
     query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
-    rows = connection.execute(query.where(_image.c.leaf.in_(select(latest.c.leaf)), is_of_them))
+    rows = connection.execute(query.join(latest, of_one_leaf(_image, latest)).where(is_of_them))
     admitted = len({leaf for leaf, digest, at in rows if at >= found[digest].since})
     return min(admitted, MAX_COUNTED), seen == MAX_SEEN
 
@@ -278,7 +289,9 @@ def _admitted(connection: Connection, found: Mapping[str, Resting], asked: _Aske
     """The decisions that let one of these images in from when it was known to rest on it, each once."""
     rests = _rests(connection, found)
     same = and_(_image.c.digest == rests.c.digest, _image.c.decided_at >= rests.c.since)
-    return _allowed(asked).where(_decision.c.leaf.in_(select(_image.c.leaf).join(rests, same)))
+    about = select(_image.c.leaf, _image.c.decided_at).join(rests, same).distinct().subquery("about")
+    query = _allowed(asked).join(about, of_one_leaf(_decision, about))
+    return query.where(_decision.c.decided_at >= min(one.since for one in found.values()))
 
 
 def _rests(connection: Connection, found: Mapping[str, Resting]) -> CTE:
@@ -351,13 +364,11 @@ def _decisions(
 def _after(query: Select[Any], place: Place | None) -> Select[Any]:
     if place is None:
         return query
-    decided_at, leaf = place
-    same = and_(_decision.c.decided_at == decided_at, _decision.c.leaf < leaf)
-    return query.where(_decision.c.decided_at <= decided_at, or_(_decision.c.decided_at < decided_at, same))
+    return query.where(before_place(_decision, place))
 
 
 def _resting_leaves(connection: Connection, rows: Sequence[Row[Any]], found: Mapping[str, Resting]) -> set[int]:
     """Of these decisions those with an image that was known to rest on it."""
     query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
-    query = query.where(_image.c.leaf.in_([row.leaf for row in rows]))
+    query = query.where(of_rows(_image, rows))
     return {leaf for leaf, digest, at in connection.execute(query) if digest in found and found[digest].since <= at}

@@ -10,7 +10,19 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, FromClause, Select, and_, or_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Select,
+    and_,
+    false,
+    literal,
+    or_,
+    tuple_,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import InputError
@@ -82,6 +94,33 @@ def by_then(query: Q, rows: FromClause, *, as_of: datetime | None, known_at: dat
     if as_of is not None:
         query = query.where(rows.c.decided_at <= as_of)
     return query if known_at is None else query.where(rows.c.recorded_at <= known_at)
+
+
+def of_one_leaf(one: FromClause, other: FromClause) -> ColumnElement[bool]:
+    """What joins two tables that have rows of the same leaf: by its time as well, so that PostgreSQL looks for the one
+    in the month of the other, and nowhere else (`partitions`)."""
+    return and_(one.c.leaf == other.c.leaf, one.c.decided_at == other.c.decided_at)
+
+
+def of_rows(table: FromClause, rows: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether a row of the table is of the same leaf as one of these, which have `leaf` and `decided_at`; none: no."""
+    times = [row.decided_at for row in rows]
+    if not times:
+        return false()
+    return and_(table.c.leaf.in_([row.leaf for row in rows]), table.c.decided_at.between(min(times), max(times)))
+
+
+def before_place(table: FromClause, place: Place) -> ColumnElement[bool]:
+    """Whether a row comes after this place in a list that is ordered by `decided_at` and `leaf`, the latest first.
+
+    The time is said by itself too: PostgreSQL leaves out no partition for a comparison of pairs.
+    """
+    return by_place(table, literal(place[0], tables.Instant), literal(place[1], BigInteger))
+
+
+def by_place(table: FromClause, at: ColumnElement[Any], leaf: ColumnElement[Any]) -> ColumnElement[bool]:
+    """`before_place`, for a place that is told when the question is asked."""
+    return and_(table.c.decided_at <= at, tuple_(table.c.decided_at, table.c.leaf) < tuple_(at, leaf))
 
 
 Kinds = Sequence[type[str] | type[int] | type[datetime]]

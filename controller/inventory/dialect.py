@@ -31,6 +31,7 @@ from sqlalchemy import (
     Engine,
     FromClause,
     Integer,
+    LargeBinary,
     QueuePool,
     Subquery,
     Table,
@@ -548,8 +549,10 @@ def ids_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -
         return {}
     table = column.table
     if connection.dialect.name == "postgresql":
-        wanted = cast(list(values), postgresql.ARRAY(column.type))
-        return {row[0]: row[1] for row in connection.execute(select(column, table.c.id).where(column == any_(wanted)))}
+        kind = "bytea" if isinstance(column.type, LargeBinary) else "text"
+        wanted = f"{column.name} = ANY(%(values)b::{kind}[])"  # binary: bytes as text are hex, and quoted
+        query = f"SELECT {column.name}, id FROM {table.name} WHERE {wanted}"  # noqa: S608 - our own names
+        return {row[0]: row[1] for row in connection.exec_driver_sql(query, {"values": list(values)})}
     marks = ",".join("?" * len(values))
     query = f"SELECT {column.name}, id FROM {table.name} WHERE {column.name} IN ({marks})"  # noqa: S608 - our own names
     return dict(connection.connection.cursor().execute(query, list(values)).fetchall())

@@ -13,11 +13,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_, select
 
 from controller.errors import InputError
 from controller.inventory import tables
-from controller.inventory.asking import Asker
+from controller.inventory.asking import Asker, of_one_leaf
 from controller.inventory.bundle.parts import Role, parts
 from controller.inventory.bundle.source import Kept, Selection
 from controller.inventory.bundle.tlog_proof import TlogProof
@@ -163,10 +163,10 @@ class _Finding:
             self._with_decisions(self._runs(_run.c.run == chosen.run))
         elif chosen.digest is not None:
             digest = str(Digest.parse(chosen.digest))
-            self._decisions(*self._in_time(_decision.c.decided_at), digest=digest)
+            self._decisions(*(one for table in (_decision, _image) for one in self._in_time(table)), digest=digest)
             self._with_decisions(self._ran(tuple(self._related(digest))))
         else:
-            self._decisions(*self._in_time(_decision.c.decided_at))
+            self._decisions(*self._in_time(_decision))
             self._with_decisions(self._ran(None))
         return self._found
 
@@ -179,10 +179,12 @@ class _Finding:
     def _of_record(self, identity: str) -> None:
         """A decision with the runs of its pod, or a sighting with its whole run and the decisions about its pod."""
         leaf = tables.leaf
-        position = self._connection.execute(select(leaf.c.position).where(leaf.c.id == identity)).scalar_one_or_none()
-        if position is None:
+        query = select(leaf.c.position, leaf.c.canonical).where(leaf.c.id == identity)
+        row = self._connection.execute(query).one_or_none()
+        if row is None:
             return
-        decided = self._decisions(_decision.c.leaf == position)
+        position, decided_at = row.position, datetime.fromisoformat(json.loads(row.canonical)["decidedAt"])
+        decided = self._decisions(_decision.c.leaf == position, _decision.c.decided_at == decided_at)
         if decided:
             uids = {row.object_uid for row in decided if row.kind == "Pod" and row.object_uid}
             if uids:
@@ -197,7 +199,7 @@ class _Finding:
         order = _decision.c.decided_at
         if digest is not None:
             # In the order of the index on images: of one that was decided upon a million times the newest come first.
-            query = query.join(_image, _image.c.leaf == _decision.c.leaf).where(_image.c.digest == digest)
+            query = query.join(_image, of_one_leaf(_image, _decision)).where(_image.c.digest == digest)
             order = _image.c.decided_at
         if self._chosen.namespace is not None:
             query = query.where(_decision.c.namespace == self._chosen.namespace)
@@ -255,11 +257,11 @@ class _Finding:
         )
         self._take(query.order_by(_gap.c.leaf), most=MAX_GAPS)
 
-    def _in_time(self, column: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
+    def _in_time(self, table: Table) -> list[ColumnElement[bool]]:
         since, until = self._chosen.since, self._chosen.until
         return [
-            *([column >= since] if since is not None else []),
-            *([column < until] if until is not None else []),
+            *([table.c.decided_at >= since] if since is not None else []),
+            *([table.c.decided_at < until] if until is not None else []),
         ]
 
     def _take(self, query: Select[Any], most: int | None = None) -> Sequence[Row[Any]]:

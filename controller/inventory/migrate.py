@@ -15,13 +15,13 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
 
 from controller.errors import ConfigurationError
-from controller.inventory import projections, views
+from controller.inventory import partitions, projections, views
 from controller.inventory.dialect import revision, stop_appends, take_time
 
 log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-PROJECTED = "0014"  # the newest migration that changed what is made of leaves: older databases make it anew
+PROJECTED = "0015"  # the newest migration that changed what is made of leaves: older databases make it anew
 ADVISORY_LOCK = 0x61737361795F6462  # "assay_db": the name of the lock that migrating replicas wait for in PostgreSQL
 
 
@@ -38,6 +38,7 @@ def upgrade(connection: Connection, *, to: str = "head") -> None:
     config = _config()
     config.attributes["connection"] = connection
     granted = views.readers(connection)
+    since = partitions.earliest(connection)
     views.drop(connection)
     try:
         command.upgrade(config, to)
@@ -47,6 +48,7 @@ def upgrade(connection: Connection, *, to: str = "head") -> None:
         ) from exc
     if to != "head":
         return
+    partitions.lay(connection, since=since)
     if before is not None and before < PROJECTED:
         stop_appends(connection)
         projections.rebuild(connection, unreadable=lambda leaf: log.error("leaf %s cannot be read: left out", leaf))

@@ -7,19 +7,23 @@ then.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, Select, and_, case, func, literal, or_, select, tuple_
+from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
 
-from controller.errors import InputError
-from controller.inventory import exception_uses, tables
-from controller.inventory.asking import DEFAULT_LIMIT, by_then, check_limit, read_cursor, write_cursor
+from controller.inventory import decision_walks, exception_uses, tables
+from controller.inventory.asking import (
+    DEFAULT_LIMIT,
+    by_then,
+    of_one_leaf,
+    of_rows,
+    write_cursor,
+)
 from controller.inventory.blobs.store import COLUMNS
 from controller.inventory.projecting import SCHEMA
 from controller.inventory.records import (
-    FLAGS,
     DecisionFilter,
     DecisionImage,
     DecisionPage,
@@ -33,7 +37,7 @@ from controller.inventory.records import (
 from controller.inventory.running import RunQueries
 from controller.inventory.visibility import is_evidence_in, is_policy_in, ran_in
 from controller.model.exception import PolicyName
-from controller.model.reference import Digest, Reference
+from controller.model.reference import Digest
 
 MAX_FINDINGS = 1000  # findings shown of one image: bounds one answer
 MAX_REFERENCES = 100  # names shown of one image
@@ -41,7 +45,6 @@ MAX_REFERENCES = 100  # names shown of one image
 _decision = tables.decision
 _image = tables.decision_image
 _evaluation = tables.evaluation
-_use = tables.exception_use
 
 
 class Queries(RunQueries):
@@ -157,9 +160,10 @@ class Queries(RunQueries):
                 _evaluation.c.policy_name,
                 func.count(image.distinct()).label("images"),
             )
-            .join(_decision, _decision.c.leaf == _evaluation.c.leaf)
-            .join(_image, and_(_image.c.leaf == _evaluation.c.leaf, _image.c.position == _evaluation.c.image))
-            .where(_decision.c.decided_at >= since, _decision.c.verdict == "Deny", _decision.c.cluster == cluster)
+            .join(_decision, of_one_leaf(_decision, _evaluation))
+            .join(_image, and_(of_one_leaf(_image, _evaluation), _image.c.position == _evaluation.c.image))
+            .where(*(table.c.decided_at >= since for table in (_decision, _evaluation, _image)))
+            .where(_decision.c.verdict == "Deny", _decision.c.cluster == cluster)
             .where(_evaluation.c.outcome.in_(("Violated", "Error")), _evaluation.c.actions.contains('"Deny"'))
             .group_by(_evaluation.c.policy_kind, _evaluation.c.policy_namespace, _evaluation.c.policy_name)
         )
@@ -205,15 +209,7 @@ def _page(
     as_of: datetime | None,
     known_at: datetime | None,
 ) -> DecisionPage:
-    check_limit(limit)
-    query = by_then(_matching(select(_decision), where), _decision, as_of=as_of, known_at=known_at)
-    order = tables.decision_flag if where.flag is not None else _decision
-    if cursor is not None:
-        place = read_cursor(cursor)
-        after = tuple_(literal(place[0], tables.Instant), literal(place[1], BigInteger))
-        query = query.where(tuple_(order.c.decided_at, order.c.leaf) < after)
-    query = query.order_by(order.c.decided_at.desc(), order.c.leaf.desc()).limit(limit + 1)
-    rows = connection.execute(query).all()
+    rows = decision_walks.page(connection, where, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at)
     shown = rows[:limit]
     return DecisionPage(
         items=summaries(connection, shown),
@@ -221,62 +217,16 @@ def _page(
     )
 
 
-def _matching(query: Select[Any], where: DecisionFilter) -> Select[Any]:
-    if where.namespace is not None:
-        query = query.where(_decision.c.namespace == where.namespace)
-    if where.name is not None:
-        query = query.where(_decision.c.name == where.name)
-    if where.verdict is not None:
-        if where.verdict not in {"Allow", "Deny"}:
-            raise InputError("VerdictUnknown", "verdict must be Allow or Deny")
-        query = query.where(_decision.c.verdict == where.verdict)
-    if where.since is not None:
-        query = query.where(_decision.c.decided_at >= where.since)
-    if where.until is not None:
-        query = query.where(_decision.c.decided_at < where.until)
-    if where.digest is not None or where.image is not None:
-        query = query.where(_decision.c.leaf.in_(_with_image(where)))
-    if where.policy is not None:
-        namespace, slash, name = where.policy.rpartition("/")
-        policies = select(_evaluation.c.leaf).where(_evaluation.c.policy_name == name)
-        if slash:
-            policies = policies.where(_evaluation.c.policy_namespace == namespace)
-        query = query.where(_decision.c.leaf.in_(policies))
-    if where.flag is not None:
-        if where.flag not in FLAGS:
-            raise InputError("FlagUnknown", f"flag must be one of {', '.join(FLAGS)}")
-        flag = tables.decision_flag  # in the order of its own index: most flags are rare, some are common
-        query = query.join(flag, flag.c.leaf == _decision.c.leaf).where(flag.c.flag == where.flag)
-        if where.namespace is not None:
-            query = query.where(flag.c.namespace == where.namespace)
-    if where.exception is not None:
-        query = query.where(_decision.c.leaf.in_(select(_use.c.leaf).where(_use.c.name == where.exception)))
-    return query
-
-
-def _with_image(where: DecisionFilter) -> Select[Any]:
-    """Leaves that have one image for which digest and name hold together."""
-    query = select(_image.c.leaf)
-    if where.digest is not None:
-        query = query.where(_image.c.digest == str(Digest.parse(where.digest)))
-    if where.image is not None:
-        reference = Reference.parse(where.image)
-        query = query.where(_image.c.repository == reference.name)
-        if reference.digest is not None:
-            query = query.where(_image.c.digest == str(reference.digest))
-        elif where.image.endswith(f":{reference.tag}"):
-            query = query.where(_image.c.tag == reference.tag)
-    return query
-
-
 def _totals(digest: str, as_of: datetime | None, known_at: datetime | None, namespace: str | None) -> Select[Any]:
     verdict = _decision.c.verdict
+    about = select(_image.c.leaf, _image.c.decided_at).where(_image.c.digest == digest).distinct()
+    told = by_then(about, _image, as_of=as_of, known_at=known_at).subquery()
     query = select(
         func.min(_decision.c.decided_at, type_=tables.Instant).label("first"),
         func.max(_decision.c.decided_at, type_=tables.Instant).label("last"),
         func.coalesce(func.sum(case((verdict == "Allow", 1), else_=0)), 0).label("admitted"),
         func.coalesce(func.sum(case((verdict == "Deny", 1), else_=0)), 0).label("denied"),
-    ).where(_decision.c.leaf.in_(select(_image.c.leaf).where(_image.c.digest == digest)))
+    ).join_from(told, _decision, of_one_leaf(_decision, told))
     if namespace is not None:
         query = query.where(_decision.c.namespace == namespace)
     return by_then(query, _decision, as_of=as_of, known_at=known_at)
@@ -294,19 +244,19 @@ def _findings(digest: str, as_of: datetime | None, known_at: datetime | None, na
 def _names(digest: str, as_of: datetime | None, known_at: datetime | None, namespace: str | None) -> Select[Any]:
     query = select(_image.c.reference, _image.c.repository).where(_image.c.digest == digest).distinct()
     if namespace is not None:
-        query = query.where(_image.c.leaf.in_(select(_decision.c.leaf).where(_decision.c.namespace == namespace)))
+        query = query.join(_decision, of_one_leaf(_decision, _image)).where(_decision.c.namespace == namespace)
     query = by_then(query, _image, as_of=as_of, known_at=known_at)
     return query.order_by(_image.c.repository, _image.c.reference).limit(MAX_REFERENCES)
 
 
 def summaries(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[DecisionSummary, ...]:
     """The decisions of these rows, with their images, in the same order."""
-    images = _images(connection, [row.leaf for row in rows])
+    images = _images(connection, rows)
     return tuple(_summary(row, images.get(row.leaf, ())) for row in rows)
 
 
-def _images(connection: Connection, leaves: Iterable[int]) -> dict[int, tuple[DecisionImage, ...]]:
-    query = select(_image).where(_image.c.leaf.in_(list(leaves))).order_by(_image.c.leaf, _image.c.position)
+def _images(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, tuple[DecisionImage, ...]]:
+    query = select(_image).where(of_rows(_image, rows)).order_by(_image.c.leaf, _image.c.position)
     found: dict[int, tuple[DecisionImage, ...]] = {}
     for row in connection.execute(query):
         image = DecisionImage(kind=row.kind, container=row.container, reference=row.reference, digest=row.digest)

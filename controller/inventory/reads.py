@@ -22,7 +22,7 @@ from controller.inventory import tables
 from controller.inventory.asking import (
     DEFAULT_LIMIT,
     Asker,
-    beyond,
+    before_place,
     by_then,
     check_limit,
     read_cursor,
@@ -145,7 +145,6 @@ class ReadLog(Asker):
         """Who read what, the latest first. Raises `InputError` (`LimitOutOfRange`, `CursorMalformed`)."""
         check_limit(limit)
         table = tables.read
-        order = [(table.c.decided_at, True), (table.c.leaf, True)]
         query = by_then(select(table), table, as_of=as_of, known_at=known_at)
         for column, value in ((table.c.username, username), (table.c.resource, resource), (table.c.identity, identity)):
             if value is not None:
@@ -155,8 +154,8 @@ class ReadLog(Asker):
         if until is not None:
             query = query.where(table.c.decided_at < until)
         if cursor is not None:
-            query = query.where(beyond(order, read_cursor(cursor)))
-        query = query.order_by(*(column.desc() for column, _ in order)).limit(limit + 1)
+            query = query.where(before_place(table, read_cursor(cursor)))
+        query = query.order_by(table.c.decided_at.desc(), table.c.leaf.desc()).limit(limit + 1)
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         shown = [dict(row) for row in rows[:limit]]

@@ -30,7 +30,15 @@ from sqlalchemy import (
 )
 
 from controller.inventory import running, tables
-from controller.inventory.asking import DEFAULT_LIMIT, Asker, Place, check_limit, read_cursor, write_cursor
+from controller.inventory.asking import (
+    DEFAULT_LIMIT,
+    Asker,
+    Place,
+    check_limit,
+    of_one_leaf,
+    read_cursor,
+    write_cursor,
+)
 from controller.inventory.dialect import among, texts
 from controller.inventory.records import PolicyVersion, RunRecord
 from controller.inventory.run_ranges import by_leaf
@@ -210,14 +218,14 @@ def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
     query = (
         select(literal(1))
         .select_from(image)
-        .join(decision, decision.c.leaf == image.c.leaf)
-        .join(judged, and_(judged.c.leaf == image.c.leaf, judged.c.image == image.c.position))
+        .join(decision, of_one_leaf(decision, image))
+        .join(judged, and_(of_one_leaf(judged, image), judged.c.image == image.c.position))
         .where(image.c.digest == refused.c.digest, image.c.decided_at > refused.c.at, *_by_then(image, asked))
         .where(decision.c.namespace == refused.c.namespace, decision.c.cluster == refused.c.cluster)
         .where(*(judged.c[name] == refused.c[name] for name in ("policy_kind", "policy_namespace", "policy_name")))
         .where(
             ~select(minds.c.leaf)
-            .where(minds.c.leaf == judged.c.leaf, minds.c.position == judged.c.position)
+            .where(of_one_leaf(minds, judged), minds.c.position == judged.c.position)
             .correlate(judged)
             .exists()
         )
@@ -257,8 +265,8 @@ def _words(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) 
         .add_columns(judged.c.outcome, judged.c.error_kind, judged.c.reasons, decision.c.id)
         .select_from(wanted)
         .join(_refusal, and_(*(_refusal.c[name] == wanted.c[name] for name in _OF)))
-        .join(judged, and_(judged.c.leaf == _refusal.c.leaf, judged.c.position == _refusal.c.position))
-        .join(decision, decision.c.leaf == _refusal.c.leaf)
+        .join(judged, and_(of_one_leaf(judged, _refusal), judged.c.position == _refusal.c.position))
+        .join(decision, of_one_leaf(decision, _refusal))
         .where(_refusal.c.decided_at == wanted.c.at, *_by_then(_refusal, asked))
         .order_by(_refusal.c.leaf.desc(), _refusal.c.position)
     )
@@ -297,7 +305,7 @@ def _last_versions(connection: Connection, policies: Iterable[Key], asked: _Aske
         kind, namespace, name, cluster = key
         query = (
             select(judged.c.policy_hash)
-            .join(decision, decision.c.leaf == judged.c.leaf)
+            .join(decision, of_one_leaf(decision, judged))
             .where(judged.c.policy_name == name, judged.c.policy_namespace == namespace, judged.c.policy_kind == kind)
             .where(decision.c.cluster == cluster, *_by_then(judged, asked))
             .order_by(judged.c.decided_at.desc(), judged.c.leaf.desc())

@@ -77,12 +77,12 @@ class RunQueries(Asker):
 def records(connection: Connection, rows: Sequence[Row[Any]], *, known_at: datetime | None) -> tuple[RunRecord, ...]:
     """Rows of `run` with the decisions that they rest on and who signed."""
     told = [_told(row, known_at) for row in rows]
-    decision, signer_set = tables.decision, tables.signer_set
+    record, signer_set = tables.leaf, tables.signer_set
     leaves = sorted({leaf for _, leaf, _ in told if leaf is not None})
     names = sorted({signers for _, _, signers in told} - {NOBODY_SIGNED})
     ids = {
-        row.leaf: row.id
-        for row in connection.execute(select(decision.c.leaf, decision.c.id).where(decision.c.leaf.in_(leaves)))
+        row.position: row.id
+        for row in connection.execute(select(record.c.position, record.c.id).where(record.c.position.in_(leaves)))
     }
     query = select(signer_set.c.id, signer_set.c.signers).where(signer_set.c.id.in_(names))
     sets = {

@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from controller.inventory import dialect, tables
+from controller.inventory.asking import of_one_leaf
 from controller.inventory.fields import moment, optional, required, text
 from controller.inventory.inserts import Inserting
 from controller.inventory.intervals import span_of
@@ -83,6 +84,7 @@ class _Admitted:
     """An image of a decision that let a pod in."""
 
     leaf: int
+    decided_at: datetime
     recorded_at: datetime
     position: int
     kind: str
@@ -187,7 +189,7 @@ def _link(connection: Connection, rows: Sequence[Row]) -> None:
     decided = _decided(connection, {row["pod_uid"] for row in rows})
     wanted = {row["digest"] for row in rows if row["digest"]} if decided else set()
     indexes = _indexes(connection, wanted)
-    apart = _apart(connection, {one.leaf for found in decided.values() for one in found})
+    apart = _apart(connection, [one for found in decided.values() for one in found])
     for row in rows:
         about = decided.get((row["pod_uid"], row["kind"], row["container"]), ())
         row.update(_linked(row, about, indexes.get(row["digest"], frozenset()), apart))
@@ -276,8 +278,8 @@ def _decided(connection: Connection, pods: Iterable[str]) -> Mapping[tuple[str, 
     columns = (image.c[name] for name in ("position", "kind", "container", "digest", "manifests", "signers"))
     place = func.row_number().over(partition_by=alike, order_by=order).label("place")
     ranked = (
-        select(decision.c.object_uid, decision.c.leaf, decision.c.recorded_at, decision.c.decided_at, *columns, place)
-        .join(image, image.c.leaf == decision.c.leaf)
+        select(decision.c.object_uid, decision.c.leaf, decision.c.decided_at, decision.c.recorded_at, *columns, place)
+        .join(image, of_one_leaf(image, decision))
         .where(decision.c.kind == "Pod", decision.c.verdict == "Allow")
         .where(dialect.among(connection, decision.c.object_uid, sorted(set(pods))))
         .subquery()
@@ -285,8 +287,8 @@ def _decided(connection: Connection, pods: Iterable[str]) -> Mapping[tuple[str, 
     query = select(ranked).where(ranked.c.place == 1)
     query = query.order_by(ranked.c.recorded_at, ranked.c.decided_at, ranked.c.leaf, ranked.c.position)
     found: dict[tuple[str, str, str], list[_Admitted]] = defaultdict(list)
-    for uid, leaf, recorded_at, _, *values, _ in connection.execute(query):
-        one = _Admitted(leaf, recorded_at, *values)
+    for uid, *values, _ in connection.execute(query):
+        one = _Admitted(*values)
         found[uid, one.kind, one.container].append(one)
     return found
 
@@ -302,11 +304,16 @@ def _indexes(connection: Connection, manifests: Iterable[str]) -> Mapping[str | 
     return found
 
 
-def _apart(connection: Connection, leaves: Iterable[int]) -> Mapping[tuple[int, int, str], str]:
+def _apart(connection: Connection, decided: Iterable[_Admitted]) -> Mapping[tuple[int, int, str], str]:
     """The signers of single manifests, by leaf, position of the image and manifest."""
-    table, wanted = tables.manifest_signers, sorted(set(leaves))
+    table = tables.manifest_signers
+    wanted = {one.leaf: one.decided_at for one in decided}
     if not wanted:
         return {}
     query = select(table.c.leaf, table.c.position, table.c.manifest, table.c.signers)
-    rows = connection.execute(query.where(dialect.among(connection, table.c.leaf, wanted)))
+    query = query.where(
+        dialect.among(connection, table.c.leaf, sorted(wanted)),
+        table.c.decided_at.between(min(wanted.values()), max(wanted.values())),
+    )
+    rows = connection.execute(query)
     return {(leaf, position, manifest): signers for leaf, position, manifest, signers in rows}

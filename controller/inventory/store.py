@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import ConfigurationError
-from controller.inventory import audit, dialect, projections
+from controller.inventory import audit, dialect, partitions, projections
 from controller.inventory.audit import Kept, Report
 from controller.inventory.blobs.files import BlobFolder
 from controller.inventory.blobs.store import Blobs
@@ -28,6 +28,7 @@ from controller.inventory.index.writing import Indexer, Read
 from controller.inventory.ledger.notes import NoteKey, NoteSigner
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.lock import FileLock, create_private
+from controller.inventory.partition_keeping import PartitionKeeper
 from controller.inventory.queries import Queries
 from controller.inventory.questions import Questions
 from controller.inventory.retention.pruning import Pruner
@@ -175,6 +176,16 @@ class Store:
         sequencer.cosigned = lambda: cosigned.size
         return cosigned
 
+    def keep_partitions(
+        self, settings: InventorySettings, *, clock: Callable[[], datetime] = _now
+    ) -> PartitionKeeper | None:
+        """Who makes the months that come; on a connection of its own. None in SQLite, which has none."""
+        if not self.is_shared:
+            return None
+        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        self._engines.append(engine)
+        return PartitionKeeper(engine, clock=clock)
+
     def readers_may_write(self) -> bool:
         """Whether the rights of the connection that reads would let it write, were it not for this program's care."""
         return dialect.may_write(self._reading)
@@ -245,12 +256,14 @@ def beside(settings: InventorySettings) -> Iterator[tuple[Engine, Blobs]]:
 
 
 def migrate(url: str) -> None:
-    """Bring the database at `url` to this version's tables, under a lock. Does nothing to one that is current.
+    """Bring the database at `url` to this version's tables, under a lock. One that is current is only prepared for the
+    months that come (`partitions`).
 
     Raises `ConfigurationError` as `Store.open` does.
     """
     with _exclusive(url) as engine:
         _require_current(engine, migrate=True)
+        partitions.keep(engine, _now())
 
 
 def rebuild(

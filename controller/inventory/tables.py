@@ -37,7 +37,7 @@ from controller.inventory.run_tables import signer_member as signer_member  # no
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0014"  # the newest migration: what a database must be at
+REVISION = "0015"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -207,6 +207,7 @@ policy_version = Table(
     Column("name", Text, primary_key=True),
     Column("hash", Text, primary_key=True),
     *_times(),
+    Index(None, "name", "namespace"),
 )
 
 # A version of an exception that was used, dated by its first use. `approval` is `stamped`, or `claimed` by a file.
@@ -295,6 +296,13 @@ PROJECTIONS = (
     *(policy_version, exception, exception_use),
     *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap, legal_hold, read),
     *(refusal, policy_use),
+)
+
+# What grows with every decision, and is never changed: in PostgreSQL by month of `decided_at` (`partitions`), which is
+# then the last column of their keys too. Whatever joins two of them joins by both (`asking.of_one_leaf`).
+PARTITIONED = (
+    *(decision, decision_flag, decision_image, evaluation, exception_use),
+    *(manifest_signers, read),
 )
 
 # What stands in the documents that were attested: read from their bytes, after they were recorded, by `index`.

@@ -84,7 +84,7 @@ VIEWS = (
             ("tag", "the tag, if there was one", "i.tag"),
             ("digest", _DIGEST, "i.digest"),
         ),
-        "decision_image i JOIN decision d ON d.leaf = i.leaf",
+        "decision_image i JOIN decision d ON d.leaf = i.leaf AND d.decided_at = i.decided_at",
     ),
     View(
         "v_evaluations",
@@ -103,7 +103,7 @@ VIEWS = (
             ("error_kind", "Unavailable or Unacceptable, of an Error", "e.error_kind"),
             ("reasons", "all that did not hold, a JSON list of code and message", "e.reasons"),
         ),
-        "evaluation e JOIN decision d ON d.leaf = e.leaf",
+        "evaluation e JOIN decision d ON d.leaf = e.leaf AND d.decided_at = e.decided_at",
     ),
     View(
         "v_policies",
@@ -148,7 +148,7 @@ VIEWS = (
             ("hash", "sha256:… of its spec (`v_exceptions.hash`)", "u.hash"),
             ("approval", "`stamped` or `claimed`", "u.approval"),
         ),
-        "exception_use u JOIN decision d ON d.leaf = u.leaf",
+        "exception_use u JOIN decision d ON d.leaf = u.leaf AND d.decided_at = u.decided_at",
     ),
     View(
         "v_evidence",

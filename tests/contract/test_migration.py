@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, insert, select
 
 from controller.inventory import dialect, migrate, store, tables
 from controller.inventory.store import Store
+from controller.settings import InventorySettings
 from tests.support.inventory import (
     Clock,
     Database,
@@ -79,8 +80,8 @@ async def test_a_leaf_that_cannot_be_read_does_not_keep_a_database_from_its_new_
     with database.open() as opened:
         await opened.writer.record(leaf(1), blobs={}, deadline=soon())
         await opened.writer.record(broken := leaf(2), blobs={}, deadline=soon())
-    old = sqlite_database(tmp_path / "released")
-    (tmp_path / "released").mkdir()
+    url = f"sqlite:///{tmp_path / 'released.db'}"
+    old = Database("sqlite", InventorySettings(database_url=url, durability="Database"))
     engine = dialect.writing_engine(dialect.parse(old.settings.url()))
     with engine.begin() as connection:
         migrate.upgrade(connection, to=RELEASED)

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, and_, literal, or_, select, tuple_
 
 from controller.inventory import tables
+from controller.inventory.asking import of_rows
 from controller.inventory.intervals import OPEN
 from controller.inventory.retention.holds import Hold
 
@@ -55,7 +56,7 @@ def decisions(
         query = query.where(_behind(table.c.decided_at, table.c.leaf, after))
     rows = connection.execute(query.order_by(table.c.decided_at, table.c.leaf).limit(limit)).all()
     leaves = [row.leaf for row in rows]
-    digests = _digests(connection, leaves)
+    digests = _digests(connection, rows)
     numbered = _numbered(connection, leaves)
     running = _running(connection, [row.object_uid for row in rows if row.object_uid])
     chosen, held = [], 0
@@ -139,16 +140,16 @@ def _running(connection: Connection, uids: Sequence[str]) -> set[str]:
     }
 
 
-def _digests(connection: Connection, leaves: Sequence[int]) -> dict[int, set[str]]:
+def _digests(connection: Connection, rows: Sequence[Any]) -> dict[int, set[str]]:
     """The digests that each decision is about, with what their indexes hold and are held by."""
     image = tables.decision_image
     own: dict[int, set[str]] = defaultdict(set)
-    for names in _batches(leaves):
-        for row in connection.execute(select(image.c.leaf, image.c.digest).where(image.c.leaf.in_(names))):
+    for some in _batches(rows):
+        for row in connection.execute(select(image.c.leaf, image.c.digest).where(of_rows(image, some))):
             if row.digest is not None:
                 own[row.leaf].add(row.digest)
     related = _related(connection, {digest for digests in own.values() for digest in digests})
-    return {leaf: {one for digest in own[leaf] for one in related[digest]} for leaf in leaves}
+    return {row.leaf: {one for digest in own[row.leaf] for one in related[digest]} for row in rows}
 
 
 def _related(connection: Connection, digests: set[str]) -> dict[str, set[str]]:
@@ -172,7 +173,7 @@ def _spans(hold: Hold, begins: datetime, ends: datetime) -> bool:
 
 
 def _behind(moment: Any, leaf: Any, place: Place) -> Any:
-    return or_(moment > place[0], and_(moment == place[0], leaf > place[1]))
+    return and_(moment >= place[0], or_(moment > place[0], leaf > place[1]))
 
 
 def _next(rows: Sequence[Any], order: Sequence[Column[Any]], limit: int) -> Place | None:

@@ -134,12 +134,14 @@ class Pruner:
         self, connection: Connection, rule: Rule, chosen: Sequence[Chosen], now: datetime, signer: NoteSigner
     ) -> None:
         positions = sorted(position for one in chosen for position in one.leaves)
+        leaves = list(_stored(connection, positions))
+        decided = sorted(leaf.projection.decided_at for leaf in leaves)
         entries = choosing.numbers(connection, positions)
         leaf = retention_leaf(
             rule,
             entries=sorted(entries.values()),
             evidence=(),
-            carried=_carried(connection, _stored(connection, positions)),
+            carried=_carried(connection, leaves),
             cluster=self._cluster,
             at=now,
             signer=signer,
@@ -147,7 +149,8 @@ class Pruner:
         for table in tables.PROJECTIONS:
             match follows(table):
                 case Follows.LEAF:
-                    connection.execute(delete(table).where(table.c.leaf.in_(positions)))
+                    mine = table.c.leaf.in_(positions), table.c.decided_at.between(decided[0], decided[-1])
+                    connection.execute(delete(table).where(*mine))
                 case Follows.RUN:
                     keys = [one.run for one in chosen if one.run is not None]
                     if keys:
