@@ -38,7 +38,7 @@ from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.reads import Logged
 from controller.inventory.retention.keeping import RetentionKeeper
 from controller.inventory.retention.rules import rules as retention_rules
-from controller.inventory.store import Store, is_away
+from controller.inventory.store import NOT_MIGRATED, Store, is_away, is_server, migrate
 from controller.inventory.witnessing import Witnessing, witnesses_of
 from controller.operator.holder import SnapshotHolder
 from controller.reading import app as reading
@@ -180,14 +180,18 @@ async def _snapshots(
 
 
 async def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitStack) -> Store:
-    """The inventory. A server of its own that is away is waited for: nothing listens until then, so nobody is ready."""
+    """The inventory. A server of its own that is away, or that the operator has yet to migrate, is waited for: nothing
+    listens until then, so nobody is ready."""
     records = Role.WEBHOOK in roles or (Role.INVENTORY in roles and settings.inventory.log_reads != Logged.OFF)
     opening = Store.open if records else Store.open_to_read
+    server = is_server(settings.inventory)
     while True:
         try:
+            if server and Role.OPERATOR in roles:
+                await asyncio.to_thread(migrate, settings.inventory.url())
             store = opening(settings.inventory)
         except ConfigurationError as exc:
-            if not is_away(exc):
+            if not is_away(exc) and not (server and exc.code == NOT_MIGRATED):
                 raise
             log.error("waiting for the database, again in %.0f s: %s", DATABASE_RETRY, exc)  # noqa: TRY400 - it says why
             await asyncio.sleep(DATABASE_RETRY)

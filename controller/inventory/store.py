@@ -40,9 +40,16 @@ from controller.inventory.witnessing import Cosigned
 from controller.inventory.writer import Writer
 from controller.settings import DocumentSettings, InventorySettings
 
+NOT_MIGRATED = "DatabaseNotMigrated"
+
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def is_server(settings: InventorySettings) -> bool:
+    """Whether the inventory is a database server's, which several processes may use, and not a file of one's own."""
+    return dialect.sqlite_file(dialect.parse(settings.url())) is None
 
 
 def is_away(error: ConfigurationError) -> bool:
@@ -351,8 +358,9 @@ def _require_current(engine: Engine, *, migrate: bool) -> None:
                 raise ConfigurationError("DatabaseNewer", "the database belongs to a newer Assay: run that version")
             if not migrate:
                 raise ConfigurationError(
-                    "DatabaseNotMigrated",
-                    "the database lacks this version's tables: let the serving process migrate it",
+                    NOT_MIGRATED,
+                    "the database lacks this version's tables: `assay serve --operator` makes them when it starts, or"
+                    " `assay inventory migrate`",
                 )
             upgrade(connection)
     except SQLAlchemyError as exc:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from controller.cluster.leases import DURATION
 from controller.inventory.audit import Report
 from controller.inventory.keeping import open_signer
-from controller.inventory.store import Store, migrate
+from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.e2e.conftest import ASSAY, DEVELOPER, apply_chart
 from tests.support import postgres
@@ -97,7 +97,6 @@ def test_guarantee_14_one_leads_and_the_other_takes_over_when_it_is_killed(
     cluster: ApiServer, server: postgres.Postgres, tmp_path: Path
 ) -> None:
     url = server.new_database()
-    migrate(url)
     replicas = Replicas(cluster, url, tmp_path)
     with replicas.serving("one") as one:
         wait_until(lambda: leads(one), what="the first replica leads")
@@ -122,7 +121,6 @@ def test_guarantee_14_a_leader_that_was_asleep_past_its_lease_writes_nothing_mor
     cluster: ApiServer, server: postgres.Postgres, tmp_path: Path
 ) -> None:
     url = server.new_database()
-    migrate(url)
     replicas = Replicas(cluster, url, tmp_path)
     with replicas.serving("one") as one:
         wait_until(lambda: leads(one), timeout=TAKEN_WITHIN, what="the first replica leads")
@@ -159,7 +157,6 @@ def test_guarantee_14_the_term_refuses_who_believes_in_a_lease_that_it_lost(
     """The Lease can only be late. A process that is stopped between its look at the Lease and its write, woken after
     another took over, is refused by the database."""
     url = server.new_database()
-    migrate(url)
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.support.sleeping_leader", url],
         cwd=Path(__file__).parents[2],

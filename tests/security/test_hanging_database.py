@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from controller.errors import ConfigurationError, RecordingFailed, Unavailable
 from controller.inventory import dialect, tables
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.store import Store, is_away, migrate
+from controller.inventory.store import Store, is_away
+from controller.inventory.tables import REVISION
 from controller.model.deadline import Deadline
 from controller.settings import InventorySettings
 from tests.support import postgres
@@ -29,6 +30,7 @@ from tests.support.inventory import leaf, postgres_database, soon
 from tests.support.mistakes import policy
 from tests.support.processes import wait_until
 
+ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 from tests.security.test_hanging_database import record_until_told
@@ -180,7 +182,6 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> N
     (policies / "policy.yaml").write_text(json.dumps(policy("none")))
     with postgres.running() as own:
         url = own.new_database()
-        migrate(url)
         own.stop()
         log = tmp_path / "assay" / "assay.log"
 
@@ -194,6 +195,27 @@ def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> N
             assert assay.get("/readyz")[0] == 200
         back.join()
     assert log.read_text().count("waiting for the database") >= 1
+
+
+def test_a_webhook_waits_until_somebody_has_migrated_the_database(server: postgres.Postgres, tmp_path: Path) -> None:
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "policy.yaml").write_text(json.dumps(policy("none")))
+    url = server.new_database()
+    log = tmp_path / "assay" / "assay.log"
+
+    def somebody() -> None:
+        wait_until(lambda: log.exists() and "DatabaseNotMigrated" in log.read_text(), what="it waits")
+        command = [sys.executable, "-m", "controller", "inventory", "migrate", "--database-url", url]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+        assert done.stdout == f"the database has the tables of this version (revision {REVISION})\n"
+
+    migrating = threading.Thread(target=somebody)
+    migrating.start()
+    settings = {"policies": str(policies), "database_url": url, "durability": "Database"}
+    with serving(tmp_path / "assay", "--webhook", **settings) as assay:
+        assert assay.get("/readyz")[0] == 200
+    migrating.join()
 
 
 def test_a_database_that_refuses_who_asks_is_not_waited_for(server: postgres.Postgres) -> None:

@@ -75,8 +75,11 @@ class Assay:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *, webhook_port: int | None = None, **settings: str) -> Iterator[Assay]:
-    """Run `assay serve` with settings (by name, as text) on free ports; ready when the block begins."""
+def serving(folder: Path, *roles: str, webhook_port: int | None = None, **settings: str) -> Iterator[Assay]:
+    """Run `assay serve` with settings (by name, as text) on free ports; ready when the block begins.
+
+    `roles` are its flags, `--webhook` among them; none: all of them.
+    """
     port, inventory_port = webhook_port or free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     chosen = {
@@ -94,7 +97,7 @@ def serving(folder: Path, *, webhook_port: int | None = None, **settings: str) -
     environment = hermetic_environment(
         folder / "home", **{f"ASSAY_{name.upper()}": value for name, value in chosen.items()}
     )
-    command = [sys.executable, "-m", "controller", "serve"]
+    command = [sys.executable, "-m", "controller", "serve", *roles]
     unchecked = ssl.create_default_context()
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE  # asked for its readiness alone
 

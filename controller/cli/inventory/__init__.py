@@ -23,6 +23,7 @@ _HERE = "controller.cli.inventory"
         "roles": f"{_HERE}.roles:roles",
         "export": f"{_HERE}.export:export",
         "hold": f"{_HERE}.hold:hold",
+        "migrate": f"{_HERE}.migrate:migrate",
         "packages": f"{_HERE}.packages:packages",
         "prune": f"{_HERE}.prune:prune",
         "prove": f"{_HERE}.prove:command",
