@@ -64,6 +64,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.types import NULLTYPE, TypeDecorator, TypeEngine
 
 from controller.errors import ConfigurationError, Unavailable
+from controller.inventory.turns import WritingConnection, turns_of
 
 READ_TIMEOUT = 5.0  # seconds that one read may take: bounds what a costly question does to the others
 POOL_TIMEOUT = 2.0  # seconds that a reader waits for a connection
@@ -113,7 +114,7 @@ def writing_engine(url: URL) -> Engine:
     """
     file = sqlite_file(url)
     if file is not None:
-        return _sqlite_engine(lambda: _open_for_writing(file), size=1, begin="BEGIN IMMEDIATE")
+        return _sqlite_engine(lambda: _open_for_writing(file), size=1)
     engine = _postgresql_engine(url, size=1, hangs_after=WRITE_HANGS)
     event.listen(engine, "connect", _prepare_for_writing)
     return engine
@@ -144,7 +145,7 @@ def reading_engine(url: URL, *, connections: int) -> Engine:
         engine = _postgresql_engine(url, size=connections, hangs_after=READ_HANGS)
         event.listen(engine, "connect", _prepare_for_reading)
         return engine
-    engine = _sqlite_engine(lambda: _open_for_reading(file), size=connections, begin="BEGIN")
+    engine = _sqlite_engine(lambda: _open_for_reading(file), size=connections)
 
     @event.listens_for(engine, "connect")
     def limit(connection: Any, record: Any) -> None:
@@ -160,9 +161,7 @@ def reading_engine(url: URL, *, connections: int) -> Engine:
 
 def scratch_engine(file: Path) -> Engine:
     """A database for the length of one question: a new file that may be lost at any moment."""
-    engine = _sqlite_engine(
-        lambda: sqlite3.connect(file, isolation_level=None, check_same_thread=False), size=1, begin="BEGIN"
-    )
+    engine = _sqlite_engine(lambda: sqlite3.connect(file, isolation_level=None, check_same_thread=False), size=1)
 
     @event.listens_for(engine, "connect")
     def hurry(connection: Any, _record: Any) -> None:
@@ -336,7 +335,7 @@ def cause(exc: Exception) -> str:
     return f"{type(original).__name__} {name}" if name else type(original).__name__
 
 
-def _sqlite_engine(connect: Callable[[], sqlite3.Connection], *, size: int, begin: str) -> Engine:
+def _sqlite_engine(connect: Callable[[], sqlite3.Connection], *, size: int) -> Engine:
     engine = create_engine(
         "sqlite://",
         creator=connect,
@@ -351,7 +350,12 @@ def _sqlite_engine(connect: Callable[[], sqlite3.Connection], *, size: int, begi
 
     @event.listens_for(engine, "begin")
     def started(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        own: object = connection.connection.dbapi_connection
+        if isinstance(own, WritingConnection):
+            with own.turn():
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
 
@@ -365,7 +369,10 @@ class _Compiler(SQLiteCompiler):
 
 
 def _open_for_writing(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
+    connection = sqlite3.connect(
+        file, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT, factory=WritingConnection
+    )
+    connection.turns, connection.patience = turns_of(file), BUSY_TIMEOUT
     try:
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
