@@ -40,9 +40,10 @@ def refused(settings: InventorySettings) -> str:
 
 def test_a_new_inventory_is_private_to_its_owner(tmp_path: Path) -> None:
     directory = tmp_path / "state" / "assay"
+    settings = InventorySettings(database_url=f"sqlite:///{directory / 'inventory.db'}")
     before = os.umask(0)
     try:
-        with sqlite_database(directory).open():
+        with Store.open(settings):
             modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
     finally:
         os.umask(before)
@@ -97,7 +98,7 @@ async def test_an_inventory_is_readable_when_nobody_serves_it(tmp_path: Path) ->
 
 def test_reading_an_inventory_that_is_not_there_does_not_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="DatabaseMissing"):
-        Store.open_to_read(sqlite_database(tmp_path / "nowhere").settings)
+        Store.open_to_read(InventorySettings(database_url=f"sqlite:///{tmp_path / 'nowhere' / 'inventory.db'}"))
     assert not (tmp_path / "nowhere").exists()
 
 
