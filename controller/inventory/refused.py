@@ -45,7 +45,8 @@ from controller.inventory.run_ranges import by_leaf
 from controller.inventory.standing import Moment, named
 
 _refusal, _run = tables.refusal, tables.run
-_OF = ("cluster", "namespace", "digest", "policy_kind", "policy_namespace", "policy_name")
+_POLICY = ("policy_kind", "policy_namespace", "policy_name")
+_OF = ("cluster", "namespace", "digest", *_POLICY)
 
 Key = tuple[str, ...]
 
@@ -221,8 +222,8 @@ def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
         .join(decision, of_one_leaf(decision, image))
         .join(judged, and_(of_one_leaf(judged, image), judged.c.image == image.c.position))
         .where(image.c.digest == refused.c.digest, image.c.decided_at > refused.c.at, *_by_then(image, asked))
-        .where(decision.c.namespace == refused.c.namespace, decision.c.cluster == refused.c.cluster)
-        .where(*(judged.c[name] == refused.c[name] for name in ("policy_kind", "policy_namespace", "policy_name")))
+        .where(_compared(decision.c.namespace) == refused.c.namespace, decision.c.cluster == refused.c.cluster)
+        .where(*(_compared(judged.c[name]) == refused.c[name] for name in _POLICY))
         .where(
             ~select(minds.c.leaf)
             .where(of_one_leaf(minds, judged), minds.c.position == judged.c.position)
@@ -231,6 +232,12 @@ def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
         )
     )
     return query.correlate(refused).exists()
+
+
+def _compared(column: ColumnElement[str]) -> ColumnElement[str]:
+    """The column, to be compared and not to be found by: SQLite would go through all that a policy ever judged, or all
+    decisions of a namespace, where the few about the image are meant."""
+    return column.concat("")
 
 
 def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Refusal]:
