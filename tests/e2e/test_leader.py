@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from controller.cluster.leases import DURATION
 from controller.inventory.audit import Report
 from controller.inventory.keeping import open_signer
-from controller.inventory.store import Store
+from controller.inventory.store import Store, migrate
 from controller.settings import InventorySettings
 from tests.e2e.conftest import ASSAY, DEVELOPER, apply_chart
 from tests.support import postgres
@@ -157,6 +157,7 @@ def test_guarantee_14_the_term_refuses_who_believes_in_a_lease_that_it_lost(
     """The Lease can only be late. A process that is stopped between its look at the Lease and its write, woken after
     another took over, is refused by the database."""
     url = server.new_database()
+    migrate(url)
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.support.sleeping_leader", url],
         cwd=Path(__file__).parents[2],
