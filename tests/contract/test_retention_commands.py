@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from controller.cli import run
+from controller.inventory import daily
 from controller.inventory.keeping import open_signer
-from controller.inventory.retention import keeping
 from controller.inventory.retention.keeping import RetentionKeeper
 from controller.inventory.store import Store
 from controller.settings import Seconds
@@ -148,8 +148,8 @@ def test_without_a_rule_nothing_is_dropped(desk: Desk, monkeypatch: pytest.Monke
 def test_the_thread_drops_what_is_old_round_after_round_and_goes_on_after_a_failure(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "INTERVAL", 0.05)
-    monkeypatch.setattr(keeping, "RETRY", 0.05)
+    monkeypatch.setattr(daily, "INTERVAL", 0.05)
+    monkeypatch.setattr(daily, "RETRY", 0.05)
     settings = dataclasses.replace(desk.database.settings, retain_decisions=Seconds(KEEP))
     desk.record(long_ago(1))
     signer = open_signer("assay/local", key_file="", directory=desk.folder / "ledger")

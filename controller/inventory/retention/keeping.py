@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller import telemetry
 from controller.errors import AssayError
+from controller.inventory.daily import Daily
 from controller.inventory.dialect import cause
 from controller.inventory.retention.pruning import Pruned, Pruner
 
 FIRST = 60.0  # seconds after the start: what is warmed up comes first
-INTERVAL = 24 * 3600.0  # seconds between two rounds
-RETRY = 600.0  # seconds before a round that failed is tried again
 BREATH = 0.2  # seconds between two transactions, in which decisions are recorded
-CLOSING = 5.0  # seconds that closing waits for a database that hangs
 
 log = logging.getLogger(__name__)
 
 
-class RetentionKeeper:
+class RetentionKeeper(Daily):
     """Runs a pruner until it is closed."""
 
     def __init__(self, make: Callable[[Callable[[], bool]], Pruner], *, first: float = FIRST) -> None:
         """`make` is given what the pruner calls between two transactions."""
-        self._stopping = threading.Event()
+        super().__init__("retention", first=first)
         self._pruner = make(lambda: self._stopping.wait(BREATH))
-        self._first = first
-        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
-        self._thread.start()
+        self.start()
 
-    def close(self) -> None:
-        """Stop after the transaction that is under way: what is left is dropped by the next process."""
-        self._stopping.set()
-        self._thread.join(CLOSING)
-
-    def _run(self) -> None:
-        pause = self._first
-        while not self._stopping.wait(pause):
-            pause = INTERVAL if self._turn() else RETRY
-
-    def _turn(self) -> bool:
+    def turn(self) -> bool:
+        """One round. Whatever goes wrong is said."""
         try:
             told(self._pruner.prune())
         except (AssayError, OSError) as exc:
