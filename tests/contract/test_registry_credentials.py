@@ -20,6 +20,7 @@ from controller.settings import Seconds
 from tests.contract.registry_servers.clients import Monotonic, client, ref, soon
 from tests.contract.registry_servers.plugins import API, Plugin
 from tests.contract.registry_servers.scripted import ScriptedRegistry, Users
+from tests.support.processes import wait_until
 
 APP = "acme/app"
 SECRET = "SECRET-OF-THE-PLUGIN"
@@ -267,7 +268,7 @@ time.sleep(600)
         if apart:
             os.kill(child, 9)  # what left its group is nobody's to end, and was not waited for
         else:
-            assert not alive(child)
+            wait_until(lambda: not alive(child), what="the killed child is gone")  # a signal takes its time
 
 
 async def test_a_plugin_that_has_answered_and_does_not_end_is_ended_too(

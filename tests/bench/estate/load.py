@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from controller.inventory import dialect, store
+from controller.inventory import dialect, partitions, store, tables
 from controller.inventory.append import Record, append
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.index import reading as documents
@@ -31,7 +31,7 @@ from controller.settings import DocumentSettings, InventorySettings
 from tests.bench.estate.facts import Decision, Gap, Run
 from tests.bench.estate.history import Estate
 from tests.bench.estate.leaves import Scribe
-from tests.bench.estate.size import END
+from tests.bench.estate.size import BEGIN, END
 
 A_COMMIT = 500  # facts, about
 MAX_COMMIT_BYTES = 64 * 1024 * 1024
@@ -75,6 +75,7 @@ def load(estate: Estate, url: str, *, scribe: Scribe | None = None, say: Say = l
     parsed = dialect.parse(url)
     writing, reading = dialect.writing_engine(parsed), dialect.reading_engine(parsed, connections=2)
     try:
+        _lay_months(writing)
         whole = sum(1 + (isinstance(f, Run) and f.end_recorded_at is not None) for f in estate.facts)
         blobs = store._blobs(settings, parsed)
         _append_all(writing, blobs, leaves(estate, scribe), loaded, whole, say)
@@ -91,6 +92,15 @@ def load(estate: Estate, url: str, *, scribe: Scribe | None = None, say: Say = l
         reading.dispose()
     loaded.documents = dict(scribe.documents)
     return loaded
+
+
+def _lay_months(writing: Engine) -> None:
+    """Let PostgreSQL's months begin where the estate does, as if the database had been there since then."""
+    with writing.begin() as connection:
+        for table in tables.PARTITIONED:
+            for part in partitions.parts(connection, table):
+                connection.exec_driver_sql(f"DROP TABLE {part.name}")
+        partitions.lay(connection, since=BEGIN)
 
 
 def _append_all(
