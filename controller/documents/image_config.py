@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from controller.documents.config_extract import extract
 from controller.documents.reading import child, text, texts, time_of
 from controller.documents.unwrap import unwrap
 from controller.errors import Unacceptable
@@ -31,10 +32,11 @@ def parse(blob: ConfigBlob, limits: DocumentSettings) -> ImageConfig:
         _exact(document, _NAMES)
         config = child(document, "config", "it")
         _exact(config, _CONFIG_NAMES)
+        created = time_of(document, "created", "it")
         return ImageConfig(
             platform=str(blob.platform) if blob.platform is not None else _platform(document),
             digest=blob.digest,
-            created=time_of(document, "created", "it"),
+            created=created,
             user=text(config, "User", "config"),
             labels=tuple(sorted(_labels(config).items())),
             entrypoint=texts(config, "Entrypoint", "config"),
@@ -42,6 +44,7 @@ def parse(blob: ConfigBlob, limits: DocumentSettings) -> ImageConfig:
             working_dir=text(config, "WorkingDir", "config"),
             ports=tuple(child(config, "ExposedPorts", "config")),
             volumes=tuple(child(config, "Volumes", "config")),
+            extract=extract(document, config, created=created),
         )
     except UnicodeDecodeError as exc:
         raise Unacceptable("ConfigMalformed", f"{where} is no UTF-8") from exc

@@ -29,7 +29,6 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Engine,
-    FromClause,
     Integer,
     LargeBinary,
     QueuePool,
@@ -483,11 +482,9 @@ def _configuring(connection: Any) -> Iterator[None]:
         raise
 
 
-def numbers(connection: Connection, values: Sequence[int]) -> FromClause:
-    """A table of these numbers, in its column `value`: one parameter, however many they are."""
-    if connection.dialect.name == "postgresql":
-        return func.unnest(cast(list(values), postgresql.ARRAY(Integer))).table_valued("value").render_derived()
-    return func.json_each(json.dumps(list(values))).table_valued("value")
+def rows_at_once(engine: Engine) -> int:
+    """How many rows that can wait are written in one transaction: on SQLite decisions wait for it meanwhile."""
+    return 500 if engine.dialect.name == "sqlite" else 2000
 
 
 def pairs(connection: Connection, values: Sequence[tuple[int, str]]) -> Subquery:

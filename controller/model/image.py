@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from controller.errors import AssayError
+from controller.model.bases import BaseClaim
 from controller.model.reference import Digest, Reference
 
 MAX_UID_DIGITS = 10  # of 32 bits
@@ -65,7 +66,8 @@ that a container runtime could choose."""
 class PlatformManifest:
     """One child of an index: its entry there.
 
-    `attests`: the digest that the entry says it is an attestation of, as BuildKit marks its unsigned ones.
+    `attests`: the digest that the entry says it is an attestation of, as BuildKit marks its unsigned ones. `base`: the
+    image that the entry says it was built on.
     """
 
     digest: Digest
@@ -73,6 +75,7 @@ class PlatformManifest:
     media_type: str = ""
     size: int = 0
     attests: str = ""
+    base: BaseClaim | None = None
 
     @property
     def is_index(self) -> bool:
@@ -87,7 +90,8 @@ class PlatformManifest:
 class ResolvedImage:
     """What a reference names now: the digest of the manifest bytes that were fetched (guarantee 3).
 
-    `stale` is set for a tag whose registry could not be asked, and says why: this is what it named last.
+    `stale` is set for a tag whose registry could not be asked, and says why: this is what it named last. `base` is the
+    image that its own annotations say it was built on.
     """
 
     reference: Reference
@@ -96,6 +100,7 @@ class ResolvedImage:
     size: int
     platforms: tuple[PlatformManifest, ...] = ()
     stale: AssayError | None = field(default=None, compare=False)
+    base: BaseClaim | None = None
 
     @property
     def is_index(self) -> bool:
@@ -107,13 +112,31 @@ class ResolvedImage:
 class ConfigBlob:
     """The configuration of one manifest of an image, as it lies in the registry: `content` hashes to `digest`.
 
-    `platform` is the index's word for the manifest; None where no index names it.
+    `platform` is the index's word for the manifest; None where no index names it. `base` is the image that the
+    manifest's annotations say it was built on.
     """
 
     platform: Platform | None
     manifest: Digest
     digest: Digest
     content: bytes
+    base: BaseClaim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigExtract:
+    """What of a configuration is recorded: bounded, and nothing of its environment, commands or history.
+
+    `created` is RFC 3339 in UTC. What there is not, or may not be recorded, is empty.
+    """
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+    os_version: str = ""
+    created: str = ""
+    user: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +144,7 @@ class ImageConfig:
     """What one manifest's configuration says a container is started as, read.
 
     `platform` is the index's word, or else its own. `user` is as written, empty where there is none: root. `created` is
-    None where there is none.
+    None where there is none. `extract` is what may be recorded of it.
     """
 
     platform: str
@@ -134,6 +157,7 @@ class ImageConfig:
     working_dir: str = ""
     ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    extract: ConfigExtract = ConfigExtract()
 
     @property
     def non_root(self) -> bool:

@@ -19,7 +19,7 @@ from controller.model.image import ImageConfigs, ImageUse, ResolvedImage
 from controller.model.policy import Namespace
 from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest
-from controller.policy import bindings
+from controller.policy import bindings, withholding
 from controller.policy.audit import shortened
 from controller.policy.cel.meter import Abort, Meter
 from controller.policy.cel.program import Program
@@ -167,7 +167,8 @@ def _annotate(compiled: CompiledPolicy, annotation: CompiledAnnotation, values: 
         text = annotation.program.as_text_or_null(with_variables(compiled, values, meter), meter)
     except AssayError as exc:
         return _failed(annotation, exc)
-    value = shortened((text or "").strip())
+    text = withholding.annotated((text or "").strip(), annotation.program, compiled, values)
+    value = shortened(text)
     return Findings(annotations=((annotation.annotation.key, value),)) if value else Findings()
 
 
@@ -209,12 +210,14 @@ def _message(compiled: CompiledPolicy, rule: CompiledRule, scope: Mapping[str, A
 def _computed_message(compiled: CompiledPolicy, message: Program, scope: Mapping[str, Any]) -> str:
     """What a `messageExpression` gives; nothing where Kubernetes does not take it as a message either.
 
-    That is: it fails, is no string, is white space, has a line break, or is longer than `MAX_MESSAGE_EXPRESSION`. The
-    rule is violated all the same.
+    That is: it fails, is no string, is white space, has a line break, or is longer than `MAX_MESSAGE_EXPRESSION`. Nor
+    does Assay take one that quotes an environment value or a command. The rule is violated all the same.
     """
     try:
         text = message.as_text(scope, Meter(compiled.limits)).strip()
     except AssayError:
+        return ""
+    if withholding.told(text, message, compiled, scope) is None:
         return ""
     return "" if "\n" in text or len(text.encode(errors="replace")) > MAX_MESSAGE_EXPRESSION else text
 

@@ -66,4 +66,4 @@ async def _read(
         message = f"the configuration of {digest} is larger than {settings.registry_max_config_bytes} bytes"
         raise LimitExceeded("registry_max_config_bytes", message)
     content = await repository.blob(config, deadline=deadline)
-    return ConfigBlob(platform=platform, manifest=digest, digest=config.digest, content=content)
+    return ConfigBlob(platform, digest, config.digest, content, base=manifest.base)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from controller.errors import InputError, LimitExceeded, Unacceptable
+from controller.model.bases import BaseClaim, claimed
 from controller.model.image import INDEX_TYPES, Platform, PlatformManifest, ResolvedImage
 from controller.model.reference import Digest, Reference
 
@@ -65,7 +66,7 @@ class Manifest:
     """One manifest or index. `digest` and `size` are those of the bytes; `children` are set for an index only.
 
     `artifact_type` is the manifest's own word, or its config's media type as the specification says. `config` is None
-    for an index.
+    for an index. `base` is the image that its annotations say it was built on.
     """
 
     digest: Digest
@@ -76,6 +77,7 @@ class Manifest:
     children: tuple[Descriptor, ...] = ()
     subject: Digest | None = None
     config: Descriptor | None = None
+    base: BaseClaim | None = None
 
     @property
     def is_index(self) -> bool:
@@ -90,6 +92,7 @@ class Manifest:
             media_type=self.media_type,
             size=self.size,
             platforms=tuple(map(_child, self.children)),
+            base=self.base,
         )
 
 
@@ -100,7 +103,7 @@ def _child(entry: Descriptor) -> PlatformManifest:
         if marks.get(_REFERENCE_TYPE) == "attestation-manifest"
         else ""
     )
-    return PlatformManifest(entry.digest, entry.platform, entry.media_type, entry.size, attests)
+    return PlatformManifest(entry.digest, entry.platform, entry.media_type, entry.size, attests, claimed(marks))
 
 
 def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
@@ -133,6 +136,7 @@ def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
         "size": len(content),
         "media_type": media_type,
         "subject": None if subject is None else _descriptor(subject, what).digest,
+        "base": _base(value.get("annotations")),
     }
     own_type = _text(value.get("artifactType", ""), what)
     if media_type in INDEXES:
@@ -140,6 +144,13 @@ def parse_manifest(content: bytes, *, content_type: str, what: str) -> Manifest:
     config = _descriptor(value.get("config"), what)
     layers = _descriptors(value.get("layers"), what)
     return Manifest(**common, artifact_type=own_type or config.media_type, layers=layers, config=config)
+
+
+def _base(annotations: Any) -> BaseClaim | None:
+    """What the annotations claim. Nothing is decided by it, so none that cannot be read keeps an image out."""
+    if not isinstance(annotations, dict):
+        return None
+    return claimed({name: text for name, text in annotations.items() if isinstance(text, str)})
 
 
 def _json_object(content: bytes, what: str) -> Mapping[str, Any]:

@@ -17,7 +17,6 @@ from importlib.metadata import version
 from typing import Any
 
 from controller import __version__
-from controller.errors import AssayError
 from controller.model.decision import Decision, Evaluation
 from controller.model.evidence import EvidenceSet, Proof, Rejection, VerifiedEvidence
 from controller.model.exception import EvidenceException
@@ -328,7 +327,8 @@ def _blobs(judged: Sequence[Judged]) -> dict[Digest, bytes]:
     """The bytes that are kept: all that proved something, what the verdict was made by, and of the rest a bounded part.
 
     What is left out is named by its hash in `used.artifacts`. Without a bound, pods that are denied would fill the disk
-    with whatever their authors attach to their images, and nobody's decision could be recorded any more.
+    with whatever their authors attach to their images, and nobody's decision could be recorded any more. Of images'
+    configurations no bytes are kept at all (`used.configs` names them): they hold environment values, and commands.
     """
     proven = {proof.artifact for one in judged for proof in _proofs(one)}
     blobs: dict[Digest, bytes] = {}
@@ -336,8 +336,6 @@ def _blobs(judged: Sequence[Judged]) -> dict[Digest, bytes]:
     for one in judged:
         for artifact in one.evidence.artifacts if one.evidence is not None else ():
             (blobs if artifact.digest in proven else unproven)[artifact.digest] = artifact.content
-        if not isinstance(one.configs, AssayError):
-            unproven.update((config.digest, config.content) for config in one.configs)
         blobs.update((Digest.parse(root.hash), root.content) for root in one.trust_roots)
         source = one.compiled.source
         blobs.update((Digest.of(content), content) for content in _resolved(source))

@@ -20,7 +20,7 @@ from controller.errors import AssayError, PolicyError, Unacceptable
 from controller.model.decision import Reason
 from controller.model.documents import Document
 from controller.model.evidence import UNSIGNED, EvidenceSet, Rejection, VerifiedAttestation, VerifiedEvidence
-from controller.model.image import ImageConfigs, RawConfigs
+from controller.model.image import ConfigBlob, ConfigExtract, ImageConfigs, RawConfigs
 from controller.model.policy import Policy
 from controller.model.reference import Digest
 from controller.policy import evaluation, requirements
@@ -52,7 +52,7 @@ def assess(job: AssessmentJob, *, documents: DocumentSettings, policy: PolicySet
         reasons=findings.reasons,
         error_kind=findings.error_kind,
         evidence=selected if compiled.has_request_rules else _without_documents(selected),
-        used=_used(job),
+        used=_used(job, weighed.configs),
         valid_until=_valid_until(weighed.verified, selected, weighed.configs, job.now),
         complete=weighed.complete,
         annotations=findings.annotations,
@@ -153,7 +153,7 @@ def _without_documents(evidence: VerifiedEvidence) -> VerifiedEvidence:
     return dataclasses.replace(evidence, attestations=bare)
 
 
-def _used(job: AssessmentJob) -> Mapping[str, Any]:
+def _used(job: AssessmentJob, read: ImageConfigs) -> Mapping[str, Any]:
     """Every input by its hash: with the bytes, enough to judge again."""
     keys: dict[str, list[str]] = {}
     chains: dict[str, str] = {}
@@ -170,24 +170,39 @@ def _used(job: AssessmentJob) -> Mapping[str, Any]:
         "trustRoots": {root.name: root.hash for root in job.trust_roots},
         "keys": keys,
         "chains": chains,
-        **_used_configs(job.configs),
+        **_used_configs(job.configs, read),
         "verifier": VERIFIER_VERSION,
     }
 
 
-def _used_configs(configs: RawConfigs) -> Mapping[str, Any]:
-    """The configurations that rules looked at, each with what leads to it from the image's digest."""
+def _used_configs(configs: RawConfigs, read: ImageConfigs) -> Mapping[str, Any]:
+    """The configurations that rules looked at: what leads to each from the image's digest, and what may be told of it.
+
+    Their bytes are not recorded (`documents.config_extract`).
+    """
     if isinstance(configs, AssayError) or not configs:
         return {}
-    found = [
-        {
-            "digest": str(config.digest),
-            "manifest": str(config.manifest),
-            "platform": str(config.platform) if config.platform is not None else None,
-        }
-        for config in configs
-    ]
-    return {"configs": found}
+    extracts = [ConfigExtract()] * len(configs) if isinstance(read, AssayError) else [one.extract for one in read]
+    return {"configs": [_used_config(blob, extract) for blob, extract in zip(configs, extracts, strict=True)]}
+
+
+def _used_config(blob: ConfigBlob, extract: ConfigExtract) -> dict[str, Any]:
+    told = {
+        "os": extract.os,
+        "architecture": extract.architecture,
+        "variant": extract.variant,
+        "osVersion": extract.os_version,
+        "created": extract.created,
+        "user": extract.user,
+        "labels": dict(extract.labels),
+        "annotations": blob.base.annotations() if blob.base is not None else {},
+    }
+    return {
+        "digest": str(blob.digest),
+        "manifest": str(blob.manifest),
+        "platform": str(blob.platform) if blob.platform is not None else None,
+        **{name: value for name, value in told.items() if value},
+    }
 
 
 def _valid_until(

@@ -6,6 +6,7 @@ Guarantee 5 for the names `provenances`, `vulnerabilities`, `vex` and `image.…
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 import pytest
 
 from tests.contract.registry_servers.scripted import OCI_INDEX, OCI_MANIFEST, descriptor, encoded
+from tests.support import canaries
 from tests.support.pipeline import APP, Rig, running
 
 SIGNED, SCAN, VEX = "release.none.signature", "release.none.vuln", "release.none.openvex"
 THEIR_VEX = "workflow.rekor2+timestamp.openvex"
 SLSA, THEIR_SLSA = "release.none.slsaprovenance1", "workflow.rekor2+timestamp.slsaprovenance1"
+CANARY = "canary-4711"
 CLEARED = "vulnerabilities.matching('MEDIUM').all(f, vex.clears(f))"
 
 
@@ -113,10 +116,67 @@ async def test_guarantee_03_what_a_configuration_says_is_judged_recorded_and_fet
     assert len(rig.registry.seen("/blobs/")) == asked
     used = rig.leaves()[0]["evaluations"][0]["used"]["configs"]
     assert [one["platform"] for one in used] == ["linux/a0", "linux/a1"]
+    assert [(one["user"], one["os"]) for one in used] == [("65532", "linux"), ("65532", "plan9")]
     for one in used:
-        content = rig.store.queries.blob(one["digest"])
-        assert content is not None
-        assert json.loads(content)["config"]["User"] == "65532"
+        assert rig.store.queries.blob(one["digest"]) is None  # its bytes hold environment values and commands
+
+
+SECRETIVE: dict[str, Any] = {
+    "os": "linux",
+    "architecture": "amd64",
+    "author": f"{CANARY}-author",
+    "config": {
+        "User": "65532",
+        "Env": ["PATH=/bin", f"TOKEN={CANARY}-value", f"{CANARY}-without-a-name", "AGAIN=hidden-in-a-label"],
+        "Entrypoint": ["/app", f"--password={CANARY}-entrypoint"],
+        "Cmd": [f"{CANARY}-command"],
+        "WorkingDir": f"/{CANARY}-directory",
+        "Volumes": {f"/{CANARY}-volume": {}},
+        "Healthcheck": {"Test": ["CMD", f"{CANARY}-health"]},
+        "OnBuild": [f"ENV X={CANARY}-onbuild"],
+        "Shell": [f"{CANARY}-shell"],
+        "Labels": {
+            "team": f"{CANARY}-label",
+            "org.opencontainers.image.description": f"{CANARY}-description",
+            "org.opencontainers.image.source": f"https://jane:{CANARY}-user@github.com/acme/app?token={CANARY}#{CANARY}",
+            "org.opencontainers.image.vendor": "was hidden-in-a-label too",
+            "org.opencontainers.image.version": "7.1",
+        },
+    },
+    "history": [{"created_by": f"RUN deploy --token={CANARY}-history", "comment": f"{CANARY}-comment"}],
+    f"{CANARY}-field": "x",
+}
+
+
+async def test_guarantee_12_nothing_of_an_images_environment_commands_or_history_is_kept_or_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[str] = []
+    with caplog.at_level(logging.DEBUG):
+        async with running(tmp_path) as rig:
+            image = put_configured(rig, SECRETIVE)
+            for rules in (
+                ["image.nonRoot"],
+                ["image.user == 'root'"],
+                ["int(image.labels.team) == 1", "image.configs.all(p, image.configs[p].cmd[0] == 'x')"],
+            ):
+                publish(rig, *rules, **RULES)
+                said.append(json.dumps((await rig.review(image)).response))
+            used = [leaf["evaluations"][0]["used"]["configs"][0] for leaf in rig.leaves()]
+            said.append((await rig.get("/metrics"))[1].decode())
+    assert len(used) == 3
+    assert all(one["labels"] == SHOWN and one["user"] == "65532" for one in used)
+    assert canaries.found(tmp_path, [used[0]["digest"]])  # what is looked for would be seen
+    assert canaries.found(tmp_path, [CANARY, "hidden-in-a-label"]) == set()
+    for text in (*said, caplog.text):
+        assert CANARY not in text
+        assert "hidden-in-a-label" not in text
+
+
+SHOWN = {
+    "org.opencontainers.image.source": "https://github.com/acme/app",
+    "org.opencontainers.image.version": "7.1",
+}
 
 
 async def test_no_configuration_is_fetched_for_a_policy_that_reads_none(rig: Rig) -> None:

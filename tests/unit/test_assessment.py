@@ -142,7 +142,8 @@ def test_configurations_are_read_by_the_worker_and_travel_back_for_the_clock() -
     old = config(b'{"created": "2099-12-30T00:00:00Z", "config": {"User": "1"}}')
     found = assessed("image.nonRoot", configs=old)
     assert (found.outcome, found.configs) == (Outcome.SATISFIED, ())
-    assert found.used["configs"] == [{"digest": str(old[0].digest), "manifest": str(IMAGE), "platform": None}]
+    named = {"digest": str(old[0].digest), "manifest": str(IMAGE), "platform": None}
+    assert found.used["configs"] == [named | {"created": "2099-12-30T00:00:00Z", "user": "1"}]
     found = assessed("image.age() < duration('72h')", configs=old)
     assert isinstance(found.configs, tuple)
     assert [c.user for c in found.configs] == ["1"]
@@ -156,7 +157,10 @@ def test_a_verdict_is_true_until_an_image_that_is_dated_ahead_was_made() -> None
 
 
 def test_a_configuration_that_cannot_be_read_or_had_is_an_error_of_its_kind() -> None:
-    assert codes(assessed("image.nonRoot || true", configs=config(b"{}}"))) == ["ConfigMalformed"]
+    malformed = config(b"{}}")
+    found = assessed("image.nonRoot || true", configs=malformed)
+    assert codes(found) == ["ConfigMalformed"]
+    assert found.used["configs"] == [{"digest": str(malformed[0].digest), "manifest": str(IMAGE), "platform": None}]
     away = Unavailable("RegistryUnavailable", "no answer")
     found = assessed("image.nonRoot || true", configs=away)
     assert (codes(found), found.error_kind) == (["RegistryUnavailable"], "Unavailable")

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, and_, delete, func, literal, or_, select, text, update
+from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import EvaluationError, Unavailable
@@ -28,19 +29,29 @@ from controller.inventory.index.reading import EDITION, failed
 from controller.inventory.inserts import Inserting
 
 LOCK = 0x61737361795F6978  # "assay_ix": the name of the lock of who writes the index in PostgreSQL
-LINKS = 500  # rows of one transaction: in SQLite decisions wait for it
 BATCH = 100  # documents looked for at once
 MAX_CACHED = 50_000  # components whose numbers are remembered within one pass: bounds memory, never correctness
 SLACK = timedelta(minutes=10)  # by which a record's time may lie before its commit, or another process's clock behind
 FINDINGS = ("attestation", "rejection")  # what is said of artefacts that may hold a document
 
+_Step = tuple[int, Callable[[Connection, int], None]]  # rows, and what writes them, given the document's number
+
 Read = Callable[[bytes], Contents]
 """What an artefact's bytes say. Raises `Unavailable` where that cannot be told now."""
 
 _DOCUMENT = tables.document
-_PACKAGES, _COMPONENTS, _SUBJECTS = (
+_NUMBER = select(_DOCUMENT.c.id).where(_DOCUMENT.c.artifact == bindparam("artifact"))
+_WHOLE = update(_DOCUMENT).where(_DOCUMENT.c.id == bindparam("document")).values(indexed_at=bindparam("now"))
+_PACKAGES, _COMPONENTS, _LINKS, _SUBJECTS = (
     Inserting(table, lambda statement: statement.on_conflict_do_nothing())
-    for table in (tables.package, tables.component, tables.document_subject)
+    for table in (tables.package, tables.component, tables.sbom_component, tables.document_subject)
+)
+_HEADS = Inserting(
+    _DOCUMENT,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["artifact"],
+        set_={column.name: statement.excluded[column.name] for column in _DOCUMENT.c if column.name != "id"},
+    ).returning(_DOCUMENT.c.id),
 )
 _HEAD = (
     *("kind", "predicate_type", "problem", "problem_detail", "format", "spec_version", "name", "created_at"),
@@ -94,6 +105,7 @@ class Indexer:
         self._until: datetime | None = None
         self._looked = False  # at everything, once
         self._components: dict[bytes, int] = {}
+        self._rows = dialect.rows_at_once(writing)  # of one transaction
 
     def step(self, stopping: Callable[[], bool] = lambda: False) -> Progress:
         """Index what was recorded since, at most `BATCH` documents.
@@ -146,21 +158,29 @@ class Indexer:
         contents = self._contents(artifact)
         if contents is None:  # dropped since
             return ""
-        number = self._begin(artifact)
-        for digests in chunks(contents.subjects, LINKS):
+        before = self._number(artifact)
+        if before is not None:
+            self._clear(before)
+        number = None
+        for batch in _batches(self._steps(contents), self._rows):
             with self._transaction() as connection:
-                _SUBJECTS.run(connection, [{"document": number, "digest": digest} for digest in digests])
-        for components in chunks(contents.components, LINKS):
-            with self._transaction() as connection:
-                self._link(connection, number, components)
-        for name, rows in contents.rows:
-            for chunk in chunks(rows, LINKS):
-                with self._transaction() as connection:
-                    _INSERTING[name].run(connection, [{"document": number, **row} for row in chunk])
-        with self._transaction() as connection:
-            finish = update(_DOCUMENT).where(_DOCUMENT.c.id == number)
-            connection.execute(finish.values(indexed_at=self._clock(), edition=EDITION, **head(contents)))
+                if number is None:
+                    number = _begin(connection, artifact, contents)
+                for write in batch:
+                    write(connection, number)
         return contents.problem
+
+    def _steps(self, contents: Contents) -> Iterator[_Step]:
+        """All that has to be written of a document, in order, and how many rows each has; its own row says last that
+        it is whole."""
+        for digests in chunks(contents.subjects, self._rows):
+            yield len(digests), partial(_write, _SUBJECTS, [{"digest": digest} for digest in digests])
+        for components in chunks(contents.components, self._rows):
+            yield len(components), partial(self._link, components)
+        for name, rows in contents.rows:
+            for chunk in chunks(rows, self._rows):
+                yield len(chunk), partial(_write, _INSERTING[name], chunk)
+        yield 0, partial(_finish, self._clock())
 
     def _contents(self, artifact: str) -> Contents | None:
         """What the document says; None where its bytes are not there any more."""
@@ -173,19 +193,10 @@ class Indexer:
         except EvaluationError as exc:
             return failed(exc)
 
-    def _begin(self, artifact: str) -> int:
-        """The document's number, with none of the rows that an earlier reader, or one that died, made of it."""
-        empty = {name: None if name == "created_at" else 0 if name.startswith("lacks") else "" for name in _HEAD}
-        query = select(_DOCUMENT.c.id).where(_DOCUMENT.c.artifact == artifact)
-        with self._transaction() as connection:
-            before = connection.execute(query).scalar()
-            if before is None:
-                new = {"artifact": artifact, "edition": EDITION, "components": 0, **empty}
-                connection.execute(dialect.upsert(connection, _DOCUMENT).values(new).on_conflict_do_nothing())
-            number = int(connection.execute(query).scalar_one())
-        if before is not None:
-            self._clear(number)
-        return number
+    def _number(self, artifact: str) -> int | None:
+        """The number of a document that an earlier reader has begun; None of a new one."""
+        with self._reading.begin() as connection:
+            return connection.execute(_NUMBER, {"artifact": artifact}).scalar()
 
     def _clear(self, number: int) -> None:
         with self._transaction() as connection:
@@ -193,15 +204,13 @@ class Indexer:
         for table in OWN_ROWS:
             while True:
                 with self._transaction() as connection:
-                    if not forget(connection, table, number, limit=LINKS):
+                    if not forget(connection, table, number, limit=self._rows):
                         break
 
-    def _link(self, connection: Connection, number: int, components: Sequence[Listed]) -> None:
-        numbers = dialect.numbers(connection, sorted(self._numbers(connection, components)))
-        table = tables.sbom_component
-        rows = select(literal(number), numbers.c.value, literal(number // tables.SEGMENT)).where(numbers.c.value > 0)
-        statement = dialect.upsert(connection, table).from_select(["document", "component", "segment"], rows)
-        connection.execute(statement.on_conflict_do_nothing())
+    def _link(self, components: Sequence[Listed], connection: Connection, document: int) -> None:
+        segment = document // tables.SEGMENT
+        numbers = sorted({number for number in self._numbers(connection, components) if number > 0})
+        _LINKS.run(connection, [{"document": document, "component": one, "segment": segment} for one in numbers])
 
     def _numbers(self, connection: Connection, components: Sequence[Listed]) -> list[int]:
         known = self._components
@@ -231,6 +240,33 @@ class Indexer:
     def _give_back(self) -> None:
         with self._writing.begin() as connection:
             dialect.give_back(connection, LOCK)
+
+
+def _begin(connection: Connection, artifact: str, contents: Contents) -> int:
+    """The number of a document that counts for nothing yet."""
+    row = {"artifact": artifact, "edition": EDITION, "indexed_at": None, **head(contents)}
+    return int(_HEADS.run(connection, [row])[0][0])
+
+
+def _write(inserting: Inserting, rows: Sequence[Mapping[str, Any]], connection: Connection, document: int) -> None:
+    inserting.run(connection, [{"document": document, **row} for row in rows])
+
+
+def _finish(now: datetime, connection: Connection, document: int) -> None:
+    connection.execute(_WHOLE, {"document": document, "now": now})
+
+
+def _batches(steps: Iterable[_Step], most: int) -> Iterator[list[Callable[[Connection, int], None]]]:
+    """What is written in one transaction: steps until there are so many rows."""
+    batch: list[Callable[[Connection, int], None]] = []
+    size = 0
+    for rows, write in steps:
+        batch.append(write)
+        size += rows
+        if size >= most:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
 
 T = TypeVar("T")

@@ -38,7 +38,7 @@ MAX_SHOWN = 240  # characters of one value
 WITHHELD = "(withheld)"
 
 _SHORT = 4  # a value that is shorter is withheld where it stands alone, not wherever its characters occur
-_SECRET_FIELDS = ("env", "envFrom", "args", "command")
+SECRET_FIELDS = ("env", "envFrom", "args", "command")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -177,9 +177,14 @@ class Trace:
 
 def names_secrets(node: Node) -> bool:
     """Whether the expression names a field whose content is withheld."""
-    named = isinstance(node, Select) and node.field in _SECRET_FIELDS
-    quoted = isinstance(node, Literal) and node.value in _SECRET_FIELDS
-    return named or quoted or any(names_secrets(child) for child in children(node))
+    return names_any(node, frozenset(SECRET_FIELDS))
+
+
+def names_any(node: Node, fields: frozenset[str]) -> bool:
+    """Whether the expression names one of these fields, as `a.field` or as a text."""
+    named = isinstance(node, Select) and node.field in fields
+    quoted = isinstance(node, Literal) and isinstance(node.value, str) and node.value in fields
+    return named or quoted or any(names_any(child, fields) for child in children(node))
 
 
 def show(value: Any, secrets: Secrets) -> Shown:

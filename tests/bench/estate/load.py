@@ -73,7 +73,8 @@ def load(estate: Estate, url: str, *, scribe: Scribe | None = None, say: Say = l
     settings = InventorySettings(database_url=url)
     loaded = Loaded()
     parsed = dialect.parse(url)
-    writing, reading = dialect.writing_engine(parsed), dialect.reading_engine(parsed, connections=2)
+    writing, deriving = dialect.writing_engine(parsed), dialect.deriving_engine(parsed)
+    reading = dialect.reading_engine(parsed, connections=2)
     try:
         _lay_months(writing)
         whole = sum(1 + (isinstance(f, Run) and f.end_recorded_at is not None) for f in estate.facts)
@@ -86,10 +87,11 @@ def load(estate: Estate, url: str, *, scribe: Scribe | None = None, say: Say = l
             pass
         loaded.seconds["sequence"] = time.perf_counter() - began
         say(f"{loaded.seconds['sequence']:8.1f} s  numbered in the ledger")
-        _index(writing, reading, blobs, loaded, say)
+        writing.dispose()  # the index has a connection of its own, as in the program
+        _index(deriving, reading, blobs, loaded, say)
     finally:
-        writing.dispose()
-        reading.dispose()
+        for engine in (writing, deriving, reading):
+            engine.dispose()
     loaded.documents = dict(scribe.documents)
     return loaded
 

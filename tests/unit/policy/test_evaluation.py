@@ -11,7 +11,7 @@ import pytest
 from controller.errors import Unacceptable
 from controller.model.decision import ErrorKind, Outcome
 from controller.model.evidence import VerifiedEvidence
-from controller.model.image import ContainerKind, ImageUse
+from controller.model.image import ContainerKind, ImageConfig, ImageUse
 from controller.model.policy import Namespace
 from controller.model.workload import AdmissionRequest, Operation, User
 from controller.policy.compiled import CompiledPolicy
@@ -34,8 +34,9 @@ REQUEST = AdmissionRequest(
 )  # fmt: skip
 
 
-def judge(policy: CompiledPolicy, found: VerifiedEvidence) -> Findings:
-    return evaluate_evidence_rules(policy, evidence=check(policy.policy, found)[1], image=IMAGE, now=NOW)
+def judge(policy: CompiledPolicy, found: VerifiedEvidence, configs: tuple[ImageConfig, ...] = ()) -> Findings:
+    selected = check(policy.policy, found)[1]
+    return evaluate_evidence_rules(policy, evidence=selected, image=IMAGE, now=NOW, configs=configs)
 
 
 def judge_request(policy: CompiledPolicy, **changes: Any) -> Findings:
@@ -230,6 +231,43 @@ def test_the_message_is_what_kubernetes_would_take_and_else_falls_back(fields: d
     policy = compiled(validations=[rule("false", **fields)])
     assert not policy.policy.problems
     assert judge(policy, evidence(signature())).violations[0].message == message
+
+
+SECRETIVE = {
+    "metadata": {"name": "pod"},
+    "spec": {"containers": [{"name": "main", "env": [{"name": "TOKEN", "value": "hunter2"}], "args": ["--key=t0ken"]}]},
+}
+CONFIG = ImageConfig("linux/amd64", DIGEST, None, entrypoint=("/app",), command=("--password=hunter3", "serve"))
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("'token is ' + object.spec.containers[0].env[0].value", None),
+        ("object.spec.containers.map(c, c.env.map(e, e.name + '=' + e.value).join(',')).join(',')", None),
+        ("'runs ' + object.spec.containers[0]['args'][0]", None),
+        ("variables.token", None),
+        ("'starts ' + image.configs['linux/amd64'].cmd[0]", None),
+        ("'starts ' + image.configs['linux/amd64'].entrypoint[0]", None),
+        ("'no ' + object.spec.containers[0].env[0].name", "no TOKEN"),
+        ("object.spec.containers[0].name", "main"),
+    ],
+)
+def test_no_message_and_no_annotation_quotes_an_environment_value_or_a_command(
+    expression: str, told: str | None
+) -> None:
+    policy = compiled(
+        variables=[{"name": "token", "expression": "object.spec.containers[0].env[0].value"}],
+        validations=[rule("object.metadata.name == 'x'", messageExpression=expression, message="m")],
+        auditAnnotations=[{"key": "note", "valueExpression": expression}],
+    )
+    assert not policy.policy.problems
+    request = dataclasses.replace(REQUEST, object=SECRETIVE)
+    found = judge_request(policy, request=request, configs=(CONFIG,))
+    rest = judge(policy, evidence(signature()), configs=(CONFIG,))  # annotations that read evidence alone
+    assert [reason.message for reason in found.violations] == [told or "m"]
+    assert dict(found.annotations + rest.annotations) == {"note": told or "(withheld)"}
 
 
 def test_a_message_that_uses_up_its_budget_leaves_the_rule_violated() -> None:

@@ -1,0 +1,94 @@
+"""What of an image's configuration is recorded: words of a fixed list of fields, and no value of its environment."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.documents.config_extract import LABELS, MAX_LABEL, extract
+from controller.model.bases import BASE_DIGEST, BASE_NAME, MAX_BASE_NAME
+from controller.model.image import ConfigExtract
+
+DIGEST = "sha256:" + "ab" * 32
+VERSION = "org.opencontainers.image.version"
+
+
+def labels(told: Any, env: Any = None) -> dict[str, str]:
+    return dict(extract({}, {"Labels": told, "Env": env}, created=None).labels)
+
+
+def test_what_it_is_and_where_it_comes_from_is_recorded() -> None:
+    document = {"os": "windows", "architecture": "arm64", "variant": "v8", "os.version": "10.0.20348.2762"}
+    told = dict.fromkeys(LABELS, "x") | {"team": "shop", BASE_NAME: "debian:12", BASE_DIGEST: DIGEST}
+    found = extract(document, {"User": "65532:65532", "Labels": told}, created=datetime(26, 1, 2, tzinfo=UTC))
+    assert (found.os, found.architecture, found.variant, found.os_version) == tuple(document.values())
+    assert (found.user, found.created) == ("65532:65532", "0026-01-02T00:00:00Z")
+    assert dict(found.labels) == {name: value for name, value in told.items() if name != "team"}
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize("env", [["TOKEN=hunter2-hunter2"], ["hunter2-hunter2"], ["A=b=hunter2-hunter2"]])
+def test_a_word_that_holds_an_environment_value_is_left_out(env: list[str]) -> None:
+    secret = env[0].removeprefix("TOKEN=").removeprefix("A=")
+    assert labels({VERSION: f"1-{secret}"}, env) == {}
+    assert labels({VERSION: "1-2"}, env) == {VERSION: "1-2"}
+    assert extract({"os.version": secret}, {"User": secret, "Env": env}, created=None) == ConfigExtract()
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize("env", ["TOKEN=x", {"TOKEN": "x"}, ["A=b", 1], 7, [None]])
+def test_where_the_environment_cannot_be_read_no_word_is_recorded(env: Any) -> None:
+    assert (
+        extract({"os": "linux"}, {"User": "1", "Labels": {VERSION: "1"}, "Env": env}, created=None) == ConfigExtract()
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "recorded"),
+    [
+        ("https://jane:pw@github.com/acme/app.git?token=pw#pw", "https://github.com/acme/app.git"),
+        ("git+ssh://git@github.com/acme/app", "git+ssh://github.com/acme/app"),
+        ("git@github.com:acme/app", "git@github.com:acme/app"),
+        ("jane:pw@github.com/acme/app", None),
+        ("a\nb", None),
+        ("\x1b[2K", None),
+        ("x" * (MAX_LABEL + 1), None),
+        (["x"], None),
+        (None, None),
+    ],
+)
+def test_a_label_is_one_bounded_line_without_a_password(written: Any, recorded: str | None) -> None:
+    assert labels({VERSION: written}) == ({VERSION: recorded} if recorded else {})
+
+
+@pytest.mark.parametrize(
+    ("told", "recorded"),
+    [
+        ({BASE_NAME: "debian:12", BASE_DIGEST: DIGEST}, {BASE_NAME: "debian:12", BASE_DIGEST: DIGEST}),
+        ({BASE_NAME: "debian:12", BASE_DIGEST: "sha512:00"}, {BASE_NAME: "debian:12"}),
+        ({BASE_NAME: "https://jane:pw@x/y", BASE_DIGEST: DIGEST}, {BASE_DIGEST: DIGEST}),
+        ({BASE_NAME: "x" * (MAX_BASE_NAME + 1)}, {}),
+        ({BASE_NAME: "", BASE_DIGEST: ""}, {}),
+        ({BASE_NAME: 1, BASE_DIGEST: []}, {}),
+    ],
+)
+def test_a_base_image_is_claimed_by_an_images_name_and_a_digest_or_not_at_all(
+    told: dict[str, Any], recorded: dict[str, str]
+) -> None:
+    assert labels(told) == recorded
+
+
+plain = st.none() | st.booleans() | st.integers() | st.text()
+anything = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+fields = st.sampled_from(["os", "architecture", "variant", "os.version", "User", "Labels", "Env"])
+
+
+@given(st.dictionaries(fields, anything), st.dictionaries(st.sampled_from([*LABELS, BASE_NAME, BASE_DIGEST]), anything))
+def test_whatever_it_holds_it_decides_nothing_and_is_bounded(config: dict[str, Any], told: dict[str, Any]) -> None:
+    found = extract(config, config | {"Labels": told}, created=None)
+    assert len(json.dumps(dict(found.labels))) < 8192
