@@ -38,7 +38,7 @@ from controller.inventory.resting import Footing, Resting, Source, resting
 from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
 from controller.inventory.standing import chunks
 
-MAX_COUNTED = 10_000  # decisions and earlier runs that are counted; past it, *at least so many*
+MAX_COUNTED = 2_000  # decisions and earlier runs that are counted; past it, *at least so many*
 MAX_SEEN = 20_000  # decisions of one namespace that are looked at to count those; past it, *at least so many*
 TOGETHER = 100  # images whose decisions are counted in one statement
 MAX_SCANNED = 10_000  # runs or decisions looked at for one page

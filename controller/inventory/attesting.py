@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, or_, select
+from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from controller.inventory import tables
 from controller.inventory.dialect import among
@@ -52,9 +52,19 @@ class Attested:
         return (not self.verified, self.recorded_at, self.artifact)
 
 
-def of_documents(connection: Connection, documents: Sequence[int], known: Knowledge) -> list[Attested]:
-    """The images of these documents."""
-    return _attested(connection, among(connection, _document.c.id, documents), known)
+def names_of(connection: Connection, documents: Sequence[int]) -> frozenset[str]:
+    """Every digest by which a kubelet may name an image that one of these documents may be about.
+
+    None that `of_runs` has one of them for is missing; whether it has, is told by that alone.
+    """
+    query = (
+        select(func.coalesce(_found.c.child, _found.c.digest))
+        .join(_document, _document.c.artifact == _found.c.artifact)
+        .where(among(connection, _document.c.id, documents), _found.c.finding.in_(["attestation", "rejection"]))
+        .distinct()
+    )
+    about = set(connection.execute(query).scalars())
+    return frozenset[str]().union(*related(connection, about, None).values())
 
 
 def of_runs(connection: Connection, digests: Iterable[str], known: Knowledge) -> Mapping[str, Sequence[Attested]]:
@@ -79,19 +89,6 @@ def related(connection: Connection, digests: Iterable[str], known_at: datetime |
         for name, relative in connection.execute(query):
             found[name].add(relative)
     return {name: frozenset(relatives) for name, relatives in found.items()}
-
-
-def by_run(
-    connection: Connection, attested: Iterable[Attested], known_at: datetime | None
-) -> Mapping[str, Sequence[Attested]]:
-    """The documents of each digest that a kubelet may report."""
-    held = list(attested)
-    names = related(connection, (each.about for each in held), known_at)
-    found: dict[str, list[Attested]] = defaultdict(list)
-    for each in held:
-        for name in names[each.about]:
-            found[name].append(each)
-    return found
 
 
 def _attested(connection: Connection, which: Any, known: Knowledge) -> list[Attested]:

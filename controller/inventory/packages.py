@@ -25,7 +25,6 @@ MAX_COMPONENTS = 50_000  # of one package, in all its versions, that are judged 
 MAX_DOCUMENTS = 50_000  # that list one of them
 MAX_SCANNED = 20_000  # runs looked at for one page
 MAX_WIDE = 5_000  # of these at once
-FEW = 200  # documents up to which the runs of their images are looked up, instead of going through all runs by time
 
 _component, _package, _link = tables.component, tables.package, tables.sbom_component
 _Place = tuple[datetime, int, int]  # a run's start and leaf, and the last of its components that was told
@@ -69,32 +68,22 @@ class PackagePage:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The components that match, by number, and the documents that list them, of each digest that may run."""
+    """The components that match, by number, and the documents that list them, of each digest that was looked at."""
 
     components: Mapping[int, Component]
     listed: Mapping[int, Sequence[int]]  # of each document those that it lists, sorted
     known: Knowledge
-    documents: dict[str, Sequence[Attested]]
-    is_whole: bool  # whether `documents` has every digest already
     best: dict[str, Sequence[tuple[int, Attested]]] = field(default_factory=dict)
 
-    def learn(self, connection: Connection, digests: Iterable[str | None]) -> None:
-        """Find the documents of these digests, unless that was done."""
-        new = {digest for digest in digests if digest and digest not in self.documents}
-        if new and not self.is_whole:
-            for digest, attested in attesting.of_runs(connection, new, self.known).items():
-                self.documents[digest] = [one for one in attested if one.document in self.listed]
-
-    def of(self, digest: str) -> Sequence[tuple[int, Attested]]:
-        """The components of what runs by this digest, in order, each by the document that says so best."""
-        if digest not in self.best:  # many runs have one image
+    def learn(self, connection: Connection, digests: Iterable[str]) -> None:
+        """Find the components of these digests, unless that was done, each by the document that says so best."""
+        for digest, attested in attesting.of_runs(connection, set(digests) - self.best.keys(), self.known).items():
             best: dict[int, Attested] = {}
-            for one in self.documents.get(digest, ()):
-                for number in self.listed[one.document]:
+            for one in attested:
+                for number in self.listed.get(one.document, ()):
                     if number not in best or one.rank < best[number].rank:
                         best[number] = one
             self.best[digest] = sorted(best.items(), key=lambda item: item[0])
-        return self.best[digest]
 
 
 class Packages(Asker):
@@ -132,9 +121,7 @@ class Packages(Asker):
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
         with self._reading() as connection:
             found = _find(connection, query, known)
-            if not found.listed or (found.is_whole and not found.documents):
-                return PackagePage((), None)
-            digests = tuple(sorted(found.documents)) if found.is_whole else None
+            digests = tuple(sorted(attesting.names_of(connection, sorted(found.listed))))
             where = RunFilter(namespace=namespace, cluster=cluster, digests=digests)
             runs = _Runs(connection, where, as_of=None if ever else at, known_at=known_at)
             items, last = _matches(runs, found, place=place, limit=limit, at=at)
@@ -153,7 +140,7 @@ class _Runs:
         self.known_at = known_at
 
     def after(self, place: Place | None, limit: int) -> Sequence[Row[Any]]:
-        """The next runs, the latest started first: their starts, leaves and digests, for few of them may match."""
+        """The next runs of images that may match, the latest started first: their starts, leaves and digests."""
         return places(
             self.connection,
             self._where,
@@ -172,13 +159,13 @@ def _matches(
     last, scanned = place, 0
     # The run of the last match may have more of them: it comes again.
     before = (place[0], place[1] + 1) if place is not None else None
-    wide = limit + 1  # enough where every run has one
+    wide = limit + 1  # enough where each has one
     while scanned < MAX_SCANNED:
         rows = runs.after(before, wide)
         found.learn(runs.connection, (row.digest for row in rows))
         for row in rows:
             before = (row.started_at, row.leaf)
-            for number, one in found.of(row.digest or ""):
+            for number, one in found.best[row.digest]:
                 if place is not None and before == place[:2] and number <= place[2]:
                     continue
                 if len(hits) == limit:
@@ -228,13 +215,7 @@ def _match(
 
 def _find(connection: Connection, query: Query, known: Knowledge) -> _Found:
     components = _components(connection, query)
-    listed = _listed(connection, sorted(components))
-    if len(listed) > FEW:
-        return _Found(components, listed, known, {}, is_whole=False)
-    attested = attesting.of_documents(connection, sorted(listed), known)
-    return _Found(
-        components, listed, known, dict(attesting.by_run(connection, attested, known.known_at)), is_whole=True
-    )
+    return _Found(components, _listed(connection, sorted(components)), known)
 
 
 def _components(connection: Connection, query: Query) -> Mapping[int, Component]:

@@ -44,6 +44,8 @@ from controller.inventory.records import Admission
 from controller.inventory.run_words import Condition, admission_of, ends_after, signers_of, went_on
 
 MAX_FIRSTS = 4  # values of an index's first column that are looked up each by itself; of more, runs are looked through
+MAX_IMAGES = 100  # images of which all runs are read that there ever were, to find those of a moment
+MAX_IMAGES_EVER = 500  # the same, where no moment bounds what is looked through instead
 MAX_FORMS = 256  # statements kept
 
 _run = tables.run
@@ -185,18 +187,19 @@ def _asked(
     columns: tuple[str, ...],
 ) -> tuple[_Form, Sequence[str], dict[str, Any]]:
     """The form of the question, the values of the index's first column, and the parameters that are given."""
-    index, firsts = _index(where)
+    index, firsts = _index(where, MAX_IMAGES_EVER if as_of is None else MAX_IMAGES)
     asked = {name: getattr(where, name) for name in RunFilter.__slots__} | {"as_of": as_of, "known_at": known_at}
     values = {name: value for name, value in asked.items() if value is not None}
     return _Form(connection.dialect.name, index, len(firsts), frozenset(values), columns), firsts, values
 
 
-def _index(where: RunFilter) -> tuple[str, Sequence[str]]:
+def _index(where: RunFilter, max_images: int) -> tuple[str, Sequence[str]]:
     """By which index runs are found, and by which values of its first column: the one that is likely to leave least.
 
-    Without values: not by ranges, since they are too many.
+    Without values: not by ranges, since they are too many. Of more images than `max_images` one is soon met among all
+    that ran.
     """
-    if where.digests is not None:
+    if where.digests is not None and len(where.digests) <= max_images:
         return "digest", where.digests if len(where.digests) <= MAX_FIRSTS else ()
     if where.signers is not None and len(where.signers) <= MAX_FIRSTS:
         return "signers", where.signers
@@ -320,7 +323,7 @@ def _matching(form: _Form) -> Select[Any]:
     if not_over_by is not None:
         conditions.append(ends_after(_run, not_over_by, known_at))
     conditions += [_run.c[name] == given(name, Text()) for name in ("namespace", "cluster") if name in form.given]
-    if "digests" in form.given and not form.firsts:
+    if "digests" in form.given and not (form.index == "digest" and form.firsts):
         conditions.append(listed(form.kind, _run.c.digest, "digests"))
     if "admission" in form.given:
         conditions.append(admission_of(_run, known_at) == given("admission", Text()))

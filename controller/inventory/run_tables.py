@@ -14,6 +14,13 @@ from controller.inventory.columns import Instant, Position, metadata, times
 # `asked…`, `unresolved…` and `admitted…` name the first decision, by the time of recording, that was about its
 # container, that admitted this without a digest, and that admitted this very image: what was known at any time follows
 # from these. `late` says that one of them was recorded after the run itself.
+_TOLD = (
+    "ended_at",
+    "recorded_at",
+    "end_recorded_at",
+    "digest",
+    "cluster",
+)  # what went on and where, by the index alone
 run = Table(
     "run",
     metadata,
@@ -41,9 +48,9 @@ run = Table(
     Index(None, "leaf"),
     Index(None, "end_leaf"),
     Index(None, "run"),
-    Index(None, "span", "started_at", "leaf"),
-    *(Index(None, name, "span", "started_at", "leaf") for name in ("cluster", "namespace", "digest")),
-    *(Index(None, name, "span", "started_at", "leaf") for name in ("admission", "signers")),
+    Index("ix_run_span_started_at_leaf", "span", "started_at", "leaf", *_TOLD, "namespace"),
+    Index("ix_run_namespace_span_started_at_leaf", "namespace", "span", "started_at", "leaf", *_TOLD),
+    *(Index(None, name, "span", "started_at", "leaf") for name in ("cluster", "digest", "admission", "signers")),
     Index(None, "namespace", "digest"),
     Index(None, "cluster", "recorded_at"),
     Index(None, "cluster", "end_recorded_at"),

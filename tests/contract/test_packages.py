@@ -13,7 +13,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from controller.errors import InputError
-from controller.inventory import packages
+from controller.inventory import packages, run_ranges
 from controller.inventory.index import reading
 from controller.inventory.index.contents import Contents
 from controller.inventory.merged import Subject, merge
@@ -295,8 +295,8 @@ async def test_any_package_at_any_time_is_found_as_by_looking_at_everything(
         return sorted(found)
 
     answers = 0
-    for few in (200, 3):  # by the images' runs, and through all runs
-        monkeypatch.setattr(packages, "FEW", few)
+    for few in (200, 3):  # by the images' runs, and in the order of all runs
+        monkeypatch.setattr(run_ranges, "MAX_IMAGES", few)
         for _ in range(60):
             name, below = chance.choice("abcdefgh"), chance.randrange(1, 11)
             as_of, known = chance.uniform(0, 100), chance.uniform(0, 130)

@@ -1,4 +1,7 @@
-"""Indexing that dies at any moment: what was indexed is whole, and the next process goes on (guarantee 13)."""
+"""Indexing that dies at any moment: what was indexed is whole, and the next process goes on (guarantee 13).
+
+One process imports everything, then forks an indexer at a time, so that many deaths take seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +9,71 @@ import asyncio
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, func, select
 
+from controller.inventory import dialect, tables
 from controller.inventory.index import reading, writing
-from controller.settings import DocumentSettings
+from controller.settings import DocumentSettings, InventorySettings
+from tests.support import postgres
 from tests.support.attested import attesting, envelope, spdx
-from tests.support.inventory import soon, sqlite_database
+from tests.support.inventory import Database, before_forks, postgres_database, soon, sqlite_database
 
 ROOT = Path(__file__).parents[2]
-DEATHS = 40
-DOCUMENTS, COMPONENTS = 25, 1200  # three transactions of links each
+DEATHS = 25  # on each database
+DOCUMENTS, COMPONENTS, LINKS = 30, 250, 100  # three transactions of links each
 
 
 def _lists(number: int) -> list[str]:
-    return [f"pkg:npm/p{(number * 7 + at) % 3000}@{at % 3}" for at in range(COMPONENTS)]
+    return [f"pkg:npm/p{(number * 7 + at) % 600}@{at % 3}" for at in range(COMPONENTS)]
+
+
+@pytest.fixture
+def on_sqlite(memory: Path) -> Database:
+    return sqlite_database(memory)
+
+
+@pytest.fixture
+def on_postgresql(server: postgres.Postgres) -> Iterator[Database]:
+    database = postgres_database(server)
+    yield database
+    server.drop(database.settings.database_url)
 
 
 @pytest.mark.guarantee(13)
 @pytest.mark.timeout(600)
-def test_guarantee_13_an_index_survives_forty_kills_and_is_whole_in_the_end(tmp_path: Path) -> None:
-    database = sqlite_database(tmp_path)
+def test_guarantee_13_an_index_survives_kills_and_is_whole_in_the_end(on_sqlite: Database) -> None:
+    _kill_indexers(on_sqlite)
+
+
+@pytest.mark.guarantee(13)
+@pytest.mark.timeout(600)
+def test_guarantee_13_on_postgresql_an_index_survives_kills_and_is_whole_in_the_end(
+    on_postgresql: Database, server: postgres.Postgres
+) -> None:
+    _kill_indexers(on_postgresql, server)
+
+
+def _kill_indexers(database: Database, server: postgres.Postgres | None = None) -> None:
     with database.open() as opened:
 
         async def record() -> None:
-            for number in range(DOCUMENTS):
-                value, blobs = attesting(envelope(spdx(*_lists(number))))
-                await opened.writer.record(value, blobs=blobs, deadline=soon())
+            made = [attesting(envelope(spdx(*_lists(number)))) for number in range(DOCUMENTS)]
+            recording = (opened.writer.record(value, blobs=blobs, deadline=soon()) for value, blobs in made)
+            await asyncio.gather(*recording)
 
         asyncio.run(record())
     chance = random.Random()  # noqa: S311 - moments, not secrets
+    progress = set()
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", "tests.security.test_index_crash", str(tmp_path)],
+        [sys.executable, "-u", "-m", "tests.security.test_index_crash", database.settings.database_url],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -55,51 +85,82 @@ def test_guarantee_13_an_index_survives_forty_kills_and_is_whole_in_the_end(tmp_
             mother.stdin.write("live\n")
             mother.stdin.flush()
             pid = int(mother.stdout.readline().removeprefix("born "))
-            time.sleep(chance.random() * 0.15)
+            for _ in range(chance.randrange(30)):  # transactions; none: while it still opens the database
+                if mother.stdout.readline() == "idle\n":
+                    break
+            time.sleep(chance.random() * 0.01)
             os.kill(pid, signal.SIGKILL)
-            assert mother.stdout.readline() == "dead\n"
-            _every_document_that_counts_is_whole(tmp_path / "inventory.db")
+            while mother.stdout.readline() != "dead\n":
+                pass
+            if server is not None:
+                server.wait_for_nobody(database.settings.database_url)
+            progress.add(_every_document_that_counts_is_whole(database))
         mother.stdin.close()
         assert mother.wait(60) == 0
+    assert len(progress) > DEATHS // 4  # most deaths came in the middle of the work
     with database.open() as opened:
         indexer = opened.indexer(database.settings, read=_read)
         while indexer.step().more:
             pass
-        found = [finding for finding in opened.verify(keys=[]).findings if finding.code == "IndexChanged"]
-        assert found == []
-    connection = sqlite3.connect(tmp_path / "inventory.db")
-    assert connection.execute("SELECT count(*) FROM document WHERE indexed_at IS NOT NULL").fetchone() == (DOCUMENTS,)
-    assert connection.execute("SELECT count(*) FROM document").fetchone() == (DOCUMENTS,)
+        report = opened.verify(keys=[])
+        assert [finding for finding in report.findings if finding.code == "IndexChanged"] == []
+        assert report.documents == DOCUMENTS
+    assert _every_document_that_counts_is_whole(database) == (DOCUMENTS, DOCUMENTS * COMPONENTS)
     every = {purl for number in range(DOCUMENTS) for purl in _lists(number)}
-    assert connection.execute("SELECT count(*) FROM component").fetchone() == (len(every),)
+    assert _count(database, tables.component) == len(every)
+    assert _count(database, tables.package) == len({purl.rpartition("@")[0] for purl in every})
+    assert _count(database, tables.document) == DOCUMENTS
 
 
-def _every_document_that_counts_is_whole(file: Path) -> None:
-    connection = sqlite3.connect(file)
-    query = """SELECT d.id, count(l.component) FROM document d LEFT JOIN sbom_component l ON l.document = d.id
-               WHERE d.indexed_at IS NOT NULL GROUP BY d.id"""
-    for document, links in connection.execute(query):
-        assert links == COMPONENTS, f"document {document} counts, and has {links} links"
-    connection.close()
+def _every_document_that_counts_is_whole(database: Database) -> tuple[int, int]:
+    """How many documents count, and how many links there are, those of unfinished documents too."""
+    document, link = tables.document, tables.sbom_component
+    links = select(document.c.indexed_at, func.count(link.c.component)).outerjoin_from(
+        document, link, link.c.document == document.c.id
+    )
+    engine = create_engine(dialect.parse(database.settings.database_url))
+    with engine.begin() as connection:
+        found = connection.execute(links.group_by(document.c.id, document.c.indexed_at)).all()
+    engine.dispose()
+    whole = [count for indexed_at, count in found if indexed_at is not None]
+    assert set(whole) <= {COMPONENTS}, "a document counts, and lacks links"
+    return len(whole), sum(count for _, count in found)
+
+
+def _count(database: Database, table: tables.Table) -> int:
+    engine = create_engine(dialect.parse(database.settings.database_url))
+    with engine.begin() as connection:
+        count = connection.execute(select(func.count()).select_from(table)).scalar_one()
+    engine.dispose()
+    return int(count)
 
 
 def _read(content: bytes) -> writing.Contents:
     return reading.read(content, DocumentSettings())
 
 
-def _mother(directory: Path) -> None:
-    database = sqlite_database(directory)
+def _tell(_seconds: float) -> None:
+    """After each transaction: the test decides by these lines when it kills."""
+    os.write(1, b"step\n")
+
+
+def _mother(url: str) -> None:
+    database = Database("", InventorySettings(database_url=url, durability="Database"))
+    before_forks()
+    writing.LINKS = LINKS
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
             os.write(1, f"born {os.getpid()}\n".encode())
             opened = database.open()
-            indexer = opened.indexer(database.settings, read=_read, clock=lambda: datetime.now(UTC))
+            indexer = opened.indexer(database.settings, read=_read, clock=lambda: datetime.now(UTC), pace=_tell)
             while True:
-                indexer.step()
+                if not indexer.step().more:
+                    os.write(1, b"idle\n")
+                    time.sleep(0.01)
         os.waitpid(child, 0)
         os.write(1, b"dead\n")
 
 
 if __name__ == "__main__":
-    _mother(Path(sys.argv[1]))
+    _mother(sys.argv[1])

@@ -161,17 +161,17 @@ def assert_whole(url: str) -> None:
 
 @pytest.mark.guarantee(13)
 @pytest.mark.timeout(600)
-def test_guarantee_13_a_migration_killed_at_any_statement_is_done_whole_by_the_next_on_sqlite(tmp_path: Path) -> None:
-    first = tmp_path / "first.db"
-    fill_first(f"sqlite:///{first}", tmp_path / "source")
-    whole = tmp_path / "whole.db"
+def test_guarantee_13_a_migration_killed_at_any_statement_is_done_whole_by_the_next_on_sqlite(memory: Path) -> None:
+    first = memory / "first.db"
+    fill_first(f"sqlite:///{first}", memory / "source")
+    whole = memory / "whole.db"
     shutil.copy(first, whole)
     count = statements(f"sqlite:///{whole}")
     expected = dump(f"sqlite:///{whole}")
     assert_whole(f"sqlite:///{whole}")
     with mother() as dying:
         for number, at in enumerate(moments(count, DEATHS["sqlite"])):
-            file = tmp_path / f"{number}.db"
+            file = memory / f"{number}.db"
             shutil.copy(first, file)
             assert dying.migrate(f"sqlite:///{file}", victim=0, at=at) == -9
             assert_goes_on(f"sqlite:///{file}", expected)
@@ -180,11 +180,11 @@ def test_guarantee_13_a_migration_killed_at_any_statement_is_done_whole_by_the_n
 @pytest.mark.guarantee(13)
 @pytest.mark.timeout(600)
 def test_guarantee_13_a_migration_killed_at_any_statement_is_done_whole_by_the_next_on_postgresql(
-    server: postgres.Postgres, tmp_path: Path
+    server: postgres.Postgres, memory: Path
 ) -> None:
     """Killed are the process that migrates, or the server's own, with all its connections."""
     first = server.new_database()
-    fill_first(first, tmp_path / "source")
+    fill_first(first, memory / "source")
     whole = server.copy_of(first)
     count = statements(whole)
     expected = dump(whole)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,24 +24,40 @@ from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.retention import pruning
 from controller.inventory.retention.rules import DataClass, Follows, Rule, follows
 from controller.inventory.store import Store, beside
-from tests.support.inventory import START, Clock, Database, blob, leaf, soon, sqlite_database
+from controller.settings import InventorySettings
+from tests.support import postgres
+from tests.support.inventory import (
+    START,
+    Clock,
+    Database,
+    before_forks,
+    blob,
+    leaf,
+    postgres_database,
+    soon,
+    sqlite_database,
+)
 
 ROOT = Path(__file__).parents[2]
 SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
-RECORDS, DEATHS, BATCH = 200, 16, 5
+RECORDS, DEATHS, BATCH = 100, 16, 3  # deaths on each database
 KEEP = timedelta(days=30)
 
 
-def database(directory: Path) -> Database:
-    return sqlite_database(directory, blob_file_bytes=1000)
+def _database(url: str, directory: Path) -> Database:
+    """The inventory at a URL, with files beside it."""
+    settings = InventorySettings(
+        database_url=url, durability="Database", blob_file_bytes=1000, blob_directory=str(directory / "blobs")
+    )
+    return Database("", settings)
 
 
 def evidence(number: int) -> bytes:
     return random.Random(number).randbytes(1200 if number % 5 == 0 else 100)  # noqa: S311 - bytes, not secrets
 
 
-async def _fill(directory: Path) -> None:
-    with database(directory).open(Clock()) as store:
+async def _fill(database: Database) -> None:
+    with database.open(Clock()) as store:
         made = [(leaf(number), blob(evidence(number))) for number in range(RECORDS)]
         await asyncio.gather(
             *(
@@ -48,15 +65,15 @@ async def _fill(directory: Path) -> None:
                 for one, (digest, content) in made
             )
         )
-        sequencer = store.sequencer(database(directory).settings, signer=SIGNER)
+        sequencer = store.sequencer(database.settings, signer=SIGNER)
         sequencer.take_over()
         while sequencer.sequence().more:
             pass
 
 
-def _prune(directory: Path) -> None:
+def _prune(database: Database) -> None:
     pruning.BATCH = pruning.LOOKUP = BATCH
-    with beside(database(directory).settings) as (engine, blobs):
+    with beside(database.settings) as (engine, blobs):
         pruning.Pruner(
             engine,
             engine,
@@ -75,12 +92,13 @@ def _tell() -> bool:
     return False
 
 
-def _mother(directory: Path) -> None:
+def _mother(url: str, directory: Path) -> None:
+    before_forks()
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
             os.write(1, f"born {os.getpid()}\n".encode())
-            _prune(directory)
+            _prune(_database(url, directory))
             os._exit(0)
         os.waitpid(child, 0)
         os.write(1, b"dead\n")
@@ -88,12 +106,32 @@ def _mother(directory: Path) -> None:
 
 @pytest.mark.guarantee(14)
 @pytest.mark.timeout(600)
-def test_guarantee_14_a_death_while_dropping_leaves_nothing_half(tmp_path: Path) -> None:
-    asyncio.run(_fill(tmp_path))
+def test_guarantee_14_a_death_while_dropping_leaves_nothing_half(memory: Path) -> None:
+    _kill_pruners(_database(sqlite_database(memory).settings.database_url, memory), memory)
+
+
+@pytest.fixture
+def on_postgresql(server: postgres.Postgres) -> Iterator[str]:
+    url = postgres_database(server).settings.database_url
+    yield url
+    server.drop(url)
+
+
+@pytest.mark.guarantee(14)
+@pytest.mark.timeout(600)
+def test_guarantee_14_on_postgresql_a_death_while_dropping_leaves_nothing_half(
+    memory: Path, on_postgresql: str, server: postgres.Postgres
+) -> None:
+    _kill_pruners(_database(on_postgresql, memory), memory, server)
+
+
+def _kill_pruners(database: Database, directory: Path, server: postgres.Postgres | None = None) -> None:
+    url = database.settings.database_url
+    asyncio.run(_fill(database))
     chance = random.Random()  # noqa: S311 - moments, not secrets
-    progress = {_look(tmp_path)}
+    progress = {_look(database)}
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", "tests.security.test_retention_crash", str(tmp_path)],
+        [sys.executable, "-u", "-m", "tests.security.test_retention_crash", url, str(directory)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -115,18 +153,21 @@ def test_guarantee_14_a_death_while_dropping_leaves_nothing_half(tmp_path: Path)
                 os.kill(pid, signal.SIGKILL)
                 while mother.stdout.readline() != "dead\n":
                     pass
-            progress.add(_look(tmp_path))
+            if server is not None:
+                server.wait_for_nobody(url)
+            progress.add(_look(database))
         mother.stdin.close()
         assert mother.wait(60) == 0
     assert len(progress) > DEATHS // 4  # most deaths came in the middle of the work
-    _prune(tmp_path)
-    assert _look(tmp_path) == (0, 0)
-    assert [path for path in tmp_path.rglob("sha256/*/*") if not path.name.startswith(".")] == []
+    assert any(blobs < RECORDS for _, blobs in progress), "no pruner came as far as to the evidence"
+    _prune(database)
+    assert _look(database) == (0, 0)
+    assert [path for path in directory.rglob("sha256/*/*") if not path.name.startswith(".")] == []
 
 
-def _look(directory: Path) -> tuple[int, int]:
+def _look(database: Database) -> tuple[int, int]:
     """How many decisions and blobs are left. What is there is whole, and verifies; what is not was dropped by rule."""
-    with Store.open_to_read(database(directory).settings) as store:
+    with Store.open_to_read(database.settings) as store:
         report = store.verify(keys=[SIGNER.key()])
         assert report.findings == []
         with store._reading.begin() as connection:
@@ -141,4 +182,4 @@ def _look(directory: Path) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    _mother(Path(sys.argv[1]))
+    _mother(sys.argv[1], Path(sys.argv[2]))

