@@ -140,6 +140,8 @@ def _print(report: Report, keys: list[NoteKey], witnesses: list[NoteKey], *, giv
     click.echo(f"{render.coloured(word)}  the inventory {said}: {report.entries} entries, {report.blobs} blobs")
     if report.documents:
         click.echo(f"  {report.documents} documents were read again and held against their index")
+    if report.unindexed:
+        click.echo(f"  {report.unindexed} documents wait to be indexed: no answer knows yet what they say")
     for finding in report.findings:
         click.echo(f"  {finding.code}  {finding.where}: {finding.message}")
     if report.omitted:
@@ -173,6 +175,7 @@ def _as_json(report: Report, keys: list[NoteKey]) -> dict[str, object]:
         "entries": report.entries,
         "blobs": report.blobs,
         "documents": report.documents,
+        "unindexedDocuments": report.unindexed,
         "waiting": report.waiting,
         "dropped": [{"record": record, "entries": count} for record, count in report.dropped.items()],
         "signedEntries": report.signed,

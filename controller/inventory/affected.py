@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Row, Select, and_, cast, func, select
+from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, and_, cast, func, select
 
 from controller.inventory import cursors, running, tables
 from controller.inventory.affected_records import (
@@ -40,7 +40,7 @@ from controller.inventory.standing import chunks
 
 MAX_COUNTED = 2_000  # decisions and earlier runs that are counted; past it, *at least so many*
 MAX_SEEN = 20_000  # decisions of one namespace that are looked at to count those; past it, *at least so many*
-TOGETHER = 100  # images whose decisions are counted in one statement
+TOGETHER = 500  # images whose decisions are counted in one statement
 MAX_SCANNED = 10_000  # runs or decisions looked at for one page
 FEW = 200  # images up to which their rows are looked up, instead of going through all rows by time
 
@@ -219,7 +219,7 @@ def _count_admitted(connection: Connection, found: Mapping[str, Resting], asked:
     if asked.namespace is None:
         digests = sorted(found)
         parts = (digests[start : start + TOGETHER] for start in range(0, len(digests), TOGETHER))
-        asking = (_admitted(connection, {one: found[one] for one in part}, asked) for part in parts)
+        asking = (_admitted_leaves(connection, {one: found[one] for one in part}, asked) for part in parts)
         return _count(connection, *asking), False
     own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
     latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(MAX_SEEN).cte("latest")
@@ -254,10 +254,20 @@ def _allowed(asked: _Asked) -> Select[Any]:
 def _admitted(connection: Connection, found: Mapping[str, Resting], asked: _Asked) -> Select[Any]:
     """The decisions that let one of these images in from when it was known to rest on it, each once."""
     rests = _rests(connection, found)
-    same = and_(_image.c.digest == rests.c.digest, _image.c.decided_at >= rests.c.since)
-    about = select(_image.c.leaf, _image.c.decided_at).join(rests, same).distinct().subquery("about")
+    about = select(_image.c.leaf, _image.c.decided_at).join(rests, _is_later(rests)).distinct().subquery("about")
     query = _allowed(asked).join(about, of_one_leaf(_decision, about))
     return query.where(_decision.c.decided_at >= min(one.since for one in found.values()))
+
+
+def _admitted_leaves(connection: Connection, found: Mapping[str, Resting], asked: _Asked) -> Select[Any]:
+    """The leaves of the same, in no order: each is told as soon as it is met, so that who counts some reads no more."""
+    rests = _rests(connection, found)
+    images = rests.join(_image, _is_later(rests)).join(_decision, of_one_leaf(_decision, _image))
+    return _allowed(asked).with_only_columns(_decision.c.leaf).select_from(images).distinct()
+
+
+def _is_later(rests: CTE) -> ColumnElement[bool]:
+    return and_(_image.c.digest == rests.c.digest, _image.c.decided_at >= rests.c.since)
 
 
 def _rests(connection: Connection, found: Mapping[str, Resting]) -> CTE:

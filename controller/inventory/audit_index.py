@@ -1,7 +1,8 @@
 """Whether the index of documents says what their bytes say: every document read again, and held against its rows.
 
 A document at a time, so that it needs no more memory for many. What is not indexed yet, or was by an earlier edition
-of the reader, is made by whoever indexes next, and is no finding; what was indexed once (`index_state`) and is gone is.
+of the reader, is made by whoever indexes next, and is counted; what was indexed once (`index_state`) and is gone is
+named.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from controller.inventory.audit_report import Report
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.index.contents import Contents, hash_of, key_of, package_of
 from controller.inventory.index.reading import EDITION
-from controller.inventory.index.writing import OWN_ROWS, Read, head, pending
+from controller.inventory.index.writing import OWN_ROWS, Read, head, noted, pending
 
 BATCH = 1000  # rows held in memory at once
 SHOWN = 10  # rows that are named of those that one table has of a document that is not there
@@ -39,7 +40,7 @@ def check_index(connection: Connection, report: Report, *, blobs: Blobs, read: R
             last = row["id"]
             _check_document(connection, row, report, blobs=blobs, read=read)
     _check_orphans(connection, report, after=last, before=None)
-    _check_removed(connection, report)
+    _check_pending(connection, report)
 
 
 def _in_order(connection: Connection, table: Table) -> Iterator[Sequence[Mapping[str, Any]]]:
@@ -200,13 +201,22 @@ def _check_orphans(connection: Connection, report: Report, *, after: int | None,
             last = found
 
 
-def _check_removed(connection: Connection, report: Report) -> None:
-    until = connection.execute(select(tables.index_state.c.until)).scalar()
-    if until is None:
-        return
-    query = pending().having(func.min(tables.verification.c.recorded_at) < until)
-    for row in connection.execute(query.order_by(tables.verification.c.artifact)):
-        report.add(CODE, f"blob {row.artifact}", "it was indexed, and the index has nothing of it")
+def _check_pending(connection: Connection, report: Report) -> None:
+    """What is not indexed: was it once, or does it wait? Only `index_state` says so, and nothing vouches for that row.
+    So both are told, and whoever indexes goes by the row no further than by what he has seen himself."""
+    state = tables.index_state
+    for number, until in connection.execute(select(*dialect.stored(connection, (state.c.id, state.c.until)))):
+        if number != 1 or (until is not None and noted(connection) is None):
+            _tell(report, state, number, "no time up to which everything is indexed")
+    found = pending().subquery()
+    waiting = connection.execute(select(func.count()).select_from(found)).scalar_one()
+    until = noted(connection)
+    if until is not None:
+        gone = select(found.c.artifact).where(found.c.found_at < until).order_by(found.c.artifact)
+        for artifact in connection.execute(gone).scalars():
+            report.add(CODE, f"blob {artifact}", "it was indexed, and the index has nothing of it")
+            waiting -= 1
+    report.unindexed = waiting
 
 
 def _tell(report: Report, table: Table, key: object, message: str) -> None:

@@ -45,14 +45,16 @@ class Cosigned:
 class Report:
     """What was looked at, and what was found; nothing found means that all of it is as it was recorded.
 
-    `documents` are those that are indexed; `signed` is the size up to which a signature vouches for the entries, `kept`
-    up to which a checkpoint does that was kept elsewhere; `cosigned` up to which each witness does, by its name;
-    `waiting` are leaves without a number yet; `dropped` says how many leaves were dropped by each retention record.
+    `documents` are those that are indexed, `unindexed` those that wait for it; `signed` is the size up to which a
+    signature vouches for the entries, `kept` up to which a checkpoint does that was kept elsewhere; `cosigned` up to
+    which each witness does, by its name; `waiting` are leaves without a number yet; `dropped` says how many leaves were
+    dropped by each retention record.
     """
 
     entries: int = 0
     blobs: int = 0
     documents: int = 0
+    unindexed: int = 0
     waiting: int = 0
     signed: int = 0
     kept: int = 0

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +20,7 @@ from controller.model.reference import Digest
 from controller.settings import DocumentSettings
 from tests.support.attested import CYCLONEDX, attesting, bundle, cyclonedx, envelope, spdx
 from tests.support.fixtures import recorded_bundle
-from tests.support.inventory import START, Clock, Database, soon
+from tests.support.inventory import START, Clock, Database, soon, sqlite_database
 
 ONE = bundle(spdx("pkg:deb/debian/openssl@3.0.11", "pkg:npm/left-pad@1.3.0", "pkg:npm/shared@1"))
 OTHER = envelope(
@@ -215,3 +219,112 @@ def test_guarantee_14_the_images_that_a_document_is_about_are_held_too(indexed: 
     with intruder.begin() as connection:
         connection.execute(delete(table).where(table.c.document == number))
     assert len(found(indexed)) == 1
+
+
+OF_STATE = tables.index_state.c.id == 1
+
+
+def say(engine: Engine, until: Any) -> None:
+    """Write into the note of how far the index has come, as somebody can who writes the database."""
+    with engine.begin() as connection:
+        connection.execute(update(tables.index_state).where(OF_STATE).values(until=until))
+
+
+def said(engine: Engine) -> Any:
+    with engine.begin() as connection:
+        return connection.execute(select(tables.index_state.c.until).where(OF_STATE)).scalar_one()
+
+
+@pytest.mark.guarantee(14)
+def test_guarantee_14_who_says_that_all_is_indexed_hides_no_document(database: Database) -> None:
+    """Not from a process that looks at what was recorded since it looked last, and not from the audit."""
+    engine, clock = create_engine(dialect.parse(database.settings.url())), Clock()
+
+    def read(content: bytes) -> writing.Contents:
+        return reading.read(content, DocumentSettings())
+
+    with database.open(clock) as opened:
+        indexer = opened.indexer(database.settings, read=read, clock=clock)
+        assert not indexer.step().more
+        for number in range(2):
+            say(engine, START + timedelta(days=3650))
+            value, blobs = attesting(envelope(spdx(f"pkg:npm/later@{number}")))
+            asyncio.run(opened.writer.record(value, blobs=blobs, deadline=soon()))
+            (artifact,) = blobs
+            assert found(opened) == [f"blob {artifact}"]  # it seems to be gone, and so it is shouted about
+            while indexer.step().more:
+                pass
+            assert found(opened) == []
+            assert opened.verify(keys=[]).documents == number + 1
+            assert said(engine) == clock.now - writing.SLACK
+    engine.dispose()
+
+
+@pytest.mark.guarantee(14)
+@pytest.mark.parametrize("until", [None, START - timedelta(days=3650)], ids=["nothing", "long ago"])
+def test_guarantee_14_who_says_that_little_is_indexed_makes_no_document_look_as_if_it_had_never_been(
+    indexed: Store, intruder: Engine, database: Database, until: Any
+) -> None:
+    """One that was taken out and one that waits are alike then: both are counted, and both are indexed by the next."""
+    gone = number_of(intruder, BROKEN)
+    assert indexed.verify(keys=[]).unindexed == 0
+    say(intruder, until)
+    with intruder.begin() as connection:
+        connection.execute(delete(tables.document).where(tables.document.c.id == gone))
+    assert (found(indexed), indexed.verify(keys=[]).unindexed) == ([], 1)
+    clock = Clock(START + 2 * writing.SLACK)
+    indexer = indexed.indexer(
+        database.settings, read=lambda content: reading.read(content, DocumentSettings()), clock=clock
+    )
+    while indexer.step().more:
+        pass
+    report = indexed.verify(keys=[])
+    assert (found(indexed), report.unindexed, report.documents) == ([], 0, 3)
+    assert said(intruder) == clock.now - writing.SLACK
+
+
+@pytest.mark.guarantee(14)
+def test_guarantee_14_a_running_indexer_looks_again_where_the_note_of_its_work_was_put_back(
+    database: Database,
+) -> None:
+    engine, clock = create_engine(dialect.parse(database.settings.url())), Clock()
+    with database.open(clock) as opened:
+        value, blobs = attesting(ONE)
+        asyncio.run(opened.writer.record(value, blobs=blobs, deadline=soon()))
+        clock.now = START + 2 * writing.SLACK
+        indexer = opened.indexer(
+            database.settings, read=lambda content: reading.read(content, DocumentSettings()), clock=clock
+        )
+        while indexer.step().more:
+            pass
+        with engine.begin() as connection:
+            for table in (*writing.OWN_ROWS, tables.document, tables.index_state):
+                connection.execute(delete(table))
+        while indexer.step().more:
+            pass
+        assert found(opened) == []
+        assert opened.verify(keys=[]).documents == 1
+    engine.dispose()
+
+
+@pytest.mark.guarantee(14)
+def test_guarantee_14_another_row_beside_the_note_is_named_and_is_not_gone_by(indexed: Store, intruder: Engine) -> None:
+    with intruder.begin() as connection:
+        connection.execute(insert(tables.index_state).values(id=0, until=START + timedelta(days=3650)))
+    assert found(indexed) == ["table index_state, 0"]
+
+
+@pytest.mark.guarantee(14)
+def test_guarantee_14_a_note_that_is_no_time_is_named_and_put_right(tmp_path: Path) -> None:
+    """In SQLite, which keeps what it is given."""
+    database, clock = sqlite_database(tmp_path), Clock()
+    with database.open(clock) as opened:
+        indexer = opened.indexer(
+            database.settings, read=lambda content: reading.read(content, DocumentSettings()), clock=clock
+        )
+        assert not indexer.step().more
+        with closing(sqlite3.connect(tmp_path / "inventory.db")) as file, file:
+            file.execute("UPDATE index_state SET until = 'x'")
+        assert found(opened) == ["table index_state, 1"]
+        assert not indexer.step().more
+        assert found(opened) == []

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -102,8 +102,8 @@ class Indexer:
         self._read = read
         self._clock = clock
         self._pace = pace
-        self._until: datetime | None = None
-        self._looked = False  # at everything, once
+        self._noted: datetime | None = None  # in the database, where anybody can have written it
+        self._until: datetime | None = None  # this process knows itself that all that was found by then is indexed
         self._components: dict[bytes, int] = {}
         self._rows = dialect.rows_at_once(writing)  # of one transaction
 
@@ -139,16 +139,16 @@ class Indexer:
         """What was recorded and is not indexed, the oldest first."""
         with self._reading.begin() as connection:
             dialect.take_time(connection)
-            self._until = connection.execute(select(tables.index_state.c.until)).scalar()
-            query = pending(self._until if self._looked else None)
+            self._noted = noted(connection)
+            query = pending(min(self._noted, self._until) if self._noted and self._until else None)
             query = query.order_by(text("found_at"), tables.verification.c.artifact).limit(BATCH)
             return [(row.artifact, row.found_at) for row in connection.execute(query)]
 
     def _done(self, began: datetime) -> None:
-        """Note that there is nothing left of what was recorded well before this pass began."""
-        self._looked = True
-        until = began - SLACK
-        if self._until is None or until - self._until > SLACK:
+        """Note that there is nothing left of what was recorded well before this pass began. A note that says more than
+        that is put right: who holds the index against the documents goes by it."""
+        self._until = until = began - SLACK
+        if self._noted is None or abs(until - self._noted) > SLACK:
             with self._transaction() as connection:
                 statement = dialect.upsert(connection, tables.index_state).values(id=1, until=until)
                 connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_={"until": until}))
@@ -277,6 +277,18 @@ def chunks(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
     waiting = iter(items)
     while some := tuple(islice(waiting, size)):
         yield some
+
+
+def noted(connection: Connection) -> datetime | None:
+    """Up to when all that was found is indexed, as the database says; None where it says nothing, or no time."""
+    state = tables.index_state
+    query = select(*dialect.stored(connection, (state.c.until,))).where(state.c.id == 1)
+    found = connection.execute(query).scalar()
+    try:
+        time = found if isinstance(found, datetime) else datetime.fromisoformat(found or "")
+    except (TypeError, ValueError):
+        return None
+    return time.astimezone(UTC) if time.tzinfo is not None else None
 
 
 def pending(since: datetime | None = None) -> Select[Any]:
