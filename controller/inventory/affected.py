@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, and_, cast, func, select
 
 from controller.inventory import cursors, running, tables
+from controller.inventory.affected_records import (
+    AffectedDecision,
+    AffectedDecisions,
+    AffectedImages,
+    AffectedRun,
+    AffectedRuns,
+    Extent,
+)
 from controller.inventory.asking import (
     DEFAULT_LIMIT,
     MAX_LIMIT,
@@ -25,8 +33,8 @@ from controller.inventory.asking import (
 from controller.inventory.described import kin
 from controller.inventory.dialect import among, texts
 from controller.inventory.queries import summaries
-from controller.inventory.records import DecisionSummary, RunRecord
-from controller.inventory.resting import Footing, Resting, resting
+from controller.inventory.records import DecisionSummary
+from controller.inventory.resting import Footing, Resting, Source, resting
 from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
 from controller.inventory.standing import chunks
 
@@ -37,50 +45,6 @@ MAX_SCANNED = 10_000  # runs or decisions looked at for one page
 FEW = 200  # images up to which their rows are looked up, instead of going through all rows by time
 
 _decision, _image = tables.decision, tables.decision_image
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How far it reaches. `running` are runs at the time that was asked for, in so many `namespaces` and `clusters`.
-
-    `ran` are all runs until then, `admitted` all decisions that allowed one of the images once it was known to rest on
-    it. With `more` one of these two may be higher: counting ends at `MAX_COUNTED`, and after `MAX_SEEN` decisions of a
-    namespace.
-    """
-
-    images: int
-    running: int
-    running_images: int
-    namespaces: tuple[str, ...]
-    clusters: tuple[str, ...]
-    ran: int
-    admitted: int
-    first_known_at: datetime | None
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AffectedRuns:
-    """Runs of images that rest on it, the latest started first."""
-
-    items: tuple[RunRecord, ...]
-    cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class AffectedDecisions:
-    """Decisions that let such images in, the latest first."""
-
-    items: tuple[DecisionSummary, ...]
-    cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class AffectedImages:
-    """The images that rest on it, by digest."""
-
-    items: tuple[Resting, ...]
-    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +116,8 @@ class Affected(Asker):
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked).names
             rows, place = _decisions(connection, found, asked, limit=limit, place=place)
-            return AffectedDecisions(summaries(connection, rows), _cursor(place))
+            told = _told_decisions(summaries(connection, rows), found)
+            return AffectedDecisions(told, _cursor(place))
 
     def images(
         self,
@@ -198,8 +163,7 @@ def _reach(connection: Connection, footing: Footing, value: str, asked: _Asked) 
     names: dict[str, Resting] = {}
     for digest, one in proven.items():
         for name in kindred[digest]:
-            if name not in names or one.since < names[name].since:
-                names[name] = one
+            names[name] = names[name].joined(one) if name in names else one
     if asked.namespace is not None:  # it knows of no images but those that ran there
         there = _that_ran(connection, names, asked)
         proven = {digest: one for digest, one in proven.items() if not there.isdisjoint(kindred[digest])}
@@ -224,8 +188,10 @@ def _extent(connection: Connection, reach: _Reach, asked: _Asked) -> Extent:
     admitted, more = _count_admitted(connection, reach.names, asked)
     return Extent(
         images=len(reach.proven),
+        claimed=sum(one.is_claimed for one in reach.proven.values()),
         running=sum(one.runs for one in now),
         running_images=len({one.digest for one in now}),
+        running_claimed=sum(one.runs for one in now if one.digest and reach.names[one.digest].is_claimed),
         namespaces=tuple(sorted({one.namespace for one in now})),
         clusters=tuple(sorted({one.cluster for one in now})),
         ran=runs,
@@ -312,7 +278,7 @@ def _rests(connection: Connection, found: Mapping[str, Resting]) -> CTE:
 
 def _runs(
     connection: Connection, found: Mapping[str, Resting], asked: _Asked, *, limit: int, place: Place | None
-) -> tuple[tuple[RunRecord, ...], Place | None]:
+) -> tuple[tuple[AffectedRun, ...], Place | None]:
     """The next runs of these images, the latest started first, and where the page after them begins."""
     if not found:
         return (), None
@@ -341,7 +307,11 @@ def _runs(
                 break
         scanned += len(rows)
     told = by_leaf(connection, taken)
-    return running.records(connection, [told[leaf] for leaf in taken], known_at=asked.known_at), place if more else None
+    records = running.records(connection, [told[leaf] for leaf in taken], known_at=asked.known_at)
+    items = tuple(
+        AffectedRun(**_fields(one), sources=_sources(found[one.digest])) for one in records if one.digest is not None
+    )
+    return items, place if more else None
 
 
 def _decisions(
@@ -369,6 +339,29 @@ def _decisions(
                 break
         scanned += len(rows)
     return taken, place if more else None
+
+
+def _told_decisions(items: Iterable[DecisionSummary], found: Mapping[str, Resting]) -> tuple[AffectedDecision, ...]:
+    return tuple(
+        AffectedDecision(
+            **_fields(item),
+            sources=_sources(
+                *(found[one.digest] for one in item.images if one.digest is not None and one.digest in found),
+                until=item.decided_at,
+            ),
+        )
+        for item in items
+    )
+
+
+def _sources(*resting: Resting, until: datetime | None = None) -> tuple[Source, ...]:
+    """By whose word, as was known until a time (default: ever)."""
+    told = {told.source for one in resting for told in one.sources if until is None or told.since <= until}
+    return tuple(source for source in Source if source in told)
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _after(query: Select[Any], place: Place | None) -> Select[Any]:

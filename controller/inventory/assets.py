@@ -18,7 +18,8 @@ from sqlalchemy import Connection, select
 
 from controller.inventory import cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
-from controller.inventory.described import Described, described, kin
+from controller.inventory.claims import ANNOTATION, CONFIGURATION, LABEL
+from controller.inventory.described import Described, described, kin, within
 from controller.inventory.dialect import bytewise
 from controller.inventory.origins import BASE, SYSTEM
 from controller.inventory.standing import Moment, Standing, chunks, standing
@@ -43,8 +44,10 @@ class Workload:
 class Asset:
     """One image that runs. `identifier` is `repository@digest`.
 
-    `system` is the operating system by its SBOM, `base` the image that it was built on by its provenance, both empty
-    where no verified document says it. `scanned_at` is the time of the newest verified report of vulnerabilities.
+    `system` is the operating system by its SBOM, `base` the image that it was built on by its provenance. Where no
+    verified document says it, they are what the image claims of itself, and `system_source` and `base_source` say so:
+    `configuration`, `annotation` or `label` instead of `sbom` or `provenance`; all are empty where nothing says it.
+    `scanned_at` is the time of the newest verified report of vulnerabilities.
     """
 
     identifier: str
@@ -56,7 +59,9 @@ class Asset:
     clusters: tuple[str, ...]
     since: datetime
     system: str
+    system_source: str
     base: str
+    base_source: str
     scanned_at: datetime | None
     scanner: str
     in_latest_scan: bool
@@ -98,10 +103,13 @@ class Assets(Asker):
             every = {name for some in names.values() for name in some}
             found = described(connection, every, ("sbom", "provenance", "vulnerabilities"), times)
             told = _told(connection, found)
-        assets = [
-            _asset(identifier, some, [one for name in names[_digest(some)] for one in found.get(name, ())], told, times)
-            for identifier, some in shown.items()
-        ]
+            claimed = _claimed(connection, every, times)
+        assets = []
+        for identifier, some in shown.items():
+            own = names[_digest(some)]
+            beside = [one for name in own for one in found.get(name, ())]
+            claims = [claim for name in own for claim in claimed.get(name, ())]
+            assets.append(_asset(identifier, some, beside, told, claims=claims, times=times))
         return AssetPage(tuple(assets), cursors.write([left[limit - 1]]) if len(left) > limit else None)
 
 
@@ -133,11 +141,44 @@ def _told(connection: Connection, found: Mapping[str, Collection[Described]]) ->
     return told
 
 
-def _asset(identifier: str, some: Sequence[Standing], found: Sequence[Described], told: _Told, times: Moment) -> Asset:
+_Claim = tuple[str, str, str]
+"""What an image says of itself: where it says it, what it is about, and the value."""
+
+
+def _claimed(connection: Connection, digests: Collection[str], times: Moment) -> Mapping[str, Sequence[_Claim]]:
+    """What these digests claim of their base images and systems, as far as it was known, and may be known."""
+    claim = tables.claim
+    query = select(claim.c.digest, claim.c.source, claim.c.kind, claim.c.value).distinct()
+    query = query.where(claim.c.kind.in_([BASE, SYSTEM]), *within(claim, times))
+    query = query.order_by(claim.c.digest, claim.c.source, claim.c.kind, claim.c.value)
+    found: dict[str, list[_Claim]] = defaultdict(list)
+    for chunk in chunks(digests):
+        for digest, *one in connection.execute(query.where(claim.c.digest.in_(chunk))):
+            found[digest].append((one[0], one[1], one[2]))
+    return found
+
+
+def _asset(
+    identifier: str,
+    some: Sequence[Standing],
+    found: Sequence[Described],
+    told: _Told,
+    *,
+    claims: Sequence[_Claim],
+    times: Moment,
+) -> Asset:
     readable = [one for one in found if not one.problem]
     scan = _newest(one for one in readable if one.kind == "vulnerabilities" and not one.says_nothing)
     sbom = _newest(one for one in readable if one.kind == "sbom")
     provenance = _newest(one for one in readable if one.kind == "provenance")
+    system, system_source = _first(
+        ("sbom", _only(_values(told, sbom, SYSTEM))),
+        (CONFIGURATION, _only(_claims(claims, CONFIGURATION, SYSTEM))),
+    )
+    base, base_source = _first(
+        ("provenance", _base(_values(told, provenance, BASE))),
+        *((source, _base(_claims(claims, source, BASE))) for source in (ANNOTATION, LABEL)),
+    )
     by_workload: Counter[tuple[str, str, str]] = Counter()
     for one in some:
         by_workload[one.cluster, one.namespace, one.owner] += one.runs
@@ -150,8 +191,10 @@ def _asset(identifier: str, some: Sequence[Standing], found: Sequence[Described]
         workloads=tuple(Workload(*key, containers=count) for key, count in sorted(by_workload.items())),
         clusters=tuple(sorted({one.cluster for one in some})),
         since=min(one.since for one in some),
-        system=_only(told, sbom, SYSTEM),
-        base=_base(told, provenance),
+        system=system,
+        system_source=system_source,
+        base=base,
+        base_source=base_source,
         scanned_at=scan.at if scan is not None else None,
         scanner=scan.tool if scan is not None else "",
         in_latest_scan=scan is not None and times.as_of - scan.at <= SCAN_WITHIN,
@@ -168,14 +211,22 @@ def _values(told: _Told, document: Described | None, kind: str) -> list[str]:
     return [value for each, value in told.get(document.document, ()) if each == kind]
 
 
-def _only(told: _Told, document: Described | None, kind: str) -> str:
+def _claims(claims: Sequence[_Claim], source: str, kind: str) -> list[str]:
+    return sorted({value for by, about, value in claims if (by, about) == (source, kind)})
+
+
+def _first(*told: tuple[str, str]) -> tuple[str, str]:
+    """The first that says something, and by whose word that is."""
+    return next(((value, source) for source, value in told if value), ("", ""))
+
+
+def _only(found: Sequence[str]) -> str:
     """The one value, or nothing: of several nobody can say which one is meant."""
-    found = _values(told, document, kind)
     return found[0] if len(found) == 1 else ""
 
 
-def _base(told: _Told, document: Described | None) -> str:
-    """The base image by name and tag, where the provenance names one image alone."""
-    found = [value for value in _values(told, document, BASE) if not value.startswith("sha256:")]
+def _base(found: Sequence[str]) -> str:
+    """The base image by name and tag, where one image alone is named."""
+    found = [value for value in found if not value.startswith("sha256:")]
     repositories = {value.rpartition("/")[0] + "/" + value.rpartition("/")[2].partition(":")[0] for value in found}
     return max(found, key=len) if len(repositories) == 1 else ""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, or_, select
 
 from controller.documents.dates import CLOCK_SKEW
 from controller.inventory import tables
@@ -122,16 +122,16 @@ def _evidence_of(times: Moment, *conditions: ColumnElement[bool]) -> Select[Any]
 
 
 def _within(query: Select[Any], times: Moment) -> Select[Any]:
-    return query.where(*within(times))
+    return query.where(*within(_evidence, times))
 
 
-def within(times: Moment) -> list[ColumnElement[bool]]:
-    """Only evidence that was found, and recorded, by then, and that the namespace may know."""
-    conditions = [_evidence.c.decided_at <= times.as_of]
+def within(table: Table, times: Moment) -> list[ColumnElement[bool]]:
+    """Only what (of `evidence`, `claim`) was found, and recorded, by then, and that the namespace may know."""
+    conditions = [table.c.decided_at <= times.as_of]
     if times.known_at is not None:
-        conditions.append(_evidence.c.recorded_at <= times.known_at)
+        conditions.append(table.c.recorded_at <= times.known_at)
     if times.namespace is not None:
-        conditions.append(_evidence.c.policy_namespace.in_(["", times.namespace]))
+        conditions.append(table.c.policy_namespace.in_(["", times.namespace]))
     return conditions
 
 

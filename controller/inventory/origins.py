@@ -78,6 +78,11 @@ def image_names(reference: str, digest: str = "") -> Iterator[str]:
         yield f"{parsed.name}:{parsed.tag}"
 
 
+def base_names(reference: str, digest: str) -> list[str]:
+    """All names of a base image that is claimed by its name, its digest or both, as `document_trace` has them."""
+    return [name for _, name in _storable((BASE, name) for name in image_names(reference, digest))]
+
+
 def asked(kind: str, text: str) -> str:
     """The name that a question means. Raises `InputError` (`DigestMalformed`, `ReferenceMalformed`)."""
     if kind == SOURCE:

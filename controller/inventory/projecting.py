@@ -20,6 +20,7 @@ from sqlalchemy import Table
 from controller.errors import InputError, RecordingFailed
 from controller.inventory import runs, tables, tracing
 from controller.inventory.canonical import canonical, encoder, joined
+from controller.inventory.claims import claims
 from controller.inventory.fields import count as _count
 from controller.inventory.fields import moment as _instant
 from controller.inventory.fields import optional as _optional
@@ -39,6 +40,7 @@ FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejection
 MAX_JUDGEMENTS = 4 * 1024 * 1024  # bytes of judgements that are kept, as a leaf has them; their rows take some more
 SHARED = (
     *(tables.policy_version, tables.verification, tables.exception, tables.evidence, tables.trace),
+    tables.claim,
     *(tables.image_manifest, tables.signer_set, tables.signer_member, tables.policy_use),
 )
 """The tables whose rows several leaves say together."""
@@ -214,6 +216,7 @@ def _judgement(leaf: Mapping[str, Any], decision: Row) -> _Judgement:
         _distinct(row for _, row in used),
         _distinct(row for item in leaf["evaluations"] for row in tracing.evidence(item, digests)),
         _distinct(row for item in leaf["evaluations"] for row in tracing.traces(item, digests)),
+        _distinct(claims(leaf, digests)),
         tuple(_manifests(leaf["images"])),
         signed.sets,
         signed.members,

@@ -67,7 +67,7 @@ def reported(connection: Connection, moment: Moment) -> Mapping[str, bool]:
         evidence.c.digest == names.c.name,
         evidence.c.finding == "attestation",
         of_family(evidence.c.predicate_type, SCANS),
-        *within(moment),
+        *within(evidence, moment),
     )
     is_read = and_(
         document.c.artifact == evidence.c.artifact, document.c.indexed_at.is_not(None), document.c.problem == ""

@@ -11,10 +11,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, or_, select
+from sqlalchemy import Connection, Row, Select, Table, literal, or_, select
 
 from controller.errors import InputError
-from controller.inventory import origins, tables, tracing
+from controller.inventory import claims, origins, tables, tracing
 from controller.model.reference import Digest
 
 MAX_IMAGES = 50_000  # that may rest on one thing for one answer: bounds its memory
@@ -23,13 +23,33 @@ _evidence, _trace = tables.evidence, tables.trace
 _COLUMNS = ("digest", "artifact", "decided_at", "recorded_at", "policy_namespace")
 
 
+class Source(StrEnum):
+    """By whose word an image rests on something.
+
+    Verified: PROOF (the signature or attestation itself), CERTIFICATE (of who signed), PROVENANCE. Claimed by the
+    image, bound by its digest and signed by nobody: ANNOTATION (of its manifest, or of the index that holds it), LABEL
+    (of its configuration).
+    """
+
+    PROOF = "proof"
+    CERTIFICATE = "certificate"
+    PROVENANCE = "provenance"
+    ANNOTATION = claims.ANNOTATION
+    LABEL = claims.LABEL
+
+    @property
+    def is_claim(self) -> bool:
+        """Whether nobody but the image says so."""
+        return self in {Source.ANNOTATION, Source.LABEL}
+
+
 class Footing(StrEnum):
     """What an image may rest on.
 
     SIGNER: a key by its fingerprint, or an identity's subject, whole. LOG_ENTRY: its index, or `<log id>:<index>`.
     ARTIFACT: the blob of a signature or attestation, by its digest. BUILDER, SOURCE (a repository, a commit, or
     `<repository>@<commit>`) and BASE (a digest, or a name as people write images) by verified provenance; builder and
-    source also by what a signer's certificate says.
+    source also by what a signer's certificate says, a base image also by what an image claims of itself.
     """
 
     SIGNER = "signer"
@@ -41,13 +61,47 @@ class Footing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """By whose word, and since when that was known, and recorded."""
+
+    source: Source
+    since: datetime
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Resting:
-    """One image that rests on it: by which artefacts, and since when that was known to count for it."""
+    """One image that rests on it: by which bytes, by whose word, and since when that was known to count for it.
+
+    `artifacts` are proofs and documents; of a claim the manifest or configuration that makes it. `sources` are never
+    empty, each once, in the order of `Source`.
+    """
 
     digest: str
     artifacts: tuple[str, ...]
     since: datetime
     recorded_at: datetime
+    sources: tuple[Told, ...]
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether nothing that was verified says it."""
+        return all(told.source.is_claim for told in self.sources)
+
+    def joined(self, other: Resting) -> Resting:
+        """What both say, under this one's digest."""
+        told: dict[Source, Told] = {}
+        for one in (*self.sources, *other.sources):
+            before = told.get(one.source, one)
+            earliest = min(one.since, before.since), min(one.recorded_at, before.recorded_at)
+            told[one.source] = Told(one.source, *earliest)
+        return Resting(
+            self.digest,
+            tuple(sorted({*self.artifacts, *other.artifacts})),
+            min(self.since, other.since),
+            min(self.recorded_at, other.recorded_at),
+            tuple(told[source] for source in Source if source in told),
+        )
 
 
 def resting(
@@ -64,19 +118,14 @@ def resting(
             before = found.get(row.digest)
             if before is None and len(found) == MAX_IMAGES:
                 raise InputError("AnswerTooLarge", f"more than {MAX_IMAGES} images rest on it; ask of one namespace")
-            found[row.digest] = _joined(before, row)
+            one = _resting(row)
+            found[row.digest] = one if before is None else before.joined(one)
     return found
 
 
-def _joined(before: Resting | None, row: Row[Any]) -> Resting:
-    if before is None:
-        return Resting(row.digest, (row.artifact,), row.decided_at, row.recorded_at)
-    return Resting(
-        row.digest,
-        tuple(sorted({row.artifact, *before.artifacts})),
-        min(row.decided_at, before.since),
-        min(row.recorded_at, before.recorded_at),
-    )
+def _resting(row: Row[Any]) -> Resting:
+    told = Told(Source(row.source), row.decided_at, row.recorded_at)
+    return Resting(row.digest, (row.artifact,), row.decided_at, row.recorded_at, (told,))
 
 
 def _visible(query: Select[Any], known_at: datetime | None, namespace: str | None) -> Select[Any]:
@@ -90,31 +139,32 @@ def _visible(query: Select[Any], known_at: datetime | None, namespace: str | Non
 
 
 def _leading_to(footing: Footing, value: str) -> list[Select[Any]]:
-    """What leads there: rows of `evidence` or `trace`, whose columns have one name in both."""
+    """What leads there: rows of `evidence`, `trace` or `claim`, whose columns have one name, and `source`."""
     match footing:
         case Footing.SIGNER:
-            return [_traced(value, tracing.KEY, tracing.SUBJECT)]
+            return [_traced(value, Source.PROOF, tracing.KEY, tracing.SUBJECT)]
         case Footing.LOG_ENTRY:
-            return [_traced(value, tracing.LOG)]
+            return [_traced(value, Source.PROOF, tracing.LOG)]
         case Footing.ARTIFACT:
             counted = or_(_evidence.c.finding == "signature", _evidence.c.finding == "attestation")
-            return [
-                select(*(_evidence.c[name] for name in _COLUMNS)).where(
-                    _evidence.c.artifact == str(Digest.parse(value)), counted
-                )
-            ]
+            return [_of(_evidence, Source.PROOF).where(_evidence.c.artifact == str(Digest.parse(value)), counted)]
         case Footing.BUILDER | Footing.SOURCE:
             name = origins.asked(footing, value)
-            return [_traced(name, footing), _documented(name, footing)]
+            return [_traced(name, Source.CERTIFICATE, footing), _documented(name, footing)]
         case Footing.BASE:
-            return [_documented(origins.asked(footing, value), footing)]
+            name = origins.asked(footing, value)
+            return [_documented(name, footing), _claimed(name, footing)]
+
+
+def _of(table: Table, source: Source) -> Select[Any]:
+    return select(*(table.c[name] for name in _COLUMNS), literal(source.value).label("source"))
 
 
 def _documented(name: str, kind: str) -> Select[Any]:
     """By documents that counted for an image."""
     trace, document = tables.document_trace, tables.document
     return (
-        select(*(_evidence.c[name] for name in _COLUMNS))
+        _of(_evidence, Source.PROVENANCE)
         .join(document, document.c.artifact == _evidence.c.artifact)
         .join(trace, trace.c.document == document.c.id)
         .where(trace.c.kind == kind, trace.c.value == name)
@@ -122,5 +172,11 @@ def _documented(name: str, kind: str) -> Select[Any]:
     )
 
 
-def _traced(value: str, *kinds: str) -> Select[Any]:
-    return select(*(_trace.c[name] for name in _COLUMNS)).where(_trace.c.kind.in_(kinds), _trace.c.value == value)
+def _traced(value: str, source: Source, *kinds: str) -> Select[Any]:
+    return _of(_trace, source).where(_trace.c.kind.in_(kinds), _trace.c.value == value)
+
+
+def _claimed(name: str, kind: str) -> Select[Any]:
+    claim = tables.claim
+    columns = select(*(claim.c[column] for column in _COLUMNS), claim.c.source)
+    return columns.where(claim.c.kind == kind, claim.c.value == name)

@@ -41,7 +41,7 @@ def states(
             _evidence.c.finding.in_(["looked", "rejection"]),
             and_(_evidence.c.finding == "attestation", of_family(_evidence.c.predicate_type, SBOMS)),
         ),
-        *within(moment),
+        *within(_evidence, moment),
     )
     is_document = and_(_document.c.artifact == _evidence.c.artifact, _document.c.indexed_at.is_not(None))
     query = (

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
 
+from controller.inventory.claim_tables import claim as claim  # noqa: PLC0414
 from controller.inventory.columns import INSTANT_FORMAT as INSTANT_FORMAT  # noqa: PLC0414 - all read them from here
 from controller.inventory.columns import Bytewise as Bytewise  # noqa: PLC0414
 from controller.inventory.columns import Instant as Instant  # noqa: PLC0414
@@ -37,7 +38,7 @@ from controller.inventory.run_tables import signer_member as signer_member  # no
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0016"  # the newest migration: what a database must be at
+REVISION = "0017"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -292,7 +293,7 @@ legal_hold = Table(
 )
 
 PROJECTIONS = (
-    *(decision, decision_flag, decision_image, evaluation, verification, evidence, trace),
+    *(decision, decision_flag, decision_image, evaluation, verification, evidence, trace, claim),
     *(policy_version, exception, exception_use),
     *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap, legal_hold, read),
     *(refusal, policy_use),

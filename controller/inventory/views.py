@@ -170,6 +170,21 @@ VIEWS = (
         "verification e",
     ),
     View(
+        "v_claims",
+        "What an image says of itself, bound by its digest and signed by nobody.",
+        (
+            ("digest", "sha256:… of the manifest", "q.digest"),
+            ("kind", "`base` (the image that it was built on) or `os`", "q.kind"),
+            ("value", "a name of the base image, by digest, name, or name and tag; or the system", "q.value"),
+            ("source", "where it says so: annotation, label, or configuration", "q.source"),
+            ("artifact", "sha256:… of the manifest, index or configuration that says it", "q.artifact"),
+            ("policy_namespace", "of the EvidencePolicy whose rules read it, else empty", "q.policy_namespace"),
+            ("decided_at", "first met", "q.decided_at"),
+            ("recorded_at", "when that was recorded", "q.recorded_at"),
+        ),
+        "claim q",
+    ),
+    View(
         "v_runs",
         "One run of one container, as the kubelet told of it.",
         (

@@ -31,6 +31,7 @@ from controller.policy.resolving import public_keys_der
 from controller.review.ports import Assessment
 
 MAX_MANIFESTS = 256  # of an index that are recorded
+MAX_BASES = 64  # claims of base images that are recorded of one image: whoever may push it makes them
 MAX_REJECTIONS = 256  # recorded of one evaluation: whoever may push makes them; `used` names every artefact anyway
 SCHEMA = "assay.dev/decision/v1alpha1"
 MAX_UNPROVEN_BYTES = 1024 * 1024  # bounds what one decision keeps of bytes that proved nothing: anybody may attach them
@@ -192,7 +193,22 @@ def _image(image: ImageUse, resolved: ResolvedImage | None) -> dict[str, Any]:
         "mediaType": resolved.media_type if resolved else None,
         # A kubelet may report the manifest that it chose of an index: that is no other image.
         "manifests": sorted({str(child.digest) for child in resolved.platforms})[:MAX_MANIFESTS] if resolved else [],
+        **({"bases": bases} if (bases := _bases(resolved)) else {}),
     }
+
+
+def _bases(resolved: ResolvedImage | None) -> list[dict[str, str]]:
+    """On which images this one, and the manifests of its index, say that they were built: by their annotations."""
+    if resolved is None:
+        return []
+    told = [(resolved.digest, resolved.base), *((child.digest, child.base) for child in resolved.platforms)]
+    found = {
+        str(digest): {"manifest": str(digest)}
+        | {name: value for name, value in (("name", base.name), ("digest", base.digest)) if value}
+        for digest, base in told
+        if base is not None
+    }
+    return [found[digest] for digest in sorted(found)][:MAX_BASES]
 
 
 def evaluation_record(judged: Judged) -> dict[str, Any]:

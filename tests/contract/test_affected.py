@@ -12,8 +12,11 @@ from sqlalchemy import delete, select
 
 from controller.errors import InputError
 from controller.inventory import store, tables
+from controller.inventory.index import reading
 from controller.inventory.resting import Footing
 from controller.inventory.store import Store
+from controller.settings import DocumentSettings
+from tests.support.attested import SLSA, attesting, bundle
 from tests.support.inventory import (
     START,
     Clock,
@@ -230,6 +233,117 @@ async def test_what_was_said_of_a_manifest_reaches_runs_and_decisions_that_name_
     assert images(opened, namespace="elsewhere") == []
 
 
+BASE_DIGEST = "sha256:" + "0b" * 32
+CONFIG = "sha256:" + "c0" * 32
+
+
+def built_on(number: int, digest: str, *bases: dict[str, str], **changes: Any) -> dict[str, Any]:
+    """A decision about an image whose annotations, or those about its manifests, claim these base images."""
+    decision = admitted(number, digest, **changes)
+    decision["images"][0] |= {
+        "bases": [{"manifest": digest} | base for base in bases],
+        "manifests": [base["manifest"] for base in bases if "manifest" in base],
+    }
+    return decision
+
+
+def labelled(digest: str, **more: Any) -> dict[str, Any]:
+    """An evaluation whose rules looked at a configuration that claims a base image by its labels."""
+    labels = {"org.opencontainers.image.base.name": "debian:12", "org.opencontainers.image.base.digest": BASE_DIGEST}
+    config = {"digest": CONFIG, "manifest": digest, "platform": None, "os": "linux", "labels": labels}
+    return proven(used={"configs": [config | more]})
+
+
+def sources(items: list[Any]) -> list[tuple[str, ...]]:
+    return [tuple(getattr(told, "source", told) for told in one.sources) for one in items]
+
+
+async def test_a_base_image_is_found_by_what_images_claim_and_told_apart(opened: Store) -> None:
+    await record(
+        opened,
+        built_on(0, ONE, {"name": "debian:12", "digest": BASE_DIGEST}),
+        admitted(1, TWO, evaluations=[labelled(TWO)]),
+        built_on(2, THREE, {"name": "alpine:3.20"}),
+        ran("Started", 10, ONE, pod=0),
+        ran("Started", 11, TWO, pod=1),
+        ran("Started", 12, THREE, pod=2),
+    )
+    for value in ("debian", "docker.io/library/debian:12", "debian:12", BASE_DIGEST):
+        found = images(opened, value, Footing.BASE)
+        assert [(one.digest, one.artifacts, one.since) for one in found] == [
+            (ONE, (ONE,), START),
+            (TWO, (CONFIG,), START + timedelta(seconds=1)),
+        ], value
+        assert sources(found) == [("annotation",), ("label",)]
+        reach = extent(opened, value, Footing.BASE)
+        assert (reach.images, reach.claimed, reach.running, reach.running_claimed) == (2, 2, 2, 2)
+    asking = {"value": BASE_DIGEST, "footing": Footing.BASE}
+    told = [("web-1", ("label",)), ("web-0", ("annotation",))]
+    assert [(run.pod, run.sources) for run in runs(opened, **asking)] == told
+    assert [(one.name, one.sources) for one in decisions(opened, **asking)] == told
+    assert [one.digest for one in images(opened, "alpine", Footing.BASE)] == [THREE]
+    assert images(opened, "debian:13", Footing.BASE) == []
+    assert sources(images(opened)) == [("proof",)] * 3  # of a signer nothing changes
+
+
+async def test_what_is_claimed_and_what_is_verified_are_counted_and_dated_apart(
+    opened: Store, database: Database
+) -> None:
+    base = {"uri": "pkg:docker/debian@12", "digest": {"sha256": "0b" * 32}}
+    built = {"buildType": "https://x.example/b", "externalParameters": {}, "resolvedDependencies": [base]}
+    provenance = {
+        "buildDefinition": built,
+        "runDetails": {"builder": {"id": "https://builder.example"}, "metadata": {}},
+    }
+    attested, blobs = attesting(bundle(provenance, SLSA), digest=ONE, predicate_type=SLSA, number=5)
+    await record(opened, built_on(0, ONE, {"digest": BASE_DIGEST}), built_on(1, TWO, {"digest": BASE_DIGEST}))
+    await opened.writer.record(attested, blobs=blobs, deadline=soon())
+    opened.indexer(database.settings, read=lambda content: reading.read(content, DocumentSettings())).step()
+    asking = {"value": BASE_DIGEST, "footing": Footing.BASE}
+    (one, two) = images(opened, **asking)
+    assert [(told.source, told.since) for told in one.sources] == [
+        ("provenance", START + timedelta(seconds=5)),
+        ("annotation", START),
+    ]
+    assert (one.is_claimed, two.is_claimed, one.since) == (False, True, START)
+    reach = extent(opened, **asking)
+    assert (reach.images, reach.claimed, reach.admitted) == (2, 1, 3)
+    assert sources(decisions(opened, **asking)) == [("provenance", "annotation"), ("annotation",), ("annotation",)]
+
+
+async def test_what_an_index_says_of_its_manifest_reaches_runs_that_name_either(opened: Store) -> None:
+    await record(
+        opened,
+        built_on(0, ONE, {"manifest": CHILD, "name": "debian:12"}),
+        ran("Started", 1, ONE, pod=1),
+        ran("Started", 2, CHILD, pod=2, namespace="pay"),
+    )
+    asking = {"value": "debian", "footing": Footing.BASE}
+    assert [(one.digest, one.artifacts) for one in images(opened, **asking)] == [(CHILD, (ONE,))]
+    assert [run.pod for run in runs(opened, **asking)] == ["web-2", "web-1"]
+    assert extent(opened, **asking).running_claimed == 2
+
+
+async def test_a_claim_is_known_from_when_it_was_recorded_and_where_it_ran(opened: Store, clock: Clock) -> None:
+    own = labelled(TWO) | {"policy": {"kind": "EvidencePolicy", "namespace": "shop", "name": "own", "hash": "h"}}
+    await record(opened, admitted(0, ONE), ran("Started", 1, ONE, pod=0), ran("Started", 2, TWO, pod=1))
+    clock.now = START + timedelta(days=1)
+    await record(
+        opened,
+        built_on(3, ONE, {"name": "debian:12"}, namespace="pay"),
+        admitted(4, TWO, namespace="pay", evaluations=[own]),
+        ran("Started", 5, TWO, pod=4, namespace="pay"),
+    )
+    asking = {"value": "debian:12", "footing": Footing.BASE}
+    assert extent(opened, known_at=START + timedelta(hours=2), **asking).images == 0
+    assert [one.digest for one in images(opened, **asking)] == [ONE, TWO]
+    assert [one.digest for one in images(opened, namespace="shop", **asking)] == [ONE, TWO]
+    assert images(opened, namespace="pay", **asking) == []  # ONE never ran there, TWO's label shop's policy alone read
+    assert images(opened, namespace="elsewhere", **asking) == []
+    assert [run.pod for run in runs(opened, namespace="shop", **asking)] == ["web-1", "web-0"]
+    assert [run.sources for run in runs(opened, namespace="shop", **asking)] == [("label",), ("annotation",)]
+
+
 async def test_a_question_that_makes_no_sense_is_refused(opened: Store) -> None:
     for what, wrong, code in (
         ("runs", {"limit": 0}, "LimitOutOfRange"),
@@ -246,13 +360,15 @@ async def test_a_question_that_makes_no_sense_is_refused(opened: Store) -> None:
 
 async def test_traces_are_made_again_from_the_leaves(database: Database, story: Store) -> None:
     def rows() -> list[Any]:
+        made = (tables.evidence, tables.trace, tables.claim)
         with story._reading.begin() as connection:
-            return [sorted(map(tuple, connection.execute(select(table)))) for table in (tables.evidence, tables.trace)]
+            return [sorted(map(tuple, connection.execute(select(table)))) for table in made]
 
+    await record(story, built_on(5, TWO, {"name": "debian:12"}))
     before = rows()
     assert all(before)
     story.close()
-    assert store.rebuild(database.settings.url()) == 10
+    assert store.rebuild(database.settings.url()) == 11
     with Store.open_to_read(database.settings) as again:
         story._reading = again._reading
         assert rows() == before

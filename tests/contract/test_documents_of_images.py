@@ -501,6 +501,48 @@ async def test_an_asset_is_an_image_by_repository_and_digest_with_what_is_known_
     ]
 
 
+async def test_an_asset_shows_what_only_the_image_claims_and_says_so(opened: Store, database: Database) -> None:
+    def decided(number: int, digest: str, annotated: str, label: str, policy_namespace: str = "") -> dict[str, Any]:
+        judged = evaluation()
+        judged["policy"]["namespace"] = policy_namespace
+        config = {"digest": "sha256:" + "c0" * 32, "manifest": digest, "platform": None, "os": "windows"}
+        labels = {"org.opencontainers.image.base.name": label}
+        judged["used"] = {"configs": [config | {"osVersion": "10.0.20348", "labels": labels}]}
+        value = leaf(number, images=[image(digest=digest)], evaluations=[judged])
+        value["images"][0] |= {"bases": [{"manifest": digest, "name": annotated}]} if annotated else {}
+        return value
+
+    await record(
+        opened,
+        decided(0, WEB, "docker.io/library/debian:12", "debian:13"),
+        decided(1, APP, "", "alpine:3.20", policy_namespace="shop"),
+        decided(2, JOB, "debian:12", "debian:12"),
+        attesting(bundle(complete()), digest=JOB),
+        *(ran(digest, name) for digest, name in ((APP, "app"), (JOB, "old"), (WEB, "web"))),
+        ran(APP, "app2", namespace="pay"),
+    )
+    index(opened, database)
+
+    def told(**changes: Any) -> dict[str, tuple[str, str, str, str]]:
+        assets = opened.questions.assets.assets(as_of=NOW, **changes).items
+        return {one.digest: (one.base, one.base_source, one.system, one.system_source) for one in assets}
+
+    windows = ("windows 10.0.20348", "configuration")
+    assert told() == {
+        WEB: ("docker.io/library/debian:12", "annotation", *windows),
+        APP: ("docker.io/library/alpine:3.20", "label", *windows),
+        JOB: ("docker.io/library/debian:12", "annotation", "debian 12", "sbom"),
+    }
+    assert told(namespace="pay") == {APP: ("", "", "", "")}
+    assert told(namespace="shop")[APP] == told()[APP]
+    assert told(known_at=START - timedelta(days=1)) == {}
+    (row,) = [item for item in AssetPage.of(opened.questions.assets.assets(as_of=NOW)).items if WEB in item.identifier]
+    assert row.comments.endswith(
+        "; base image by the image's own annotation, which nobody signed"
+        "; OS by the image's own configuration, which nobody signed"
+    )
+
+
 async def test_the_identifier_of_an_asset_is_the_same_whenever_and_wherever_it_runs(
     opened: Store, clock: Clock
 ) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.registry_servers.scripted import OCI_INDEX, OCI_MANIFEST, descriptor, encoded
+from controller.inventory.resting import Footing
+from tests.contract.registry_servers.scripted import OCI_INDEX, OCI_MANIFEST, descriptor, digest_of, encoded
 from tests.support import canaries
 from tests.support.pipeline import APP, Rig, running
 
@@ -177,6 +178,44 @@ SHOWN = {
     "org.opencontainers.image.source": "https://github.com/acme/app",
     "org.opencontainers.image.version": "7.1",
 }
+
+
+BASE_NAME, BASE_DIGEST = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"
+
+
+async def test_guarantee_05_what_an_image_claims_of_its_base_is_told_as_its_own_word(rig: Rig) -> None:
+    """By an annotation of the index about a manifest, by one of the manifest itself, and by a label."""
+    config = rig.registry.put_blob(encoded({"os": "linux", "config": {"Labels": {BASE_NAME: "alpine:3.20"}}}))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": descriptor(config, "application/vnd.oci.image.config.v1+json"),
+        "layers": [],
+        "annotations": {BASE_NAME: "docker.io/library/debian:12"},
+    }
+    rig.registry.put_manifest(APP, manifest)
+    about = {BASE_NAME: "docker.io/library/debian:12-slim", BASE_DIGEST: "sha256:" + "0b" * 32}
+    entry = descriptor(
+        encoded(manifest), OCI_MANIFEST, platform={"os": "linux", "architecture": "a0"}, annotations=about
+    )
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry], "annotations": {BASE_NAME: "scratch"}}
+    rig.registry.put_manifest(APP, index, media_type=OCI_INDEX, tag="1")
+    publish(rig, "size(image.configs) == 1", **RULES)
+    assert (await rig.review(rig.reference("1"))).allowed
+    index_digest, child = digest_of(encoded(index)), entry["digest"]
+    affected = rig.store.questions.affected
+    for asked, source, digest, by in (
+        ("debian:12-slim", "annotation", child, index_digest),
+        ("sha256:" + "0b" * 32, "annotation", child, index_digest),
+        ("debian:12", "annotation", child, child),
+        ("alpine", "label", child, digest_of(config)),
+        ("scratch", "annotation", index_digest, index_digest),
+    ):
+        (found,) = affected.images(Footing.BASE, asked).items
+        told = (found.digest, [told.source for told in found.sources], found.artifacts, found.is_claimed)
+        assert told == (digest, [source], (by,), True), asked
+        extent = affected.extent(Footing.BASE, asked)
+        assert (extent.images, extent.claimed, extent.admitted) == (1, 1, 1)
 
 
 async def test_no_configuration_is_fetched_for_a_policy_that_reads_none(rig: Rig) -> None:

@@ -12,7 +12,8 @@ from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
 from controller.cli.inventory.shared import TIMES, Listing, dump, known_at, listing, utc
 from controller.errors import InputError
-from controller.inventory.affected import Affected, AffectedDecisions, AffectedImages, AffectedRuns, Extent
+from controller.inventory.affected import Affected
+from controller.inventory.affected_records import AffectedDecisions, AffectedImages, AffectedRuns, Extent
 from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from controller.reading.wire import affected as wire
@@ -51,8 +52,9 @@ def affected(
     """Show the blast radius of what turned out bad: how far it reaches, and what runs that rests on it.
 
     An image rests on a signer, a log entry or an artefact if it was ever proven by it, at any admission; on a builder,
-    a source or a base image by verified provenance (builder and source also by a signer's certificate). Decisions that
-    are listed or counted are those that let such an image in from the first time that it counted.
+    a source or a base image by verified provenance (builder and source also by a signer's certificate). A base image
+    counts too where an image only claims it, by an annotation or a label that nobody signed: SAYS tells by whose word
+    it is. Decisions that are listed or counted are those that let such an image in from the first time that it counted.
     """
     bad = {Footing(name.replace("_", "-")): text for name, text in named.items() if text is not None}
     footing, value = wire.only(bad)
@@ -99,8 +101,10 @@ def _show_extent(extent: Extent, what: str, as_of: datetime | None, form: str) -
         click.echo("  nothing that is recorded rests on it")
         return
     since = f", first seen {extent.first_known_at:%Y-%m-%d %H:%M:%S}" if extent.first_known_at else ""
-    click.echo(f"  images    {extent.images} rest on it{since}")
-    click.echo(f"  running   {extent.running} runs of {extent.running_images} of these images, {then}")
+    claimed = f" ({extent.claimed} by their own claim alone)" if extent.claimed else ""
+    click.echo(f"  images    {extent.images} rest on it{claimed}{since}")
+    alone = f" ({extent.running_claimed} by claim alone)" if extent.running_claimed else ""
+    click.echo(f"  running   {extent.running} runs{alone} of {extent.running_images} of these images, {then}")
     if extent.running:
         click.echo(f"  where     namespaces {', '.join(extent.namespaces)}; clusters {', '.join(extent.clusters)}")
     click.echo(f"  ran       {least}{extent.ran} runs until then")
@@ -109,7 +113,7 @@ def _show_extent(extent: Extent, what: str, as_of: datetime | None, form: str) -
 
 def _print_runs(page: AffectedRuns) -> None:
     render.table(
-        ("STARTED", "ENDED", "CLUSTER", "POD", "CONTAINER", "ADMISSION", "IMAGE", "DIGEST"),
+        ("STARTED", "ENDED", "CLUSTER", "POD", "CONTAINER", "ADMISSION", "IMAGE", "DIGEST", "SAYS"),
         (
             (
                 f"{run.started_at:%Y-%m-%d %H:%M:%S}",
@@ -120,6 +124,7 @@ def _print_runs(page: AffectedRuns) -> None:
                 str(run.admission),
                 run.reference,
                 (run.digest or "unknown")[:19],
+                ", ".join(run.sources),
             )
             for run in page.items
         ),
@@ -127,11 +132,19 @@ def _print_runs(page: AffectedRuns) -> None:
 
 
 def _print_decisions(page: AffectedDecisions) -> None:
-    print_decisions(page.items)
+    print_decisions(page.items, ("SAYS", [", ".join(item.sources) for item in page.items]))
 
 
 def _print_images(page: AffectedImages) -> None:
     render.table(
-        ("DIGEST", "SINCE", "BY"),
-        ((one.digest, f"{one.since:%Y-%m-%d %H:%M:%S}", ", ".join(one.artifacts)) for one in page.items),
+        ("DIGEST", "SINCE", "SAYS", "BY"),
+        (
+            (
+                one.digest,
+                f"{one.since:%Y-%m-%d %H:%M:%S}",
+                ", ".join(told.source for told in one.sources),
+                ", ".join(one.artifacts),
+            )
+            for one in page.items
+        ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import click
@@ -71,10 +71,11 @@ def decisions(
         )
 
 
-def print_decisions(items: tuple[DecisionSummary, ...]) -> None:
-    """Decisions as a table."""
+def print_decisions(items: Sequence[DecisionSummary], also: tuple[str, Sequence[str]] | None = None) -> None:
+    """Decisions as a table, with one more column (its heading and its cells) before the last."""
+    heading, cells = ((also[0],), [(cell,) for cell in also[1]]) if also is not None else ((), [()] * len(items))
     render.table(
-        ("DECIDED", "VERDICT", "NAMESPACE", "OBJECT", "IMAGE", "WHY", "RECORD"),
+        ("DECIDED", "VERDICT", "NAMESPACE", "OBJECT", "IMAGE", "WHY", *heading, "RECORD"),
         (
             (
                 f"{item.decided_at:%Y-%m-%d %H:%M:%S}",
@@ -83,9 +84,10 @@ def print_decisions(items: tuple[DecisionSummary, ...]) -> None:
                 f"{item.kind}/{item.name}",
                 ", ".join(map(_image, item.images)) or "-",
                 ", ".join((*item.reasons, *item.flags)) or "-",
+                *more,
                 item.id,
             )
-            for item in items
+            for item, more in zip(items, cells, strict=True)
         ),
     )
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from controller.errors import InputError
 from controller.inventory.cursors import MAX_CURSOR
-from controller.inventory.resting import Footing
+from controller.inventory.resting import Footing, Source
 from controller.reading.wire import Decision, Run
 from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Paged, Shown, Text
 
@@ -17,7 +17,9 @@ class ExtentAsked(InNamespace):
     signer: Text | None = Field(None, description="A key's fingerprint, or an identity's subject, whole.")
     builder: Text | None = Field(None, description="A builder's id; of a workflow also without its reference.")
     source: Text | None = Field(None, description="A source repository, a commit, or repository@commit.")
-    base: Text | None = Field(None, description="A base image: its digest, or its name, with a tag if that matters.")
+    base: Text | None = Field(
+        None, description="A base image, as provenance or the image itself says: its digest, or its name, with a tag."
+    )
     log_entry: Text | None = Field(None, description="An entry of a transparency log: its index, or logId:index.")
     artifact: Text | None = Field(None, description="The blob of a signature or attestation: sha256:….")
     as_of: MomentAsked | None = Field(None, description="What ran then; default: now.")
@@ -48,11 +50,17 @@ def only(named: dict[Footing, str]) -> tuple[Footing, str]:
 
 
 class Extent(Shown):
-    """How far it reaches. With `more`, `ran` or `admitted` is *at least so many*."""
+    """How far it reaches. With `more`, `ran` or `admitted` is *at least so many*.
+
+    Of the `images` so many are `claimed`, and of the runs `runningClaimed`: only the image itself says that it rests on
+    it, nothing that was verified does.
+    """
 
     images: int
+    claimed: int
     running: int
     running_images: int
+    running_claimed: int
     namespaces: list[str]
     clusters: list[str]
     ran: int
@@ -61,26 +69,48 @@ class Extent(Shown):
     more: bool
 
 
+class Told(Shown):
+    """By whose word: `proof`, `certificate` and `provenance` were verified; `annotation` and `label` are claims of the
+    image itself. Since when that was known, and recorded."""
+
+    source: Source
+    since: Moment
+    recorded_at: Moment
+
+
 class Resting(Shown):
-    """An image that rests on it: by which artefacts, and since when that was known."""
+    """An image that rests on it: by which bytes, by whose word, and since when that was known."""
 
     digest: str
     artifacts: list[str]
     since: Moment
     recorded_at: Moment
+    sources: list[Told]
+
+
+class AffectedRun(Run):
+    """A run, and by whose word its image rests on it."""
+
+    sources: list[Source]
+
+
+class AffectedDecision(Decision):
+    """A decision, and by whose word, as was known by then, an image that it let in rests on it."""
+
+    sources: list[Source]
 
 
 class AffectedRuns(Shown):
     """Runs of what rests on it, the latest started first."""
 
-    items: list[Run]
+    items: list[AffectedRun]
     cursor: str | None
 
 
 class AffectedDecisions(Shown):
     """Decisions that let it in, the latest first."""
 
-    items: list[Decision]
+    items: list[AffectedDecision]
     cursor: str | None
 
 

@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controller.inventory import assets as inventory
 from controller.inventory.assets import MAX_NAMED
+from controller.inventory.claims import ANNOTATION, CONFIGURATION, LABEL
 from controller.inventory.cursors import MAX_CURSOR
 from controller.reading.wire.base import InNamespace, MomentAsked, Paged, Text
 
 ASSET_TYPE = "Container image"
+CLAIMED = frozenset({ANNOTATION, LABEL, CONFIGURATION})
 
 
 class AssetsAsked(Paged, InNamespace):
@@ -93,7 +95,7 @@ class AssetPage(BaseModel):
 
 
 def _comments(asset: inventory.Asset) -> str:
-    """How often it runs and where, and the scan by which it counts as scanned."""
+    """How often it runs and where, the scan by which it counts as scanned, and what only the image itself says."""
     by_namespace: dict[str, int] = {}
     for one in asset.workloads:
         by_namespace[one.namespace] = by_namespace.get(one.namespace, 0) + one.containers
@@ -103,7 +105,12 @@ def _comments(asset: inventory.Asset) -> str:
         by = f" by {asset.scanner}" if asset.scanner else ""
         scan = f"last verified scan {asset.scanned_at:%Y-%m-%d}{by}"
     noun = "container" if asset.containers == 1 else "containers"
-    return f"{asset.containers} {noun}, by namespace: {where}; {scan}"
+    claimed = "".join(
+        f"; {what} by the image's own {source}, which nobody signed"
+        for what, source in (("base image", asset.base_source), ("OS", asset.system_source))
+        if source in CLAIMED
+    )
+    return f"{asset.containers} {noun}, by namespace: {where}; {scan}{claimed}"
 
 
 def _some(names: tuple[str, ...]) -> str:

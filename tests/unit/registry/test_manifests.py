@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.errors import LimitExceeded, Unacceptable
+from controller.model.bases import BaseClaim
 from controller.model.image import Platform
-from controller.model.reference import Digest
+from controller.model.reference import Digest, Reference
 from controller.registry.manifests import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -55,6 +56,26 @@ def test_an_index(content_type: str) -> None:
     manifest = parse(INDEX, content_type)
     assert manifest.is_index
     assert [child.platform for child in manifest.children] == [Platform("linux", "arm", "v7")]
+
+
+BASE = {"org.opencontainers.image.base.name": "debian:12", "org.opencontainers.image.base.digest": f"sha256:{HEX}"}
+
+
+def test_what_annotations_claim_of_a_base_image_is_read_of_a_manifest_an_index_and_its_entries() -> None:
+    claim = BaseClaim("debian:12", f"sha256:{HEX}")
+    assert parse(IMAGE | {"annotations": BASE}).base == claim
+    entry = CONFIG | {"annotations": {"org.opencontainers.image.base.name": "scratch"}}
+    index = parse({"schemaVersion": 2, "annotations": BASE, "manifests": [entry, CONFIG]}, OCI_INDEX)
+    resolved = index.resolved(Reference.parse("ghcr.io/acme/app:1"))
+    assert (resolved.base, [child.base for child in resolved.platforms]) == (claim, [BaseClaim("scratch"), None])
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [None, [], "x", {}, dict.fromkeys(BASE, 1), dict.fromkeys(BASE, "not a name!"), {"a": []}],
+)
+def test_annotations_that_claim_nothing_keep_no_image_out(annotations: Any) -> None:
+    assert parse(IMAGE | {"annotations": annotations}).base is None
 
 
 def with_(**changes: Any) -> dict[str, Any]:

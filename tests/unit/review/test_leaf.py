@@ -14,6 +14,7 @@ import rfc8785
 
 from controller import admission, images
 from controller.errors import Unacceptable, Unavailable
+from controller.model.bases import BaseClaim
 from controller.model.deadline import Deadline
 from controller.model.decision import Decision, ErrorKind, Outcome, Verdict
 from controller.model.evidence import (
@@ -26,9 +27,9 @@ from controller.model.evidence import (
     VerifiedEvidence,
     VerifiedSignature,
 )
-from controller.model.image import Platform, PlatformManifest
+from controller.model.image import Platform, PlatformManifest, ResolvedImage
 from controller.model.policy import Namespace, TrustRoot
-from controller.model.reference import Digest
+from controller.model.reference import Digest, Reference
 from controller.policy.references import SECRET, Materials, ObjectRef
 from controller.policy.snapshot import build_policies
 from controller.review import leaf
@@ -139,6 +140,28 @@ async def test_every_blob_that_a_leaf_names_travels_with_it_and_hashes_to_its_na
     assert len(found["blobs"]) == 3
     assert all(Digest.of(content) == name for name, content in world.blobs.items())
     assert found["evaluations"][0]["evidenceSet"]
+
+
+async def test_what_an_image_claims_of_its_base_is_recorded_by_manifest_and_bounded() -> None:
+    children = tuple(
+        PlatformManifest(digest(f"child {n}"), None, base=BaseClaim("debian:12", str(digest("base"))))
+        for n in range(99)
+    )
+    whole = ResolvedImage(Reference.parse(UNSIGNED), digest("index"), "x", 7, children, base=BaseClaim(name="alpine"))
+    bare = dataclasses.replace(whole, platforms=(), base=None)
+    use = evaluation().image
+    found = leaf._image(use, whole)["bases"]
+    assert len(found) == leaf.MAX_BASES
+    assert {json.dumps(one | {"manifest": ""}) for one in found} <= {
+        json.dumps({"manifest": "", "name": "debian:12", "digest": str(digest("base"))}),
+        json.dumps({"manifest": "", "name": "alpine"}),
+    }
+    few = dataclasses.replace(whole, platforms=children[:1])
+    assert sorted(one["manifest"] for one in leaf._image(use, few)["bases"]) == sorted(
+        [str(digest("index")), str(digest("child 0"))]
+    )
+    assert "bases" not in leaf._image(use, bare)
+    assert "bases" not in leaf._image(use, None)
 
 
 @pytest.mark.guarantee(12)
