@@ -365,5 +365,6 @@ def _require_current(engine: Engine, *, migrate: bool) -> None:
             upgrade(connection)
     except SQLAlchemyError as exc:
         raise ConfigurationError(
-            "DatabaseUnusable", f"the database cannot be used ({dialect.cause(exc)}): is it there, and is it Assay's?"
+            "DatabaseUnusable",
+            f"the database cannot be used ({dialect.cause(exc)}): is it there, is it Assay's, and may you read it?",
         ) from exc
