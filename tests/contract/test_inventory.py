@@ -380,7 +380,7 @@ async def test_projections_can_be_rebuilt_from_the_leaves_alone(database: Databa
             verdict = "Deny" if number % 3 else "Allow"
             # Later recorded decisions lie earlier: facts keep the earliest of each time, whatever the order.
             used = [excepted(), excepted(claimed=bool(number % 2)), of_a_manifest(OTHER, signer="jane")]
-            index = image() | {"manifests": [OTHER]}
+            index = image() | {"manifests": [OTHER], "bases": [{"manifest": OTHER, "name": "debian:12"}]}
             late = leaf(number, evaluations=used, images=[index], flags=["exempt"])
             await record(opened, leaf(-number, verdict=verdict, evaluations=[evaluation(outcome="Violated")]), late)
         held = Selection(namespace="shop")
