@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -31,16 +31,16 @@ from controller.inventory.asking import (
     write_cursor,
 )
 from controller.inventory.described import kin
-from controller.inventory.dialect import among, texts
+from controller.inventory.dialect import among, sifted, texts
 from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary
 from controller.inventory.resting import Footing, Resting, Source, resting
 from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
 from controller.inventory.standing import chunks
 
-MAX_COUNTED = 2_000  # decisions and earlier runs that are counted; past it, *at least so many*
+MAX_COUNTED = 1_000  # decisions and earlier runs that are counted; past it, *at least so many*
 MAX_SEEN = 20_000  # decisions of one namespace that are looked at to count those; past it, *at least so many*
-TOGETHER = 500  # images whose decisions are counted in one statement
+FIRST, TOGETHER = 20, 500  # images whose decisions are counted in one statement: at first, and at the most
 MAX_SCANNED = 10_000  # runs or decisions looked at for one page
 FEW = 200  # images up to which their rows are looked up, instead of going through all rows by time
 
@@ -217,19 +217,27 @@ def _count_admitted(connection: Connection, found: Mapping[str, Resting], asked:
     In a namespace its own decisions are gone through, the latest first, and not all that there were about the images.
     """
     if asked.namespace is None:
-        digests = sorted(found)
-        parts = (digests[start : start + TOGETHER] for start in range(0, len(digests), TOGETHER))
+        parts = _parts(sorted(found))
         asking = (_admitted_leaves(connection, {one: found[one] for one in part}, asked) for part in parts)
         return _count(connection, *asking), False
     own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
     latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(MAX_SEEN).cte("latest")
     seen = connection.execute(select(func.count()).select_from(latest)).scalar_one()
     # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
-    is_of_them = among(connection, _image.c.digest + "", sorted(found))
+    is_of_them = sifted(connection.dialect.name, _image.c.digest, "digests")
     query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
-    rows = connection.execute(query.join(latest, of_one_leaf(_image, latest)).where(is_of_them))
+    query = query.join(latest, of_one_leaf(_image, latest)).where(is_of_them)
+    rows = connection.execute(query, {"digests": sorted(found)})
     admitted = len({leaf for leaf, digest, at in rows if at >= found[digest].since})
     return min(admitted, MAX_COUNTED), seen == MAX_SEEN
+
+
+def _parts(digests: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A few of them and then more: mostly the decisions about a few are as many as are counted."""
+    start, size = 0, FIRST
+    while start < len(digests):
+        yield digests[start : start + size]
+        start, size = start + size, min(5 * size, TOGETHER)
 
 
 def _ever(connection: Connection, digests: Iterable[str], asked: _Asked) -> Select[Any]:

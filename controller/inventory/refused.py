@@ -231,7 +231,8 @@ def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
             .exists()
         )
     )
-    return query.correlate(refused).exists()
+    # Refusal by refusal, and not joined with all that was ever judged: with an offset PostgreSQL leaves it so.
+    return query.correlate(refused).offset(0).exists()
 
 
 def _compared(column: ColumnElement[str]) -> ColumnElement[str]:
@@ -310,11 +311,11 @@ def _last_versions(connection: Connection, policies: Iterable[Key], asked: _Aske
     found: dict[Key, str] = {}
     for key in policies:
         kind, namespace, name, cluster = key
+        there = select(literal(1)).where(of_one_leaf(decision, judged), decision.c.cluster == cluster)
         query = (
             select(judged.c.policy_hash)
-            .join(decision, of_one_leaf(decision, judged))
             .where(judged.c.policy_name == name, judged.c.policy_namespace == namespace, judged.c.policy_kind == kind)
-            .where(decision.c.cluster == cluster, *_by_then(judged, asked))
+            .where(there.correlate(judged).offset(0).exists(), *_by_then(judged, asked))  # one after the other: no join
             .order_by(judged.c.decided_at.desc(), judged.c.leaf.desc())
         )
         found[key] = str(connection.execute(query.limit(1)).scalar_one())

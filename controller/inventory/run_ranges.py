@@ -37,7 +37,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from controller.inventory import tables
 from controller.inventory.asking import Place
-from controller.inventory.dialect import listed
+from controller.inventory.dialect import listed, sifted
 from controller.inventory.intervals import SPANS, windows
 from controller.inventory.proven import NOBODY_SIGNED
 from controller.inventory.records import Admission
@@ -323,7 +323,9 @@ def _matching(form: _Form) -> Select[Any]:
     if not_over_by is not None:
         conditions.append(ends_after(_run, not_over_by, known_at))
     conditions += [_run.c[name] == given(name, Text()) for name in ("namespace", "cluster") if name in form.given]
-    if "digests" in form.given and not (form.index == "digest" and form.firsts):
+    if "digests" in form.given and form.index != "digest":
+        conditions.append(sifted(form.kind, _run.c.digest, "digests"))
+    elif "digests" in form.given and not form.firsts:
         conditions.append(listed(form.kind, _run.c.digest, "digests"))
     if "admission" in form.given:
         conditions.append(admission_of(_run, known_at) == given("admission", Text()))

@@ -623,7 +623,17 @@ async def test_what_provenance_names_is_a_footing_of_the_image(opened: Store, da
     del clock
 
 
-LARGE = ("run", "evidence", "trace", "document", "document_trace", "scan", "vulnerability_finding", "finding_alias")
+LARGE = (
+    "run",
+    "evidence",
+    "trace",
+    "claim",
+    "document",
+    "document_trace",
+    "scan",
+    "vulnerability_finding",
+    "finding_alias",
+)
 
 
 async def test_no_question_goes_through_all_that_there_is(database: Database, scanned: Store) -> None:
@@ -641,7 +651,10 @@ async def test_no_question_goes_through_all_that_there_is(database: Database, sc
             scanned.questions.sboms.sboms(as_of=NOW, namespace=namespace)
             scanned.questions.assets.assets(as_of=NOW, namespace=namespace)
             found(scanned, FindingFilter(namespace=namespace, cleared=False, vulnerability="CVE-1"))
-            for footing, value in ((Footing.SIGNER, "key"), (Footing.BUILDER, "builder"), (Footing.ARTIFACT, APP)):
+            for footing, value in (
+                *((Footing.SIGNER, "key"), (Footing.BUILDER, "builder"), (Footing.ARTIFACT, APP)),
+                (Footing.BASE, "debian:12"),
+            ):
                 scanned.questions.affected.extent(footing, value, as_of=NOW, namespace=namespace)
 
     event.listen(scanned._reading, "before_cursor_execute", note)
@@ -650,6 +663,9 @@ async def test_no_question_goes_through_all_that_there_is(database: Database, sc
     assert any("ix_evidence" in plan or "sqlite_autoindex_evidence" in plan for plan in plans)
     scans = {plan for plan in plans for table in LARGE if plan.split(" USING ")[0].strip() == f"SCAN {table}"}
     assert scans == set()
+    # By what is claimed, or by who claims it; all claims of one kind are no less than all claims.
+    claims = {plan.partition(" USING ")[2] for plan in plans if " claim USING " in plan}
+    assert claims == {"INDEX sqlite_autoindex_claim_1 (kind=? AND value=?)", "INDEX ix_claim_digest_kind (digest=?)"}
 
 
 SIGNER = "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1.2"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, text, update
 
-from controller.inventory import store, tables
+from controller.inventory import run_ranges, store, tables
 from controller.inventory.intervals import AHEAD, LONGEST, OPEN, SPANS, span_of, windows
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.records import Admission, RunRecord
@@ -277,6 +277,32 @@ async def test_runs_are_found_by_an_index_whatever_is_asked_of_them(database: Da
                     assert "Seq Scan on run" not in plan
                     # SQLite merges the ranges, and reads no further than the page goes.
                     assert "TEMP B-TREE" not in plan
+
+
+async def test_of_many_images_what_ran_is_gone_through_in_its_order_and_sifted_by_a_hash(database: Database) -> None:
+    """A list that is compared one by one takes seconds, of a thousand images and ten thousand runs."""
+    clock = Clock()
+    with database.open(clock) as opened:
+        await record(opened, clock, story(1))
+        sqlite = opened._reading.dialect.name == "sqlite"
+        if not sqlite:
+            crowd(database)
+        asked: list[tuple[str, Any]] = []
+
+        def note(_: Any, __: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+            asked.append((statement, parameters))
+
+        many = tuple(f"sha256:{number}" for number in range(run_ranges.MAX_IMAGES + 1))
+        with opened._reading.begin() as connection:
+            event.listen(opened._reading, "before_cursor_execute", note)
+            as_of = START + timedelta(days=2)
+            run_ranges.places(
+                connection, run_ranges.RunFilter(digests=many), as_of=as_of, known_at=None, before=None, limit=100
+            )
+            event.remove(opened._reading, "before_cursor_execute", note)
+        plan = plan_of(opened, *asked[-1])
+        assert "ix_run_span_started_at_leaf" in plan
+        assert ("LIST SUBQUERY" if sqlite else "hashed SubPlan") in plan
 
 
 def plan_of(opened: Store, statement: str, parameters: Any) -> str:

@@ -141,6 +141,16 @@ class Provenance:
     base_digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an image says of its base itself: of which manifest, by an `annotation` or a `label`. One may be empty."""
+
+    manifest: str
+    source: str
+    name: str
+    digest: str
+
+
 @dataclass(slots=True, eq=False)
 class Image:
     """One image that was ever built. `children` are the manifests of an index."""
@@ -154,6 +164,7 @@ class Image:
     base: Base
     sbom_state: str
     signing: str
+    claims: tuple[Claim, ...] = ()
     evidence: list[Evidence] = field(default_factory=list)
 
     @property
@@ -180,6 +191,11 @@ class Policy:
     def key(self) -> tuple[str, str, str]:
         """The policy, whatever its version."""
         return self.kind, self.namespace, self.name
+
+    @property
+    def reads_configurations(self) -> bool:
+        """Whether its rules look at what images' configurations say."""
+        return self.requires in {"sbom", "provenance"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,18 @@ from datetime import datetime
 from typing import Any
 
 from tests.bench.estate.documents import BUNDLE, ENVELOPE, LOG_ID
-from tests.bench.estate.facts import CONTAINER, Decision, Evidence, Exemption, Gap, Image, Judgement, Run, Verdict
+from tests.bench.estate.facts import (
+    CONTAINER,
+    Decision,
+    Evidence,
+    Exemption,
+    Gap,
+    Image,
+    Judgement,
+    Policy,
+    Run,
+    Verdict,
+)
 from tests.bench.estate.world import digest
 
 DECISION, SIGHTING = "assay.dev/decision/v1alpha1", "assay.dev/sighting/v1alpha1"
@@ -180,7 +191,32 @@ def _image(place: int, kind: str, container: str, reference: str, image: Image |
         "digest": image.digest if image else None,
         "mediaType": (INDEX if image.children else MANIFEST) if image else None,
         "manifests": list(image.children) if image else [],
+        **({"bases": bases} if (bases := _bases(image)) else {}),
     }
+
+
+def _bases(image: Image | None) -> list[dict[str, str]]:
+    return [
+        {"manifest": claim.manifest, **{k: v for k, v in (("name", claim.name), ("digest", claim.digest)) if v}}
+        for claim in (image.claims if image else ())
+        if claim.source == "annotation"
+    ]
+
+
+def _configs(policy: Policy, image: Image) -> list[dict[str, Any]]:
+    """The configurations that the policy's rules looked at, with what is recorded of them."""
+    labels = {claim.manifest: claim.name for claim in image.claims if claim.source == "label"}
+    return [
+        {
+            "digest": digest(manifest, "configuration"),
+            "manifest": manifest,
+            "platform": None,
+            "os": "linux",
+            **({"labels": {"org.opencontainers.image.base.name": labels[manifest]}} if manifest in labels else {}),
+        }
+        for manifest in (image.children or (image.digest,))
+        if policy.reads_configurations
+    ]
 
 
 def _evaluation(verdict: Verdict, image: Image | None) -> dict[str, Any]:
@@ -242,6 +278,7 @@ def _evaluation(verdict: Verdict, image: Image | None) -> dict[str, Any]:
             "keys": {"release": [digest("key", 0)]},
             "trustRoots": {"public-good": TRUST_ROOT_HASH},
             "verifier": "assay 0.1.0, sigstore 4.5.1",
+            **({"configs": configs} if (configs := _configs(policy, image)) else {}),
         }
         if image
         else {},

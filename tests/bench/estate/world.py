@@ -7,6 +7,7 @@ turn.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -16,6 +17,7 @@ from tests.bench.estate import documents
 from tests.bench.estate.catalogue import DISTRIBUTIONS, Catalogue
 from tests.bench.estate.facts import (
     Base,
+    Claim,
     Component,
     Evidence,
     Image,
@@ -152,16 +154,18 @@ class World:
     ) -> Image:
         base = self.bases[base_name][max(0, (built - BEGIN).days // REBUILT + 3)]
         made = digest(self.seed, repository, place)
+        children = tuple(sorted(digest(made, arch) for arch in ("amd64", "arm64"))) if number % 3 else ()
         image = Image(
             number=number * 10_000 + place,
             repository=repository,
             tag=f"1.{place}.0",
             digest=made,
-            children=tuple(sorted(digest(made, arch) for arch in ("amd64", "arm64"))) if number % 3 else (),
+            children=children,
             built_at=built,
             base=base,
             sbom_state=SBOM_STATES[number % len(SBOM_STATES)],
             signing=SIGNINGS[number % len(SIGNINGS)],
+            claims=tuple(_claims(number, made, children, base)),
         )
         if number % 14 != 13:  # nobody vouches for what is from elsewhere
             components = tuple(map(self.catalogue.component, (*base.components, *own)))
@@ -259,6 +263,17 @@ class World:
             return documents.bundle(payload, signer=signer, log_index=log_index, signed_at=at)
 
         image.evidence.append(Evidence(kind, predicate_type, signer, log_index, at, code, document, says))
+
+
+def _claims(number: int, image: str, children: tuple[str, ...], base: Base) -> Iterator[Claim]:
+    """Some say by annotations what they are built on, whole or by digest alone; some by labels; many say nothing."""
+    if number % 5 == 1:
+        yield Claim(image, "annotation", base.name, base.digest)
+    for manifest in children or (image,):
+        if number % 5 == 3:
+            yield Claim(manifest, "annotation", "", base.digest)
+        if number % 3 == 2:
+            yield Claim(manifest, "label", base.name, "")
 
 
 def _purl(name: str) -> str:

@@ -56,7 +56,7 @@ def test_what_rests_on_what_turned_out_bad_is_what_rests_on_it(inventory: Store,
         "artifact": [e.artifact for e in good],
         "builder": [told.builder for told in provenances],
         "source": [told.source for told in provenances],
-        "base": [told.base_digest for told in provenances],
+        "base": [name for told in provenances for name in (told.base_digest, told.base_name)],
     }[kind]
     affected, footing = inventory.questions.affected, Footing(kind)
     counted = 0
@@ -84,6 +84,37 @@ def test_what_rests_on_what_turned_out_bad_is_what_rests_on_it(inventory: Store,
         assert [decision.id for decision in found] == [decision.id for decision in admitted]
         counted += len(ran_by_then) + len(admitted)
     assert counted > 0
+
+
+def test_by_whose_word_an_image_rests_on_a_base_image_is_told_of_each(inventory: Store) -> None:
+    random = Random("by whose word")
+    affected = inventory.questions.affected
+    met: set[tuple[str, ...]] = set()
+    for number, (as_of, known_at) in enumerate(times("by whose word", 3)):
+        base = random.choice(estate().world.images).base
+        where = {"known_at": known_at, "namespace": (None, "team-01", "team-03")[number % 3]}
+        related = oracle().related(known_at=known_at)
+        for value in (base.name, base.digest):
+            told = oracle().on_base(value, **where)
+            sources: dict[str, set[str]] = {}
+            for digest, by in told.items():
+                for name in (digest, *related.get(digest, ())):
+                    sources[name] = sources.get(name, set()) | by.keys()
+            if where["namespace"] is not None:
+                visible = oracle().ran_in(where["namespace"], known_at=known_at)
+                told = {d: by for d, by in told.items() if not visible.isdisjoint({d, *related.get(d, ())})}
+            ask = partial(affected.images, Footing.BASE, value, limit=PAGE, **where)
+            found = every(lambda cursor, ask=ask: ask(cursor=cursor))
+            assert {one.digest: {t.source: t.since for t in one.sources} for one in found} == told, (value, where)
+            extent = affected.extent(Footing.BASE, value, **where)
+            claimed = [digest for digest, by in told.items() if "provenance" not in by]
+            assert (extent.images, extent.claimed) == (len(told), len(claimed))
+            ask = partial(affected.runs, Footing.BASE, value, as_of=as_of, limit=PAGE, **where)
+            runs = every(lambda cursor, ask=ask: ask(cursor=cursor))
+            assert all(set(run.sources) == sources[run.digest] for run in runs)
+            met |= {tuple(sorted(by)) for by in told.values()}
+    assert {("annotation",), ("label",), ("provenance",)} <= met
+    assert any("provenance" in by and len(by) > 1 for by in met)
 
 
 def test_what_ran_with_a_package_is_what_ran_with_it(inventory: Store) -> None:

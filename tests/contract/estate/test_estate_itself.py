@@ -9,12 +9,14 @@ import pytest
 
 from controller.inventory.canonical import canonical
 from controller.inventory.projecting import Projector, project
+from controller.model.bases import BaseClaim
 from tests.bench.estate.growing import SHARED, grow
 from tests.bench.estate.history import Estate
 from tests.bench.estate.leaves import Scribe
 from tests.bench.estate.load import leaves, load
 from tests.bench.estate.size import BEGIN, Size
 from tests.bench.estate.sizes import sizes
+from tests.contract.registry_servers.scripted import OCI_MANIFEST, descriptor
 from tests.support.asked_estate import DAY, estate, oracle
 from tests.support.pipeline import key_authority, running, workflow_authority
 
@@ -81,6 +83,11 @@ async def test_the_estates_leaves_have_the_keys_of_real_ones(tmp_path: Path) -> 
         )
         await rig.review(rig.image(*bundles))
         await rig.review(rig.other_image(repository="acme/plain"))
+        config = descriptor(rig.registry.put_blob(b"{}"), "application/vnd.oci.image.config.v1+json")
+        base = BaseClaim("docker.io/library/debian:12", "sha256:" + "0b" * 32)
+        manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": []}
+        rig.registry.put_manifest("acme/based", manifest | {"annotations": base.annotations()}, tag="1")
+        await rig.review(rig.reference("1", repository="acme/based"))
         real = [_shape(leaf) for leaf in rig.leaves()]
     made = [
         _shape(leaf)

@@ -415,8 +415,8 @@ def assets_told(questions: Questions, when: When, namespace: str | None) -> Any:
             references=one.references,
             workloads=tuple((w.cluster, w.namespace, w.owner, w.containers) for w in one.workloads),
             since=one.since,
-            system=one.system,
-            base=one.base,
+            system=(one.system, one.system_source),
+            base=(one.base, one.base_source),
             scanned_at=one.scanned_at,
             in_latest_scan=one.in_latest_scan,
         )

@@ -15,12 +15,16 @@ _TOLD = ("ended_at", "recorded_at", "end_recorded_at", "digest", "cluster")
 
 def upgrade() -> None:
     """Let the indexes of runs by time, and by namespace and time, hold what is asked of all that runs."""
-    for name, columns in (
-        ("ix_run_span_started_at_leaf", (*_KEY, *_TOLD, "namespace")),
-        ("ix_run_namespace_span_started_at_leaf", ("namespace", *_KEY, *_TOLD)),
+    includes = op.get_bind().dialect.name == "postgresql"
+    for name, key, told in (
+        ("ix_run_span_started_at_leaf", _KEY, (*_TOLD, "namespace")),
+        ("ix_run_namespace_span_started_at_leaf", ("namespace", *_KEY), _TOLD),
     ):
         op.drop_index(name, "run")
-        op.create_index(name, "run", columns)
+        if includes:
+            op.create_index(name, "run", key, postgresql_include=told)
+        else:
+            op.create_index(name, "run", [*key, *told])
 
 
 def downgrade() -> None:

@@ -59,11 +59,42 @@ class Documents(Past):
         of an index, its manifests.
         """
         since: dict[str, datetime] = {}
+        if kind == "base":
+            related = self.related(known_at=known_at)
+            for digest, told in self.on_base(value, namespace=namespace, known_at=known_at).items():
+                for name in (digest, *related.get(digest, ())):
+                    since[name] = min(since.get(name, min(told.values())), *told.values())
+            return since
         for one in self.judged(namespace=namespace, known_at=known_at):
             if any(_leads(evidence, kind, value) for evidence in one.verdict.counted):
                 for digest in (one.image.digest, *one.image.children):
                     since[digest] = min(since.get(digest, one.decided_at), one.decided_at)
         return since
+
+    def on_base(
+        self, value: str, *, namespace: str | None = None, known_at: datetime | None = None
+    ) -> dict[str, dict[str, datetime]]:
+        """The manifests that rest on a base image (its digest, or its name): by whose word, each since when.
+
+        That is `provenance`, `annotation` or `label`. An annotation is seen whoever judges the image, and by whoever
+        may know of it; a label by policies that read it.
+        """
+        found: dict[str, dict[str, datetime]] = defaultdict(dict)
+
+        def add(digest: str, source: str, at: datetime) -> None:
+            found[digest][source] = min(found[digest].get(source, at), at)
+
+        for one in self.judged(namespace=namespace, known_at=known_at):
+            if any(_leads(evidence, "base", value) for evidence in one.verdict.counted):
+                add(one.image.digest, "provenance", one.decided_at)
+            for claim in one.image.claims if one.verdict.policy.reads_configurations else ():
+                if claim.source == "label" and value in {claim.name, claim.digest}:
+                    add(claim.manifest, "label", one.decided_at)
+        for image, at in self.resolved(known_at=known_at):
+            for claim in image.claims:
+                if claim.source == "annotation" and value in {claim.name, claim.digest}:
+                    add(claim.manifest, "annotation", at)
+        return found
 
     def admitted_on(
         self,
@@ -184,8 +215,8 @@ def _leads(evidence: Evidence, kind: str, value: str) -> bool:
         return True
     if kind in {"builder", "source", "base"}:
         told = evidence.says
-        names = {"builder": "builder", "source": "source", "base": "base_digest"}
-        return isinstance(told, Provenance) and getattr(told, names[kind]) == value
+        names = {"builder": ["builder"], "source": ["source"], "base": ["base_digest", "base_name"]}
+        return isinstance(told, Provenance) and value in {getattr(told, name) for name in names[kind]}
     return evidence.artifact == value
 
 

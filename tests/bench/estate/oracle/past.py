@@ -191,6 +191,16 @@ class Past:
                 if image is not None and (namespace is None or verdict.policy.namespace in {"", namespace}):
                     yield Judged(verdict, image, first, recorded)
 
+    def resolved(
+        self, *, as_of: datetime | None = None, known_at: datetime | None = None
+    ) -> Iterator[tuple[Image, datetime]]:
+        """Every image that was resolved for a decision, judged by a policy or not, and when first by one of them."""
+        for judgement, decisions in self._by_judgement.items():
+            made = [decision for decision in decisions if by_then(decision, as_of, known_at)]
+            for asked in judgement.images if made else ():
+                if asked.image is not None:
+                    yield asked.image, min(decision.decided_at for decision in made)
+
     def names(self, digest: str, *, known_at: datetime | None = None) -> set[str]:
         """The digests of the same image: itself, the indexes that it is in, the manifests in it."""
         return {digest, *self.related(known_at=known_at).get(digest, ())}
