@@ -89,9 +89,10 @@ def dump(url: str) -> dict[str, Any]:
     with engine.begin() as connection:
         found = inspect(connection)
         what: dict[str, Any] = {}
-        for name in found.get_table_names():
-            columns = [(each["name"], str(each["type"]), each["nullable"]) for each in found.get_columns(name)]
-            indexes = sorted(str(each["name"]) for each in found.get_indexes(name))
+        indexes_of = found.get_multi_indexes()  # all at once: PostgreSQL has a table for each month
+        for (schema, name), described in found.get_multi_columns().items():
+            columns = [(each["name"], str(each["type"]), each["nullable"]) for each in described]
+            indexes = sorted(str(each["name"]) for each in indexes_of[schema, name])
             rows = sorted(map(repr, connection.execute(text(f"SELECT * FROM {name}")).all()))  # noqa: S608 - its own name
             what[name] = columns, indexes, rows
     engine.dispose()

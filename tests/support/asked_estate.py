@@ -36,8 +36,11 @@ def estate() -> Estate:
 def oracle() -> Oracle:
     """Its answers. Each is worked out once: both databases are asked the same."""
     found = Oracle(estate())
-    for name in ("decisions", "runs", "related", "ran_in", "described", "attested", "resting", "visible_evidence"):
+    known = ("related", "ran_in", "described", "attested", "resting", "visible_evidence", "_first_used")
+    for name in ("decisions", "runs", *known):
         setattr(found, name, cache(getattr(found, name)))
+    judged = found.judged
+    setattr(found, "judged", cache(lambda **where: tuple(judged(**where))))  # noqa: B010 - a method, for all who ask it
     return found
 
 

@@ -91,7 +91,7 @@ async def test_the_estates_leaves_have_the_keys_of_real_ones(tmp_path: Path) -> 
         real = [_shape(leaf) for leaf in rig.leaves()]
     made = [
         _shape(leaf)
-        for _, group in leaves(Estate(Size.of(0.002, components=20)), Scribe())
+        for _, group in leaves(Estate(Size.of(0.001, components=20)), Scribe())
         for leaf, _ in group
         if leaf["schema"].endswith("decision/v1alpha1")
     ]

@@ -55,8 +55,11 @@ class Past:
         self._decisions = sorted(estate.decisions, key=lambda d: d.decided_at, reverse=True)
         self._runs = sorted(estate.runs, key=lambda r: r.started_at, reverse=True)
         self._by_judgement: dict[Judgement, list[Decision]] = defaultdict(list)
+        self._of_digest: dict[str, list[Decision]] = defaultdict(list)
         for decision in self._decisions:
             self._by_judgement[decision.judgement].append(decision)
+            for name in digests_of(decision):
+                self._of_digest[name].append(decision)
         self._about: dict[str, list[Decision]] = defaultdict(list)  # those that let a pod in, the first recorded first
         for decision in sorted(estate.decisions, key=lambda d: (d.recorded_at, d.decided_at)):
             if decision.subject.kind == "Pod" and decision.judgement.allowed:
@@ -81,14 +84,13 @@ class Past:
         """The decisions, newest first."""
         return [
             d
-            for d in self._decisions
+            for d in (self._decisions if digest is None else self._of_digest.get(digest, ()))
             if by_then(d, as_of, known_at)
             and namespace in {None, d.subject.namespace}
             and cluster in {None, d.subject.cluster}
             and verdict in {None, "Allow" if d.judgement.allowed else "Deny"}
             and (since is None or d.decided_at >= since)
             and (until is None or d.decided_at < until)
-            and (digest is None or digest in digests_of(d))
             and (repository is None or any(repository_of(a.reference) == repository for a in d.judgement.images))
             and (policy is None or any(named(v.policy.key, policy) for v in d.judgement.verdicts))
             and (exception is None or any(e.name == exception for v in d.judgement.verdicts for e in v.exemptions))
