@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from controller.inventory.affected import MAX_COUNTED
 from controller.inventory.bundle.source import Selection
 from controller.inventory.findings import FindingFilter
 from controller.inventory.questions import Questions
@@ -487,7 +488,8 @@ def affected_wanted(when: When, namespace: str | None) -> Any:
     if namespace is not None:
         proven &= oracle().ran_in(namespace, known_at=when.known_at)
     namespaces = tuple(sorted({one.run.subject.namespace for one in running}))
-    return (len(running), len(ran), len(admitted), namespaces), proven, {one.run.run for one in ran}
+    counts = (min(len(found), MAX_COUNTED) for found in (ran, admitted))
+    return (len(running), *counts, namespaces), proven, {one.run.run for one in ran}
 
 
 # 15: the export of an image, and of some days of a namespace: records, and the bytes that go with them.
