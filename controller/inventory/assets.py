@@ -115,7 +115,7 @@ class Assets(Asker):
 
 def _identifiers(connection: Connection, moment: Moment, after: str, limit: int) -> list[str]:
     """The next identifiers of assets after this one, in order."""
-    runs = moment.rows("repository", "digest", also=[tables.run.c.digest.is_not(None)])
+    runs = moment.rows(connection, "repository", "digest", also=[tables.run.c.digest.is_not(None)])
     identifier = bytewise(connection, runs.c.repository) + "@" + runs.c.digest
     query = select(identifier).distinct().where(identifier > after)
     return list(connection.execute(query.order_by(identifier).limit(limit)).scalars())

@@ -174,7 +174,7 @@ def _refused(connection: Connection, asked: _Asked) -> Mapping[tuple[str, str, s
     It begins with what runs, which is little beside all that was ever refused.
     """
     where = ("cluster", "namespace", "digest")
-    runs = asked.moment.rows(*where, also=[_run.c.digest.is_not(None)])
+    runs = asked.moment.rows(connection, *where, also=[_run.c.digest.is_not(None)])
     names = named(select(*runs.c).distinct().cte("running"), asked.known_at)
     newest = func.max(_refusal.c.decided_at, type_=tables.Instant)
     query = select(names.c.digest.label("seen"), *(_refusal.c[name] for name in _OF), newest).select_from(names)
@@ -193,7 +193,9 @@ def _refused(connection: Connection, asked: _Asked) -> Mapping[tuple[str, str, s
 def _runs(connection: Connection, asked: _Asked, digests: Iterable[str], before: Place | None) -> Select[Any]:
     """What runs of these images, the latest started first."""
     some = among(connection, _run.c.digest, sorted(digests))
-    runs = asked.moment.rows("leaf", "started_at", "cluster", "namespace", "digest", also=[some], by="digest")
+    runs = asked.moment.rows(
+        connection, "leaf", "started_at", "cluster", "namespace", "digest", also=[some], by="digest"
+    )
     query = select(runs).order_by(runs.c.started_at.desc(), runs.c.leaf.desc())
     if before is None:
         return query

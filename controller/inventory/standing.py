@@ -9,19 +9,33 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import CTE, ColumnElement, Connection, Select, Subquery, Table, and_, func, select, union_all
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Subquery,
+    cast,
+    func,
+    select,
+    true,
+    union_all,
+)
 
 from controller.inventory import tables
-from controller.inventory.dialect import among, bytewise
+from controller.inventory.dialect import among, bytewise, texts
 from controller.inventory.intervals import Window, windows
 from controller.inventory.run_words import went_on
+from controller.inventory.tables import instant
 
 T = TypeVar("T", str, int)
 
 CHUNK = 500  # digests named in one statement
+_EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 _WHERE = ("digest", "repository", "reference", "cluster", "namespace", "owner")
@@ -50,8 +64,14 @@ class Moment:
     namespace: str | None = None
     cluster: str | None = None
 
-    def rows(self, *names: str, also: Sequence[ColumnElement[bool]] = (), by: str | None = None) -> Subquery:
-        """These columns of the runs, of which all of `also` holds: range after range of an index.
+    def rows(
+        self,
+        connection: Connection,
+        *names: str,
+        also: Sequence[ColumnElement[bool]] = (),
+        by: str | None = None,
+    ) -> Subquery:
+        """These columns of the runs, of which all of `also` holds: range after range of an index (`intervals`).
 
         It is the one by the column `by`, else by namespace or cluster where one is asked about.
         """
@@ -60,23 +80,26 @@ class Moment:
         first = by or next(iter(wanted), None)
         index = f"ix_run_{f'{first}_' if first else ''}span_started_at_leaf"
         where = [went_on(runs, **times), *(runs.c[name] == value for name, value in wanted.items()), *also]
-        parts = [
-            select(*(runs.c[name] for name in names))
-            .where(_inside(runs, window), *where)
-            .with_hint(runs, f"INDEXED BY {index}", "sqlite")
-            for window in windows(**times)
-        ]
-        return union_all(*parts).subquery()
+        each = _ranges(connection, windows(**times))
+        inside = (runs.c.span == each.c.span, runs.c.started_at > each.c.since, runs.c.started_at <= each.c.until)
+        found = select(*(runs.c[name] for name in names)).where(*inside, *where)
+        if (
+            connection.dialect.name == "postgresql"
+        ):  # with an offset a range at a time: or it would be planned as a join
+            part = found.correlate(each).offset(0).lateral()
+            return select(*part.c).select_from(each.join(part, true())).subquery()
+        return found.select_from(each, runs).with_hint(runs, f"INDEXED BY {index}", "sqlite").subquery()
 
 
-def _inside(runs: Table, window: Window) -> ColumnElement[bool]:
-    """Whether a run began in this window: a range of an index by `span` and `started_at`."""
-    conditions = [runs.c.span == window.span]
-    if window.after is not None:
-        conditions.append(runs.c.started_at > window.after)
-    if window.until is not None:
-        conditions.append(runs.c.started_at <= window.until)
-    return and_(*conditions)
+def _ranges(connection: Connection, spans: Iterable[Window]) -> CTE:
+    """Windows as a table: `span`, and `since` (before all that is in it) and `until` (the last)."""
+    told = texts(
+        connection,
+        ("span", "since", "until"),
+        [(str(one.span), instant(one.after or _EARLIEST), instant(one.until or _LATEST)) for one in spans],
+    )
+    times = (cast(told.c[name], tables.Instant).label(name) for name in ("since", "until"))
+    return select(cast(told.c.span, Integer).label("span"), *times).cte()
 
 
 def standing(connection: Connection, moment: Moment, digests: Collection[str]) -> list[Standing]:
@@ -89,7 +112,9 @@ def standing(connection: Connection, moment: Moment, digests: Collection[str]) -
 
 
 def _standing(connection: Connection, moment: Moment, digests: Sequence[str]) -> Select[Any]:
-    runs = moment.rows(*_WHERE, "started_at", also=[among(connection, tables.run.c.digest, digests)], by="digest")
+    runs = moment.rows(
+        connection, *_WHERE, "started_at", also=[among(connection, tables.run.c.digest, digests)], by="digest"
+    )
     where = tuple(runs.c[name] for name in _WHERE)
     since = func.min(runs.c.started_at, type_=tables.Instant)
     return select(*where, func.count().label("runs"), since.label("since")).group_by(*where)
@@ -97,14 +122,14 @@ def _standing(connection: Connection, moment: Moment, digests: Sequence[str]) ->
 
 def running_images(connection: Connection, moment: Moment) -> CTE:
     """The images that run, in the database: `digest`, and `repository`, the first of those that it is pulled from."""
-    runs = moment.rows("digest", "repository", also=[tables.run.c.digest.is_not(None)])
+    runs = moment.rows(connection, "digest", "repository", also=[tables.run.c.digest.is_not(None)])
     first = func.min(bytewise(connection, runs.c.repository)).label("repository")
     return select(runs.c.digest, first).group_by(runs.c.digest).cte("running")
 
 
 def unidentified(connection: Connection, moment: Moment) -> int:
     """How many runs have a digest that nobody knows."""
-    runs = moment.rows("leaf", also=[tables.run.c.digest.is_(None)], by="digest")
+    runs = moment.rows(connection, "leaf", also=[tables.run.c.digest.is_(None)], by="digest")
     return connection.execute(select(func.count()).select_from(runs)).scalar_one()
 
 

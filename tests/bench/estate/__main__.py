@@ -14,7 +14,7 @@ from typing import Any
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.bench import report as bench
-from tests.bench.estate import asking, keeping, recording, report
+from tests.bench.estate import asking, keeping, linking, recording, report
 from tests.bench.estate.keeping import CHECKOUT, POSTGRESQL, SQLITE
 from tests.bench.statistics import percentile
 
@@ -78,7 +78,7 @@ def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
     answers = []
     with keeping.kept(kind, arguments.size, grown=arguments.grown, say=_say) as found:
         where = bench.machine()
-        rates = recording.measure(found) if not arguments.only else {}
+        rates = recording.measure(found) | linking.measure(found) if not arguments.only else {}
         with Store.open_to_read(InventorySettings(database_url=found.url)) as store:
             if not arguments.only:
                 rates |= asking.streams(store.questions, found.sample)
