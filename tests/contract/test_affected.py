@@ -108,9 +108,7 @@ async def story(opened: Store) -> Store:
 @pytest.mark.parametrize("most", [1, 2, 3, 4])
 async def test_counting_ends_at_a_bound_and_says_so(story: Store, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr("controller.inventory.affected.MAX_COUNTED", most)
-    monkeypatch.setattr(
-        "controller.inventory.affected.FIRST", 1
-    )  # so each image by its own statement
+    monkeypatch.setattr("controller.inventory.affected.FIRST", 1)  # so each image by its own statement
     reach = extent(story)
     assert (reach.ran, reach.admitted, reach.more) == (min(3, most), min(3, most), most <= 3)
 

@@ -17,7 +17,7 @@ import pytest
 import rfc8785
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, event, func, select, text
+from sqlalchemy import Connection, MetaData, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from controller.errors import InputError, RecordingFailed
@@ -456,8 +456,22 @@ def test_migrations_make_the_tables_that_the_code_uses(database: Database) -> No
         follow = partitioned(connection)
         opts: dict[str, Any] = {"compare_type": True, "include_name": lambda name, *_: name not in follow}
         context = MigrationContext.configure(connection, opts=opts)
-        assert compare_metadata(context, tables.metadata) == []
+        assert compare_metadata(context, _of_dialect(connection.dialect.name)) == []
     engine.dispose()
+
+
+def _of_dialect(name: str) -> MetaData:
+    """The tables as this database has them: of two indexes of one name, one for each, the own one."""
+    chosen = MetaData(naming_convention=tables.metadata.naming_convention)
+    for table in tables.metadata.sorted_tables:
+        others = {
+            (index.name, tuple(index.columns.keys()))
+            for index in table.indexes
+            if index._ddl_if is not None and index._ddl_if.dialect != name
+        }
+        made = table.to_metadata(chosen)
+        made.indexes -= {index for index in made.indexes if (index.name, tuple(index.columns.keys())) in others}
+    return chosen
 
 
 async def test_leaves_are_json_in_their_canonical_form(opened: Store) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tests.bench.report import place
+
 SCHEMA = "assay.dev/bench/inventory/v1alpha1"
 BEGIN, END = "<!-- figures: python -m tests.bench.estate ask --markdown -->", "<!-- end of the inventory's figures -->"
 _HEADINGS = ("", "question", "goal", "p50", "p95", "CPU p95", "max", "rows", "")
@@ -53,7 +55,7 @@ def making(made: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def text(run: Run) -> str:
     """For a terminal."""
-    lines = [f"{run['kind']}, size {run['size']:g}: {_where(run['machine'])}", ""]
+    lines = [f"{run['kind']}, size {run['size']:g}: {place(run['machine'])}", ""]
     lines += _aligned([("what", "value"), *making(run["made"]), *run.get("rates", {}).items()])
     if run.get("questions"):
         lines += [
@@ -67,7 +69,7 @@ def markdown(runs: Sequence[Run]) -> str:
     """The part of docs/benchmarks.md, between its markers."""
     names = [f"{run['kind']}, {run['size']:g}" for run in runs]
     parts = [BEGIN, ""]
-    parts += [f"- {name}: {_where(run['machine'])}" for name, run in zip(names, runs, strict=True)]
+    parts += [f"- {name}: {place(run['machine'])}" for name, run in zip(names, runs, strict=True)]
     parts += ["", "### Questions", "", "p50 / p95 in milliseconds (CPU of the asking process), the first 100 rows.", ""]
     by_what = [{q["what"]: q for q in run["questions"]} for run in runs]
     asked = {q["what"]: q for run in runs for q in run["questions"]}
@@ -115,13 +117,6 @@ def _cell(q: Mapping[str, Any] | None) -> str:
 
 def _each(whole: float, count: float, *, digits: int = 0) -> str:
     return f"{whole / count:,.{digits}f}" if count else "none"
-
-
-def _where(where: Mapping[str, Any]) -> str:
-    return (
-        f"{where['date']}, {where['cpus']} CPUs, Linux {where['kernel']}, Python {where['python']}; "
-        f"load average when it began: {where['load']}"
-    )
 
 
 def _markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
