@@ -28,7 +28,8 @@ from tests.support.inventory import Database, before_forks, postgres_database, s
 
 ROOT = Path(__file__).parents[2]
 DEATHS = 25  # on each database
-DOCUMENTS, COMPONENTS, LINKS = 30, 250, 100  # three transactions of links each
+DOCUMENTS, COMPONENTS, ROWS = 30, 250, 50  # of which are written in one transaction
+PAUSE = 0.004  # seconds after a transaction: however quick the machine, few are done before the kill comes
 
 
 def _lists(number: int) -> list[str]:
@@ -85,7 +86,7 @@ def _kill_indexers(database: Database, server: postgres.Postgres | None = None) 
             mother.stdin.write("live\n")
             mother.stdin.flush()
             pid = int(mother.stdout.readline().removeprefix("born "))
-            for _ in range(chance.randrange(30)):  # transactions; none: while it still opens the database
+            for _ in range(chance.randrange(40)):  # transactions; none: while it still opens the database
                 if mother.stdout.readline() == "idle\n":
                     break
             time.sleep(chance.random() * 0.01)
@@ -142,18 +143,19 @@ def _read(content: bytes) -> writing.Contents:
 def _tell(_seconds: float) -> None:
     """After each transaction: the test decides by these lines when it kills."""
     os.write(1, b"step\n")
+    time.sleep(PAUSE)
 
 
 def _mother(url: str) -> None:
     database = Database("", InventorySettings(database_url=url, durability="Database"))
     before_forks()
-    writing.LINKS = LINKS
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
             os.write(1, f"born {os.getpid()}\n".encode())
             opened = database.open()
             indexer = opened.indexer(database.settings, read=_read, clock=lambda: datetime.now(UTC), pace=_tell)
+            indexer._rows = ROWS
             while True:
                 if not indexer.step().more:
                     os.write(1, b"idle\n")

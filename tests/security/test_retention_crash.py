@@ -41,6 +41,7 @@ from tests.support.inventory import (
 ROOT = Path(__file__).parents[2]
 SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
 RECORDS, DEATHS, BATCH = 100, 16, 3  # deaths on each database
+PAUSE = 0.004  # seconds after a transaction: however quick the machine, few are done before the kill comes
 KEEP = timedelta(days=30)
 
 
@@ -89,6 +90,7 @@ def _prune(database: Database) -> None:
 def _tell() -> bool:
     """Between two transactions: the test decides by these lines when it kills."""
     os.write(1, b"step\n")
+    time.sleep(PAUSE)
     return False
 
 
@@ -148,7 +150,7 @@ def _kill_pruners(database: Database, directory: Path, server: postgres.Postgres
                 line = mother.stdout.readline()
                 if line == "dead\n":  # there was nothing left to be dropped
                     break
-            time.sleep(chance.random() * 0.02)
+            time.sleep(chance.random() * 0.01)
             if line != "dead\n":
                 os.kill(pid, signal.SIGKILL)
                 while mother.stdout.readline() != "dead\n":
