@@ -642,7 +642,7 @@ async def test_no_question_goes_through_all_that_there_is(database: Database, sc
     plans: list[str] = []
 
     def note(_: Any, cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-        if statement.startswith("SELECT"):
+        if statement.startswith(("SELECT", "WITH")):
             driver = cursor.connection.cursor()
             plans.extend(row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
 
