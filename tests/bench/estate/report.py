@@ -67,7 +67,7 @@ def text(run: Run) -> str:
 
 def markdown(runs: Sequence[Run]) -> str:
     """The part of docs/benchmarks.md, between its markers."""
-    names = [f"{run['kind']}, {run['size']:g}" for run in runs]
+    names = [f"{run['kind']}, {run['size']:g}{' (grown)' if run['made'].get('grown') else ''}" for run in runs]
     parts = [BEGIN, ""]
     parts += [f"- {name}: {place(run['machine'])}" for name, run in zip(names, runs, strict=True)]
     parts += ["", "### Questions", "", "p50 / p95 in milliseconds (CPU of the asking process), the first 100 rows.", ""]
