@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from controller.model.bases import claimed
+from controller.model.bases import BASE_DIGEST, BASE_NAME, MAX_BASE_NAME, claimed
 from controller.model.image import ConfigExtract
 
 MAX_WORD = 64  # characters of an operating system, architecture, variant, version or user
@@ -27,7 +27,7 @@ LABELS = tuple(
     for name in ("created", "licenses", "ref.name", "revision", "source", "title", "url", "vendor", "version")
 )
 _USER_IN_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
-_PASSWORD = re.compile(r"[^\s/:@]:[^\s/@]+@")
+_PASSWORD = re.compile(r"[^\s/:@]:[^@]*@")
 
 Node = Mapping[str, Any]
 
@@ -58,8 +58,9 @@ def _labels(labels: Any, secret: frozenset[str] | None) -> dict[str, str]:
     if not isinstance(labels, Mapping):
         return {}
     texts = {name: value for name, value in labels.items() if isinstance(value, str)}
-    found = {name: _told(_harmless(texts.get(name, "")), MAX_LABEL, secret) for name in LABELS}
-    claim = claimed(texts)
+    short = {name: texts[name] for name in LABELS if name in texts and len(texts[name]) <= MAX_LABEL}  # before patterns
+    found = {name: _told(_harmless(value), MAX_LABEL, secret) for name, value in short.items()}
+    claim = claimed({name: _told(texts.get(name), MAX_BASE_NAME, secret) for name in (BASE_NAME, BASE_DIGEST)})
     return {name: value for name, value in found.items() if value} | (claim.annotations() if claim is not None else {})
 
 
@@ -71,7 +72,8 @@ def _harmless(value: str) -> str:
     """Without the user and password, query and fragment of a URL; nothing of one that is written without a scheme."""
     if "://" not in value:
         return "" if _PASSWORD.search(value) else value
-    return _USER_IN_URL.sub(r"\1", value).partition("?")[0].partition("#")[0]
+    told = _USER_IN_URL.sub(r"\1", value).partition("?")[0].partition("#")[0]
+    return "" if _PASSWORD.search(told) else told
 
 
 def _told(value: Any, most: int, secret: frozenset[str] | None) -> str:

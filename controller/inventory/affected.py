@@ -219,7 +219,12 @@ def _count_admitted(connection: Connection, found: Mapping[str, Resting], asked:
     if asked.namespace is None:
         parts = _parts(sorted(found))
         asking = (_admitted_leaves(connection, {one: found[one] for one in part}, asked) for part in parts)
-        return _count(connection, *asking), False
+        leaves: set[int] = set()
+        for some in asking:  # one decision may be about images of several parts
+            leaves.update(connection.execute(some.limit(MAX_COUNTED)).scalars())
+            if len(leaves) >= MAX_COUNTED:
+                break
+        return min(len(leaves), MAX_COUNTED), False
     own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
     latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(MAX_SEEN).cte("latest")
     seen = connection.execute(select(func.count()).select_from(latest)).scalar_one()

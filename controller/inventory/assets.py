@@ -108,9 +108,16 @@ class Assets(Asker):
         for identifier, some in shown.items():
             own = names[_digest(some)]
             beside = [one for name in own for one in found.get(name, ())]
-            claims = [claim for name in own for claim in claimed.get(name, ())]
+            claims = _nearest(claimed, _digest(some), own)
             assets.append(_asset(identifier, some, beside, told, claims=claims, times=times))
         return AssetPage(tuple(assets), cursors.write([left[limit - 1]]) if len(left) > limit else None)
+
+
+def _nearest(claimed: Mapping[str, Sequence[_Claim]], digest: str, names: Iterable[str]) -> list[_Claim]:
+    """What the digest that runs claims; where it says nothing of a thing, what is claimed under its other names."""
+    first = list(claimed.get(digest, ()))
+    said = {one[:2] for one in first}
+    return first + [one for name in names if name != digest for one in claimed.get(name, ()) if one[:2] not in said]
 
 
 def _identifiers(connection: Connection, moment: Moment, after: str, limit: int) -> list[str]:
@@ -148,13 +155,17 @@ _Claim = tuple[str, str, str]
 def _claimed(connection: Connection, digests: Collection[str], times: Moment) -> Mapping[str, Sequence[_Claim]]:
     """What these digests claim of their base images and systems, as far as it was known, and may be known."""
     claim = tables.claim
-    query = select(claim.c.digest, claim.c.source, claim.c.kind, claim.c.value).distinct()
+    own = claim.c.artifact == claim.c.digest
+    query = select(claim.c.digest, claim.c.source, claim.c.kind, claim.c.value, own.label("own")).distinct()
     query = query.where(*within(claim, times))  # by digest alone: with kinds a database goes through all of these
     query = query.order_by(claim.c.digest, claim.c.source, claim.c.kind, claim.c.value)
     found: dict[str, list[_Claim]] = defaultdict(list)
     for chunk in chunks(digests):
-        for digest, *one in connection.execute(query.where(claim.c.digest.in_(chunk))):
-            found[digest].append((one[0], one[1], one[2]))
+        rows = connection.execute(query.where(claim.c.digest.in_(chunk))).all()
+        says_itself = {row.digest for row in rows if row.source == ANNOTATION and row.own}
+        for row in rows:  # an index may say anything of whatever manifest: what that says of itself counts before it
+            if row.source != ANNOTATION or row.own or row.digest not in says_itself:
+                found[row.digest].append((row.source, row.kind, row.value))
     return found
 
 

@@ -20,7 +20,7 @@ ANNOTATION, LABEL, CONFIGURATION = "annotation", "label", "configuration"
 Row = dict[str, Any]
 
 
-def claims(leaf: Mapping[str, Any], digests: Sequence[str | None]) -> Iterator[Row]:
+def claims(leaf: Mapping[str, Any], digests: Sequence[str | None], here: str) -> Iterator[Row]:
     """The claims of a decision's images, whose digests these are. `artifact` names the bytes that say it.
 
     Raises what a malformed leaf raises: `KeyError`, `TypeError`, `ValueError`, `AttributeError`.
@@ -29,7 +29,9 @@ def claims(leaf: Mapping[str, Any], digests: Sequence[str | None]) -> Iterator[R
         if image["digest"] is not None:
             for base in image.get("bases", ()):
                 names = base_names(text(base.get("name")), text(base.get("digest")))
-                yield from _rows(BASE, names, ANNOTATION, of=base["manifest"], by=image["digest"], namespace="")
+                # An index names whatever manifests its author likes: what it says is known where it was met alone.
+                namespace = here if image.get("manifests") else ""
+                yield from _rows(BASE, names, ANNOTATION, of=base["manifest"], by=image["digest"], namespace=namespace)
     for evaluation in leaf["evaluations"]:
         if digests[evaluation["image"]] is not None:
             namespace = text(evaluation["policy"]["namespace"])

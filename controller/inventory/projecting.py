@@ -216,7 +216,7 @@ def _judgement(leaf: Mapping[str, Any], decision: Row) -> _Judgement:
         _distinct(row for _, row in used),
         _distinct(row for item in leaf["evaluations"] for row in tracing.evidence(item, digests)),
         _distinct(row for item in leaf["evaluations"] for row in tracing.traces(item, digests)),
-        _distinct(claims(leaf, digests)),
+        _distinct(claims(leaf, digests, decision["namespace"])),
         tuple(_manifests(leaf["images"])),
         signed.sets,
         signed.members,

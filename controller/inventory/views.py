@@ -260,7 +260,7 @@ VIEWS = (
             ("components", "how many components it lists", "m.components"),
             ("recorded_at", "when it was read into the index", "m.indexed_at"),
         ),
-        "document m",
+        "document m WHERE m.indexed_at IS NOT NULL",
     ),
     View(
         "v_components",
@@ -277,8 +277,8 @@ VIEWS = (
             ("supplier", "its supplier", "c.supplier"),
             ("cpe", "its CPE", "c.cpe"),
         ),
-        "sbom_component l JOIN document m ON m.id = l.document JOIN component c ON c.id = l.component"
-        " JOIN package k ON k.id = c.package",
+        "sbom_component l JOIN document m ON m.id = l.document AND m.indexed_at IS NOT NULL"
+        " JOIN component c ON c.id = l.component JOIN package k ON k.id = c.package",
     ),
     View(
         "v_findings",

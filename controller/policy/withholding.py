@@ -16,7 +16,8 @@ from controller.policy.cel.program import Program
 from controller.policy.cel.tracing import SECRET_FIELDS, WITHHELD, Secrets, names_any
 from controller.policy.compiled import CompiledPolicy
 
-_NAMES = frozenset({*SECRET_FIELDS, "entrypoint", "cmd"})
+_NAMES = frozenset({*SECRET_FIELDS, "entrypoint", "cmd", "annotations"})  # of which one may hold the object as applied
+_RUN = 6  # characters in a row of a secret: a text with so many was made of it
 
 
 def told(text: str, program: Program, compiled: CompiledPolicy, scope: Mapping[str, Any]) -> str | None:
@@ -28,7 +29,18 @@ def told(text: str, program: Program, compiled: CompiledPolicy, scope: Mapping[s
     named = names_any(program.tree, _NAMES)
     if not named and any(name.partition(".")[0] == "variables" for name in program.reads):
         named = any(names_any(variable.tree, _NAMES) for _, variable in compiled.variables)
-    return None if named and _secrets(scope).hide(text) else text
+    if not named:
+        return text
+    secrets = _secrets(scope)
+    return None if secrets.hide(text) or _is_made_of(text, secrets) else text
+
+
+def _is_made_of(text: str, secrets: Secrets) -> bool:
+    """Whether a part of one of them stands in it, in whatever letter case."""
+    folded = text.casefold()
+    parts = {folded[start : start + _RUN] for start in range(len(folded) - _RUN + 1)}
+    lowered = [secret.casefold() for secret in (*secrets.values, *secrets.whole)]
+    return any(secret[at : at + _RUN] in parts for secret in lowered for at in range(len(secret) - _RUN + 1))
 
 
 def annotated(text: str, program: Program, compiled: CompiledPolicy, scope: Mapping[str, Any]) -> str:

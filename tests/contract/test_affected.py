@@ -294,6 +294,41 @@ async def test_a_base_image_is_found_by_what_images_claim_and_told_apart(opened:
     assert sources(images(opened)) == [("proof",)] * 3  # of a signer nothing changes
 
 
+FOREIGN = "sha256:" + "ee" * 32
+
+
+async def test_an_index_says_of_foreign_manifests_nothing_that_other_namespaces_hear(opened: Store) -> None:
+    """Whoever pushes an index may list any manifest in it, and say of it what he likes."""
+    at = START + timedelta(hours=1)
+    evil = [{"manifest": CHILD, "name": "evil.example/base:1"}, {"name": "secret.example/internal:7"}]
+    await record(
+        opened,
+        built_on(0, CHILD, {"name": "debian:12"}, namespace="pay"),
+        ran("Started", 10, CHILD, pod=0, namespace="pay"),
+        built_on(1, FOREIGN, *evil, namespace="shop"),
+        ran("Started", 11, FOREIGN, pod=1, namespace="shop"),
+    )
+    for namespace in ("pay", None):
+        (asset,) = (a for a in opened.questions.assets.assets(as_of=at, namespace=namespace).items if a.digest == CHILD)
+        assert (asset.base, asset.base_source) == ("docker.io/library/debian:12", "annotation"), namespace
+    for value in ("evil.example/base", "secret.example/internal"):
+        assert images(opened, value, Footing.BASE, namespace="pay") == []
+        assert extent(opened, value, Footing.BASE, namespace="pay").running == 0
+    found = images(opened, "secret.example/internal", Footing.BASE, namespace="shop")
+    assert [one.digest for one in found] == [FOREIGN]
+
+
+async def test_a_decision_about_many_images_counts_once(opened: Store) -> None:
+    digests = [f"sha256:{number:064x}" for number in range(40)]
+    decision = leaf(
+        0,
+        images=[image(f"ghcr.io/acme/app:{number}", digest) for number, digest in enumerate(digests)],
+        evaluations=[proven() | {"image": number} for number in range(40)],
+    )
+    await record(opened, decision)
+    assert (extent(opened).admitted, len(decisions(opened)), extent(opened).images) == (1, 1, 40)
+
+
 async def test_what_is_claimed_and_what_is_verified_are_counted_and_dated_apart(
     opened: Store, database: Database
 ) -> None:

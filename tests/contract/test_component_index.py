@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from alembic import command
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import create_engine, func, select, table, text
 
 from controller.errors import Unavailable
 from controller.inventory import dialect, migrate, store, tables
@@ -229,8 +229,16 @@ async def test_one_that_died_half_way_is_not_there_and_then_whole(opened: Store,
         index(opened, database, pace=dying)
     assert 0 < len(rows(opened, tables.sbom_component)) < 5000
     assert listed(opened) == {}
+    assert [counted(opened, view) for view in ("v_documents", "v_components")] == [0, 0]
     assert index(opened, database) == 1
     assert len(listed(opened)[str(Digest.of(content))]) == 5000
+    assert [counted(opened, view) for view in ("v_documents", "v_components")] == [1, 5000]
+
+
+def counted(opened: Store, view: str) -> int:
+    """The rows that an auditor sees."""
+    with opened._reading.begin() as connection:
+        return int(connection.execute(select(func.count()).select_from(table(view))).scalar_one())
 
 
 async def test_what_is_recorded_after_a_look_is_found_by_the_next(

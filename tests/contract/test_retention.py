@@ -17,6 +17,7 @@ from controller.errors import ConfigurationError, InputError
 from controller.inventory import dialect, tables
 from controller.inventory.append import Record, append
 from controller.inventory.audit import Report
+from controller.inventory.index import reading
 from controller.inventory.index.writing import OWN_ROWS
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.projecting import project
@@ -29,7 +30,8 @@ from controller.inventory.retention.recording import HoldRecorder
 from controller.inventory.retention.rules import DataClass, Follows, Rule, follows, rules
 from controller.inventory.store import Store, beside, rebuild
 from controller.model.reference import Digest
-from controller.settings import InventorySettings, Seconds
+from controller.settings import DocumentSettings, InventorySettings, Seconds
+from tests.support.attested import attesting, bundle, spdx
 from tests.support.inventory import (
     DIGEST,
     START,
@@ -526,3 +528,37 @@ def test_a_hold_covers_what_meets_its_time() -> None:
         (after, None, False),
     ):
         assert hold.keeps(namespace="", digests=(), begins=begins, ends=ends) is kept
+
+
+async def test_a_document_that_is_dropped_while_it_is_indexed_anew_leaves_nothing(world: World) -> None:
+    """An upgrade reads all documents again, while what is old is dropped."""
+    content = bundle(spdx(*(f"pkg:npm/p{number}@1.0.0" for number in range(5000))))
+    decision, blobs = attesting(content)
+    await world.record(decision, blobs=blobs)
+    indexer(world).step()
+    world.sequence()
+    world.change(update(tables.document).values(edition=0))
+    world.at(50)
+    dropped: list[dict[str, tuple[int, int]]] = []
+
+    def drop(_seconds: float) -> None:
+        is_begun = [row.edition for row in world.rows(tables.document)] not in ([0], [])
+        if is_begun and world.count(tables.sbom_component) and not dropped:
+            dropped.append({})
+            dropped.append(world.prune(decisions=KEEP, evidence=KEEP))
+
+    again = indexer(world, pace=drop)
+    while again.step().more:
+        pass
+    assert dropped[1]["evidence"][0] > 0
+    assert world.count(tables.document) == world.count(tables.sbom_component) == 0
+    assert not world.verify().findings
+
+
+def indexer(world: World, **more: Any) -> Any:
+    return world.store.indexer(
+        world.database.settings,
+        read=lambda content: reading.read(content, DocumentSettings()),
+        clock=world.clock,
+        **more,
+    )

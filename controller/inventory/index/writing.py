@@ -166,6 +166,10 @@ class Indexer:
             with self._transaction() as connection:
                 if number is None:
                     number = _begin(connection, artifact, contents)
+                elif not _is_there(
+                    connection, number, artifact
+                ):  # its bytes were dropped, and the pruner has been here
+                    return contents.problem
                 for write in batch:
                     write(connection, number)
         return contents.problem
@@ -246,6 +250,12 @@ def _begin(connection: Connection, artifact: str, contents: Contents) -> int:
     """The number of a document that counts for nothing yet."""
     row = {"artifact": artifact, "edition": EDITION, "indexed_at": None, **head(contents)}
     return int(_HEADS.run(connection, [row])[0][0])
+
+
+def _is_there(connection: Connection, number: int, artifact: str) -> bool:
+    """Whether the document that was begun is still one; nobody can drop it before this transaction ends."""
+    mine = _DOCUMENT.c.id == number, _DOCUMENT.c.artifact == artifact
+    return connection.execute(select(_DOCUMENT.c.id).where(*mine).with_for_update()).scalar() is not None
 
 
 def _write(inserting: Inserting, rows: Sequence[Mapping[str, Any]], connection: Connection, document: int) -> None:

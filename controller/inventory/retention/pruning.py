@@ -210,6 +210,10 @@ class Pruner:
                     with self._writing.begin() as connection:
                         more = bool(forget(connection, table, number, limit=LOOKUP))
             with self._writing.begin() as connection:
+                connection.execute(select(document.c.id).where(document.c.id == number).with_for_update())
+                for table in OWN_ROWS:  # what an indexer that was at it wrote meanwhile
+                    while forget(connection, table, number, limit=LOOKUP):
+                        pass
                 connection.execute(delete(document).where(document.c.id == number))
             if self._pause():
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,6 +56,10 @@ def test_where_the_environment_cannot_be_read_no_word_is_recorded(env: Any) -> N
         ("git+ssh://git@github.com/acme/app", "git+ssh://github.com/acme/app"),
         ("git@github.com:acme/app", "git@github.com:acme/app"),
         ("jane:pw@github.com/acme/app", None),
+        ("jane:p/w@github.com/acme/app", None),
+        ("jane:p w@github.com", None),
+        ("jane:pw@host/x https://y", None),
+        ("https://jane:p/w@host/x", None),
         ("a\nb", None),
         ("\x1b[2K", None),
         ("x" * (MAX_LABEL + 1), None),
@@ -81,6 +86,22 @@ def test_a_base_image_is_claimed_by_an_images_name_and_a_digest_or_not_at_all(
     told: dict[str, Any], recorded: dict[str, str]
 ) -> None:
     assert labels(told) == recorded
+
+
+@pytest.mark.guarantee(12)
+def test_a_base_image_is_not_claimed_with_an_environment_value() -> None:
+    env = ["TOKEN=S3cret-Token-123456"]
+    assert labels({BASE_NAME: "registry.example/x:S3cret-Token-123456", BASE_DIGEST: DIGEST}, env) == {
+        BASE_DIGEST: DIGEST
+    }
+
+
+@pytest.mark.parametrize("unit", ["x://a", "a:", "x://", "a:a@"])
+def test_a_label_of_a_megabyte_is_left_out_unread(unit: str) -> None:
+    """By CPU time: patterns that go over it again and again took a minute for a tenth of it."""
+    began = time.process_time()
+    assert labels({VERSION: unit * 250_000}) == {}
+    assert time.process_time() - began < 5
 
 
 plain = st.none() | st.booleans() | st.integers() | st.text()

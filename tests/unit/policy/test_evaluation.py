@@ -233,8 +233,8 @@ def test_the_message_is_what_kubernetes_would_take_and_else_falls_back(fields: d
     assert judge(policy, evidence(signature())).violations[0].message == message
 
 
-SECRETIVE = {
-    "metadata": {"name": "pod"},
+SECRETIVE: dict[str, Any] = {
+    "metadata": {"name": "pod", "annotations": {"last-applied": '{"env": [{"name": "TOKEN", "value": "hunter2"}]}'}},
     "spec": {"containers": [{"name": "main", "env": [{"name": "TOKEN", "value": "hunter2"}], "args": ["--key=t0ken"]}]},
 }
 CONFIG = ImageConfig("linux/amd64", DIGEST, None, entrypoint=("/app",), command=("--password=hunter3", "serve"))
@@ -246,6 +246,11 @@ CONFIG = ImageConfig("linux/amd64", DIGEST, None, entrypoint=("/app",), command=
     [
         ("'token is ' + object.spec.containers[0].env[0].value", None),
         ("object.spec.containers.map(c, c.env.map(e, e.name + '=' + e.value).join(',')).join(',')", None),
+        ("'token is ' + object.spec.containers[0].env[0].value.upperAscii()", None),
+        ("'begins with ' + object.spec.containers[0].env[0].value.substring(0, 6)", None),
+        ("'key ' + object.spec.containers[0].args[0].split('=')[1]", "key t0ken"),  # five characters are a word
+        ("'password ' + image.configs['linux/amd64'].cmd[0].split('=')[1]", None),
+        ("object.metadata.annotations.map(k, object.metadata.annotations[k]).join(' ')", None),
         ("'runs ' + object.spec.containers[0]['args'][0]", None),
         ("variables.token", None),
         ("'starts ' + image.configs['linux/amd64'].cmd[0]", None),
@@ -268,6 +273,15 @@ def test_no_message_and_no_annotation_quotes_an_environment_value_or_a_command(
     rest = judge(policy, evidence(signature()), configs=(CONFIG,))  # annotations that read evidence alone
     assert [reason.message for reason in found.violations] == [told or "m"]
     assert dict(found.annotations + rest.annotations) == {"note": told or "(withheld)"}
+
+
+@pytest.mark.guarantee(12)
+def test_a_pattern_that_cannot_be_read_is_not_quoted() -> None:
+    policy = compiled(validations=[rule("'x'.matches(object.spec.containers[0].env[0].value + '(')")])
+    found = judge_request(policy, request=dataclasses.replace(REQUEST, object=SECRETIVE))
+    assert found.error_kind is ErrorKind.UNACCEPTABLE
+    assert "regular expression" in str(found)
+    assert "hunter2" not in str(found)
 
 
 def test_a_message_that_uses_up_its_budget_leaves_the_rule_violated() -> None:
