@@ -166,10 +166,8 @@ class Indexer:
             with self._transaction() as connection:
                 if number is None:
                     number = _begin(connection, artifact, contents)
-                elif not _is_there(
-                    connection, number, artifact
-                ):  # its bytes were dropped, and the pruner has been here
-                    return contents.problem
+                elif not _is_there(connection, number, artifact):
+                    return contents.problem  # its bytes were dropped meanwhile, and so was it
                 for write in batch:
                     write(connection, number)
         return contents.problem
