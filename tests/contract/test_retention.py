@@ -555,6 +555,32 @@ async def test_a_document_that_is_dropped_while_it_is_indexed_anew_leaves_nothin
     assert not world.verify().findings
 
 
+async def test_what_was_dropped_and_is_recorded_again_is_indexed_again(world: World) -> None:
+    """By the process that indexed it before, which looks at what is new: this is as old as it was."""
+    content = bundle(spdx("pkg:npm/left-pad@1.0.0"))
+    following = indexer(world)
+    decision, blobs = attesting(content)
+    await world.record(decision, blobs=blobs)
+    follow(following)
+    world.sequence()
+    world.at(50)
+    follow(following)
+    world.prune(decisions=KEEP, evidence=KEEP)
+    follow(following)
+    assert world.count(tables.document) == 0
+    world.at(51)
+    decision, blobs = attesting(content, number=51 * DAY)
+    await world.record(decision, blobs=blobs)
+    follow(following)
+    assert world.count(tables.sbom_component) == 1
+    assert not world.verify().findings
+
+
+def follow(following: Any) -> None:
+    while following.step().more:
+        pass
+
+
 def indexer(world: World, **more: Any) -> Any:
     return world.store.indexer(
         world.database.settings,

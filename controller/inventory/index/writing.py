@@ -32,6 +32,7 @@ LOCK = 0x61737361795F6978  # "assay_ix": the name of the lock of who writes the 
 BATCH = 100  # documents looked for at once
 MAX_CACHED = 50_000  # components whose numbers are remembered within one pass: bounds memory, never correctness
 SLACK = timedelta(minutes=10)  # by which a record's time may lie before its commit, or another process's clock behind
+AGAIN = timedelta(hours=1)  # and everything is looked at: what was dropped and recorded again is as old as it was
 FINDINGS = ("attestation", "rejection")  # what is said of artefacts that may hold a document
 
 _Step = tuple[int, Callable[[Connection, int], None]]  # rows, and what writes them, given the document's number
@@ -103,6 +104,8 @@ class Indexer:
         self._clock = clock
         self._pace = pace
         self._noted: datetime | None = None  # in the database, where anybody can have written it
+        self._looked: datetime | None = None  # when it last looked at everything, and nothing was left
+        self._is_whole = True  # whether the look that goes on is such
         self._until: datetime | None = None  # this process knows itself that all that was found by then is indexed
         self._components: dict[bytes, int] = {}
         self._rows = dialect.rows_at_once(writing)  # of one transaction
@@ -140,7 +143,9 @@ class Indexer:
         with self._reading.begin() as connection:
             dialect.take_time(connection)
             self._noted = noted(connection)
-            query = pending(min(self._noted, self._until) if self._noted and self._until else None)
+            self._is_whole = self._looked is None or abs(self._clock() - self._looked) > AGAIN
+            since = min(self._noted, self._until) if self._noted and self._until else None
+            query = pending(None if self._is_whole else since)
             query = query.order_by(text("found_at"), tables.verification.c.artifact).limit(BATCH)
             return [(row.artifact, row.found_at) for row in connection.execute(query)]
 
@@ -148,6 +153,8 @@ class Indexer:
         """Note that there is nothing left of what was recorded well before this pass began. A note that says more than
         that is put right: who holds the index against the documents goes by it."""
         self._until = until = began - SLACK
+        if self._is_whole:
+            self._looked = began
         if self._noted is None or abs(until - self._noted) > SLACK:
             with self._transaction() as connection:
                 statement = dialect.upsert(connection, tables.index_state).values(id=1, until=until)
