@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -198,9 +199,10 @@ def _kill_backend(server: postgres.Postgres, chance: random.Random) -> None:
         except psycopg.OperationalError:  # it still recovers from the last time
             found = []
         if found:
-            break
+            with suppress(ProcessLookupError):  # it was gone by itself
+                os.kill(chance.choice(found)[0], signal.SIGKILL)
+                return
         time.sleep(0.05)
-    os.kill(chance.choice(found)[0], signal.SIGKILL)
 
 
 def _verify_postgres(database: Database, directory: Path, acknowledged: list[str]) -> None:

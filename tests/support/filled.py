@@ -32,6 +32,7 @@ from tests.support.inventory import (
 )
 
 CHILDREN = ["sha256:" + "c1" * 32, "sha256:" + "c2" * 32]
+BASES = [{"manifest": child, "name": f"debian:{number}"} for number, child in enumerate(CHILDREN, 12)]
 GAPS = 260  # records of the smallest kind: with them the ledger has a full tile, a part of the next, and one above
 
 
@@ -43,7 +44,7 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
         leaf(
             number,
             blobs=[names[number % len(names)]],
-            images=[image() | {"manifests": CHILDREN}, image(f"ghcr.io/acme/side:{number}", None)],
+            images=[image() | {"manifests": CHILDREN, "bases": BASES}, image(f"ghcr.io/acme/side:{number}", None)],
             evaluations=[
                 evaluation(0, policy=f"policy-{number % 3}", outcome="Violated" if number % 5 == 4 else "Satisfied"),
                 *(of_a_manifest(child, signer=f"{child[7:9]}-{number % 2}@acme.example") for child in CHILDREN),

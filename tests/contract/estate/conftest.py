@@ -39,12 +39,6 @@ class Inventories(dict[str, Store]):
         return store
 
 
-@pytest.fixture(autouse=True)
-def _counts_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oracle does; that counting ends somewhere is `test_affected`'s matter."""
-    monkeypatch.setattr("controller.inventory.affected.MAX_COUNTED", 1_000_000)
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def inventory(request: pytest.FixtureRequest, inventories: Inventories) -> Store:
     """The inventory that holds the estate."""
