@@ -52,6 +52,10 @@ def grow(url: str, times: int, *, say: Callable[[str], object]) -> None:
                     continue
                 _copy(connection, table, leaves, documents, times)
                 say(f"{table.name} grown")
+            if engine.dialect.name == "postgresql":
+                for table, number in ((tables.leaf, "position"), (tables.document, "id")):
+                    after = f"SELECT setval(pg_get_serial_sequence('{table.name}', '{number}'), max({number}))"
+                    connection.exec_driver_sql(f"{after} FROM {table.name}")
     finally:
         engine.dispose()
 

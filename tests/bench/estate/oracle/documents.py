@@ -77,7 +77,7 @@ class Documents(Past):
         """The manifests that rest on a base image (its digest, or its name): by whose word, each since when.
 
         That is `provenance`, `annotation` or `label`. An annotation is seen whoever judges the image, and by whoever
-        may know of it; a label by policies that read it.
+        may know of it, an index's where that was met; a label by policies that read it.
         """
         found: dict[str, dict[str, datetime]] = defaultdict(dict)
 
@@ -90,7 +90,7 @@ class Documents(Past):
             for claim in one.image.claims if one.verdict.policy.reads_configurations else ():
                 if claim.source == "label" and value in {claim.name, claim.digest}:
                     add(claim.manifest, "label", one.decided_at)
-        for image, at in self.resolved(known_at=known_at):
+        for image, at in self.resolved(namespace=namespace, known_at=known_at):
             for claim in image.claims:
                 if claim.source == "annotation" and value in {claim.name, claim.digest}:
                     add(claim.manifest, "annotation", at)

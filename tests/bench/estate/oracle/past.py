@@ -192,14 +192,21 @@ class Past:
                     yield Judged(verdict, image, first, recorded)
 
     def resolved(
-        self, *, as_of: datetime | None = None, known_at: datetime | None = None
+        self, *, namespace: str | None = None, as_of: datetime | None = None, known_at: datetime | None = None
     ) -> Iterator[tuple[Image, datetime]]:
-        """Every image that was resolved for a decision, judged by a policy or not, and when first by one of them."""
+        """Every image that was resolved for a decision, judged by a policy or not, and when first by one of them.
+
+        With a namespace an index counts where it was met there: whoever makes one says of manifests what he likes.
+        """
         for judgement, decisions in self._by_judgement.items():
             made = [decision for decision in decisions if by_then(decision, as_of, known_at)]
             for asked in judgement.images if made else ():
-                if asked.image is not None:
-                    yield asked.image, min(decision.decided_at for decision in made)
+                if asked.image is None:
+                    continue
+                is_known = namespace is None or not asked.image.children
+                heard = [one.decided_at for one in made if is_known or one.subject.namespace == namespace]
+                if heard:
+                    yield asked.image, min(heard)
 
     def names(self, digest: str, *, known_at: datetime | None = None) -> set[str]:
         """The digests of the same image: itself, the indexes that it is in, the manifests in it."""
