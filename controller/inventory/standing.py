@@ -83,9 +83,7 @@ class Moment:
         each = _ranges(connection, windows(**times))
         inside = (runs.c.span == each.c.span, runs.c.started_at > each.c.since, runs.c.started_at <= each.c.until)
         found = select(*(runs.c[name] for name in names)).where(*inside, *where)
-        if (
-            connection.dialect.name == "postgresql"
-        ):  # with an offset a range at a time: or it would be planned as a join
+        if connection.dialect.name == "postgresql":  # with an offset: or all ranges would be planned as one join
             part = found.correlate(each).offset(0).lateral()
             return select(*part.c).select_from(each.join(part, true())).subquery()
         return found.select_from(each, runs).with_hint(runs, f"INDEXED BY {index}", "sqlite").subquery()

@@ -25,20 +25,12 @@ from tests.support.assay import Assay, serving
 from tests.support.inventory import START, Clock, sqlite_database
 from tests.support.kubernetes import ApiServer, User
 from tests.support.processes import wait_until
-from tests.support.review import review
+from tests.support.review import ONLY_ACME, review
 from tests.support.tenants import BANK, BANKS, COMMON, SHOP, SHOPS, Tenant, fill
 
 SHOPPER, AUDITOR, STRANGER = User("shopper"), User("auditor", ("auditors",)), User("stranger")
 ROLE, GROUP = "assay-inventory-reader", "rbac.authorization.k8s.io"
 PAST = (START + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-POLICY = """\
-apiVersion: assay.dev/v1alpha1
-kind: ClusterEvidencePolicy
-metadata: {name: only-acme}
-spec:
-  digest: Require
-  validations: [{expression: "image.registry == 'ghcr.io'"}]
-"""
 
 
 class Whose(Enum):
@@ -160,7 +152,7 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("routes")
     (folder / "policies").mkdir()
-    (folder / "policies" / "policy.yaml").write_text(POLICY)
+    (folder / "policies" / "policy.yaml").write_text(ONLY_ACME)
     (folder / "assay").mkdir()
     fill(sqlite_database(folder / "assay"), Clock(), SHOPS, BANKS)
     with ApiServer(folder / "cluster", users=[SHOPPER, AUDITOR, STRANGER, ASSAY]) as cluster:

@@ -14,21 +14,13 @@ import pytest
 from controller.inventory.ledger.notes import NoteKey, NoteSigner
 from tests.support.assay import Assay, serving
 from tests.support.commands import assay
-from tests.support.review import pod, review
+from tests.support.review import ONLY_ACME, pod, review
 from tests.support.tools import CommandError, run_tool
 from tests.support.witness import Witness
 from tests.support.witness import running as running_witness
 
 WITNESS = NoteSigner.of_seed("witness.example/w1", bytes(range(1, 33)))
 STRANGER = NoteSigner.of_seed("assay/shop", bytes(32))
-POLICY = """\
-apiVersion: assay.dev/v1alpha1
-kind: ClusterEvidencePolicy
-metadata: {name: only-acme}
-spec:
-  digest: Require
-  validations: [{expression: "image.registry == 'ghcr.io'"}]
-"""
 
 
 def ledger(serving: Assay, *arguments: str) -> Any:
@@ -66,7 +58,7 @@ def copied(source: Path, target: Path) -> None:
 def test_a_recorded_decision_is_proven_and_a_changed_one_is_named(tmp_path: Path) -> None:
     policies = tmp_path / "policies"
     policies.mkdir()
-    (policies / "policy.yaml").write_text(POLICY)
+    (policies / "policy.yaml").write_text(ONLY_ACME)
     settings = {"policies": str(policies), "ledger_merge_delay": "100ms", "cluster_name": "shop"}
     with serving(tmp_path / "assay", **settings) as running:
         records = [decided(running, f"web-{number}") for number in range(3)]
@@ -116,7 +108,7 @@ def test_a_database_that_was_put_back_is_not_continued(tmp_path: Path) -> None:
     """The key signs one history. What the process remembers outside of the database tells it that this is another."""
     policies = tmp_path / "policies"
     policies.mkdir()
-    (policies / "policy.yaml").write_text(POLICY)
+    (policies / "policy.yaml").write_text(ONLY_ACME)
     settings = {"policies": str(policies), "ledger_merge_delay": "100ms"}
     folder = tmp_path / "assay"
     file = folder / "inventory.db"
@@ -148,7 +140,7 @@ def test_a_database_that_was_put_back_is_not_continued(tmp_path: Path) -> None:
 def test_a_witness_cosigns_what_the_program_signs_and_checkpoints_become_files(tmp_path: Path) -> None:
     policies = tmp_path / "policies"
     policies.mkdir()
-    (policies / "policy.yaml").write_text(POLICY)
+    (policies / "policy.yaml").write_text(ONLY_ACME)
     (tmp_path / "bucket").mkdir()
     folder = tmp_path / "assay"
     witness = Witness(WITNESS, None)
@@ -187,7 +179,7 @@ def test_a_witness_cosigns_what_the_program_signs_and_checkpoints_become_files(t
 def test_what_cannot_be_told_is_said_and_is_no_good_news(tmp_path: Path) -> None:
     policies = tmp_path / "policies"
     policies.mkdir()
-    (policies / "policy.yaml").write_text(POLICY)
+    (policies / "policy.yaml").write_text(ONLY_ACME)
     with serving(tmp_path / "assay", policies=str(policies), ledger_merge_delay="10m") as running:
         empty = ledger(running, "checkpoint")
         assert (empty.returncode, empty.stdout) == (2, "")

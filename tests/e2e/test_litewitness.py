@@ -22,19 +22,11 @@ from tests.support.assay import serving
 from tests.support.commands import assay
 from tests.support.inventory import Database, leaf, soon, sqlite_database
 from tests.support.litewitness import Litewitness, litewitness
-from tests.support.review import pod, review
+from tests.support.review import ONLY_ACME, pod, review
 
 NAME, SEED = "witness.example/lite", bytes(range(3, 35))
 SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
 ON_LOOPBACK = AddressRules(RegistrySettings(registry_allow_loopback=True)).check
-POLICY = """\
-apiVersion: assay.dev/v1alpha1
-kind: ClusterEvidencePolicy
-metadata: {name: only-acme}
-spec:
-  digest: Require
-  validations: [{expression: "image.registry == 'ghcr.io'"}]
-"""
 
 
 @pytest.fixture
@@ -54,7 +46,7 @@ def until(holds: Callable[[], bool]) -> None:
 def test_guarantee_14_litewitness_cosigns_what_the_program_signs(tmp_path: Path, witness: Litewitness) -> None:
     policies = tmp_path / "policies"
     policies.mkdir()
-    (policies / "policy.yaml").write_text(POLICY)
+    (policies / "policy.yaml").write_text(ONLY_ACME)
     settings = {
         "policies": str(policies),
         "ledger_merge_delay": "100ms",

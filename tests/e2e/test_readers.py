@@ -17,17 +17,9 @@ from tests.e2e.conftest import ASSAY, render_chart
 from tests.support.assay import Assay, serving
 from tests.support.kubernetes import ApiServer, User
 from tests.support.processes import ServerError, wait_until
-from tests.support.review import pod, review
+from tests.support.review import ONLY_ACME, pod, review
 
 SHOPPER, AUDITOR, STRANGER = User("shopper"), User("auditor", ("auditors",)), User("stranger")
-POLICY = """\
-apiVersion: assay.dev/v1alpha1
-kind: ClusterEvidencePolicy
-metadata: {name: only-acme}
-spec:
-  digest: Require
-  validations: [{expression: "image.registry == 'ghcr.io'"}]
-"""
 ROLE = "assay-inventory-reader"
 
 
@@ -70,7 +62,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("readers")
     policies = folder / "policies"
     policies.mkdir()
-    (policies / "policy.yaml").write_text(POLICY)
+    (policies / "policy.yaml").write_text(ONLY_ACME)
     with ApiServer(folder / "cluster", users=[SHOPPER, AUDITOR, STRANGER, ASSAY]) as cluster:
         for namespace in ("assay-system", "shop", "bank"):
             cluster.create_namespace(namespace)
@@ -179,7 +171,7 @@ def test_guarantee_20_a_permission_that_was_taken_away_ends_within_seconds(world
 def test_an_inventory_that_others_can_reach_asks_who_reads_or_does_not_start(tmp_path: Path) -> None:
     policies = tmp_path / "policies"
     policies.mkdir()
-    (policies / "policy.yaml").write_text(POLICY)
+    (policies / "policy.yaml").write_text(ONLY_ACME)
     with (
         pytest.raises(ServerError, match="inventory_access must be Kubernetes"),
         serving(tmp_path / "assay", policies=str(policies), inventory_host="192.0.2.1"),

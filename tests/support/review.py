@@ -33,6 +33,16 @@ from controller.workers.assessment import assess as really_assess
 from tests.support.exceptions import NOW, exception
 from tests.support.fixtures import recorded_bundle, recorded_key, recorded_manifest
 
+ONLY_ACME = """\
+apiVersion: assay.dev/v1alpha1
+kind: ClusterEvidencePolicy
+metadata: {name: only-acme}
+spec:
+  digest: Require
+  validations: [{expression: "image.registry == 'ghcr.io'"}]
+"""
+"""What a server is started with whose verdicts do not matter much: images of one registry, by digest."""
+
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
