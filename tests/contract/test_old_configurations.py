@@ -202,7 +202,7 @@ async def test_what_a_replica_of_an_older_version_records_after_the_migration_go
     def record(number: int, **changes: Any) -> None:
         one = leaf(number, **changes)
         with beside(settings) as (engine, blobs), engine.begin() as connection:
-            append(connection, [Record(project(one), {})], now=START, remembered=Remembered(), blobs=blobs)
+            append(connection, [Record(project(one), {name: late})], now=START, remembered=Remembered(), blobs=blobs)
             blobs.write(connection, {name: late}, now=START)  # as only that version does
 
     with beside(settings) as (engine, blobs):
@@ -215,7 +215,7 @@ async def test_what_a_replica_of_an_older_version_records_after_the_migration_go
         record(12, evaluations=[judged(late)], blobs=[name])
         assert keeper.turn()
         assert kept(settings) == OTHERS.keys()
-        record(13, evaluations=[judged(artifacts=[name])], blobs=[])
+        record(13, evaluations=[judged(artifacts=[name])], blobs=[name])
         record(14, evaluations=[judged(late)], blobs=[name])  # a configuration of which the bytes are evidence, too
         assert keeper.turn()
         assert kept(settings) == {*OTHERS, name}
