@@ -14,10 +14,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, or_, select, tuple_
 
-from controller.inventory import cursors, tables
+from controller.inventory import cursors, kinship, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.clearing import Case, Clearance, Clearing, Statement
-from controller.inventory.described import Described, kin
+from controller.inventory.described import Described
 from controller.inventory.index.vulnerabilities import RANKS
 from controller.inventory.reports import Key, Reports, first_named, reported, running
 from controller.inventory.standing import Moment, Place, chunks, places, standing
@@ -284,15 +284,16 @@ def _candidates(asked: _Asked, rows: Sequence[Row[Any]]) -> list[_Candidate]:
 def _images_of(asked: _Asked, artifacts: Iterable[str]) -> Mapping[str, set[str]]:
     """The running images that each of these artefacts was verified for, under whichever name."""
     new = [artifact for artifact in artifacts if artifact not in asked.images]
-    query = select(_evidence.c.artifact, _evidence.c.digest).where(_evidence.c.finding == "attestation").distinct()
-    about: dict[str, set[str]] = {artifact: set() for artifact in new}
+    columns = (_evidence.c.artifact, _evidence.c.digest, _evidence.c.child)
+    query = select(*columns).where(_evidence.c.finding == "attestation").distinct()
+    judged: dict[str, set[tuple[str, str]]] = {artifact: set() for artifact in new}
     for chunk in chunks(new):
-        for artifact, digest in asked.connection.execute(query.where(_evidence.c.artifact.in_(chunk))):
-            about[artifact].add(digest)
-    every = {name for some in about.values() for name in some}
-    names = kin(asked.connection, every, known_at=asked.times.known_at)
-    for artifact, some in about.items():
-        asked.images[artifact] = {one for name in some for one in names[name] if one in asked.running}
+        for artifact, digest, child in asked.connection.execute(query.where(_evidence.c.artifact.in_(chunk))):
+            judged[artifact].add((digest, child))
+    every = {one for some in judged.values() for one in some}
+    runs = kinship.of_runs(asked.connection, every, asked.times.known_at)
+    for artifact, some in judged.items():
+        asked.images[artifact] = {digest for one in some for digest in runs[one] if digest in asked.running}
     return asked.images
 
 
@@ -301,7 +302,7 @@ def _records(asked: _Asked, found: Sequence[_Candidate]) -> list[FindingRecord |
     where, now, reports = asked.where, asked.times.as_of, asked.reports
     asked.locate(one.digest for one in found)
     clearances = asked.clearing.judge(
-        [Case(reports.names(one.digest), asked.places[one.digest].repositories, one.finding) for one in found]
+        [Case(one.digest, asked.places[one.digest].repositories, one.finding) for one in found]
     )
     left = [number for number, one in enumerate(clearances) if where.cleared in {None, one.cleared}]
     named = first_named(asked.connection, [(found[number].key, reports.of(found[number].digest)) for number in left])

@@ -40,9 +40,10 @@ from controller.inventory.asking import (
     write_cursor,
 )
 from controller.inventory.dialect import among, texts
+from controller.inventory.kinship import named
 from controller.inventory.records import PolicyVersion, RunRecord
 from controller.inventory.run_ranges import by_leaf
-from controller.inventory.standing import Moment, named
+from controller.inventory.standing import Moment
 
 _refusal, _run = tables.refusal, tables.run
 _POLICY = ("policy_kind", "policy_namespace", "policy_name")
@@ -175,7 +176,8 @@ def _refused(connection: Connection, asked: _Asked) -> Mapping[tuple[str, str, s
     """
     where = ("cluster", "namespace", "digest")
     runs = asked.moment.rows(connection, *where, also=[_run.c.digest.is_not(None)])
-    names = named(select(*runs.c).distinct().cte("running"), asked.known_at)
+    # A manifest that was refused by itself is refused under its index too: nobody lists one to be refused.
+    names = named(select(*runs.c).distinct().cte("running"), asked.known_at, inside=True)
     newest = func.max(_refusal.c.decided_at, type_=tables.Instant)
     query = select(names.c.digest.label("seen"), *(_refusal.c[name] for name in _OF), newest).select_from(names)
     there = and_(_refusal.c.namespace == names.c.namespace, _refusal.c.digest == names.c.name)
