@@ -8,11 +8,13 @@ too: of an entry without `=`, which some builders write, the name would be all t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
+from controller.documents.secret_shapes import harmless, passwords, says_secret
 from controller.model.bases import BASE_DIGEST, BASE_NAME, MAX_BASE_NAME, claimed
 from controller.model.image import ConfigExtract
 
@@ -26,8 +28,6 @@ LABELS = tuple(
     f"{_PREFIX}{name}"
     for name in ("created", "licenses", "ref.name", "revision", "source", "title", "url", "vendor", "version")
 )
-_USER_IN_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
-_PASSWORD = re.compile(r"[^\s/:@]:[^@]*@")
 
 Node = Mapping[str, Any]
 
@@ -37,7 +37,7 @@ def extract(document: Node, config: Node, *, created: datetime | None) -> Config
 
     Nothing is decided by it, so it raises nothing: what is no text, or not to be told, is empty.
     """
-    secret = _environment(config.get("Env"))
+    secret = _Environment.of(config.get("Env"))
 
     def word(node: Node, name: str) -> str:
         return _told(node.get(name), MAX_WORD, secret)
@@ -53,14 +53,15 @@ def extract(document: Node, config: Node, *, created: datetime | None) -> Config
     )
 
 
-def _labels(labels: Any, secret: frozenset[str] | None) -> dict[str, str]:
+def _labels(labels: Any, secret: _Environment | None) -> dict[str, str]:
     """Those of the list, and what is claimed of the base image: that is an image's name, and no other word."""
     if not isinstance(labels, Mapping):
         return {}
-    texts = {name: value for name, value in labels.items() if isinstance(value, str)}
-    short = {name: texts[name] for name in LABELS if name in texts and len(texts[name]) <= MAX_LABEL}  # before patterns
-    found = {name: _told(_harmless(value), MAX_LABEL, secret) for name, value in short.items()}
-    claim = claimed({name: _told(texts.get(name), MAX_BASE_NAME, secret) for name in (BASE_NAME, BASE_DIGEST)})
+    found = {name: _told(labels.get(name), MAX_LABEL, secret) for name in LABELS}
+    bases = {name: labels.get(name) for name in (BASE_NAME, BASE_DIGEST)}
+    claim = claimed(
+        {name: told for name, value in bases.items() if (told := _told(value, MAX_BASE_NAME, secret)) == value}
+    )
     return {name: value for name, value in found.items() if value} | (claim.annotations() if claim is not None else {})
 
 
@@ -68,26 +69,53 @@ def _moment(at: datetime) -> str:
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
-def _harmless(value: str) -> str:
-    """Without the user and password, query and fragment of a URL; nothing of one that is written without a scheme."""
-    if "://" not in value:
-        return "" if _PASSWORD.search(value) else value
-    told = _USER_IN_URL.sub(r"\1", value).partition("?")[0].partition("#")[0]
-    return "" if _PASSWORD.search(told) else told
-
-
-def _told(value: Any, most: int, secret: frozenset[str] | None) -> str:
-    """The value, if it is one word or line, not too long, and holds no value of the environment."""
+def _told(value: Any, most: int, secret: _Environment | None) -> str:
+    """The value, if it is one word or line, not too long, and neither is nor holds a secret; of a URL what is none."""
     if not isinstance(value, str) or len(value) > most or not value.isprintable():
         return ""
-    return "" if secret is None or any(each in value for each in secret) else value
+    told = harmless(value)
+    return "" if secret is None or secret.stands_in(told) else told
 
 
-def _environment(env: Any) -> frozenset[str] | None:
-    """The values that are looked for: `NAME=value`, or what stands there instead. None where it cannot be read."""
-    if env is None:
-        return frozenset()
-    if not isinstance(env, list | tuple) or not all(isinstance(entry, str) for entry in env):
-        return None
-    found = {entry.partition("=")[2] or entry for entry in env}
-    return frozenset(value for value in found if len(value) >= LONG)
+@dataclass(frozen=True, slots=True)
+class _Environment:
+    """What is looked for, in any letter case: `long` wherever its characters occur, `named` as whole words."""
+
+    long: frozenset[str]
+    named: frozenset[str]
+
+    @classmethod
+    def of(cls, env: Any) -> _Environment | None:
+        """Of `NAME=value`, the value; where there is no name, what stands there. None where it cannot be read."""
+        if env is None:
+            return cls(frozenset(), frozenset())
+        if not isinstance(env, list | tuple) or not all(isinstance(entry, str) for entry in env):
+            return None
+        values: set[str] = set()
+        named: set[str] = set()
+        for entry in env:
+            name, _, value = entry.partition("=")
+            values.add(value or entry)
+            named |= passwords(value or entry)
+            if not name or "=" not in entry or says_secret(name):
+                named.add(value or entry)
+        long = frozenset(value.casefold() for value in values if len(value) >= LONG)
+        return cls(long, frozenset(value.casefold() for value in named) - {""})
+
+    def stands_in(self, text: str) -> bool:
+        """Whether one of them is or stands in the text, percent-encoded or not."""
+        for written in {text.casefold(), unquote(text).casefold()}:
+            if any(value in written for value in self.long) or any(_as_words(value, written) for value in self.named):
+                return True
+        return False
+
+
+def _as_words(value: str, text: str) -> bool:
+    """Whether the value stands in the text with no letter or digit before or behind it."""
+    at = text.find(value)
+    while at >= 0:
+        end = at + len(value)
+        if not text[at - 1 : at].isalnum() and not text[end : end + 1].isalnum():
+            return True
+        at = text.find(value, at + 1)
+    return False

@@ -68,4 +68,7 @@ def _platform(document: Node) -> str:
 
 def _labels(config: Node) -> Mapping[str, str]:
     labels = child(config, "Labels", "config")
-    return {name: text(labels, name, "config.Labels") for name in labels}
+    # Which of them is not told: a label's name may be anything, a secret too.
+    if not all(isinstance(value, str | None) for value in labels.values()):
+        raise Unacceptable("DocumentMalformed", "config.Labels is no map of strings")
+    return {name: value or "" for name, value in labels.items()}

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from controller.documents.spdx_licenses import IDENTIFIERS
+from controller.documents.unquoted import Unusable
 from controller.errors import LimitExceeded
 
 NO_ASSERTION = "NOASSERTION"
@@ -50,10 +51,10 @@ def pattern(text: str) -> str:
     """A licence that `named` looks for: an SPDX identifier, `*` standing for anything (`GPL-*`).
 
     Which versions a licence is granted in makes no difference (`GPL-2.0`, `GPL-2.0+`, `GPL-2.0-only`,
-    `GPL-2.0-or-later`), nor does letter case. Raises `ValueError`.
+    `GPL-2.0-or-later`), nor does letter case. Raises `Unusable`.
     """
     if not text or len(text) > MAX_PATTERN_LENGTH or not re.fullmatch(r"[A-Za-z0-9.:+*-]+", text):
-        raise ValueError(f"{text[:100]!r} is no SPDX licence identifier such as 'GPL-3.0-only' or 'GPL-*'")
+        raise Unusable("{} is no SPDX licence identifier such as 'GPL-3.0-only' or 'GPL-*'", text)
     return _plain(text)
 
 

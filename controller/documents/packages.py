@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from controller.documents import licenses, purls
 from controller.documents.purls import Purl, PurlKey
+from controller.documents.unquoted import Unusable
 from controller.documents.versions import Range, parse_range
 from controller.errors import Unacceptable
 from controller.model.documents import Component, Sbom
@@ -32,9 +33,9 @@ class Query:
         try:
             package = purls.parse(purl)
         except ValueError as exc:
-            raise ValueError(f"{purl[:200]!r} is no package URL: {exc}") from exc
+            raise Unusable(f"{{}} is no package URL: {exc}", purl) from exc
         if package.version or package.qualifiers or package.subpath:
-            raise ValueError(f"{purl[:200]!r} must be type, namespace and name only; give versions as second argument")
+            raise Unusable("{} must be type, namespace and name only; give versions as second argument", purl)
         return cls(key=package.key, range=parse_range(versions, package.type) if versions else None)
 
     @property

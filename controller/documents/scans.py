@@ -13,6 +13,7 @@ from typing import Any
 from controller.documents import purls, severity
 from controller.documents.packages import Query
 from controller.documents.purls import PurlKey
+from controller.documents.unquoted import Unusable
 from controller.errors import Unacceptable
 from controller.model.documents import Finding, Severity, VulnerabilityReport
 
@@ -107,7 +108,7 @@ def check_entry(key: Any, *values: Any) -> None:
 
 
 def _unknown(key: Any) -> ValueError:
-    return ValueError(f"there is no {str(key)[:50]!r} to look for; there is {', '.join(_READ)}")
+    return Unusable(f"{{}} is nothing to look for; there is {', '.join(_READ)}", key)
 
 
 def _severity(value: Any) -> dict[str, Any]:

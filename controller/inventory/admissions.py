@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select, tuple_
 
-from controller.errors import InputError
+from controller.errors import InputError, Unacceptable
 from controller.inventory import tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, before_place, check_limit, read_cursor, write_cursor
 from controller.inventory.blobs.store import Blobs
@@ -30,7 +30,8 @@ _POLICY = ("kind", "namespace", "name", "hash")
 class JudgedImage:
     """One image under one version of one policy. `first_used_at` is when that version was first decided by.
 
-    `rules` is None where the policy's bytes are not kept any more.
+    `rules` is None where they cannot be told, and `untold` says why: `PolicyVersionAbsent` (the policy's bytes are not
+    kept any more, or were not yet known), or `PolicyVersionUnreadable`.
     """
 
     reference: str
@@ -42,6 +43,7 @@ class JudgedImage:
     outcome: str
     exceptions: tuple[str, ...]
     rules: tuple[RuleValue, ...] | None
+    untold: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +123,13 @@ class Admissions(Asker):
             cursor=write_cursor(rows[limit - 1].decided_at, rows[limit - 1].leaf) if len(rows) > limit else None,
         )
 
-    def _policies(
-        self, connection: Connection, hashes: set[str], known_at: datetime | None
-    ) -> Mapping[str, Mapping[str, Any]]:
-        """The policies' canonical documents by hash, as far as they are kept and can be read."""
-        found: dict[str, Mapping[str, Any]] = {}
+    def _policies(self, connection: Connection, hashes: set[str], known_at: datetime | None) -> Mapping[str, bytes]:
+        """The policies' canonical documents by hash, as far as they are kept."""
+        found: dict[str, bytes] = {}
         for digest in sorted(hashes):
             content = self._blobs.read(connection, digest)
             if content is not None and (known_at is None or _was_known(connection, digest, known_at)):
-                found[digest] = json.loads(content)
+                found[digest] = content
         return found
 
 
@@ -152,7 +152,7 @@ def _first_used(
 def _record(
     row: Row[Any],
     leaf: Mapping[str, Any],
-    policies: Mapping[str, Mapping[str, Any]],
+    policies: Mapping[str, bytes],
     since: Mapping[tuple[str, ...], datetime],
 ) -> AdmissionRecord:
     return AdmissionRecord(
@@ -176,13 +176,13 @@ def _record(
 def _judged(
     evaluation: Mapping[str, Any],
     images: Sequence[Mapping[str, Any]],
-    policies: Mapping[str, Mapping[str, Any]],
+    policies: Mapping[str, bytes],
     since: Mapping[tuple[str, ...], datetime],
 ) -> JudgedImage:
     image = images[evaluation["image"]]
     child = evaluation.get("child")
     version = tuple(evaluation["policy"][part] for part in _POLICY)
-    policy = policies.get(version[-1])
+    rules, untold = _rules(evaluation, policies.get(version[-1]))
     return JudgedImage(
         reference=image["reference"],
         container=image["container"],
@@ -192,5 +192,18 @@ def _judged(
         actions=tuple(evaluation["actions"]),
         outcome=evaluation["outcome"],
         exceptions=tuple(exception["name"] for exception in evaluation.get("exceptions", ())),
-        rules=rule_values(evaluation, policy) if policy is not None else None,
+        rules=rules,
+        untold=untold,
     )
+
+
+def _rules(evaluation: Mapping[str, Any], policy: bytes | None) -> tuple[tuple[RuleValue, ...] | None, str]:
+    """What the rules came to, or why that cannot be told: the rest of the answer stands without it."""
+    if policy is None:
+        return None, "PolicyVersionAbsent"
+    try:
+        return rule_values(evaluation, json.loads(policy)), ""
+    except Unacceptable as exc:
+        return None, exc.code
+    except (ValueError, RecursionError):  # no JSON
+        return None, "PolicyVersionUnreadable"

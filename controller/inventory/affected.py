@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from controller.inventory import cursors, running, tables
+from controller.inventory import cursors, kinship, running, tables
 from controller.inventory.affected_decisions import FEW, MAX_COUNTED, MAX_SCANNED, Asked, count_admitted, decisions
 from controller.inventory.affected_records import (
     AffectedDecision,
@@ -28,13 +28,12 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
-from controller.inventory.described import kin
 from controller.inventory.dialect import among
 from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary
 from controller.inventory.resting import Footing, Resting, Source, resting
 from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
-from controller.inventory.standing import chunks
+from controller.inventory.visibility import met_in
 
 
 class Affected(Asker):
@@ -131,7 +130,7 @@ def _cursor(place: Place | None) -> str | None:
 class _Reach:
     """What rests on it: the images that were proven, and every digest by which these may be named (`names`).
 
-    A kubelet may name an index or a manifest in it, so what was said of the one holds for runs of the other.
+    A kubelet may name an index or a manifest in it (`kinship`).
     """
 
     proven: Mapping[str, Resting]
@@ -140,26 +139,18 @@ class _Reach:
 
 def _reach(connection: Connection, footing: Footing, value: str, asked: Asked) -> _Reach:
     """Raises as `resting` does."""
-    proven = resting(connection, footing, value, known_at=asked.known_at, namespace=asked.namespace)
-    kindred = kin(connection, proven, known_at=asked.known_at)
-    names: dict[str, Resting] = {}
-    for digest, one in proven.items():
-        for name in kindred[digest]:
-            names[name] = names[name].joined(one) if name in names else one
+    found = resting(connection, footing, value, known_at=asked.known_at, namespace=asked.namespace)
+    runs = kinship.of_runs(connection, found, asked.known_at)
     if asked.namespace is not None:  # it knows of no images but those that ran there
-        there = _that_ran(connection, names, asked)
-        proven = {digest: one for digest, one in proven.items() if not there.isdisjoint(kindred[digest])}
+        there = met_in(connection, found, asked.namespace, known_at=asked.known_at)
+        found = {judged: one for judged, one in found.items() if judged in there}
+    proven: dict[str, Resting] = {}
+    names: dict[str, Resting] = {}
+    for judged, one in found.items():
+        proven[one.digest] = proven[one.digest].joined(one) if one.digest in proven else one
+        for name in runs[judged]:
+            names[name] = names[name].joined(one) if name in names else one
     return _Reach(proven, names)
-
-
-def _that_ran(connection: Connection, digests: Iterable[str], asked: Asked) -> set[str]:
-    """Those that ever ran in the namespace."""
-    seen = tables.run
-    query = select(seen.c.digest).where(seen.c.namespace == asked.namespace).distinct()
-    if asked.known_at is not None:
-        query = query.where(seen.c.recorded_at <= asked.known_at)
-    asking = [query.where(seen.c.digest.in_(chunk)) for chunk in chunks(digests)]
-    return {digest for one in asking for digest in connection.execute(one).scalars()}
 
 
 def _extent(connection: Connection, reach: _Reach, asked: Asked) -> Extent:

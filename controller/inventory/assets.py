@@ -13,14 +13,16 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from controller.inventory import cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.claims import ANNOTATION, CONFIGURATION, LABEL
-from controller.inventory.described import Described, described, kin, within
+from controller.inventory.described import Described, described, within
 from controller.inventory.dialect import bytewise
+from controller.inventory.kinship import counts, holders
 from controller.inventory.origins import BASE, SYSTEM
 from controller.inventory.standing import Moment, Standing, chunks, standing
 
@@ -99,25 +101,22 @@ class Assets(Asker):
             for one in standing(connection, times, digests):
                 if (identifier := f"{one.repository}@{one.digest}") in shown:
                     shown[identifier].append(one)
-            names = kin(connection, digests, known_at=known_at)
-            every = {name for some in names.values() for name in some}
-            found = described(connection, every, ("sbom", "provenance", "vulnerabilities"), times)
+            found = described(connection, digests, ("sbom", "provenance", "vulnerabilities"), times)
             told = _told(connection, found)
-            claimed = _claimed(connection, every, times)
-        assets = []
-        for identifier, some in shown.items():
-            own = names[_digest(some)]
-            beside = [one for name in own for one in found.get(name, ())]
-            claims = _nearest(claimed, _digest(some), own)
-            assets.append(_asset(identifier, some, beside, told, claims=claims, times=times))
+            claimed = _claimed(connection, digests, times)
+        assets = [
+            _asset(identifier, some, found[_digest(some)], told, claims=_nearest(claimed, _digest(some)), times=times)
+            for identifier, some in shown.items()
+        ]
         return AssetPage(tuple(assets), cursors.write([left[limit - 1]]) if len(left) > limit else None)
 
 
-def _nearest(claimed: Mapping[str, Sequence[_Claim]], digest: str, names: Iterable[str]) -> list[_Claim]:
+def _nearest(claimed: Mapping[str, Mapping[str, Sequence[_Claim]]], digest: str) -> list[_Claim]:
     """What the digest that runs claims; where it says nothing of a thing, what is claimed under its other names."""
-    first = list(claimed.get(digest, ()))
+    names = claimed[digest]
+    first = list(names.get(digest, ()))
     said = {one[:2] for one in first}
-    return first + [one for name in names if name != digest for one in claimed.get(name, ()) if one[:2] not in said]
+    return first + [one for name in sorted(names) if name != digest for one in names[name] if one[:2] not in said]
 
 
 def _identifiers(connection: Connection, moment: Moment, after: str, limit: int) -> list[str]:
@@ -152,21 +151,35 @@ _Claim = tuple[str, str, str]
 """What an image says of itself: where it says it, what it is about, and the value."""
 
 
-def _claimed(connection: Connection, digests: Collection[str], times: Moment) -> Mapping[str, Sequence[_Claim]]:
-    """What these digests claim of their base images and systems, as far as it was known, and may be known."""
+def _claimed(
+    connection: Connection, digests: Collection[str], times: Moment
+) -> Mapping[str, Mapping[str, Sequence[_Claim]]]:
+    """What these running images claim of their base images and systems under each name, as far as it was known, and may
+    be known."""
     claim = tables.claim
-    own = claim.c.artifact == claim.c.digest
-    query = select(claim.c.digest, claim.c.source, claim.c.kind, claim.c.value, own.label("own")).distinct()
+    names = holders(connection, digests, times.known_at)
+    columns = [claim.c[name] for name in ("digest", "child", "artifact", "source", "kind", "value")]
+    query = select(*columns).distinct().order_by(*columns)
     query = query.where(*within(claim, times))  # by digest alone: with kinds a database goes through all of these
-    query = query.order_by(claim.c.digest, claim.c.source, claim.c.kind, claim.c.value)
-    found: dict[str, list[_Claim]] = defaultdict(list)
-    for chunk in chunks(digests):
-        rows = connection.execute(query.where(claim.c.digest.in_(chunk))).all()
-        says_itself = {row.digest for row in rows if row.source == ANNOTATION and row.own}
-        for row in rows:  # an index may say anything of whatever manifest: what that says of itself counts before it
-            if row.source != ANNOTATION or row.own or row.digest not in says_itself:
-                found[row.digest].append((row.source, row.kind, row.value))
-    return found
+    rows: dict[str, list[Row[Any]]] = defaultdict(list)
+    for chunk in chunks(name for some in names.values() for name in some):
+        for row in connection.execute(query.where(claim.c.digest.in_(chunk))):
+            rows[row.digest].append(row)
+    return {
+        digest: _by_name(row for name in some for row in rows[name] if counts(digest, row.digest, row.child))
+        for digest, some in names.items()
+    }
+
+
+def _by_name(claimed: Iterable[Row[Any]]) -> Mapping[str, Sequence[_Claim]]:
+    """An index may say anything of whatever manifest: what that says of itself counts before it."""
+    said = [(row.child or row.digest, row) for row in claimed]
+    says_itself = {name for name, row in said if row.source == ANNOTATION and row.artifact == name}
+    found: dict[str, dict[_Claim, None]] = defaultdict(dict)
+    for name, row in said:
+        if row.source != ANNOTATION or row.artifact == name or name not in says_itself:
+            found[name][row.source, row.kind, row.value] = None
+    return {name: tuple(claims) for name, claims in found.items()}
 
 
 def _asset(

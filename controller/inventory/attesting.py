@@ -1,9 +1,4 @@
-"""Which documents hold for which images: what was verified of an artefact, and what an index and its manifests share.
-
-A document is about the digest that it was verified for. A kubelet may name that, the index that it is a manifest of, or
-one of its manifests: what is said of an index holds for each of its manifests, and of a run that is named by its index,
-what is said of any manifest may hold. What was found about one manifest alone holds for no other.
-"""
+"""Which documents hold for which images: what was verified of an artefact, for whose runs it counts (`kinship`)."""
 
 from __future__ import annotations
 
@@ -15,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
-from controller.inventory import tables
+from controller.inventory import kinship, tables
 from controller.inventory.dialect import among
+from controller.inventory.visibility import met_in
 
 _document, _found = tables.document, tables.verification
 _ELSEWHERE = "SubjectMismatch"  # it is about another image, whoever signed it
@@ -36,9 +32,13 @@ class Knowledge:
 
 @dataclass(frozen=True, slots=True)
 class Attested:
-    """A document of an image (`about`). `code` says why it was not verified; `recorded_at` is when this was known."""
+    """A document of an image that was judged, or of the one manifest `child` of it (else empty).
 
-    about: str
+    `code` says why it was not verified; `recorded_at` is when this was known.
+    """
+
+    judged: str
+    child: str
     document: int
     artifact: str
     verified: bool
@@ -58,44 +58,57 @@ def names_of(connection: Connection, documents: Sequence[int]) -> frozenset[str]
     None that `of_runs` has one of them for is missing; whether it has, is told by that alone.
     """
     query = (
-        select(func.coalesce(_found.c.child, _found.c.digest))
+        select(_found.c.digest, func.coalesce(_found.c.child, ""))
         .join(_document, _document.c.artifact == _found.c.artifact)
         .where(among(connection, _document.c.id, documents), _found.c.finding.in_(["attestation", "rejection"]))
         .distinct()
     )
-    about = set(connection.execute(query).scalars())
-    return frozenset[str]().union(*related(connection, about, None).values())
+    judged = {(digest, child) for digest, child in connection.execute(query)}
+    return frozenset[str]().union(*kinship.of_runs(connection, judged, None).values())
 
 
 def of_runs(connection: Connection, digests: Iterable[str], known: Knowledge) -> Mapping[str, Sequence[Attested]]:
-    """The SBOMs of each of these digests, as a kubelet may have reported it."""
-    names = related(connection, digests, known.known_at)
+    """The SBOMs of each of these digests, as a kubelet reported it: in the namespace that is asked about, if one is."""
+    return _of(connection, kinship.holders(connection, digests, known.known_at), known)
+
+
+def of_image(connection: Connection, digest: str, known: Knowledge) -> Mapping[str, Sequence[Attested]]:
+    """The SBOMs of a digest, whether it runs or not. Empty where a namespace met it under none of its names."""
+    names = kinship.holders(connection, [digest], known.known_at)
+    if known.namespace is None:
+        return _of(connection, names, known)
+    under = {(digest, ""), *((name, digest) for name in names[digest])}
+    if not met_in(connection, under, known.namespace, known_at=known.known_at):
+        return {}
+    found = _of(connection, names, known)[digest]
+    met = met_in(connection, {(one.judged, one.child) for one in found}, known.namespace, known_at=known.known_at)
+    return {digest: [one for one in found if (one.judged, one.child) in met]}
+
+
+def _of(
+    connection: Connection, names: Mapping[str, Sequence[str]], known: Knowledge
+) -> Mapping[str, Sequence[Attested]]:
     asked = among(connection, _found.c.digest, sorted(frozenset[str]().union(*names.values())))
-    about: dict[str, list[Attested]] = defaultdict(list)
+    found: dict[str, list[Attested]] = defaultdict(list)
     for one in _attested(connection, and_(asked, _document.c.kind == "sbom", _document.c.problem == ""), known):
-        about[one.about].append(one)
-    return {digest: [one for name in names[digest] for one in about.get(name, ())] for digest in names}
-
-
-def related(connection: Connection, digests: Iterable[str], known_at: datetime | None) -> Mapping[str, frozenset[str]]:
-    """Of each digest itself, the manifests that it holds, and the indexes that hold it."""
-    names = sorted(set(digests))
-    table = tables.image_manifest
-    found: dict[str, set[str]] = {name: {name} for name in names}
-    for one, other in ((table.c.digest, table.c.manifest), (table.c.manifest, table.c.digest)):
-        query = select(one, other).where(among(connection, one, names))
-        if known_at is not None:
-            query = query.where(table.c.recorded_at <= known_at)
-        for name, relative in connection.execute(query):
-            found[name].add(relative)
-    return {name: frozenset(relatives) for name, relatives in found.items()}
+        found[one.judged].append(one)
+    return {
+        digest: [
+            one
+            for name in names[digest]
+            for one in found.get(name, ())
+            if kinship.counts(digest, one.judged, one.child)
+        ]
+        for digest in names
+    }
 
 
 def _attested(connection: Connection, which: Any, known: Knowledge) -> list[Attested]:
-    best: dict[tuple[str, int], Attested] = {}
+    best: dict[tuple[str, str, int], Attested] = {}
     for row in connection.execute(_rows(which, known)):
         one = Attested(
-            about=row.child or row.digest,
+            judged=row.digest,
+            child=row.child or "",
             document=row.id,
             artifact=row.artifact,
             verified=row.finding == "attestation",
@@ -103,7 +116,7 @@ def _attested(connection: Connection, which: Any, known: Knowledge) -> list[Atte
             recorded_at=row.recorded_at,
             signed_at=row.signed_at,
         )
-        key = (one.about, one.document)
+        key = (one.judged, one.child, one.document)
         if key not in best or one.rank < best[key].rank:
             best[key] = one
     unverified = [one.document for one in best.values() if not one.verified]
@@ -146,4 +159,8 @@ def _subjects(connection: Connection, documents: Sequence[int]) -> Mapping[int, 
 def _is_about(connection: Connection, one: Attested, subjects: Mapping[int, set[str]], known: Knowledge) -> bool:
     """Whether an unverified document says that it is about the image that it lay beside. One without a word does."""
     said = subjects.get(one.document)
-    return not said or bool(said & related(connection, [one.about], known.known_at)[one.about])
+    if not said:
+        return True
+    about = one.child or one.judged
+    names = (find(connection, [about], known.known_at)[about] for find in (kinship.holders, kinship.manifests))
+    return any(not said.isdisjoint(some) for some in names)

@@ -25,36 +25,43 @@ def claims(leaf: Mapping[str, Any], digests: Sequence[str | None], here: str) ->
 
     Raises what a malformed leaf raises: `KeyError`, `TypeError`, `ValueError`, `AttributeError`.
     """
-    for image in leaf["images"]:
+    for position, image in enumerate(leaf["images"]):
         if image["digest"] is not None:
             for base in image.get("bases", ()):
                 names = base_names(text(base.get("name")), text(base.get("digest")))
                 # An index names whatever manifests its author likes: what it says is known where it was met alone.
                 namespace = here if image.get("manifests") else ""
-                yield from _rows(BASE, names, ANNOTATION, of=base["manifest"], by=image["digest"], namespace=namespace)
+                judged = _judged(digests[position], required(base["manifest"]))
+                yield from _rows(BASE, names, ANNOTATION, judged, by=image["digest"], namespace=namespace)
     for evaluation in leaf["evaluations"]:
         if digests[evaluation["image"]] is not None:
             namespace = text(evaluation["policy"]["namespace"])
             for config in evaluation.get("used", {}).get("configs", ()):
-                yield from _of_config(config, namespace)
+                judged = _judged(digests[evaluation["image"]], required(config["manifest"]))
+                yield from _of_config(config, judged, namespace)
 
 
-def _of_config(config: Mapping[str, Any], namespace: str) -> Iterator[Row]:
+def _judged(digest: str | None, manifest: str) -> Row:
+    """The image that was judged, and which manifest of it a claim is about."""
+    return {"digest": digest, "child": manifest if manifest != digest else ""}
+
+
+def _of_config(config: Mapping[str, Any], judged: Row, namespace: str) -> Iterator[Row]:
     manifest, own = config["manifest"], config["digest"]
     for source, by in ((ANNOTATION, manifest), (LABEL, own)):
         told = config.get(f"{source}s", {})
         names = base_names(text(told.get(BASE_NAME)), text(told.get(BASE_DIGEST)))
-        yield from _rows(BASE, names, source, of=manifest, by=by, namespace=namespace)
+        yield from _rows(BASE, names, source, judged, by=by, namespace=namespace)
     system = " ".join(word for name in ("os", "osVersion") if (word := text(config.get(name))))
-    yield from _rows(SYSTEM, [system] if system else [], CONFIGURATION, of=manifest, by=own, namespace=namespace)
+    yield from _rows(SYSTEM, [system] if system else [], CONFIGURATION, judged, by=own, namespace=namespace)
 
 
-def _rows(kind: str, values: Sequence[str], source: str, *, of: Any, by: Any, namespace: str) -> Iterator[Row]:
+def _rows(kind: str, values: Sequence[str], source: str, judged: Row, *, by: Any, namespace: str) -> Iterator[Row]:
     for value in values:
         yield {
             "kind": kind,
             "value": value,
-            "digest": required(of),
+            **judged,
             "source": source,
             "artifact": required(by),
             "policy_namespace": namespace,

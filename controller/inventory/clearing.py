@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -53,9 +53,9 @@ NOTHING_SAID = Clearance(cleared=False, statements=())
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What was found in one running image: the digests that stand for it, and where it is pulled from."""
+    """What was found in one running image, and where that is pulled from."""
 
-    names: tuple[str, ...]
+    digest: str
     repositories: tuple[str, ...]
     finding: Finding
 
@@ -66,36 +66,33 @@ class Clearing:
     def __init__(self, connection: Connection, times: Moment) -> None:
         self._connection = connection
         self._times = times
-        self._documents: dict[str, Sequence[Described]] = {}
+        self._documents: dict[str, Mapping[str, Sequence[Described]]] = {}
         self._heads: dict[int, Vex] = {}
 
     def judge(self, cases: Sequence[Case]) -> list[Clearance]:
         """What is said of each case, in their order. Raises `InputError` (`AnswerTooLarge`)."""
-        self._load({name for case in cases for name in case.names})
-        concerned = [case for case in cases if any(self._documents[name] for name in case.names)]
+        self._load({case.digest for case in cases})
+        concerned = [case for case in cases if self._documents[case.digest]]
         if not concerned:
             return [NOTHING_SAID] * len(cases)
         numbers = {
             one.document
             for case in concerned
-            for name in case.names
-            for one in self._documents[name]
+            for some in self._documents[case.digest].values()
+            for one in some
             if one.document is not None
         }
         names = {looked_up(name) for case in concerned for name in (case.finding.id, *case.finding.aliases)}
         said = _statements(self._connection, numbers, names)
         judge = _Judge(self._documents, {number: self._with(number, said) for number in numbers}, self._times.as_of)
-        return [
-            judge.clearance(case) if any(self._documents[name] for name in case.names) else NOTHING_SAID
-            for case in cases
-        ]
+        return [judge.clearance(case) if self._documents[case.digest] else NOTHING_SAID for case in cases]
 
-    def _load(self, names: Collection[str]) -> None:
-        new = [name for name in names if name not in self._documents]
+    def _load(self, digests: Collection[str]) -> None:
+        new = [digest for digest in digests if digest not in self._documents]
         if not new:
             return
         found = described(self._connection, new, (_KIND,), self._times)
-        self._documents |= {name: found.get(name, ()) for name in new}
+        self._documents |= {digest: _by_name(some) for digest, some in found.items()}
         numbers = {one.document for some in found.values() for one in some if one.document is not None}
         self._heads |= _heads(self._connection, numbers - self._heads.keys())
 
@@ -107,14 +104,17 @@ class Clearing:
 class _Judge:
     """Judges cases by the documents that were verified for their images."""
 
-    def __init__(self, documents: Mapping[str, Sequence[Described]], said: Mapping[int, Vex], now: datetime) -> None:
+    def __init__(
+        self, documents: Mapping[str, Mapping[str, Sequence[Described]]], said: Mapping[int, Vex], now: datetime
+    ) -> None:
         self._documents = documents
         self._said = said
         self._now = now
-        self._known: dict[tuple[str, str], Exploitability] = {}
+        self._known: dict[tuple[str, str, str], Exploitability] = {}
         self._sources = {
             id(statement): one
-            for some in documents.values()
+            for names in documents.values()
+            for some in names.values()
             for one in some
             if one.document is not None and one.document in said
             for statement in said[one.document].statements
@@ -125,7 +125,7 @@ class _Judge:
         counting: dict[int, VexStatement] = {}
         cleared = []
         for repository in case.repositories:
-            judges = [self._of(name, repository) for name in case.names if self._documents[name]]
+            judges = [self._of(case.digest, name, repository) for name in sorted(self._documents[case.digest])]
             cleared.append(any(judge.clears(case.finding) for judge in judges))
             counting |= {id(one): one for judge in judges for one in judge.says(case.finding)}
         warns = any(statement.status not in CLEARING for statement in counting.values())
@@ -135,13 +135,21 @@ class _Judge:
         )
         return Clearance(cleared=bool(cleared) and all(cleared) and not warns, statements=tuple(told))
 
-    def _of(self, name: str, repository: str) -> Exploitability:
-        key = (name, repository)
+    def _of(self, digest: str, name: str, repository: str) -> Exploitability:
+        key = (digest, name, repository)
         if key not in self._known:
-            numbers = [one.document for one in self._documents[name] if one.document is not None]
+            numbers = [one.document for one in self._documents[digest][name] if one.document is not None]
             vexes = [self._said[number] for number in numbers if number in self._said]
             self._known[key] = Exploitability(vexes, Subject(Digest.parse(name), repository), self._now)
         return self._known[key]
+
+
+def _by_name(found: Iterable[Described]) -> Mapping[str, Sequence[Described]]:
+    """What was found, by the digest that it is about: a product is named by that."""
+    names: dict[str, list[Described]] = defaultdict(list)
+    for one in found:
+        names[one.child or one.judged].append(one)
+    return names
 
 
 def _told(statement: VexStatement, source: Described) -> Statement:

@@ -13,10 +13,9 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 
 from controller.inventory import attesting, cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
-from controller.inventory.attesting import Knowledge
+from controller.inventory.attesting import Attested, Knowledge
 from controller.inventory.dialect import among
 from controller.inventory.run_ranges import RunFilter, grouped
-from controller.inventory.run_words import went_on
 from controller.model.reference import Digest
 
 GATHERED = 20_000  # links of which the components are gathered and sorted; of more, all components are gone through
@@ -97,30 +96,21 @@ class Components(Asker):
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
         with self._reading() as connection:
             if exact is not None:
-                digests = _one(connection, exact, namespace, known_at)
+                attested = attesting.of_image(connection, exact, known)
             else:
                 digests = _running(connection, as_of or datetime.now(UTC), namespace, cluster, known_at)
-            scope = _scope(connection, digests, known)
+                attested = attesting.of_runs(connection, digests, known)
+            scope = _scope(attested)
             place = _place(connection, number) if number is not None else None
             items, last = _page(connection, scope, place=place, limit=limit)
         if cursor is not None:
             return ComponentPage(items, _cursor(last))
         described = frozenset[str]().union(*scope.images.values())
-        return ComponentPage(items, _cursor(last), len(digests), len(described), scope.documents)
+        return ComponentPage(items, _cursor(last), len(attested), len(described), scope.documents)
 
 
 def _cursor(last: _Place | None) -> str | None:
     return cursors.write([last[1]]) if last is not None else None
-
-
-def _one(connection: Connection, digest: str, namespace: str | None, known_at: datetime | None) -> frozenset[str]:
-    """The image, if the namespace may know of it: if it, by whatever name of its content, ran there."""
-    if namespace is None:
-        return frozenset({digest})
-    names = attesting.related(connection, [digest], known_at)[digest]
-    query = select(_run.c.leaf).where(_run.c.namespace == namespace, among(connection, _run.c.digest, sorted(names)))
-    query = query.where(went_on(_run, as_of=None, known_at=known_at)).limit(1)
-    return frozenset({digest}) if connection.execute(query).first() is not None else frozenset()
 
 
 def _running(
@@ -131,18 +121,18 @@ def _running(
     return frozenset(row.digest for row in rows if row.digest is not None)
 
 
-def _scope(connection: Connection, digests: frozenset[str], known: Knowledge) -> _Scope:
+def _scope(found: Mapping[str, Sequence[Attested]]) -> _Scope:
     images: dict[int, set[str]] = defaultdict(set)
     verified: set[tuple[int, str]] = set()
     artifacts: set[str] = set()
-    for digest, attested in attesting.of_runs(connection, digests, known).items():
+    for digest, attested in found.items():
         for one in attested:
             images[one.document].add(digest)
             artifacts.add(one.artifact)
             if one.verified:
                 verified.add((one.document, digest))
     return _Scope(
-        digests,
+        frozenset(found),
         {document: frozenset(found) for document, found in images.items()},
         frozenset(verified),
         tuple(sorted(artifacts)),

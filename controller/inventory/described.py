@@ -1,20 +1,16 @@
-"""What documents say of images: the evidence of each image, joined with what its artefact was found to hold.
-
-An index and the manifests in it are one image under several names: what was verified for one of them counts for the
-runs of the others (`kin`).
-"""
+"""What documents say of running images: the evidence that counts for each (`kinship`), with what its artefact holds."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func, or_, select
 
 from controller.documents.dates import CLOCK_SKEW
-from controller.inventory import tables
+from controller.inventory import kinship, tables
 from controller.inventory.dialect import among
 from controller.inventory.standing import Moment, chunks
 
@@ -24,11 +20,13 @@ _evidence, _document, _scan = tables.evidence, tables.document, tables.scan
 class Described(NamedTuple):
     """One artefact beside an image: how it was found (`attestation`, `rejection` with its code), and what it holds.
 
+    `judged` is the digest of which it was found, `child` the one manifest of that index that it is about, else empty.
     `kind` is empty where its bytes were not indexed (not yet, or they were never kept). `at` is when it was made: by
     what it says, unless that is yet to come, else when it was signed, else when it was recorded first.
     """
 
-    digest: str
+    judged: str
+    child: str
     artifact: str
     finding: str
     code: str
@@ -50,27 +48,10 @@ class Described(NamedTuple):
     says_nothing: bool
 
 
-def kin(connection: Connection, digests: Iterable[str], *, known_at: datetime | None) -> Mapping[str, tuple[str, ...]]:
-    """Of each digest the names of the same image: itself, the indexes that hold it, the manifests that it holds."""
-    table = tables.image_manifest
-    found: dict[str, set[str]] = {digest: {digest} for digest in digests}
-    for chunk in chunks(found):
-        query = select(table.c.digest, table.c.manifest)
-        query = query.where(or_(table.c.digest.in_(chunk), table.c.manifest.in_(chunk)))
-        if known_at is not None:
-            query = query.where(table.c.recorded_at <= known_at)
-        for index, manifest in connection.execute(query):
-            if index in found:
-                found[index].add(manifest)
-            if manifest in found:
-                found[manifest].add(index)
-    return {digest: tuple(sorted(names)) for digest, names in found.items()}
-
-
 def described(
     connection: Connection, digests: Collection[str], kinds: Collection[str], times: Moment
 ) -> dict[str, list[Described]]:
-    """What counted for these digests and holds a document of one of these kinds, by digest, in no order."""
+    """What counted for these running images and holds a document of one of these kinds, by digest, in no order."""
     query = _evidence_of(times, _document.c.kind.in_(sorted(kinds))).where(_evidence.c.finding == "attestation")
     return _by_digest(connection, query, digests, times, lambda one: one.document is not None)
 
@@ -78,7 +59,7 @@ def described(
 def beside(
     connection: Connection, digests: Collection[str], kind: str, codes: Collection[str], times: Moment
 ) -> dict[str, list[Described]]:
-    """All that was found beside these digests and may be a document of this kind, whether it counted or not.
+    """All that was found beside these running images and may be a document of this kind, whether it counted or not.
 
     Of what counted that is what is of this kind, is not indexed, or cannot be read; of what did not count what is of
     this kind, or may be and was rejected with one of these codes. That evidence was looked for comes as a row of its
@@ -110,7 +91,7 @@ def _is_indexed(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
 def _evidence_of(times: Moment, *conditions: ColumnElement[bool]) -> Select[Any]:
     query = (
         select(
-            *(_evidence.c[name] for name in ("digest", "artifact", "finding", "code", "predicate_type")),
+            *(_evidence.c[name] for name in ("digest", "child", "artifact", "finding", "code", "predicate_type")),
             *(_evidence.c[name] for name in ("decided_at", "recorded_at", "signed_at")),
             *(_document.c[name] for name in ("id", "kind", "problem", "format", "tool", "author", "created_at")),
             *(_document.c[name] for name in ("components", "lacks_version", "lacks_supplier", "lacks_identifier")),
@@ -148,27 +129,33 @@ def _by_digest(
     times: Moment,
     is_wanted: Callable[[Described], bool],
 ) -> dict[str, list[Described]]:
-    """Each artefact once for a digest, as it counted if it did for anybody."""
-    found: dict[tuple[str, str, str], Described] = {}
+    """Of each image each artefact once for what it is about, as it counted if it did for anybody."""
+    names = kinship.holders(connection, digests, times.known_at)
+    found: dict[tuple[str, str, str, str], Described] = {}
     latest = times.as_of + CLOCK_SKEW
-    for chunk in chunks(digests):
+    for chunk in chunks(name for some in names.values() for name in some):
         for row in connection.execute(query.where(among(connection, _evidence.c.digest, chunk))):
             one = _read(row, latest)
             if not is_wanted(one):
                 continue
-            key = (one.digest, one.artifact, one.code if one.finding == "rejection" else "")
+            key = (one.judged, one.child, one.artifact, one.code if one.finding == "rejection" else "")
             before = found.get(key)
             if before is None or (one.at, one.recorded_at) < (before.at, before.recorded_at):
                 found[key] = one
-    by_digest: dict[str, list[Described]] = defaultdict(list)
+    by_judged: dict[str, list[Described]] = defaultdict(list)
     for one in found.values():
-        by_digest[one.digest].append(one)
-    return by_digest
+        by_judged[one.judged].append(one)
+    return {
+        digest: [
+            one for name in some for one in by_judged.get(name, ()) if kinship.counts(digest, one.judged, one.child)
+        ]
+        for digest, some in names.items()
+    }
 
 
 def _read(row: Row[Any], latest: datetime) -> Described:
     """A row of `_evidence_of`. A time after `latest` is not taken for one that was stated."""
-    (digest, artifact, finding, code, predicate_type, decided_at, recorded_at, signed_at, *told) = tuple(row)
+    (judged, child, artifact, finding, code, predicate_type, decided_at, recorded_at, signed_at, *told) = tuple(row)
     (document, kind, problem, form, tool, author, created_at, listed, version, supplier, identifier, nothing) = told
     stated_at = created_at if created_at is not None and created_at <= latest else None
     at = stated_at or (datetime.fromisoformat(signed_at) if signed_at else recorded_at)
@@ -176,6 +163,6 @@ def _read(row: Row[Any], latest: datetime) -> Described:
         kind = problem = form = tool = author = ""
         listed = version = supplier = identifier = 0
     return Described(
-        digest, artifact, finding, code, predicate_type, decided_at, recorded_at, document, kind, problem, form,
+        judged, child, artifact, finding, code, predicate_type, decided_at, recorded_at, document, kind, problem, form,
         tool, author, stated_at, at, listed, version, supplier, identifier, bool(nothing),
     )  # fmt: skip

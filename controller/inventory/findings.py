@@ -290,7 +290,7 @@ def _records(asked: _Asked, found: Sequence[_Candidate]) -> list[FindingRecord |
     where, now, reports = asked.where, asked.times.as_of, asked.reports
     asked.locate(one.digest for one in found)
     clearances = asked.clearing.judge(
-        [Case(reports.names(one.digest), asked.places[one.digest].repositories, one.finding) for one in found]
+        [Case(one.digest, asked.places[one.digest].repositories, one.finding) for one in found]
     )
     left = [number for number, one in enumerate(clearances) if where.cleared in {None, one.cleared}]
     named = first_named(asked.connection, [(found[number].key, reports.of(found[number].digest)) for number in left])

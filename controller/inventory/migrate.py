@@ -21,7 +21,7 @@ from controller.inventory.dialect import revision, stop_appends, take_time
 log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-PROJECTED = "0017"  # the newest migration that changed what is made of leaves: older databases make it anew
+PROJECTED = "0018"  # the newest migration that changed what is made of leaves: older databases make it anew
 ADVISORY_LOCK = 0x61737361795F6462  # "assay_db": the name of the lock that migrating replicas wait for in PostgreSQL
 
 

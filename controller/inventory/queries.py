@@ -35,7 +35,7 @@ from controller.inventory.records import (
     PolicyVersion,
 )
 from controller.inventory.running import RunQueries
-from controller.inventory.visibility import is_evidence_in, is_policy_in, ran_in
+from controller.inventory.visibility import is_evidence_in, is_found_in, is_policy_in, ran_in
 from controller.model.exception import PolicyName
 from controller.model.reference import Digest
 
@@ -236,7 +236,7 @@ def _findings(digest: str, as_of: datetime | None, known_at: datetime | None, na
     table = tables.verification
     query = select(table).where(table.c.digest == digest)
     if namespace is not None:
-        query = query.where(table.c.policy_namespace.in_(["", namespace]))
+        query = query.where(is_found_in(table, namespace, known_at=known_at))
     query = by_then(query, table, as_of=as_of, known_at=known_at)
     return query.order_by(table.c.decided_at, table.c.fact).limit(MAX_FINDINGS)
 

@@ -40,9 +40,10 @@ from controller.inventory.asking import (
     write_cursor,
 )
 from controller.inventory.dialect import sifted, texts
+from controller.inventory.kinship import named
 from controller.inventory.records import PolicyVersion, RunRecord
 from controller.inventory.run_ranges import by_leaf
-from controller.inventory.standing import Moment, named
+from controller.inventory.standing import Moment
 
 _refusal, _run = tables.refusal, tables.run
 _POLICY = ("policy_kind", "policy_namespace", "policy_name")
@@ -183,7 +184,8 @@ def _refused(connection: Connection, asked: _Asked) -> Mapping[tuple[str, str, s
     where = ("cluster", "namespace", "digest")
     runs = asked.moment.rows(connection, *where, also=[_run.c.digest.is_not(None)])
     running = select(*runs.c).distinct().cte("running")
-    names = named(_ever_refused(running, asked), asked.known_at)
+    # A manifest that was refused by itself is refused under its index too: nobody lists one to be refused.
+    names = named(_ever_refused(running, asked), asked.known_at, inside=True)
     newest = func.max(_refusal.c.decided_at, type_=tables.Instant)
     query = select(names.c.digest.label("seen"), *(_refusal.c[name] for name in _OF), newest).select_from(names)
     there = and_(_refusal.c.namespace == names.c.namespace, _refusal.c.digest == names.c.name)
@@ -204,7 +206,7 @@ def _ever_refused(running: CTE, asked: _Asked) -> CTE:
     PostgreSQL hashes a subquery, and does not make a join of it if asked whether it is true (`dialect.sifted`).
     """
     images = select(running.c.digest).distinct().cte("images")
-    names = named(images, asked.known_at, name="every")
+    names = named(images, asked.known_at, inside=True, called="every")
     refusals = select(literal(1)).where(_refusal.c.digest == names.c.name).correlate(names).offset(0).exists()
     ever = select(names.c.digest).where(refusals)
     return select(*running.c).where(running.c.digest.in_(ever).is_(True)).cte("some")

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Select, and_, select
 from controller.documents import purls
 from controller.documents.types import SCANS
 from controller.inventory import tables
-from controller.inventory.described import Described, described, kin, of_family, within
+from controller.inventory.described import Described, described, of_family, within
 from controller.inventory.dialect import pairs
-from controller.inventory.standing import Moment, named, running_digests
+from controller.inventory.kinship import is_of, named
+from controller.inventory.standing import Moment, running_digests
 
 _KIND = "vulnerabilities"
 PAIRS = 5000  # documents and identifiers that are looked up together
@@ -26,7 +27,6 @@ class Reports:
     def __init__(self, connection: Connection, times: Moment) -> None:
         self._connection = connection
         self._times = times
-        self._kin: dict[str, tuple[str, ...]] = {}
         self._of: dict[str, tuple[Described, ...]] = {}
 
     def load(self, digests: Collection[str]) -> None:
@@ -34,17 +34,8 @@ class Reports:
         new = [digest for digest in digests if digest not in self._of]
         if not new:
             return
-        names = kin(self._connection, new, known_at=self._times.known_at)
-        self._kin.update(names)
-        every = {name for some in names.values() for name in some}
-        found = described(self._connection, every, (_KIND,), self._times)
-        for digest in new:
-            some = (one for name in names[digest] for one in found.get(name, ()))
-            self._of[digest] = tuple(one for one in some if not one.problem and not one.says_nothing)
-
-    def names(self, digest: str) -> tuple[str, ...]:
-        """The digests that stand for the same image; after `load`."""
-        return self._kin[digest]
+        for digest, found in described(self._connection, new, (_KIND,), self._times).items():
+            self._of[digest] = tuple(one for one in found if not one.problem and not one.says_nothing)
 
     def of(self, digest: str) -> tuple[Described, ...]:
         """All reports of a running image that say anything; after `load`."""
@@ -61,6 +52,7 @@ def reported(connection: Connection, moment: Moment) -> Mapping[str, frozenset[i
     names = named(running_digests(connection, moment), moment.known_at)
     is_report = and_(
         evidence.c.digest == names.c.name,
+        is_of(evidence, names),
         evidence.c.finding == "attestation",
         of_family(evidence.c.predicate_type, SCANS),
         *within(evidence, moment),

@@ -15,12 +15,13 @@ from sqlalchemy import Connection, Row, Select, Table, literal, or_, select
 
 from controller.errors import InputError
 from controller.inventory import claims, origins, tables, tracing
+from controller.inventory.kinship import Judged
 from controller.model.reference import Digest
 
 MAX_IMAGES = 50_000  # that may rest on one thing for one answer: bounds its memory
 
 _evidence, _trace = tables.evidence, tables.trace
-_COLUMNS = ("digest", "artifact", "decided_at", "recorded_at", "policy_namespace")
+_COLUMNS = ("digest", "child", "artifact", "decided_at", "recorded_at", "policy_namespace")
 
 
 class Source(StrEnum):
@@ -106,26 +107,28 @@ class Resting:
 
 def resting(
     connection: Connection, footing: Footing, value: str, *, known_at: datetime | None, namespace: str | None
-) -> dict[str, Resting]:
-    """The images, by their digests. With a namespace, as its own and the cluster's policies found it.
+) -> dict[Judged, Resting]:
+    """The images, by the digest that was judged and the manifest of it. With a namespace, as its own and the cluster's
+    policies found it.
 
     Raises `InputError`: `DigestMalformed`, `ReferenceMalformed` for what cannot be what is asked about,
     `AnswerTooLarge`.
     """
-    found: dict[str, Resting] = {}
+    found: dict[Judged, Resting] = {}
     for query in _leading_to(footing, value):
         for row in connection.execute(_visible(query, known_at, namespace).execution_options(yield_per=1000)):
-            before = found.get(row.digest)
+            judged = (row.digest, row.child)
+            before = found.get(judged)
             if before is None and len(found) == MAX_IMAGES:
                 raise InputError("AnswerTooLarge", f"more than {MAX_IMAGES} images rest on it; ask of one namespace")
             one = _resting(row)
-            found[row.digest] = one if before is None else before.joined(one)
+            found[judged] = one if before is None else before.joined(one)
     return found
 
 
 def _resting(row: Row[Any]) -> Resting:
     told = Told(Source(row.source), row.decided_at, row.recorded_at)
-    return Resting(row.digest, (row.artifact,), row.decided_at, row.recorded_at, (told,))
+    return Resting(row.child or row.digest, (row.artifact,), row.decided_at, row.recorded_at, (told,))
 
 
 def _visible(query: Select[Any], known_at: datetime | None, namespace: str | None) -> Select[Any]:

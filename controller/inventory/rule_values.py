@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from controller.errors import Unacceptable
+
 
 class Value(StrEnum):
     """What a part came to. UNASKED: something before it decided, so that it was never looked at."""
@@ -37,11 +39,19 @@ def rule_values(evaluation: Mapping[str, Any], policy: Mapping[str, Any]) -> tup
     """The parts of a policy (its canonical document) and what each came to in an evaluation of a leaf.
 
     Reasons that are about no part (the image could not be resolved, the policy is not accepted) follow at the end.
+    Raises `Unacceptable` (`PolicyVersionUnreadable`) for a document that is not of the form that this version reads.
     """
+    try:
+        return _rule_values(evaluation, policy["spec"])
+    except (LookupError, TypeError, AttributeError, ValueError) as exc:
+        message = "the policy's kept text has not the form that this version of Assay reads"
+        raise Unacceptable("PolicyVersionUnreadable", message) from exc
+
+
+def _rule_values(evaluation: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[RuleValue, ...]:
     reasons: dict[str, Sequence[Mapping[str, Any]]] = {}
     for reason in evaluation["reasons"]:
         reasons[reason["rule"]] = (*reasons.get(reason["rule"], ()), reason)
-    spec = policy["spec"]
     requirements = tuple(_requirements(spec))
     rules = tuple((f"validations[{i}]", rule["expression"], rule) for i, rule in enumerate(spec["validations"]))
     known = {rule for rule, _ in requirements} | {rule for rule, _, _ in rules}

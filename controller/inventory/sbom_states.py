@@ -14,7 +14,8 @@ from controller.documents.dates import CLOCK_SKEW
 from controller.documents.types import SBOMS
 from controller.inventory import tables
 from controller.inventory.described import of_family, within
-from controller.inventory.standing import Moment, named, running_images
+from controller.inventory.kinship import is_of, named
+from controller.inventory.standing import Moment, running_images
 
 _evidence, _document = tables.evidence, tables.document
 
@@ -37,6 +38,7 @@ def states(
     rank = _rank(ranks, codes, moment.as_of, stale_after, may_lack)
     is_evidence = and_(
         _evidence.c.digest == names.c.name,
+        is_of(_evidence, names),
         or_(
             _evidence.c.finding.in_(["looked", "rejection"]),
             and_(_evidence.c.finding == "attestation", of_family(_evidence.c.predicate_type, SBOMS)),

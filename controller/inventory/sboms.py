@@ -18,7 +18,7 @@ from controller.documents.types import SBOMS, claims
 from controller.errors import InputError
 from controller.inventory import cursors, sbom_states
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
-from controller.inventory.described import Described, beside, kin
+from controller.inventory.described import Described, beside
 from controller.inventory.standing import Moment, Place, places, standing, unidentified
 
 STALE_AFTER = timedelta(days=90)
@@ -148,12 +148,8 @@ _CODES = {_OTHER_DIGEST: SbomState.OTHER_DIGEST, _UNSIGNED: SbomState.UNSIGNED}
 def _judged(connection: Connection, digests: Sequence[str], demands: Demands, moment: Moment) -> tuple[ImageSbom, ...]:
     """What is shown of these images, in their order."""
     images = places(standing(connection, moment, digests))
-    names = kin(connection, digests, known_at=moment.known_at)
-    found = beside(connection, {name for some in names.values() for name in some}, "sbom", _CODES, moment)
-    return tuple(
-        judge(images[digest], [one for name in names[digest] for one in found.get(name, ())], demands, moment.as_of)
-        for digest in digests
-    )
+    found = beside(connection, digests, "sbom", _CODES, moment)
+    return tuple(judge(images[digest], found[digest], demands, moment.as_of) for digest in digests)
 
 
 def judge(place: Place, found: Sequence[Described], demands: Demands, now: datetime) -> ImageSbom:

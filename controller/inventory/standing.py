@@ -23,7 +23,6 @@ from sqlalchemy import (
     func,
     select,
     true,
-    union_all,
 )
 
 from controller.inventory import tables
@@ -135,16 +134,6 @@ def unidentified(connection: Connection, moment: Moment) -> int:
     """How many runs have a digest that nobody knows."""
     runs = moment.rows(connection, "leaf", also=[tables.run.c.digest.is_(None)], by="digest")
     return connection.execute(select(func.count()).select_from(runs)).scalar_one()
-
-
-def named(running: CTE, known_at: datetime | None, *, name: str = "named") -> CTE:
-    """These images under all their names (`described.kin`): the columns of `running`, and `name`."""
-    held, holds = tables.image_manifest.alias("held"), tables.image_manifest.alias("holds")
-    inside = select(*running.c, held.c.manifest.label("name")).join(held, held.c.digest == running.c.digest)
-    around = select(*running.c, holds.c.digest.label("name")).join(holds, holds.c.manifest == running.c.digest)
-    if known_at is not None:
-        inside, around = inside.where(held.c.recorded_at <= known_at), around.where(holds.c.recorded_at <= known_at)
-    return union_all(select(*running.c, running.c.digest.label("name")), inside, around).cte(name)
 
 
 @dataclass(frozen=True, slots=True)

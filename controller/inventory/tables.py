@@ -38,7 +38,7 @@ from controller.inventory.run_tables import signer_member as signer_member  # no
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0018"  # the newest migration: what a database must be at
+REVISION = "0019"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -177,26 +177,29 @@ verification = Table(
     Index(None, "recorded_at"),
 )
 
-# What was found about a manifest, whoever asked: a row for each artefact that counted (`attestation`, `signature`) or
-# did not (`rejection`), and one (`looked`) that says that evidence of it was looked for at all. Where a policy looked
-# at each manifest of an index, `digest` is that manifest's. `signed_at` is RFC 3339 or empty.
+# What was found about an image, whoever asked: a row for each artefact that counted (`attestation`, `signature`) or
+# did not (`rejection`), and one (`looked`) that says that evidence of it was looked for at all. `digest` was judged;
+# where a policy looked at each manifest of an index, `child` is the manifest that it is about (`verification.child`),
+# else empty. `signed_at` is RFC 3339 or empty.
 evidence = Table(
     "evidence",
     metadata,
     *(
         Column(name, Text, primary_key=True)
-        for name in ("digest", "finding", "artifact", "predicate_type", "code", "signed_at", "policy_namespace")
+        for name in ("digest", "child", "finding", "artifact", "predicate_type", "code", "signed_at")
     ),
+    Column("policy_namespace", Text, primary_key=True),
     *_times(),
     Index(None, "artifact", "digest"),
 )
 
-# What a manifest rests on by the proofs themselves: `key` and `subject` (who signed), `log` (log id and index), and
-# what the signer's certificate says of the build (`builder`, `source`).
+# What an image (`digest`, `child`: as of `evidence`) rests on by the proofs themselves: `key` and `subject` (who
+# signed), `log` (log id and index), and what the signer's certificate says of the build (`builder`, `source`).
 trace = Table(
     "trace",
     metadata,
-    *(Column(name, Text, primary_key=True) for name in ("kind", "value", "digest", "artifact", "policy_namespace")),
+    *(Column(name, Text, primary_key=True) for name in ("kind", "value", "digest", "child", "artifact")),
+    Column("policy_namespace", Text, primary_key=True),
     *_times(),
 )
 

@@ -1,8 +1,8 @@
 """What a manifest rests on, out of the evaluations of a decision: who signed, which log entry, which artefact. Pure.
 
-A proof belongs to the manifest that was judged: where a policy looked at each manifest of an index, that is the child's
-and not the index's. The verifications of a leaf are kept for each version of each policy; what is here is kept once,
-whoever asked, so that a blast radius is a look-up however many policies there were.
+A proof belongs to the image that was judged, and where a policy looked at each manifest of an index, to that manifest
+(`child`) as one of this index's. The verifications of a leaf are kept for each version of each policy; what is here is
+kept once, whoever asked, so that a blast radius is a look-up however many policies there were.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ def log_entry(log_id: str, index: int) -> str:
 
 
 def evidence(item: Evaluation, digests: Sequence[str | None]) -> Iterator[Row]:
-    """What was found of the manifest that this evaluation is about; nothing where no digest is known.
+    """What was found of the image that this evaluation is about; nothing where no digest is known.
 
     Raises `KeyError`, `TypeError`, `AttributeError` for what is no evaluation of a leaf.
     """
-    digest = _judged(item, digests)
-    if digest is None:
+    judged = _judged(item, digests)
+    if judged is None:
         return
     entries = [(finding, entry) for field, finding in _FINDINGS.items() for entry in item[field]]
     if item.get("evidenceSet") or entries:
-        yield _found(item, digest, LOOKED, {})
+        yield _found(item, judged, LOOKED, {})
     for finding, entry in entries:
-        yield _found(item, digest, finding, entry)
+        yield _found(item, judged, finding, entry)
 
 
 def traces(item: Evaluation, digests: Sequence[str | None]) -> Iterator[Row]:
@@ -46,8 +46,8 @@ def traces(item: Evaluation, digests: Sequence[str | None]) -> Iterator[Row]:
 
     Raises as `evidence` does.
     """
-    digest = _judged(item, digests)
-    if digest is None:
+    judged = _judged(item, digests)
+    if judged is None:
         return
     for proof in (*item["signatures"], *item["attestations"]):
         signer, entry = proof.get("signer") or {}, proof.get("logEntry")
@@ -63,21 +63,20 @@ def traces(item: Evaluation, digests: Sequence[str | None]) -> Iterator[Row]:
                 yield {
                     "kind": kind,
                     "value": _text(value),
-                    "digest": digest,
+                    **judged,
                     "artifact": _text(proof.get("artifact")),
                     "policy_namespace": _text(item["policy"]["namespace"]),
                 }
 
 
-def _judged(item: Evaluation, digests: Sequence[str | None]) -> str | None:
-    digest = digests[item["image"]]
-    child = item.get("child")
-    return _text(child["digest"]) if digest is not None and child else digest
+def _judged(item: Evaluation, digests: Sequence[str | None]) -> Row | None:
+    digest, child = digests[item["image"]], item.get("child")
+    return None if digest is None else {"digest": digest, "child": _text(child["digest"]) if child else ""}
 
 
-def _found(item: Evaluation, digest: str, finding: str, entry: Mapping[str, Any]) -> Row:
+def _found(item: Evaluation, judged: Row, finding: str, entry: Mapping[str, Any]) -> Row:
     return {
-        "digest": digest,
+        **judged,
         "finding": finding,
         "artifact": _text(entry.get("artifact")),
         "predicate_type": _text(entry.get("predicateType")),

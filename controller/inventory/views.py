@@ -155,6 +155,7 @@ VIEWS = (
         "What was found about an image, once: a signature, an attestation, or what did not count (rejection).",
         (
             ("digest", "sha256:… of the image", "e.digest"),
+            ("child", "sha256:… of the one manifest of an index that it is about, else NULL", "e.child"),
             ("finding", "signature, attestation or rejection", "e.finding"),
             *_POLICY,
             ("artifact", "sha256:… of the raw bytes, which are a blob", "e.artifact"),
@@ -173,7 +174,8 @@ VIEWS = (
         "v_claims",
         "What an image says of itself, bound by its digest and signed by nobody.",
         (
-            ("digest", "sha256:… of the manifest", "q.digest"),
+            ("digest", "sha256:… of the image", "q.digest"),
+            ("child", "sha256:… of the one manifest of an index that it is about, else empty", "q.child"),
             ("kind", "`base` (the image that it was built on) or `os`", "q.kind"),
             ("value", "a name of the base image, by digest, name, or name and tag; or the system", "q.value"),
             ("source", "where it says so: annotation, label, or configuration", "q.source"),

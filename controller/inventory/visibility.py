@@ -1,41 +1,77 @@
 """What a namespace may know of images: a digest is visible where it ran, and to others it does not exist.
 
-The one place that says so. A kubelet may name an index or the manifest that it chose of it, so what ran under the one
-name is visible under the other. A namespace's own decisions are visible to it whatever ran; they are no key to what is
-known of the images that they name, or else anybody could open any image by trying to run it.
+The one place that says so. A kubelet may name an index or the manifest that it chose of it, so an index is visible
+where a manifest that it holds ran. It is not so the other way round: whoever runs an index of his own may have it list
+any manifest, and would read what was found of that elsewhere. What was found of a manifest when its index was judged
+stands under the index (`kinship`). A namespace's own decisions are visible to it whatever ran; they are no key to what
+is known of the images that they name, or else anybody could open any image by trying to run it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, or_, select
 
-from controller.inventory import tables
+from controller.inventory import kinship, tables
+from controller.inventory.dialect import among
+from controller.inventory.kinship import Judged
 
 
 def ran_in(
     digest: ColumnElement[str] | str, namespace: str, *, known_at: datetime | None = None
 ) -> ColumnElement[bool]:
-    """Whether this digest is visible to the namespace: it, an index that holds it, or a manifest that it holds, ran
-    there, as far as was recorded by `known_at`. `digest` is a value, or a column of the query around it."""
-    run, manifest = tables.run.alias(), tables.image_manifest.alias()
+    """Whether this digest is visible to the namespace: it, or a manifest that it holds, ran there, as far as was
+    recorded by `known_at`. `digest` is a value, or a column of the query around it."""
+    return or_(_ran(digest, namespace, known_at), _held_ran(digest, namespace, known_at))
 
-    def ran(*conditions: ColumnElement[bool]) -> Select[tuple[int]]:
-        there = [run.c.namespace == namespace, *conditions]
-        return select(run.c.leaf).where(
-            and_(*there) if known_at is None else and_(*there, run.c.recorded_at <= known_at)
-        )
 
-    def related(this: ColumnElement[str], other: ColumnElement[str]) -> ColumnElement[bool]:
-        told = [this == digest] if known_at is None else [this == digest, manifest.c.recorded_at <= known_at]
-        return ran(run.c.digest == other, *told).correlate_except(run, manifest).exists()
-
-    return or_(
-        ran(run.c.digest == digest).correlate_except(run).exists(),
-        related(manifest.c.digest, manifest.c.manifest),
-        related(manifest.c.manifest, manifest.c.digest),
+def is_found_in(found: FromClause, namespace: str, *, known_at: datetime | None = None) -> ColumnElement[bool]:
+    """Whether what was found of an image (a row of `verification`) is visible to the namespace: by its own and the
+    cluster's policies, of what ran there. What is about one manifest of an index is so where that or the index ran."""
+    return and_(
+        found.c.policy_namespace.in_(["", namespace]),
+        or_(
+            _ran(found.c.digest, namespace, known_at),
+            _ran(found.c.child, namespace, known_at),
+            and_(found.c.child.is_(None), _held_ran(found.c.digest, namespace, known_at)),
+        ),
     )
+
+
+def _ran(digest: ColumnElement[str] | str, namespace: str, known_at: datetime | None) -> ColumnElement[bool]:
+    run = tables.run.alias()
+    query = select(run.c.leaf).where(run.c.namespace == namespace, run.c.digest == digest)
+    return _known(query, run, known_at).correlate_except(run).exists()
+
+
+def _held_ran(digest: ColumnElement[str] | str, namespace: str, known_at: datetime | None) -> ColumnElement[bool]:
+    run, manifest = tables.run.alias(), tables.image_manifest.alias()
+    query = select(run.c.leaf).where(
+        run.c.namespace == namespace, manifest.c.digest == digest, run.c.digest == manifest.c.manifest
+    )
+    query = _known(_known(query, run, known_at), manifest, known_at)
+    return query.correlate_except(run, manifest).exists()
+
+
+def _known(query: Select[Any], table: FromClause, known_at: datetime | None) -> Select[Any]:
+    return query if known_at is None else query.where(table.c.recorded_at <= known_at)
+
+
+def met_in(
+    connection: Connection, judged: Collection[Judged], namespace: str, *, known_at: datetime | None = None
+) -> set[Judged]:
+    """Of which of these what was found is visible to the namespace, whoever's policy found it: as `is_found_in`."""
+    held = kinship.manifests(connection, {digest for digest, child in judged if not child}, known_at)
+    names = {name for some in held.values() for name in some} | {name for one in judged for name in one if name}
+    run = tables.run
+    query = select(run.c.digest).where(run.c.namespace == namespace, among(connection, run.c.digest, sorted(names)))
+    there = set(connection.execute(_known(query, run, known_at).distinct()).scalars())
+    return {
+        (digest, child) for digest, child in judged if not there.isdisjoint((digest, child) if child else held[digest])
+    }
 
 
 def is_evidence_in(
@@ -44,14 +80,8 @@ def is_evidence_in(
     """Whether raw bytes are evidence about an image that is visible to a namespace, as its own and the cluster's
     policies found it."""
     found = tables.verification.alias()
-    query = select(found.c.fact).where(
-        found.c.artifact == artifact,
-        found.c.policy_namespace.in_(["", namespace]),
-        ran_in(found.c.digest, namespace, known_at=known_at),
-    )
-    if known_at is not None:
-        query = query.where(found.c.recorded_at <= known_at)
-    return query.correlate_except(found).exists()
+    query = select(found.c.fact).where(found.c.artifact == artifact, is_found_in(found, namespace, known_at=known_at))
+    return _known(query, found, known_at).correlate_except(found).exists()
 
 
 def is_policy_in(

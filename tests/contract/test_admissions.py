@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,35 @@ async def test_what_an_exception_hid_is_told(tmp_path: Path) -> None:
         (found,) = opened.questions.admissions.admissions(name="web-1").items
     assert found.judged[0].outcome == "Exempt"
     assert found.judged[0].rules is None  # the policy's bytes were never recorded: it is said, and nothing is guessed
+    assert found.judged[0].untold == "PolicyVersionAbsent"
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"{}",
+        b"[]",
+        b"{",
+        b"\xff",
+        b'{"spec": null}',
+        b'{"spec": {"attestations": [], "validations": [{}]}}',
+        b'{"spec": {"attestations": []}}',
+        b'{"spec": {"attestations": [{"name": "sbom"}], "validations": []}}',
+    ],
+)
+async def test_a_kept_policy_that_cannot_be_read_is_said_to_be_so_and_the_rest_is_answered(
+    tmp_path: Path, kept: bytes
+) -> None:
+    """As another version may have written it: the fields that this one reads are not there."""
+    digest = f"sha256:{hashlib.sha256(kept).hexdigest()}"
+    record = leaf(1)
+    record["evaluations"][0]["policy"]["hash"] = digest
+    record["blobs"] = [digest]
+    with sqlite_database(tmp_path).open(Clock()) as opened:
+        await opened.writer.record(record, blobs={digest: kept}, deadline=soon())
+        (found,) = opened.questions.admissions.admissions(name="web-1").items
+    assert (found.judged[0].rules, found.judged[0].untold) == (None, "PolicyVersionUnreadable")
+    assert (found.verdict, found.judged[0].policy.hash) == ("Allow", digest)
 
 
 async def test_admissions_are_paged_newest_first_on_both_databases(database: Database) -> None:

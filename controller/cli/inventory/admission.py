@@ -16,6 +16,11 @@ from controller.inventory.store import Store
 from controller.reading.wire import admissions as wire
 from controller.settings import Settings
 
+_UNTOLD = {
+    "PolicyVersionAbsent": "the policy's text is not kept any more",
+    "PolicyVersionUnreadable": "the policy's kept text is of no form that this version reads (PolicyVersionUnreadable)",
+}
+
 
 @click.command()
 @click.argument("name", metavar="[NAMESPACE/]NAME|UID")
@@ -97,7 +102,7 @@ def _print_judged(judged: JudgedImage) -> None:
     if judged.exceptions:
         click.echo(f"    exempt   by {', '.join(judged.exceptions)}; without, it would be what the rules say")
     if judged.rules is None:
-        click.echo("    rules    the policy's text is not kept any more")
+        click.echo(f"    rules    {_UNTOLD.get(judged.untold, judged.untold)}")
         return
     for rule in judged.rules:
         asked = f"  {rule.expression}" if rule.expression else ""

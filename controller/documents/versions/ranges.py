@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from controller.documents.unquoted import Unusable
 from controller.documents.versions import apk, deb, maven, pypi, rpm, semver
 from controller.documents.versions.order import MAX_VERSION_LENGTH, Order, Unorderable
 
@@ -121,7 +122,7 @@ def parse_range(text: str, type_: str) -> Range:
         scheme, slash, text = text.removeprefix("vers:").partition("/")
         scheme = _SCHEMES.get(scheme, scheme)
         if not slash or (scheme != type_ and ORDERS.get(scheme) != ORDERS.get(type_, _no_order)):
-            raise ValueError(f"a range vers:{scheme}/… does not fit a package of type {type_}")
+            raise Unusable("a vers: range of the type {} does not fit the package's type", scheme)
     parts = [part.strip() for part in re.split(r"\|" if is_vers else ",", text)]
     if parts == ["*"]:
         return Range(type=type_, constraints=(), every=True)
@@ -156,7 +157,7 @@ def _check_not_empty(constraints: Sequence[Constraint], type_: str) -> None:
         )
     if empty:
         message = "no version is in this range, since all of its parts must hold"
-        raise ValueError(f"{message}; for one or the other write vers:{type_}/… with | between them")
+        raise ValueError(f"{message}; for one or the other write vers:TYPE/… with | between them")
 
 
 def _check_alternating(constraints: Sequence[Constraint]) -> None:
@@ -169,7 +170,7 @@ def _check_alternating(constraints: Sequence[Constraint]) -> None:
     for one, other in itertools.pairwise(bounds):
         if one.comparator[0] == other.comparator[0]:
             parts = f"{one.comparator}{one.version} and {other.comparator}{other.version}"
-            raise ValueError(f"{parts} follow each other in this range and say the same; leave one of them out")
+            raise Unusable("two parts follow each other in this range and say the same, {}; leave one out", parts)
 
 
 def _no_order(version: str) -> Any:
@@ -179,7 +180,7 @@ def _no_order(version: str) -> Any:
 def _constraint(part: str, type_: str, *, decode: bool) -> Constraint:
     match = _CONSTRAINT.fullmatch(part)
     if match is None or "*" in part:
-        raise ValueError(f"{part[:100]!r} is no version comparator such as '<2.17.1', '>=1,<2' or 'vers:maven/<2.17.1'")
+        raise Unusable("{} is no version comparator such as '<2.17.1', '>=1,<2' or 'vers:maven/<2.17.1'", part)
     comparator, version = match[1] or "=", unquote(match[2]) if decode else match[2]
     order = ORDERS.get(type_)
     if order is None:
@@ -189,4 +190,4 @@ def _constraint(part: str, type_: str, *, decode: bool) -> Constraint:
     try:
         return Constraint(comparator=comparator, version=version, key=order(version))
     except Unorderable as exc:
-        raise ValueError(f"{version[:100]!r} is no version of type {type_}") from exc
+        raise Unusable("{} is no version of the package's type", version) from exc

@@ -32,7 +32,11 @@ class RuleValue(Shown):
 
 
 class JudgedImage(Shown):
-    """One image under one version of one policy. `rules` is null where the policy's bytes are not kept any more."""
+    """One image under one version of one policy.
+
+    `rules` is null where they cannot be told, and `untold` says why: `PolicyVersionAbsent` (the policy's bytes are not
+    kept any more, or were not yet known) or `PolicyVersionUnreadable`.
+    """
 
     reference: str
     container: str
@@ -43,6 +47,7 @@ class JudgedImage(Shown):
     outcome: str
     exceptions: list[str]
     rules: list[RuleValue] | None
+    untold: str
 
 
 class Admission(Shown):

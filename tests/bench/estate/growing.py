@@ -26,7 +26,7 @@ SHARED = frozenset(
 """What copies have in common: few rows, or a component that other documents list too."""
 
 POSITIONS = frozenset({"leaf", "end_leaf", "asked", "unresolved", "admitted"})
-DIGESTS = frozenset({"digest", "artifact", "manifest"})
+DIGESTS = frozenset({"digest", "child", "artifact", "manifest"})
 NAMES = frozenset({"id", "decision_key", "object_uid", "pod_uid", "run", "fact", "key"})
 CONTENT = frozenset({("blob", "content"), ("leaf", "canonical")})  # left out: nobody reads a copy's
 SEGMENT = getattr(tables, "SEGMENT", 256)

@@ -125,11 +125,12 @@ def late_evidence() -> tuple[datetime, ...]:
 
 @cache
 def pods() -> list[str]:
-    """Pods that were decided upon while one of these moments was near, and one of each namespace."""
+    """Pods that were decided upon while one of these moments was near, one of each namespace, and the last of all."""
     asked = [d for d in estate().decisions if d.subject.kind == "Pod"]
     near = [d for d in asked for moment in lags()[:20] if d.decided_at <= moment < d.recorded_at]
     own = [next(d for d in asked if d.subject.namespace == name) for name in NAMESPACES]
-    return sorted({d.subject.name for d in (*own, *near[:10])})
+    last = max(asked, key=lambda decision: decision.decided_at)
+    return sorted({d.subject.name for d in (*own, *near[:10], last)})
 
 
 @cache

@@ -16,6 +16,10 @@ from controller.model.bases import BASE_DIGEST, BASE_NAME, MAX_BASE_NAME
 from controller.model.image import ConfigExtract
 
 DIGEST = "sha256:" + "ab" * 32
+SECRET_NAMES = """PASSWORD DB_PASSWORD dbPassword DBPASS MYSQL_PWD GITHUB_TOKEN githubToken NPMTOKEN TOKEN2 API_KEY
+    apikey GPG_KEYS SECRET CLIENTSECRET1 AWS_CREDENTIALS BASIC_AUTH PIN SENTRY_DSN"""
+OTHERS = """VERBOSE=1 DEBUG=true LANG=en_US APP_VERSION=1.2.3 PWD=/ TOKENIZERS_PARALLELISM=true AUTHOR=x KEYBOARD=us
+    API_KEY="""
 VERSION = "org.opencontainers.image.version"
 
 
@@ -33,12 +37,41 @@ def test_what_it_is_and_where_it_comes_from_is_recorded() -> None:
 
 
 @pytest.mark.guarantee(12)
-@pytest.mark.parametrize("env", [["TOKEN=hunter2-hunter2"], ["hunter2-hunter2"], ["A=b=hunter2-hunter2"]])
+@pytest.mark.parametrize(
+    "env", [["TOKEN=hunter2-hunter2"], ["PLAIN=hunter2-hunter2"], ["hunter2-hunter2"], ["A=b=hunter2-hunter2"]]
+)
 def test_a_word_that_holds_an_environment_value_is_left_out(env: list[str]) -> None:
-    secret = env[0].removeprefix("TOKEN=").removeprefix("A=")
+    secret = env[0].removeprefix("TOKEN=").removeprefix("PLAIN=").removeprefix("A=")
     assert labels({VERSION: f"1-{secret}"}, env) == {}
     assert labels({VERSION: "1-2"}, env) == {VERSION: "1-2"}
     assert extract({"os.version": secret}, {"User": secret, "Env": env}, created=None) == ConfigExtract()
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize(
+    "name",
+    SECRET_NAMES.split(),
+)
+def test_a_short_value_of_a_variable_that_is_named_as_a_secret_is_left_out_where_it_is_a_word(name: str) -> None:
+    for written in ("abc", "1-abc", "x/abc/y", "ABC", "x (abc)", "%61bc"):
+        assert labels({VERSION: written}, [f"{name}=abc"]) == {}, written
+    assert labels({VERSION: "abcd"}, [f"{name}=abc"]) == {VERSION: "abcd"}
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize("entry", ["abc", "=abc", "DATABASE_URL=postgres://app:abc@db/x", "PROXY=http://abc@proxy"])
+def test_a_short_value_without_a_name_and_a_password_in_a_url_are_secrets(entry: str) -> None:
+    assert labels({VERSION: "1-abc"}, [entry]) == {}
+    assert extract({"os.version": "abc"}, {"User": "abc", "Env": [entry]}, created=None) == ConfigExtract()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    OTHERS.split(),
+)
+def test_a_short_value_of_any_other_variable_takes_nothing_away(entry: str) -> None:
+    told = {VERSION: "1.2.3", LABELS[0]: "1", LABELS[5]: "true en_US us x /"}
+    assert labels(told, [entry]) == told
 
 
 @pytest.mark.guarantee(12)
@@ -60,6 +93,34 @@ def test_where_the_environment_cannot_be_read_no_word_is_recorded(env: Any) -> N
         ("jane:p w@github.com", None),
         ("jane:pw@host/x https://y", None),
         ("https://jane:p/w@host/x", None),
+        ("ghp_4bC@github.com/acme/app", None),
+        ("//s3cr3t@github.com/acme/app", None),
+        ("https:s3cr3t@github.com/acme/app", None),
+        ("https://s3cr3t@github.com/acme/app", "https://github.com/acme/app"),
+        ("https://s3cr3t:@github.com/acme/app", "https://github.com/acme/app"),
+        ("https://a.example/x https://s3cr3t@b.example/y", "https://a.example/x https://b.example/y"),
+        ("https://jane:p?w@host/x", None),
+        ("https://jane:p#w@host/x", None),
+        ("jane%3Apw%40host/x", None),
+        ("jane%253Apw%2540host/x", None),
+        ("git@s3cr3t@host:acme/app", None),
+        ("Jane <jane@acme.example>", None),
+        ("@acme/app", "@acme/app"),
+        (f"docker.io/acme/app:1@{DIGEST}", f"docker.io/acme/app:1@{DIGEST}"),
+        ("github.com/acme/app?token=s3cr3t", "github.com/acme/app"),
+        ("acme.blob.core.windows.net/x?sv=2020&sig=s3cr3t", "acme.blob.core.windows.net/x"),
+        ("github.com/acme/app#s3cr3t", "github.com/acme/app"),
+        ("C# in a day?", "C# in a day?"),
+        ("https://host/x&sig=s3cr3t", None),
+        ("https://host/x;jsessionid=1;access_token=s3cr3t", None),
+        ("https://host/x%3Ftoken%3Ds3cr3t", None),
+        ("1.2 (api-key: s3cr3t)", None),
+        ("docker.io/acme/keys:1", "docker.io/acme/keys:1"),
+        ("Bearer s3cr3t-1", None),
+        ("Basic authentication server", "Basic authentication server"),
+        ("https://host/glpat-s3cr3t/x", None),
+        ("1.2-ghp_s3cr3t", None),
+        ("eyJhbGciOiJIUzI1NiJ9.e30.x", None),
         ("a\nb", None),
         ("\x1b[2K", None),
         ("x" * (MAX_LABEL + 1), None),

@@ -124,6 +124,14 @@ def test_what_has_two_readings_or_none_is_malformed(content: bytes) -> None:
     assert raised.value.code == "ConfigMalformed"
 
 
+@pytest.mark.guarantee(12)
+def test_an_error_about_a_label_names_neither_its_name_nor_its_value() -> None:
+    with pytest.raises(Unacceptable) as raised:
+        parse(b'{"config": {"Labels": {"s3cr3t-name": ["s3cr3t-value"]}}}')
+    assert "config.Labels is no map of strings" in raised.value.message
+    assert "s3cr3t" not in raised.value.message
+
+
 @pytest.mark.guarantee(10)
 def test_nesting_is_bounded() -> None:
     with pytest.raises(LimitExceeded):

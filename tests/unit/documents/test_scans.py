@@ -88,7 +88,7 @@ def test_all_that_is_asked_holds_at_once_and_each_finding_comes_once() -> None:
         ("UNKNOWN", "severity is one of CRITICAL, HIGH"),
         ("severe", "severity is one of"),
         ({}, "names nothing to look for"),
-        ({"severities": "HIGH"}, "there is no 'severities' to look for"),
+        ({"severities": "HIGH"}, "a text of 10 characters is nothing to look for"),
         ({"severity": 7}, "severity is one of"),
         ({"fixable": "yes"}, "fixable is true or false"),
         ({"ids": []}, "ids is a list of strings, and not empty"),

@@ -248,7 +248,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("has(object['x'])", "ArgumentInvalid", ""),
     ("sboms.find('log4j') == []", "ArgumentInvalid", "package URL"),
     ("sboms.find('pkg:npm/x', '<latest') == []", "ArgumentInvalid", "line 1, column 25: "),
-    ("sboms.find('pkg:npm/x', '<latest') == []", "ArgumentInvalid", "no version of type npm"),
+    ("sboms.find('pkg:npm/x', '<latest') == []", "ArgumentInvalid", "no version of the package's type"),
     ("sboms.contains('log4j', '<latest')", "ArgumentInvalid", "line 1, column 16: "),
     ("sboms.contains('pkg:npm/x@1', string(object.a))", "ArgumentInvalid", "must be type, namespace and name only"),
     ("signatures.find('pkg:npm/x') == []", "FunctionUnknown", "find is a function of sbom or sboms or string only"),

@@ -281,14 +281,14 @@ def test_a_scan_of_nothing_says_nothing(expression: str) -> None:
     ("call", "why"),
     [
         ("matching('SEVERE')", "severity is one of"),
-        ("matching({'severities': 'HIGH'})", "there is no 'severities' to look for"),
+        ("matching({'severities': 'HIGH'})", "'severities' is nothing to look for"),
         ("matching({'fixable': 'yes'})", "fixable is true or false"),
         ("matching({'ids': []})", "ids is a list of strings"),
         ("matching({})", "names nothing to look for"),
         ("matching({'packages': ['log4j']})", "no package URL"),
-        ("matching({'severity': string(object.a), 'fixabel': true})", "there is no 'fixabel' to look for"),
+        ("matching({'severity': string(object.a), 'fixabel': true})", "'fixabel' is nothing to look for"),
         ("matching({'severity': 'SEVERE', 'fixable': object.a})", "severity is one of"),
-        ("matching({'severities': object.a})", "there is no 'severities' to look for"),
+        ("matching({'severities': object.a})", "'severities' is nothing to look for"),
     ],
 )
 def test_a_mistake_in_what_is_asked_is_found_when_the_policy_is_read(call: str, why: str) -> None:
@@ -302,6 +302,47 @@ def test_a_mistake_that_only_shows_later_is_an_error_and_never_no_findings() -> 
     scan = fixture(VULN, "trivy")
     assert failure("vulnerabilities.matching(string('SEVERE')).size() == 0 || true", scan) == "ArgumentInvalid"
     assert failure("vulnerabilities.matching({string('x'): 'y'}).size() == 0 || true", scan) == "ArgumentInvalid"
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "sboms.find(SECRET).size() == 0",
+        "sboms.contains('pkg:npm/x', SECRET)",
+        "sboms.contains('pkg:npm/x', '>=' + SECRET)",
+        "sboms.contains('pkg:npm/x', '1,' + SECRET)",
+        "sboms.contains('pkg:npm/x', 'vers:' + SECRET + '/1')",
+        "sboms.contains('pkg:semver/x', 'vers:semver/>=1.0.0-' + SECRET + '|>=1.0.1-' + SECRET)",
+        "sboms.contains('pkg:' + SECRET + '/x@1')",
+        "sboms.contains('pkg:' + SECRET + '/x', 'vers:npm/1')",
+        "sboms.licensed(SECRET + ' ').size() == 0",
+        "sboms.licensed(['MIT', SECRET + '?']).size() == 0",
+        "sboms.lacking(SECRET).size() == 0",
+        "vulnerabilities.matching(SECRET).size() == 0",
+        "vulnerabilities.matching({SECRET: 'y'}).size() == 0",
+        "vulnerabilities.matching({'packages': [SECRET]}).size() == 0",
+        "vulnerabilities.matching({'severity': SECRET}).size() == 0",
+        "vex.status('CVE-2026-1', SECRET) == ''",
+        "SECRET.matches('(' + SECRET)",
+        "timestamp(SECRET) < now",
+        "duration(SECRET) < duration('1s')",
+        "url(SECRET).getHost() == ''",
+        "ip(SECRET).family() == 4",
+        "quantity(SECRET).isInteger()",
+        "semver(SECRET).major() == 1",
+        "{'a': 1}[SECRET] == 1",
+        "int(SECRET) == 1",
+    ],
+)
+def test_an_error_quotes_nothing_of_what_a_rule_hands_over(expression: str) -> None:
+    """It may be somebody's environment value, and what a verdict says is recorded and shown."""
+    secret = "string('s3cr') + string('3t')"  # as if from the request: known only when the rule runs
+    made = policy(expression.replace("SECRET", f"({secret})"))
+    assert made.policy.problems == (), made.policy.problems
+    found = judge(made, fixture(SPDX, "spdx-2.3"), fixture(VULN, "trivy"))
+    assert found.outcome is Outcome.ERROR, found
+    assert "s3cr3t" not in " ".join(reason.message for reason in found.reasons).lower()
 
 
 # VEX

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from controller.documents import licenses, packages
 from controller.documents.packages import Element
+from controller.documents.unquoted import quoting
 from controller.errors import Unacceptable
 from controller.model.documents import Component, Sbom
 from controller.policy.cel.libraries.provenances import present
@@ -106,7 +107,7 @@ def _check_query(_receiver: Any, purl: Any, versions: Any = "") -> None:
             if UNKNOWN not in arguments:
                 packages.Query.parse(*arguments)
         except ValueError as exc:
-            raise ConstantError(position, "ArgumentInvalid", str(exc)) from exc
+            raise ConstantError(position, "ArgumentInvalid", quoting(exc)) from exc
 
 
 def _find(meter: Meter, name: str, sboms: Sequence[Sbom], purl: str, versions: str) -> list[Component]:
@@ -176,7 +177,7 @@ def _check_licences(_receiver: Any, asked: Any) -> None:
     try:
         _patterns(asked)
     except ValueError as exc:
-        raise ConstantError(1, "ArgumentInvalid", f"licensed: {exc}") from exc
+        raise ConstantError(1, "ArgumentInvalid", f"licensed: {quoting(exc)}") from exc
 
 
 @_of_both("licensed", STRING, returns=list_of(COMPONENT), cost=_LICENSED, check=_check_licences)

@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.documents import scans
 from controller.documents.scans import Filter
+from controller.documents.unquoted import quoting
 from controller.errors import Unacceptable
 from controller.model.documents import Finding, VulnerabilityReport
 from controller.policy.cel.libraries.provenances import present
@@ -111,7 +112,7 @@ def _check(_receiver: Any, asked: Any) -> None:
         else:
             _filter(asked)
     except ValueError as exc:
-        raise ConstantError(1, "ArgumentInvalid", f"matching: {exc}") from exc
+        raise ConstantError(1, "ArgumentInvalid", f"matching: {quoting(exc)}") from exc
 
 
 def _matching(meter: Meter, reports: Iterable[VulnerabilityReport], asked: Any) -> list[Any]:

@@ -104,7 +104,13 @@ class Documents(Past):
         as_of: datetime | None = None,
         known_at: datetime | None = None,
     ) -> list[Decision]:
-        """The decisions that let one of these images in, from when it rested on that, newest first."""
+        """The decisions that let one of these images in, from when it rested on that, newest first.
+
+        Of a namespace those about images that ran there: of others it may not know on what they rest.
+        """
+        if namespace is not None:
+            there = self.ran_in(namespace, known_at=known_at)
+            since = {digest: at for digest, at in since.items() if digest in there}
         return [
             d
             for d in self.decisions(namespace=namespace, verdict="Allow", as_of=as_of, known_at=known_at)

@@ -154,25 +154,29 @@ class Past:
         return sorted(found, key=lambda used: used.last, reverse=True)
 
     def ran_in(self, namespace: str, *, known_at: datetime | None = None) -> frozenset[str]:
-        """The digests that ran in a namespace, and with an index its manifests, and with those the index."""
+        """The digests that ran in a namespace, and the indexes that they are in."""
         seen = {
             run.digest
             for run in self._runs
             if run.subject.namespace == namespace and run.digest and known(run.recorded_at, known_at)
         }
-        related = self.related(known_at=known_at)
-        return frozenset(seen.union(*(related[digest] for digest in seen)))
+        return frozenset(
+            seen | {image.digest for image in self._indexes(known_at) if not seen.isdisjoint(image.children)}
+        )
 
     def related(self, *, known_at: datetime | None = None) -> dict[str, set[str]]:
         """By digest: the indexes it is in, and the manifests in it, as decisions told them."""
         found: dict[str, set[str]] = defaultdict(set)
+        for image in self._indexes(known_at):
+            for child in image.children:
+                found[image.digest].add(child)
+                found[child].add(image.digest)
+        return found
+
+    def _indexes(self, known_at: datetime | None) -> Iterator[Image]:
         for judgement, decisions in self._by_judgement.items():
             if any(known(decision.recorded_at, known_at) for decision in decisions):
-                for asked in judgement.images:
-                    for child in asked.image.children if asked.image else ():
-                        found[asked.image.digest].add(child)  # type: ignore[union-attr]
-                        found[child].add(asked.image.digest)  # type: ignore[union-attr]
-        return found
+                yield from (asked.image for asked in judgement.images if asked.image and asked.image.children)
 
     def judged(
         self, *, namespace: str | None = None, as_of: datetime | None = None, known_at: datetime | None = None

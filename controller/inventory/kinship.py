@@ -1,0 +1,79 @@
+"""Which evidence holds for the runs of an image: what an index and its manifests share, and what they do not.
+
+A kubelet may name the index that was admitted, or the manifest that it chose of it. So for a run counts what was found
+when the digest that it is named by was judged, or an index that holds that: of the whole index, or of this very
+manifest. What was found when a manifest was judged by itself does not count for an index that lists it: whoever writes
+an index lists what manifests he likes, and would borrow their evidence, or read it in a namespace where they never ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import CTE, ColumnElement, Connection, Table, or_, select, union_all
+
+from controller.inventory import tables
+from controller.inventory.dialect import among
+
+_held = tables.image_manifest
+
+Judged = tuple[str, str]
+"""A digest that was judged, and the one manifest of that index that something was found of, else empty."""
+
+
+def holders(connection: Connection, digests: Iterable[str], known_at: datetime | None) -> Mapping[str, Sequence[str]]:
+    """Of each digest itself, and the indexes that hold it: under which evidence of its runs may stand."""
+    return _related(connection, digests, known_at, _held.c.manifest, _held.c.digest)
+
+
+def manifests(connection: Connection, digests: Iterable[str], known_at: datetime | None) -> Mapping[str, Sequence[str]]:
+    """Of each digest itself, and the manifests that it holds."""
+    return _related(connection, digests, known_at, _held.c.digest, _held.c.manifest)
+
+
+def _related(
+    connection: Connection,
+    digests: Iterable[str],
+    known_at: datetime | None,
+    one: ColumnElement[str],
+    other: ColumnElement[str],
+) -> Mapping[str, Sequence[str]]:
+    found: dict[str, set[str]] = {digest: {digest} for digest in digests}
+    query = select(one, other).where(among(connection, one, sorted(found)))
+    if known_at is not None:
+        query = query.where(_held.c.recorded_at <= known_at)
+    for digest, relative in connection.execute(query) if found else ():
+        found[digest].add(relative)
+    return {digest: sorted(names) for digest, names in found.items()}
+
+
+def counts(run: str, judged: str, child: str) -> bool:
+    """Whether what was found when `judged` (one of the run's `holders`) was judged is about the run's image: about all
+    of it (an empty `child`), or about the manifest that runs. A run that is named by its index may be any of it."""
+    return run == judged or child in {"", run}
+
+
+def of_runs(
+    connection: Connection, judged: Iterable[Judged], known_at: datetime | None
+) -> Mapping[Judged, Sequence[str]]:
+    """The other way round: of each that was judged the names of the runs that it counts for."""
+    wanted = set(judged)
+    whole = manifests(connection, {digest for digest, child in wanted if not child}, known_at)
+    return {(digest, child): (digest, child) if child else whole[digest] for digest, child in wanted}
+
+
+def named(running: CTE, known_at: datetime | None, *, inside: bool = False, called: str = "named") -> CTE:
+    """These images under their `holders`: the columns of `running`, and `name`; with `inside` under the names of their
+    `manifests` too, for what is no evidence. `called` is the table's name in the statement."""
+    columns = (_held.c.manifest, _held.c.digest)
+    found = [select(*running.c, running.c.digest.label("name"))]
+    for this, other in (columns, columns[::-1]) if inside else (columns,):
+        query = select(*running.c, other.label("name")).join(_held, this == running.c.digest)
+        found.append(query if known_at is None else query.where(_held.c.recorded_at <= known_at))
+    return union_all(*found).cte(called)
+
+
+def is_of(found: Table, names: CTE) -> ColumnElement[bool]:
+    """`counts`, where `found` (`evidence`) stands under a name of an image (`named`)."""
+    return or_(names.c.name == names.c.digest, found.c.child == "", found.c.child == names.c.digest)
