@@ -109,6 +109,9 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
             months = store.keep_partitions(settings.inventory, clock=now)
             if months is not None:
                 stack.callback(months.close)
+            unkept = store.keep_configurations(settings.inventory)
+            if unkept is not None:
+                stack.callback(unkept.close)
         if (
             {Role.OPERATOR, Role.WEBHOOK} <= set(roles)
             and settings.cluster.watch_pods
@@ -188,7 +191,7 @@ async def _store(settings: Settings, roles: Collection[Role], stack: AsyncExitSt
     while True:
         try:
             if server and Role.OPERATOR in roles:
-                await asyncio.to_thread(migrate, settings.inventory.url())
+                await asyncio.to_thread(migrate, settings.inventory.url(), settings=settings.inventory)
             store = opening(settings.inventory)
         except ConfigurationError as exc:
             if not is_away(exc) and not (server and exc.code == NOT_MIGRATED):

@@ -89,7 +89,7 @@ def _write_blobs(
     blobs: Blobs,
 ) -> set[str]:
     """Store what is new. Returns the digests that records name and the database does not have."""
-    named = {digest for record in records for digest in (*record.projection.blobs, *record.blobs)}
+    named = {digest for record in records for digest in record.projection.blobs}
     unknown = {digest for digest in named if not remembered.is_fresh(blob_key(digest), now)}
     if not unknown:
         return set()
@@ -98,7 +98,8 @@ def _write_blobs(
     by_time: dict[datetime, dict[str, bytes]] = {}
     for index, record in enumerate(records):
         for digest, content in record.blobs.items():
-            if digest in present or digest in new:
+            # What a leaf does not name is not written: an older version's, out of a spool, has configurations with it.
+            if digest in present or digest in new or digest not in record.projection.blobs:
                 continue
             if str(Digest.of(content)) == digest:
                 new[digest] = by_time.setdefault(record.at or now, {})[digest] = content

@@ -22,6 +22,7 @@ from controller.inventory.audit_index import check_index
 from controller.inventory.audit_ledger import BATCH, check_ledger
 from controller.inventory.audit_report import Finding, Kept, Report
 from controller.inventory.blobs.store import COLUMNS, Blobs, FileGone
+from controller.inventory.configurations import demanded
 from controller.inventory.index import reading as documents
 from controller.inventory.ledger.notes import NoteKey
 from controller.inventory.projections import Remembered
@@ -128,8 +129,8 @@ def _check_blobs(connection: Connection, report: Report, blobs: Blobs) -> None:
         .execution_options(yield_per=BATCH)
     ):
         try:
-            named = [str(digest) for digest in json.loads(canonical).get("blobs") or ()]
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            named = [str(digest) for digest in demanded(json.loads(canonical))]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # told already
         for digest in named:
             if digest not in present:

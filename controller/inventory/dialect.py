@@ -212,6 +212,13 @@ def take_time(connection: Connection) -> None:
     info["until"] = float("inf")
 
 
+def overwrite_deleted(connection: Connection) -> None:
+    """Let SQLite write zeros over what this connection deletes from now on: else it stays in the file until it is used
+    for something else. (PostgreSQL clears it away by vacuum; its backups and logs are another matter.)"""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+
+
 def may_write(engine: Engine) -> bool:
     """Whether a connection's own rights let it write. In SQLite a file opened read-only cannot be written."""
     if engine.dialect.name != "postgresql":

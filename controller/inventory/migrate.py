@@ -16,20 +16,24 @@ from sqlalchemy import Connection, text
 
 from controller.errors import ConfigurationError
 from controller.inventory import partitions, projections, views
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.dialect import revision, stop_appends, take_time
+from controller.inventory.retention import configurations
 
 log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 PROJECTED = "0018"  # the newest migration that changed what is made of leaves: older databases make it anew
+UNCONFIGURED = "0019"  # the migration with which the configurations of images go that older versions kept
 ADVISORY_LOCK = 0x61737361795F6462  # "assay_db": the name of the lock that migrating replicas wait for in PostgreSQL
 
 
-def upgrade(connection: Connection, *, to: str = "head") -> None:
+def upgrade(connection: Connection, *, to: str = "head", blobs: Blobs | None = None) -> None:
     """Run the missing migrations inside the caller's transaction, after waiting for whoever else is doing so.
 
     What follows from the leaves is then made anew, if its tables have changed: that takes as long as reading them. (In
-    SQLite the transaction itself is the lock.) Raises `ConfigurationError` (`DatabaseNewer`).
+    SQLite the transaction itself is the lock.) `blobs` say where large evidence lies. Raises `ConfigurationError`
+    (`DatabaseNewer`).
     """
     take_time(connection)
     if connection.dialect.name == "postgresql":
@@ -52,6 +56,9 @@ def upgrade(connection: Connection, *, to: str = "head") -> None:
     if before is not None and before < PROJECTED:
         stop_appends(connection)
         projections.rebuild(connection, unreadable=lambda leaf: log.error("leaf %s cannot be read: left out", leaf))
+    if before is not None and before < UNCONFIGURED:
+        stop_appends(connection)
+        configurations.drop(connection, blobs or Blobs())
     views.make(connection, granted)
 
 

@@ -21,6 +21,7 @@ from controller.errors import InputError, RecordingFailed
 from controller.inventory import runs, tables, tracing
 from controller.inventory.canonical import canonical, encoder, joined
 from controller.inventory.claims import claims
+from controller.inventory.configurations import kept
 from controller.inventory.fields import count as _count
 from controller.inventory.fields import moment as _instant
 from controller.inventory.fields import optional as _optional
@@ -225,7 +226,7 @@ def _judgement(leaf: Mapping[str, Any], decision: Row) -> _Judgement:
     return _Judgement(
         name=b"",
         encoded={name: write_json(value) for name, value in listed.items()},
-        blobs=tuple(_required(digest) for digest in leaf["blobs"]),
+        blobs=tuple(_required(digest) for digest in kept(leaf)),
         reasons=write_json(_reason_codes(leaf)).decode(),
         images=images,
         evaluations=evaluations,

@@ -31,6 +31,7 @@ from controller.inventory.lock import FileLock, create_private
 from controller.inventory.partition_keeping import PartitionKeeper
 from controller.inventory.queries import Queries
 from controller.inventory.questions import Questions
+from controller.inventory.retention.configurations import ConfigurationKeeper
 from controller.inventory.retention.pruning import Pruner
 from controller.inventory.retention.rules import rules
 from controller.inventory.sequencing import Sequencer
@@ -80,7 +81,7 @@ class Store:
         try:
             engine = dialect.writing_engine(url)
             try:
-                _require_current(engine, migrate=lock is not None)
+                _require_current(engine, migrate=lock is not None, blobs=_blobs(settings, url))
                 reading = _reading_engine(settings, url)
             except BaseException:
                 engine.dispose()
@@ -193,6 +194,17 @@ class Store:
         self._engines.append(engine)
         return PartitionKeeper(engine, clock=clock)
 
+    def keep_configurations(self, settings: InventorySettings) -> ConfigurationKeeper | None:
+        """Who deletes configurations that processes of an older version go on recording; on a connection of its own.
+
+        None in SQLite, which has one process that records.
+        """
+        if not self.is_shared:
+            return None
+        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        self._engines.append(engine)
+        return ConfigurationKeeper(engine, self._blobs)
+
     def readers_may_write(self) -> bool:
         """Whether the rights of the connection that reads would let it write, were it not for this program's care."""
         return dialect.may_write(self._reading)
@@ -262,14 +274,15 @@ def beside(settings: InventorySettings) -> Iterator[tuple[Engine, Blobs]]:
         engine.dispose()
 
 
-def migrate(url: str) -> None:
+def migrate(url: str, *, settings: InventorySettings | None = None) -> None:
     """Bring the database at `url` to this version's tables, under a lock. One that is current is only prepared for the
-    months that come (`partitions`).
+    months that come (`partitions`). `settings` say where large evidence lies, if not beside an SQLite file.
 
     Raises `ConfigurationError` as `Store.open` does.
     """
     with _exclusive(url) as engine:
-        _require_current(engine, migrate=True)
+        blobs = _blobs(settings or InventorySettings(database_url=url), dialect.parse(url))
+        _require_current(engine, migrate=True, blobs=blobs)
         partitions.keep(engine, _now())
 
 
@@ -346,7 +359,7 @@ def _require_there(url: URL) -> None:
         raise ConfigurationError("DatabaseMissing", f"there is no inventory at {file}: nothing was recorded there")
 
 
-def _require_current(engine: Engine, *, migrate: bool) -> None:
+def _require_current(engine: Engine, *, migrate: bool, blobs: Blobs | None = None) -> None:
     if migrate:  # loaded before: the server ends a transaction that stands still, and on a busy machine this takes long
         from controller.inventory.migrate import upgrade
     try:
@@ -362,7 +375,7 @@ def _require_current(engine: Engine, *, migrate: bool) -> None:
                     "the database lacks this version's tables: `assay serve --operator` makes them when it starts, or"
                     " `assay inventory migrate`",
                 )
-            upgrade(connection)
+            upgrade(connection, blobs=blobs)
     except SQLAlchemyError as exc:
         raise ConfigurationError(
             "DatabaseUnusable",

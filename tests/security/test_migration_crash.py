@@ -21,6 +21,7 @@ from sqlalchemy import column, create_engine, insert, inspect, select, table, te
 from controller.inventory import dialect, store, tables
 from controller.inventory import migrate as migrations
 from controller.inventory.ledger.notes import NoteSigner
+from controller.model.reference import Digest
 from controller.settings import InventorySettings
 from tests.support import postgres
 from tests.support.dying_migration import statements
@@ -33,6 +34,9 @@ COPIES = 5  # of each record: what the migrations have to read comes in several 
 FIRST = "0001"
 SIGNER = NoteSigner.of_seed("assay.example/ledger", bytes(range(32)))
 ROOT = Path(__file__).parents[2]
+CONFIG = (
+    b'{"architecture":"amd64","config":{"Env":["TOKEN=s3cr3t"]},"os":"linux","rootfs":{}}'  # kept by older versions
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,10 @@ async def _record(opened: store.Store) -> None:
     values, blobs = leaves()
     decisions = [value | {"evaluations": value["evaluations"][:1]} for value in values if "object" in value]
     assert not any("exceptions" in each for value in decisions for each in value["evaluations"])  # they came later
+    digest = str(Digest.of(CONFIG))
+    for value in decisions:
+        value["blobs"] = [*value["blobs"], digest]
+        value["evaluations"][0]["used"] |= {"configs": [{"digest": digest, "manifest": digest, "platform": None}]}
     copies = [
         value | {"id": f"{value['id']}-{copy}", "decisionKey": f"{value['decisionKey']}-{copy}"}
         for value in decisions
@@ -74,6 +82,7 @@ def fill_first(url: str, folder: Path) -> None:
                 rows = [dict(row) for row in current.execute(select(*columns)).mappings()]
                 if known is tables.blob:
                     rows = [row | {"content": opened.queries.blob(row["digest"])} for row in rows]
+                    rows.append(rows[0] | {"digest": str(Digest.of(CONFIG)), "size": len(CONFIG), "content": CONFIG})
                 assert rows, known.name
                 into = table(known.name, *(column(each.name, each.type) for each in columns))
                 connection.execute(insert(into), rows)
@@ -142,6 +151,7 @@ def assert_goes_on(url: str, expected: dict[str, Any]) -> None:
     store.migrate(url)
     found = dump(url)
     assert found.keys() == expected.keys()
+    assert str(Digest.of(CONFIG)) not in repr(found["blob"])
     for name, what in expected.items():
         assert found[name] == what, f"table {name} is not what an undisturbed migration makes"
 

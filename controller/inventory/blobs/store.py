@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, select
 
 from controller.errors import InputError, Unacceptable, Unavailable
-from controller.inventory import tables
+from controller.inventory import dialect, tables
 from controller.inventory.blobs.files import BlobFiles
 from controller.inventory.blobs.packing import MAX_BLOB_BYTES, pack, unpack
 from controller.inventory.dialect import stop_evidence
@@ -91,6 +91,22 @@ class Blobs:
         if gone:
             connection.execute(delete(tables.blob).where(column.in_(gone)))
         return gone
+
+    def erase(self, connection: Connection, digests: Sequence[str]) -> int:
+        """Delete bytes that should never have been kept, and leave nothing of them in the database's file.
+
+        Unlike `drop`, their files go at once: nobody records meanwhile. Returns how many rows there were.
+        """
+        dialect.overwrite_deleted(connection)
+        column = tables.blob.c.digest
+        count = 0
+        for start in range(0, len(digests), LOOKUP):
+            some = digests[start : start + LOOKUP]
+            count += connection.execute(delete(tables.blob).where(column.in_(some))).rowcount
+        if self._files is not None:
+            for digest in digests:
+                self._files.remove(Digest.parse(digest))
+        return count
 
     def kept_in_files(self) -> Iterator[Digest]:
         """All that lies in the file store, whether a row names it or not. Raises `OSError`."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from controller.inventory.configurations import kept
+
 Leaf = Mapping[str, Any]
 BUNDLE_KIND = "sigstore-bundle"  # ArtifactKind.BUNDLE, as leaves write it
 
@@ -49,12 +51,12 @@ class Part:
 
 
 def parts(leaf: Leaf) -> dict[str, Part]:
-    """Everything that is kept beside a record (its `blobs`), by digest."""
+    """Everything that is kept beside a record (its `blobs`, but for what no version keeps), by digest."""
     known: dict[str, Part] = {}
     for part in _named(leaf):
         if part.digest not in known or weightier(part, known[part.digest]):
             known[part.digest] = part
-    return {digest: known.get(digest) or _part(digest, Role.OTHER) for digest in leaf["blobs"]}
+    return {digest: known.get(digest) or _part(digest, Role.OTHER) for digest in kept(leaf)}
 
 
 def weightier(one: Part, other: Part) -> bool:
