@@ -38,7 +38,7 @@ from controller.inventory.run_tables import signer_member as signer_member  # no
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0019"  # the newest migration: what a database must be at
+REVISION = "0020"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
