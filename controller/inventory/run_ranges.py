@@ -173,7 +173,9 @@ def grouped(
 
     Of a filter that the index by which runs are found cannot tell as of `known_at` (`_may_have_changed`): do not ask.
     """
-    form, firsts, values = _asked(connection, where, as_of, known_at, (*by, "started_at"))
+    if where.signers == () or where.digests == ():
+        return []
+    form, firsts, values = _asked(connection, where, as_of, known_at, (*by, "started_at"), max_images=MAX_FIRSTS)
     return connection.execute(
         _by_group(form), values | _parameters(form, _ranges(firsts, as_of, known_at, _BEYOND))
     ).all()
@@ -185,9 +187,12 @@ def _asked(
     as_of: datetime | None,
     known_at: datetime | None,
     columns: tuple[str, ...],
+    *,
+    max_images: int | None = None,
 ) -> tuple[_Form, Sequence[str], dict[str, Any]]:
     """The form of the question, the values of the index's first column, and the parameters that are given."""
-    index, firsts = _index(where, MAX_IMAGES_EVER if as_of is None else MAX_IMAGES)
+    usual = MAX_IMAGES_EVER if as_of is None else MAX_IMAGES
+    index, firsts = _index(where, usual if max_images is None else max_images)
     asked = {name: getattr(where, name) for name in RunFilter.__slots__} | {"as_of": as_of, "known_at": known_at}
     values = {name: value for name, value in asked.items() if value is not None}
     return _Form(connection.dialect.name, index, len(firsts), frozenset(values), columns), firsts, values
