@@ -438,6 +438,11 @@ _SERVICE_LINK = re.compile(
 )
 
 
+def quotable(text: str) -> str:
+    """A setting's text without what stands before an `@`, for a message: that may be somebody's user and password."""
+    return re.sub(r"[^=\s]*@", "…@", text)[:200]
+
+
 def _is_foreign(variable: str, value: str) -> bool:
     """Whether a variable is no setting: Kubernetes puts some into every pod beside a Service that is named `assay…`.
 

@@ -93,8 +93,11 @@ class Admissions(Asker):
         cursor: str | None = None,
         as_of: datetime | None = None,
         known_at: datetime | None = None,
+        confined: bool = False,
     ) -> AdmissionPage:
         """The decisions about an object, by its uid or its name, newest first.
+
+        `confined`: for somebody who may see the namespace alone; a policy's version was first used when it was there.
 
         Raises `InputError`: `ObjectRequired` where neither is given, `LimitOutOfRange`, `CursorMalformed`.
         """
@@ -117,7 +120,7 @@ class Admissions(Asker):
             leaves = [json.loads(row.canonical) for row in rows[:limit]]
             used = {tuple(e["policy"][part] for part in _POLICY) for leaf in leaves for e in leaf["evaluations"]}
             policies = self._policies(connection, {version[-1] for version in used}, known_at)
-            since = _first_used(connection, used, known_at)
+            since = _first_used(connection, used, known_at, namespace if confined else None)
         return AdmissionPage(
             items=tuple(_record(row, leaf, policies, since) for row, leaf in zip(rows, leaves, strict=False)),
             cursor=write_cursor(rows[limit - 1].decided_at, rows[limit - 1].leaf) if len(rows) > limit else None,
@@ -140,13 +143,23 @@ def _was_known(connection: Connection, digest: str, known_at: datetime) -> bool:
 
 
 def _first_used(
-    connection: Connection, used: set[tuple[str, ...]], known_at: datetime | None
+    connection: Connection, used: set[tuple[str, ...]], known_at: datetime | None, namespace: str | None
 ) -> Mapping[tuple[str, ...], datetime]:
+    if not used:
+        return {}
+    if namespace is not None:
+        use = tables.policy_use
+        there = select(use.c.hash, use.c.decided_at)
+        there = there.where(use.c.namespace == namespace, use.c.hash.in_(sorted({version[-1] for version in used})))
+        if known_at is not None:
+            there = there.where(use.c.recorded_at <= known_at)
+        found = {row.hash: row.decided_at for row in connection.execute(there)}
+        return {version: found[version[-1]] for version in used if version[-1] in found}
     columns = [_version.c[part] for part in _POLICY]
     query = select(*columns, _version.c.decided_at).where(tuple_(*columns).in_(sorted(used)))
     if known_at is not None:
         query = query.where(_version.c.recorded_at <= known_at)
-    return {tuple(row[:-1]): row.decided_at for row in connection.execute(query)} if used else {}
+    return {tuple(row[:-1]): row.decided_at for row in connection.execute(query)}
 
 
 def _record(

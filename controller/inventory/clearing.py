@@ -18,6 +18,7 @@ from controller.documents.exploitability import CLEARING, Exploitability, Subjec
 from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.described import Described, described
+from controller.inventory.dialect import among
 from controller.inventory.index.vex import looked_up, statement_of
 from controller.inventory.standing import Moment, chunks
 from controller.model.documents import Finding, Vex, VexStatement
@@ -169,7 +170,7 @@ def _heads(connection: Connection, numbers: Collection[int]) -> dict[int, Vex]:
     return {
         row.id: Vex(row.name, row.author, row.created_at, (), int(row.spec_version or 0))
         for chunk in chunks(numbers)
-        for row in connection.execute(heads.where(table.c.id.in_(chunk)))
+        for row in connection.execute(heads.where(among(connection, table.c.id, chunk)))
     }
 
 
@@ -185,7 +186,7 @@ def _statements(
     read = 0
     for documents in chunks(numbers):
         for some in chunks(names):
-            asked = query.where(name.c.document.in_(documents), name.c.name.in_(some))
+            asked = query.where(among(connection, name.c.document, documents), among(connection, name.c.name, some))
             for row in connection.execute(asked.limit(MAX_STATEMENTS + 1)):
                 read += 1
                 if read > MAX_STATEMENTS:

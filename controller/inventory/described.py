@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func
 
 from controller.documents.dates import CLOCK_SKEW
 from controller.inventory import kinship, tables
+from controller.inventory.dialect import among
 from controller.inventory.standing import Moment, chunks
 
 _evidence, _document, _scan = tables.evidence, tables.document, tables.scan
@@ -133,7 +134,7 @@ def _by_digest(
     found: dict[tuple[str, str, str, str], Described] = {}
     latest = times.as_of + CLOCK_SKEW
     for chunk in chunks(name for some in names.values() for name in some):
-        for row in connection.execute(query.where(_evidence.c.digest.in_(chunk))):
+        for row in connection.execute(query.where(among(connection, _evidence.c.digest, chunk))):
             one = _read(row, latest)
             if not is_wanted(one):
                 continue

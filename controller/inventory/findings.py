@@ -7,6 +7,7 @@ finding is told by `documents.exploitability`, as it is to the rules of policies
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,21 +15,22 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, or_, select, tuple_
 
-from controller.inventory import cursors, kinship, tables
+from controller.inventory import cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.clearing import Case, Clearance, Clearing, Statement
 from controller.inventory.described import Described
+from controller.inventory.dialect import among, sifted
 from controller.inventory.index.vulnerabilities import RANKS
-from controller.inventory.reports import Key, Reports, first_named, reported, running
-from controller.inventory.standing import Moment, Place, chunks, places, standing
+from controller.inventory.reports import Key, Reports, first_named, reported
+from controller.inventory.standing import Moment, Place, places, standing
 from controller.model.documents import Finding, Severity
 from controller.model.reference import Digest
 
-FEW = 300  # images up to which their reports are read, instead of going through all findings by severity
+FEW = 300  # reports up to which all of each is read, instead of going through all findings by severity
 BATCH = 1000  # findings looked at together at the most
 MAX_SCANNED = 10_000  # findings looked at for one page
 
-_finding, _document, _evidence = tables.vulnerability_finding, tables.document, tables.evidence
+_finding = tables.vulnerability_finding
 _ORDER = (_finding.c.rank, _finding.c.vulnerability, _finding.c.document, _finding.c.number)
 
 
@@ -95,15 +97,14 @@ class FindingPage:
 
 @dataclass(slots=True)
 class _Asked:
-    """One question on its way."""
+    """One question on its way. `running` are the images that run, in order, by the reports of each."""
 
     connection: Connection
     where: FindingFilter
     times: Moment
-    running: frozenset[str]
+    running: Mapping[int, Sequence[str]]
     reports: Reports = field(init=False)
     clearing: Clearing = field(init=False)
-    images: dict[str, set[str]] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -144,17 +145,24 @@ class Findings(Asker):
         after = cursors.read(cursor, int, str, int, int, str) if cursor is not None else None
         times = Moment(as_of or datetime.now(UTC), known_at, where.namespace, where.cluster)
         with self._reading() as connection:
-            first = reported(connection, times) if cursor is None else None
-            images = frozenset(first) if first is not None else running(connection, times)
+            images = reported(connection, times)
             if digest is not None:
-                images &= {digest}
-            items, place = _page(_Asked(connection, where, times, images), limit=limit, after=after)
+                images = {digest: images[digest]} if digest in images else {}
+            items, place = _page(_Asked(connection, where, times, _by_report(images)), limit=limit, after=after)
             return FindingPage(
                 items=items,
                 images=len(images),
-                unreported=sum(not first[image] for image in images) if first is not None else None,
+                unreported=sum(not reports for reports in images.values()) if cursor is None else None,
                 cursor=cursors.write(place) if place is not None else None,
             )
+
+
+def _by_report(images: Mapping[str, Iterable[int]]) -> Mapping[int, Sequence[str]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    for digest in sorted(images):
+        for report in images[digest]:
+            found[report].append(digest)
+    return found
 
 
 _Place = tuple[cursors.Value, ...]
@@ -201,10 +209,11 @@ def _page(asked: _Asked, *, limit: int, after: _Place | None) -> tuple[tuple[Fin
     """The next findings, and where the page after them begins."""
     taken: list[FindingRecord] = []
     query, scanned, more = _query(asked), 0, bool(asked.running)
+    documents = {"documents": sorted(asked.running)} if len(asked.running) > FEW else {}
     place, wide = after, limit
     while more and len(taken) < limit and scanned < MAX_SCANNED:
         # The row at which the last page ended is read again: it may be of several images.
-        rows = asked.connection.execute(_from(query, place).limit(wide + 1)).all()
+        rows = asked.connection.execute(_from(query, place).limit(wide + 1), documents).all()
         more, rows = len(rows) > wide, rows[:wide]
         scanned += len(rows)
         found = [one for one in _candidates(asked, rows) if place is None or one.place > place]
@@ -229,26 +238,22 @@ _AFTER_ALL = "~"  # after any digest
 
 
 def _query(asked: _Asked) -> Select[Any]:
-    """Findings of documents that are indexed, in their order, narrowed down by what a row says of itself."""
+    """Findings of these reports, in their order, narrowed down by what a row says of itself."""
     where = asked.where
-    query = (
-        select(_finding, _document.c.artifact)
-        .join(_document, and_(_document.c.id == _finding.c.document, _document.c.indexed_at.is_not(None)))
-        .order_by(*_ORDER)
-    )
+    query = select(_finding).order_by(*_ORDER)
     if where.severity is not None:
         query = query.where(_finding.c.rank <= RANKS[where.severity])
     if where.fixable is not None:
         query = query.where(_finding.c.fixable.is_(where.fixable))
+    of = _finding.c.document
     if where.vulnerability is not None:
         alias = tables.finding_alias
-        named = select(alias.c.document, alias.c.number).where(alias.c.alias == where.vulnerability.strip().upper())
-        query = query.where(tuple_(_finding.c.document, _finding.c.number).in_(named))
+        named = and_(alias.c.document == _finding.c.document, alias.c.number == _finding.c.number)
+        query = query.join(alias, named).where(alias.c.alias == where.vulnerability.strip().upper())
+        of = alias.c.document
     if len(asked.running) <= FEW:
-        asked.reports.load(asked.running)
-        newest = (asked.reports.newest(digest) for digest in asked.running)
-        query = query.where(_finding.c.document.in_(sorted({one.document for one in newest if one is not None})))
-    return query
+        return query.where(among(asked.connection, of, sorted(asked.running)))
+    return query.where(sifted(asked.connection.dialect.name, of, "documents"))
 
 
 def _from(query: Select[Any], place: _Place | None) -> Select[Any]:
@@ -270,31 +275,14 @@ def _from(query: Select[Any], place: _Place | None) -> Select[Any]:
 
 def _candidates(asked: _Asked, rows: Sequence[Row[Any]]) -> list[_Candidate]:
     """Each finding once for every running image whose newest report it stands in, in order."""
-    digests = _images_of(asked, {row.artifact for row in rows})
     reports = asked.reports
-    reports.load({digest for some in digests.values() for digest in some})
+    reports.load({digest for row in rows for digest in asked.running[row.document]})
     return [
         _Candidate(row, digest, newest)
         for row in rows
-        for digest in sorted(digests.get(row.artifact, ()))
+        for digest in asked.running[row.document]
         if (newest := reports.newest(digest)) is not None and newest.document == row.document
     ]
-
-
-def _images_of(asked: _Asked, artifacts: Iterable[str]) -> Mapping[str, set[str]]:
-    """The running images that each of these artefacts was verified for, under whichever name."""
-    new = [artifact for artifact in artifacts if artifact not in asked.images]
-    columns = (_evidence.c.artifact, _evidence.c.digest, _evidence.c.child)
-    query = select(*columns).where(_evidence.c.finding == "attestation").distinct()
-    judged: dict[str, set[tuple[str, str]]] = {artifact: set() for artifact in new}
-    for chunk in chunks(new):
-        for artifact, digest, child in asked.connection.execute(query.where(_evidence.c.artifact.in_(chunk))):
-            judged[artifact].add((digest, child))
-    every = {one for some in judged.values() for one in some}
-    runs = kinship.of_runs(asked.connection, every, asked.times.known_at)
-    for artifact, some in judged.items():
-        asked.images[artifact] = {digest for one in some for digest in runs[one] if digest in asked.running}
-    return asked.images
 
 
 def _records(asked: _Asked, found: Sequence[_Candidate]) -> list[FindingRecord | None]:

@@ -20,6 +20,9 @@ from sqlalchemy.types import TypeEngine
 
 from controller.inventory.dialect import upsert
 
+SIZES = (256, 64, 16, 4, 1)
+"""Rows in one statement to SQLite, the largest first: with 30 columns within what any SQLite takes (32,766 values)."""
+
 Row = Mapping[str, Any]
 
 
@@ -79,40 +82,59 @@ def _columns(table: Table) -> list[Any]:
 
 
 class _Direct:
-    """A statement's text, and how a row becomes its parameters, for SQLite's own driver."""
+    """A statement's text, and how rows become its parameters, for SQLite's own driver: many rows a statement.
+
+    The interpreter's lock is let go for as long as a statement runs, and had back only once the event loop has gone to
+    sleep, or for 5 ms has not. So a statement for each row had the two take turns; in one for hundreds the database
+    works on one core while the event loop does on another. Each size is a text of its own, that the driver keeps
+    prepared: hence few sizes.
+
+    `OR FAIL`: what a failed statement did already is undone with the caller's transaction. Else SQLite would put aside
+    each page before it changes it, in a file of its own, to undo the statement alone.
+    """
 
     def __init__(self, statement: Any, finish: Callable[[Any], Any], table: Table, dialect: Dialect) -> None:
         compiled = finish(statement).compile(dialect=dialect, column_keys=[column.name for column in _columns(table)])
         names: list[str] = compiled.positiontup
         processors = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
-        self._text = str(compiled)
+        row = f"({', '.join('?' * len(names))})"
+        text = str(compiled).replace("INSERT INTO", "INSERT OR FAIL INTO", 1)
+        before, values, after = text.partition(f"VALUES {row}")
+        self._returns = bool(compiled.effective_returning)
+        # Rows of which something is returned are first put aside: 64 leaves in memory, 256 in a file.
+        sizes = SIZES[1:] if self._returns else SIZES
+        self._texts = {size: f"{before}{values}{f', {row}' * (size - 1)}{after}" for size in sizes}
+        self._width = len(names)
         self._pick = itemgetter(*names)
         self._processors = [(index, process) for index, process in enumerate(processors) if process is not None]
-        self._returns = bool(compiled.effective_returning)
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Any]:
         cursor = connection.connection.cursor()
+        returned: list[Any] = []
         try:
-            parameters = map(self._parameters, rows)
-            if not self._returns:
-                cursor.executemany(self._text, parameters)  # type: ignore[arg-type]  # SQLite's takes any iterable
-                return ()
-            returned: list[Any] = []
-            for values in parameters:
-                cursor.execute(self._text, values)
-                returned += cursor.fetchall()
-            return returned
+            start = 0
+            for size, text in self._texts.items():
+                while len(rows) - start >= size:
+                    cursor.execute(text, self._parameters(rows[start : start + size]))
+                    if self._returns:
+                        returned += cursor.fetchall()
+                    start += size
         except sqlite3.Error as exc:  # as SQLAlchemy would have it: its callers know no other
             raise DBAPIError.instance(
-                self._text, None, exc, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
+                self._texts[1], None, exc, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
             ) from exc
         finally:
             cursor.close()
+        return returned
 
-    def _parameters(self, row: Row) -> Sequence[Any]:
-        values = list(self._pick(row))
+    def _parameters(self, rows: Sequence[Row]) -> Sequence[Any]:
+        """The values of all rows, one after another."""
+        values: list[Any] = []
+        for row in rows:
+            values += self._pick(row)
         for index, process in self._processors:
-            values[index] = process(values[index])
+            column = slice(index, None, self._width)
+            values[column] = map(process, values[column])
         return values
 
 

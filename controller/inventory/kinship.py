@@ -63,15 +63,15 @@ def of_runs(
     return {(digest, child): (digest, child) if child else whole[digest] for digest, child in wanted}
 
 
-def named(running: CTE, known_at: datetime | None, *, inside: bool = False) -> CTE:
+def named(running: CTE, known_at: datetime | None, *, inside: bool = False, called: str = "named") -> CTE:
     """These images under their `holders`: the columns of `running`, and `name`; with `inside` under the names of their
-    `manifests` too, for what is no evidence."""
+    `manifests` too, for what is no evidence. `called` is the table's name in the statement."""
     columns = (_held.c.manifest, _held.c.digest)
     found = [select(*running.c, running.c.digest.label("name"))]
     for this, other in (columns, columns[::-1]) if inside else (columns,):
         query = select(*running.c, other.label("name")).join(_held, this == running.c.digest)
         found.append(query if known_at is None else query.where(_held.c.recorded_at <= known_at))
-    return union_all(*found).cte("named")
+    return union_all(*found).cte(called)
 
 
 def is_of(found: Table, names: CTE) -> ColumnElement[bool]:

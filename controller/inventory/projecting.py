@@ -192,9 +192,9 @@ def _project(leaf: Mapping[str, Any], judge: Callable[[Mapping[str, Any], Row], 
             judgement=judgement.name,
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as exc:
-        raise RecordingFailed(
-            "LeafMalformed", f"a decision's leaf is malformed ({type(exc).__name__}: {str(exc)[:200]})"
-        ) from exc
+        # A field that is missing is named; what stands in one that is wrong is not.
+        field = f": {str(exc)[:200]}" if isinstance(exc, KeyError) else ""
+        raise RecordingFailed("LeafMalformed", f"a decision's leaf is malformed ({type(exc).__name__}{field})") from exc
 
 
 def _judgement(leaf: Mapping[str, Any], decision: Row) -> _Judgement:

@@ -40,6 +40,8 @@ from controller.model.exception import PolicyName
 from controller.model.reference import Digest
 
 MAX_FINDINGS = 1000  # findings shown of one image: bounds one answer
+LOOK_UP = "registry"  # the location of a rejection that says that evidence could not be looked for
+WITHHELD = "(withheld: it may name where others pull the image from)"
 MAX_REFERENCES = 100  # names shown of one image
 
 _decision = tables.decision
@@ -100,7 +102,8 @@ class Queries(RunQueries):
         """What is known of a digest: its decisions, who signed it, what was attested, what did not count.
 
         With a `namespace` as far as that is concerned: its decisions, and what its and the cluster's policies found, of
-        an image that ran there (`visibility`). None for one that did not, or that no decision names.
+        an image that ran there (`visibility`), but for words that may name where others pull it from. None for one that
+        did not, or that no decision names.
         Raises `InputError` (`DigestMalformed`, `LimitOutOfRange`).
         """
         where = DecisionFilter(digest=digest, namespace=namespace)
@@ -111,7 +114,8 @@ class Queries(RunQueries):
             if not page.items:
                 return None
             total = connection.execute(_totals(digest, as_of, known_at, namespace)).one()
-            findings = list(map(_finding, connection.execute(_findings(digest, as_of, known_at, namespace))))
+            rows = connection.execute(_findings(digest, as_of, known_at, namespace))
+            findings = [_finding(row, confined=namespace is not None) for row in rows]
             names = connection.execute(_names(digest, as_of, known_at, namespace)).all()
         return ImageRecord(
             digest=digest,
@@ -283,11 +287,17 @@ def _summary(row: Row[Any], images: tuple[DecisionImage, ...]) -> DecisionSummar
     )
 
 
-def _finding(row: Row[Any]) -> Finding:
+def _finding(row: Row[Any], *, confined: bool) -> Finding:
     return Finding(
         finding=row.finding,
         policy=PolicyVersion(row.policy_kind, row.policy_namespace, row.policy_name, row.policy_hash),
         decided_at=row.decided_at,
         recorded_at=row.recorded_at,
-        detail=json.loads(row.detail),
+        detail=_confined(json.loads(row.detail)) if confined else json.loads(row.detail),
     )
+
+
+def _confined(detail: dict[str, Any]) -> dict[str, Any]:
+    """What a namespace is told of a finding: of a look-up that failed its code, and not the registry's and repository's
+    name, which may be those of whoever met it. A namespace's own decisions tell them."""
+    return detail | {"message": WITHHELD} if detail.get("location") == LOOK_UP else detail

@@ -39,7 +39,7 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
-from controller.inventory.dialect import among, texts
+from controller.inventory.dialect import sifted, texts
 from controller.inventory.kinship import named
 from controller.inventory.records import PolicyVersion, RunRecord
 from controller.inventory.run_ranges import by_leaf
@@ -48,6 +48,8 @@ from controller.inventory.standing import Moment
 _refusal, _run = tables.refusal, tables.run
 _POLICY = ("policy_kind", "policy_namespace", "policy_name")
 _OF = ("cluster", "namespace", "digest", *_POLICY)
+
+TOGETHER = 4  # times as many runs are read together as the page holds: not each of their images is refused there
 
 Key = tuple[str, ...]
 
@@ -156,16 +158,21 @@ def _page(connection: Connection, asked: _Asked, before: Place | None, limit: in
         return []
     known: dict[Key, bool] = {}
     found: list[tuple[Row[Any], Keys]] = []
-    runs = connection.execute(_runs(connection, asked, {where[2] for where in refused}, before))
-    while len(found) < limit and (rows := runs.fetchmany(2 * limit)):
-        some = [(row, refused.get((row.cluster, row.namespace, row.digest), {})) for row in rows]
-        new = {key: at for _, keys in some for key, at in keys.items() if key not in known}
-        known |= _let_in(connection, new, asked)
-        for row, keys in some:
-            stand = {key: at for key, at in keys.items() if not known[key]}
-            if stand and len(found) < limit:
-                found.append((row, stand))
-    runs.close()
+    runs, images = _runs(connection, asked), {"digests": sorted({where[2] for where in refused})}
+    more = True
+    while more and len(found) < limit:
+        # No more are looked at closely than the page still needs, if all are refused.
+        rows = connection.execute(_after(runs, before).limit(TOGETHER * limit), images).all()
+        more = len(rows) == TOGETHER * limit
+        before = (rows[-1].started_at, rows[-1].leaf) if more else None
+        left = [(row, keys) for row in rows if (keys := refused.get((row.cluster, row.namespace, row.digest)))]
+        while left and (wide := limit - len(found)):
+            some, left = left[:wide], left[wide:]
+            new = {key: at for _, keys in some for key, at in keys.items() if key not in known}
+            known |= _let_in(connection, new, asked)
+            for row, keys in some:
+                if stand := {key: at for key, at in keys.items() if not known[key]}:
+                    found.append((row, stand))
     return found
 
 
@@ -176,8 +183,9 @@ def _refused(connection: Connection, asked: _Asked) -> Mapping[tuple[str, str, s
     """
     where = ("cluster", "namespace", "digest")
     runs = asked.moment.rows(connection, *where, also=[_run.c.digest.is_not(None)])
+    running = select(*runs.c).distinct().cte("running")
     # A manifest that was refused by itself is refused under its index too: nobody lists one to be refused.
-    names = named(select(*runs.c).distinct().cte("running"), asked.known_at, inside=True)
+    names = named(_ever_refused(running, asked), asked.known_at, inside=True)
     newest = func.max(_refusal.c.decided_at, type_=tables.Instant)
     query = select(names.c.digest.label("seen"), *(_refusal.c[name] for name in _OF), newest).select_from(names)
     there = and_(_refusal.c.namespace == names.c.namespace, _refusal.c.digest == names.c.name)
@@ -192,17 +200,31 @@ def _refused(connection: Connection, asked: _Asked) -> Mapping[tuple[str, str, s
     return found
 
 
-def _runs(connection: Connection, asked: _Asked, digests: Iterable[str], before: Place | None) -> Select[Any]:
-    """What runs of these images, the latest started first."""
-    some = among(connection, _run.c.digest, sorted(digests))
-    runs = asked.moment.rows(
-        connection, "leaf", "started_at", "cluster", "namespace", "digest", also=[some], by="digest"
-    )
-    query = select(runs).order_by(runs.c.started_at.desc(), runs.c.leaf.desc())
-    if before is None:
-        return query
-    started_at, leaf = literal(before[0], tables.Instant), literal(before[1], BigInteger)
-    return query.where(tuple_(runs.c.started_at, runs.c.leaf) < tuple_(started_at, leaf))
+def _ever_refused(running: CTE, asked: _Asked) -> CTE:
+    """Of what runs in some places the images that were refused in any, under any of their names: few.
+
+    PostgreSQL hashes a subquery, and does not make a join of it if asked whether it is true (`dialect.sifted`).
+    """
+    images = select(running.c.digest).distinct().cte("images")
+    names = named(images, asked.known_at, inside=True, called="every")
+    refusals = select(literal(1)).where(_refusal.c.digest == names.c.name).correlate(names).offset(0).exists()
+    ever = select(names.c.digest).where(refusals)
+    return select(*running.c).where(running.c.digest.in_(ever).is_(True)).cte("some")
+
+
+def _runs(connection: Connection, asked: _Asked) -> Select[Any]:
+    """What runs of the images of the parameter `digests`, the latest started first."""
+    some = sifted(connection.dialect.name, _run.c.digest, "digests")
+    runs = asked.moment.rows(connection, "leaf", "started_at", "cluster", "namespace", "digest", also=[some])
+    return select(runs).order_by(runs.c.started_at.desc(), runs.c.leaf.desc())
+
+
+def _after(runs: Select[Any], place: Place | None) -> Select[Any]:
+    if place is None:
+        return runs
+    columns = runs.selected_columns
+    started_at, leaf = literal(place[0], tables.Instant), literal(place[1], BigInteger)
+    return runs.where(tuple_(columns.started_at, columns.leaf) < tuple_(started_at, leaf))
 
 
 def _let_in(connection: Connection, keys: Keys, asked: _Asked) -> Mapping[Key, bool]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, case, func, select
+from sqlalchemy import Connection, Select, and_, select
 
 from controller.documents import purls
 from controller.documents.types import SCANS
@@ -14,7 +15,7 @@ from controller.inventory import tables
 from controller.inventory.described import Described, described, of_family, within
 from controller.inventory.dialect import pairs
 from controller.inventory.kinship import is_of, named
-from controller.inventory.standing import Moment, running_images
+from controller.inventory.standing import Moment, running_digests
 
 _KIND = "vulnerabilities"
 PAIRS = 5000  # documents and identifiers that are looked up together
@@ -45,15 +46,10 @@ class Reports:
         return max(self._of[digest], key=lambda one: (one.at, one.recorded_at, one.artifact), default=None)
 
 
-def running(connection: Connection, moment: Moment) -> frozenset[str]:
-    """The images that run."""
-    return frozenset(connection.execute(select(running_images(connection, moment).c.digest)).scalars())
-
-
-def reported(connection: Connection, moment: Moment) -> Mapping[str, bool]:
-    """The running images, and whether there is a report of each that says anything."""
+def reported(connection: Connection, moment: Moment) -> Mapping[str, frozenset[int]]:
+    """The running images, and the documents that are reports of each and say anything: all of `Reports.of`."""
     evidence, document, scan = tables.evidence, tables.document, tables.scan
-    names = named(running_images(connection, moment), moment.known_at)
+    names = named(running_digests(connection, moment), moment.known_at)
     is_report = and_(
         evidence.c.digest == names.c.name,
         is_of(evidence, names),
@@ -64,15 +60,16 @@ def reported(connection: Connection, moment: Moment) -> Mapping[str, bool]:
     is_read = and_(
         document.c.artifact == evidence.c.artifact, document.c.indexed_at.is_not(None), document.c.problem == ""
     )
-    says = func.max(case((scan.c.says_nothing.is_(False), 1), else_=0))
     query = (
-        select(names.c.digest, says)
+        select(names.c.digest, scan.c.document)
         .outerjoin(evidence, is_report)
         .outerjoin(document, is_read)
-        .outerjoin(scan, scan.c.document == document.c.id)
-        .group_by(names.c.digest)
+        .outerjoin(scan, and_(scan.c.document == document.c.id, scan.c.says_nothing.is_(False)))
     )
-    return {row[0]: bool(row[1]) for row in connection.execute(query)}
+    found: dict[str, set[int]] = defaultdict(set)
+    for digest, number in connection.execute(query):
+        found[digest].update(() if number is None else (number,))
+    return {digest: frozenset(numbers) for digest, numbers in found.items()}
 
 
 class Key(NamedTuple):

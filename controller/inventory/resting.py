@@ -6,12 +6,13 @@ runs as well: an image is what it is whenever it ran.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, literal, or_, select
+from sqlalchemy import Connection, Select, Table, literal, or_, select
 
 from controller.errors import InputError
 from controller.inventory import claims, origins, tables, tracing
@@ -114,21 +115,33 @@ def resting(
     Raises `InputError`: `DigestMalformed`, `ReferenceMalformed` for what cannot be what is asked about,
     `AnswerTooLarge`.
     """
-    found: dict[Judged, Resting] = {}
+    found: dict[Judged, tuple[set[str], dict[Source, tuple[datetime, datetime]]]] = {}
     for query in _leading_to(footing, value):
-        for row in connection.execute(_visible(query, known_at, namespace).execution_options(yield_per=1000)):
-            judged = (row.digest, row.child)
-            before = found.get(judged)
-            if before is None and len(found) == MAX_IMAGES:
-                raise InputError("AnswerTooLarge", f"more than {MAX_IMAGES} images rest on it; ask of one namespace")
-            one = _resting(row)
-            found[judged] = one if before is None else before.joined(one)
-    return found
+        rows = connection.execute(_visible(query, known_at, namespace).execution_options(yield_per=1000))
+        for digest, child, artifact, decided_at, recorded_at, _, word in rows:
+            if (one := found.get((digest, child))) is None:
+                if len(found) == MAX_IMAGES:
+                    raise InputError(
+                        "AnswerTooLarge", f"more than {MAX_IMAGES} images rest on it; ask of one namespace"
+                    )
+                one = found[digest, child] = (set(), {})
+            artifacts, told = one
+            artifacts.add(artifact)
+            source = Source(word)
+            since, recorded = told.get(source, (decided_at, recorded_at))
+            told[source] = (min(since, decided_at), min(recorded, recorded_at))
+    return {judged: _resting(judged, *one) for judged, one in found.items()}
 
 
-def _resting(row: Row[Any]) -> Resting:
-    told = Told(Source(row.source), row.decided_at, row.recorded_at)
-    return Resting(row.child or row.digest, (row.artifact,), row.decided_at, row.recorded_at, (told,))
+def _resting(judged: Judged, artifacts: set[str], told: Mapping[Source, tuple[datetime, datetime]]) -> Resting:
+    digest, child = judged
+    return Resting(
+        digest=child or digest,
+        artifacts=tuple(sorted(artifacts)),
+        since=min(since for since, _ in told.values()),
+        recorded_at=min(recorded_at for _, recorded_at in told.values()),
+        sources=tuple(Told(source, *told[source]) for source in Source if source in told),
+    )
 
 
 def _visible(query: Select[Any], known_at: datetime | None, namespace: str | None) -> Select[Any]:

@@ -8,7 +8,7 @@ each of them apart, for ten times as long as it looks; it is given the ranges as
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -172,11 +172,16 @@ def grouped(
     """What ran then, counted: for all that share what is in the columns `by` their number (`runs`), and since when.
 
     Of a filter that the index by which runs are found cannot tell as of `known_at` (`_may_have_changed`): do not ask.
+    All that ran then is gone through, whichever `digests` are asked for, which have to be among the columns.
     """
-    form, firsts, values = _asked(connection, where, as_of, known_at, (*by, "started_at"))
-    return connection.execute(
-        _by_group(form), values | _parameters(form, _ranges(firsts, as_of, known_at, _BEYOND))
-    ).all()
+    if where.signers == () or where.digests == ():
+        return []
+    every = replace(where, digests=None)
+    form, firsts, values = _asked(connection, every, as_of, known_at, (*by, "started_at"))
+    if where.digests is not None:
+        values["digests"] = where.digests
+    query = _by_group(form, sifting=where.digests is not None)
+    return connection.execute(query, values | _parameters(form, _ranges(firsts, as_of, known_at, _BEYOND))).all()
 
 
 def _asked(
@@ -247,13 +252,14 @@ def _in_order(form: _Form) -> Select[Any] | CompoundSelect[Any]:
 
 
 @lru_cache(MAX_FORMS)
-def _by_group(form: _Form) -> Select[Any]:
-    """The rows of all ranges, counted by all that is told of them but the start."""
+def _by_group(form: _Form, *, sifting: bool) -> Select[Any]:
+    """The rows of all ranges, counted by all that is told of them but the start; of the parameter `digests` alone."""
     every = _of_each(form, lambda part: part.offset(0)) if form.kind == "postgresql" else union_all(*_each(form))
     found = every.subquery()
     by = [found.c[name] for name in form.columns if name != "started_at"]
     since = func.min(found.c.started_at, type_=tables.Instant).label("since")
-    return select(*by, func.count().label("runs"), since).group_by(*by)
+    query = select(*by, func.count().label("runs"), since).group_by(*by)
+    return query.where(sifted(form.kind, found.c.digest, "digests")) if sifting else query
 
 
 def _of_each(form: _Form, limited: Callable[[Select[Any]], Select[Any]]) -> Select[Any]:

@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, Column, Index, Integer, Table, Text, text
 from controller.inventory.columns import Instant, Position, metadata, times
 
 # What went on at a moment, and where, beside the key of an index: thousands of rows need not be read for it.
-_TOLD = ("ended_at", "recorded_at", "end_recorded_at", "digest", "cluster")
+_TOLD = ("ended_at", "recorded_at", "end_recorded_at", "digest", "cluster", "repository")
 
 
 def _telling(name: str, key: Sequence[str], told: Sequence[str]) -> tuple[Index, Index]:
@@ -117,7 +117,7 @@ refusal = Table(
     *(Column(f"policy_{name}", Text, nullable=False) for name in ("kind", "namespace", "name", "hash")),
     Index(
         "ix_refusal_of",
-        *("namespace", "digest", "cluster", "policy_name", "policy_namespace", "policy_kind"),
+        *("digest", "namespace", "cluster", "policy_name", "policy_namespace", "policy_kind"),
         *("decided_at", "recorded_at"),
     ),
 )

@@ -124,6 +124,12 @@ def running_images(connection: Connection, moment: Moment) -> CTE:
     return select(runs.c.digest, first).group_by(runs.c.digest).cte("running")
 
 
+def running_digests(connection: Connection, moment: Moment) -> CTE:
+    """The same without their repositories: `digest`."""
+    runs = moment.rows(connection, "digest", also=[tables.run.c.digest.is_not(None)])
+    return select(runs.c.digest).distinct().cte("running")
+
+
 def unidentified(connection: Connection, moment: Moment) -> int:
     """How many runs have a digest that nobody knows."""
     runs = moment.rows(connection, "leaf", also=[tables.run.c.digest.is_(None)], by="digest")

@@ -38,7 +38,7 @@ from controller.inventory.run_tables import signer_member as signer_member  # no
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0019"  # the newest migration: what a database must be at
+REVISION = "0020"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -242,6 +242,8 @@ exception_use = Table(
     Column("hash", Text, nullable=False),
     Column("approval", Text, nullable=False),
     Index(None, "name", "decided_at", "leaf"),
+    # The uses of one after another, counted without their rows.
+    Index("ix_exception_use_of", "name", "cluster", "hash", "approval", "decided_at", "recorded_at"),
 )
 
 # The ledger: which leaf is which entry. `digest` is the SHA-256 of the leaf's canonical bytes.

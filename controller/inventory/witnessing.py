@@ -23,6 +23,7 @@ from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.witness import Witness
 from controller.inventory.ledger_reading import LedgerReader
 from controller.inventory.posting import CheckAddress, post
+from controller.settings import quotable
 
 TIMEOUT = 10.0  # seconds for one answer
 PAUSE = 1.0  # seconds between two looks for a new checkpoint
@@ -39,7 +40,7 @@ def witnesses_of(texts: Sequence[str], *, allow_http: bool) -> tuple[Witness, ..
         try:
             found.append(Witness.parse(text, allow_http=allow_http))
         except ValueError as exc:
-            raise ConfigurationError("SettingInvalid", f"ledger_witnesses: {text[:200]} {exc}") from exc
+            raise ConfigurationError("SettingInvalid", f"ledger_witnesses: {quotable(text)} {exc}") from exc
     return tuple(found)
 
 

@@ -1,8 +1,8 @@
 """The acknowledged write: one thread, a bounded queue, and one commit for all who wait (group commit).
 
 A record is acknowledged only after its group's commit has returned, which `dialect` makes durable, or, while the
-database is away, after the spool was synced. The event loop never waits for either: it hands over a record and is
-called back. One bad record never fails the others of its group.
+database is away, after the spool was synced. The event loop never waits for either: it hands over what arrived, once it
+has run all that was ready, and is called back. One bad record never fails the others of its group.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class Writer:
         self._clock = clock
         self._projector = Projector()
         self._remembered = Remembered()
+        self._arriving: list[_Waiting] = []
+        self._handing: set[asyncio.AbstractEventLoop] = set()  # those that are about to hand over what arrived
         self._queue: deque[_Waiting] = deque()
         self._bytes = 0
         self._closing = False
@@ -105,7 +107,7 @@ class Writer:
         """
         with self._changed:
             self._closing = True
-            self._changed.notify_all()
+            self._hand_over()
         self._thread.join(CLOSING)
         if self._thread.is_alive():
             log.error("the database hangs: what was not acknowledged yet is left unrecorded")
@@ -121,11 +123,32 @@ class Writer:
         with self._changed:
             if self._closing:
                 raise RecordingFailed("RecorderClosed", "the inventory is being closed")
-            if len(self._queue) >= self._queue_limit or self._bytes + waiting.size > MAX_QUEUED_BYTES:
+            queued = len(self._arriving) + len(self._queue)
+            if queued >= self._queue_limit or self._bytes + waiting.size > MAX_QUEUED_BYTES:
                 raise RecordingFailed("QueueFull", "too many decisions wait to be recorded")
-            self._queue.append(waiting)
+            self._arriving.append(waiting)
             self._bytes += waiting.size
-            self._changed.notify()
+            if len(self._arriving) >= self._group_size or self._bytes >= MAX_GROUP_BYTES:
+                self._hand_over()
+            elif waiting.loop not in self._handing:
+                self._handing.add(waiting.loop)
+                waiting.loop.call_soon(self._come_round, waiting.loop)
+
+    def _come_round(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The event loop has run all that was ready in it when the first of those that arrived did."""
+        with self._changed:
+            self._handing.discard(loop)
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Give the thread what arrived, the lock being held.
+
+        Given one by one, it would begin with the few that are there by then, and go on so: a commit of few costs
+        nearly as much as one of many.
+        """
+        self._queue += self._arriving
+        self._arriving.clear()
+        self._changed.notify()
 
     def _take(self) -> list[_Waiting]:
         """The next group; empty when closed and drained."""

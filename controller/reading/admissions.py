@@ -32,5 +32,6 @@ def install(app: FastAPI, questions: Questions, access: Access) -> None:
             cursor=asked.cursor,
             as_of=asked.as_of,
             known_at=asked.known_at,
+            confined=True,
         )
         return AdmissionPage.model_validate(page)

@@ -10,7 +10,7 @@ from yarl import URL
 
 from controller.errors import ConfigurationError
 from controller.model.reference import DOCKER_HUB, normal_host
-from controller.settings import RegistrySettings
+from controller.settings import RegistrySettings, quotable
 
 _DOCKER_HUB_ENDPOINT = "registry-1.docker.io"
 _ALL_HOSTS = "*"
@@ -76,7 +76,7 @@ def _key(host: str, scheme: str) -> str:
     try:
         return host_of(URL(f"{scheme}://{_DOCKER_HUB_ENDPOINT if normal == DOCKER_HUB else normal}/"))
     except ValueError as exc:
-        raise ConfigurationError("SettingInvalid", f"{host!r} is no registry host") from exc
+        raise ConfigurationError("SettingInvalid", f"{quotable(host)!r} is no registry host") from exc
 
 
 def _is_loopback(host: str) -> bool:
@@ -92,7 +92,7 @@ def _is_loopback(host: str) -> bool:
 def _ca_file(entry: str) -> tuple[str, str]:
     host, equals, file = entry.partition("=")
     if not equals or not host.strip() or not file.strip():
-        raise ConfigurationError("SettingInvalid", f"registry_ca_files: {entry!r} is not host=FILE")
+        raise ConfigurationError("SettingInvalid", f"registry_ca_files: {quotable(entry)!r} is not host=FILE")
     return _ALL_HOSTS if host.strip() == _ALL_HOSTS else _key(host, "https"), file.strip()
 
 

@@ -15,6 +15,7 @@ from controller import telemetry
 from controller.errors import ConfigurationError, InputError
 from controller.model.access import ANONYMOUS, RegistryAccess
 from controller.model.reference import Reference, normal_host
+from controller.settings import quotable
 
 _NOT_ITSELF = "!"
 
@@ -89,5 +90,5 @@ def _split(text: str, entry: str) -> tuple[str, str]:
 
 def _invalid(entry: str) -> ConfigurationError:
     return ConfigurationError(
-        "SettingInvalid", f"registry_mirrors: {entry!r} is not HOST=MIRROR[:PORT][/PATH] nor HOST=!"
+        "SettingInvalid", f"registry_mirrors: {quotable(entry)!r} is not HOST=MIRROR[:PORT][/PATH] nor HOST=!"
     )

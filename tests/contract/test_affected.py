@@ -107,8 +107,9 @@ async def story(opened: Store) -> Store:
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4])
 async def test_counting_ends_at_a_bound_and_says_so(story: Store, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    monkeypatch.setattr("controller.inventory.affected.MAX_COUNTED", most)
-    monkeypatch.setattr("controller.inventory.affected.FIRST", 1)  # so each image by its own statement
+    for module in ("affected", "affected_decisions"):
+        monkeypatch.setattr(f"controller.inventory.{module}.MAX_COUNTED", most)
+    monkeypatch.setattr("controller.inventory.affected_decisions.FIRST", 1)  # so each image by its own statement
     reach = extent(story)
     assert (reach.ran, reach.admitted, reach.more) == (min(3, most), min(3, most), most <= 3)
 
@@ -205,7 +206,8 @@ async def test_pages_hold_everything_once_whichever_way_they_are_read(
     leaves += [ran("Started", number + 20, THREE, pod=number + 20) for number in range(7)]
     await record(opened, *leaves)
     for few in (0, 200):  # as images that are many, and as ones that are few
-        monkeypatch.setattr("controller.inventory.affected.FEW", few)
+        for module in ("affected", "affected_decisions"):
+            monkeypatch.setattr(f"controller.inventory.{module}.FEW", few)
         for what in LISTS:
             pages = list(_pages(opened, what))
             names = [getattr(one, "digest", None) or one.images[0].digest for page in pages for one in page.items]

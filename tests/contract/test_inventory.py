@@ -175,6 +175,29 @@ async def test_many_records_share_one_commit(database: Database, opened: Store) 
     assert stored(opened) == 100
 
 
+async def test_records_that_are_ready_at_the_same_time_are_one_commit(opened: Store) -> None:
+    commits: list[object] = []
+    event.listen(opened.writer._engine, "commit", commits.append)
+    await record(opened, *(leaf(number) for number in range(100)))
+    assert len(commits) == 1
+    assert stored(opened) == 100
+
+
+def test_an_event_loop_that_ended_holds_up_nobody_elses_record(opened: Store) -> None:
+    async def leave() -> asyncio.Task[None]:
+        task = asyncio.create_task(record(opened, leaf(1)))
+        await asyncio.sleep(0)  # it has begun, and this loop will not come to hand over what it recorded
+        return task
+
+    first = asyncio.new_event_loop()
+    task = first.run_until_complete(leave())
+    asyncio.run(record(opened, leaf(2)))
+    assert stored(opened) in {1, 2}  # nobody was told what became of the first
+    first.run_until_complete(task)
+    first.close()
+    assert stored(opened) == 2
+
+
 async def test_a_blob_is_kept_once_and_unchanged(opened: Store) -> None:
     digest, content = blob(bytes(range(256)) * 100)
     await record(opened, leaf(1, blobs=[str(digest)]), blobs={digest: content})
@@ -254,6 +277,17 @@ async def test_closing_writes_what_waits_and_takes_nothing_more(database: Databa
         await closing
     with database.open() as again:
         assert stored(again) == 50
+
+
+@pytest.mark.guarantee(13)
+async def test_closing_writes_what_was_not_handed_over_yet(database: Database) -> None:
+    opened = database.open()
+    job = asyncio.create_task(opened.writer.record(leaf(), blobs={}, deadline=soon()))
+    await asyncio.sleep(0)  # it has begun, and the event loop has not come round since
+    opened.close()
+    await job
+    with database.open() as again:
+        assert stored(again) == 1
 
 
 @pytest.mark.guarantee(20)

@@ -13,7 +13,7 @@ import pytest
 from controller import settings
 from controller.errors import ConfigurationError
 from controller.model.decision import NoMatch, Templates
-from controller.settings import Seconds, Settings, load
+from controller.settings import Seconds, Settings, load, quotable
 
 
 def from_environment(**variables: str) -> Settings:
@@ -208,3 +208,9 @@ def test_the_choices_of_settings_are_the_words_of_the_model() -> None:
     assert set(names["templates"][1].metadata["choices"]) == set(Templates)
     for _, field in names.values():
         assert not field.metadata["choices"] or field.default in field.metadata["choices"]
+
+
+@pytest.mark.guarantee(12)
+def test_what_stands_before_an_at_sign_is_not_quoted() -> None:
+    written = "docker.io=https://jane:pw@mirror.example key+1 https://s3cr3t@witness.example/x a@b"
+    assert quotable(written) == "docker.io=…@mirror.example key+1 …@witness.example/x …@b"

@@ -90,7 +90,10 @@ def _read(source: Path) -> dict[str, Any]:
     try:
         found = json.loads(content) if content.lstrip().startswith("{") else yaml.safe_load(content)
     except (ValueError, yaml.YAMLError) as exc:
-        raise InputError("InputMalformed", f"{source} is neither JSON nor YAML: {exc}") from exc
+        mark = getattr(exc, "problem_mark", None)  # the parser would quote the line, which may hold anything
+        line = getattr(exc, "lineno", None) or (mark.line + 1 if mark else None)
+        place = f", line {line}" if line else ""
+        raise InputError("InputMalformed", f"{source}{place}: neither JSON nor YAML") from exc
     if not isinstance(found, dict):
         raise InputError("InputMalformed", f"{source} holds no object whose keys could be names")
     for name in found:

@@ -34,6 +34,7 @@ class RuleValue(Shown):
 class JudgedImage(Shown):
     """One image under one version of one policy.
 
+    `firstUsedAt` is when that version was first decided by; where a namespace is asked about, in that namespace.
     `rules` is null where they cannot be told, and `untold` says why: `PolicyVersionAbsent` (the policy's bytes are not
     kept any more, or were not yet known) or `PolicyVersionUnreadable`.
     """

@@ -130,6 +130,17 @@ def test_an_input_that_holds_no_names_is_an_error(
     assert (status, answer["error"]["code"]) == (2, "InputMalformed")
 
 
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize("content", ['{"token": s3cr3t}', "a: 1\ntoken: [s3cr3t", "token: 's3cr3t", "token: s3cr3t: x"])
+def test_what_cannot_be_read_is_not_quoted(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str) -> None:
+    file = tmp_path / "input"
+    file.write_text(content)
+    status, answer = answered(capsys, "1", "--input", str(file))
+    assert (status, answer["error"]["code"]) == (2, "InputMalformed")
+    assert "s3cr3t" not in repr(answer)
+    assert ", line " in answer["error"]["message"]
+
+
 def test_each_part_is_shown_with_its_value_or_why_it_has_none(capsys: pytest.CaptureFixture[str], given: str) -> None:
     expression = "object.metadata.name == 'web' && object.ports[5] == 1"
     status, answer = answered(capsys, expression, "--input", given, "--parts")

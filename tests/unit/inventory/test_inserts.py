@@ -52,6 +52,44 @@ def test_rows_are_returned_in_the_order_of_the_rows_that_were_new(engine: Engine
     assert list(positions) == sorted(positions)
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 255, 256, 257, 600])
+def test_any_number_of_rows_is_written_whole_and_in_order(engine: Engine, count: int) -> None:
+    leaf = tables.leaf
+    inserting = Inserting(leaf, lambda s: s.on_conflict_do_nothing().returning(leaf.c.id, leaf.c.position))
+    row = {"verdict": "Allow", "recorded_at": EARLY}
+    names = [f"{number * 7919 % 1000:03}" for number in range(count)]
+    rows = [row | {"id": name, "decision_key": f"k{name}", "canonical": name.encode()} for name in names]
+    with engine.begin() as connection:
+        returned = inserting.run(connection, rows)
+        found = connection.exec_driver_sql(
+            "SELECT id, decision_key, canonical, recorded_at, position FROM leaf ORDER BY position"
+        ).all()
+    at = "2026-11-22T11:00:00.000005Z"
+    assert [tuple(one[:4]) for one in found] == [(name, f"k{name}", name.encode(), at) for name in names]
+    assert sorted(map(tuple, returned)) == sorted((one.id, one.position) for one in found)
+
+
+def test_nothing_is_written_to_any_file_before_the_commit(engine: Engine) -> None:
+    """Nor to a temporary one, for pages put aside: a container may have no place for it."""
+    leaf = tables.leaf
+    inserting = Inserting(leaf, lambda s: s.on_conflict_do_nothing().returning(leaf.c.id, leaf.c.position))
+
+    def leaves(numbers: range, content: bytes) -> list[dict[str, Any]]:
+        names = [f"{number * 7919 % 10_007:05}-{'0' * 60}" for number in numbers]  # spread over the index
+        row = {"verdict": "Allow", "recorded_at": EARLY, "canonical": content}
+        return [row | {"id": name, "decision_key": name} for name in names]
+
+    def written() -> int:
+        return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["wchar"])
+
+    with engine.begin() as connection:
+        inserting.run(connection, leaves(range(5_000), b"{}"))
+    with engine.begin() as connection:
+        before = written()
+        inserting.run(connection, leaves(range(5_000, 5_256), b"{}" * 5_000))
+        assert written() - before < 4096
+
+
 def test_the_earlier_time_is_kept_in_either_order(engine: Engine) -> None:
     inserting = keeping_earliest(tables.policy_version)
     row = {"kind": "EvidencePolicy", "namespace": "shop", "name": "signed", "hash": "sha256:00"}

@@ -63,6 +63,18 @@ def test_one_fact_has_one_name_whatever_decision_rests_on_it() -> None:
     assert not set(facts(leaf(evaluations=[evaluation(policy="other")]))) & set(facts(leaf(1)))
 
 
+@pytest.mark.guarantee(12)
+def test_what_stands_in_a_malformed_leaf_is_not_quoted() -> None:
+    with pytest.raises(RecordingFailed) as raised:
+        project(leaf(decidedAt="s3cr3t"))
+    assert "ValueError" in raised.value.message
+    assert "s3cr3t" not in raised.value.message
+    value = leaf()
+    del value["evaluations"][0]["outcome"]
+    with pytest.raises(RecordingFailed, match="KeyError: 'outcome'"):
+        project(value)
+
+
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_leaf_is_refused_as_well_when_its_judgement_is_known(name: str) -> None:
     projector = Projector()

@@ -93,3 +93,12 @@ def test_an_entry_that_is_no_mirror_is_refused(entry: str) -> None:
 def test_a_host_without_a_mirror_that_is_never_asked_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="has no mirror"):
         Mirrors(["docker.io=!"])
+
+
+@pytest.mark.guarantee(12)
+@pytest.mark.parametrize("mirror", ["https://jane:s3cr3t@mirror.example", "s3cr3t@mirror.example", "jane:s3c/r3t@x"])
+def test_a_password_in_an_entry_is_not_quoted(mirror: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        Mirrors([f"docker.io={mirror}"])
+    assert "docker.io=" in raised.value.message
+    assert "s3c" not in raised.value.message

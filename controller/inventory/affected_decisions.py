@@ -1,0 +1,183 @@
+"""The decisions that let in what rests on something: counted, and as a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, and_, cast, func, select, true
+
+from controller.inventory import tables
+from controller.inventory.asking import MAX_LIMIT, Place, before_place, of_one_leaf, of_rows
+from controller.inventory.dialect import sifted, texts
+from controller.inventory.resting import Resting
+
+MAX_COUNTED = 1_000  # decisions and earlier runs that are counted; past it, *at least so many*
+MAX_SEEN = 20_000  # decisions of one namespace that are looked at to count those; past it, *at least so many*
+FIRST, TOGETHER = 20, 500  # images whose decisions are counted in one statement: at first, and at the most
+MAX_SCANNED = 10_000  # runs or decisions looked at for one page
+FEW = 200  # images up to which their rows are looked up, instead of going through all rows by time
+
+_decision, _image = tables.decision, tables.decision_image
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When is asked about, as it was known then, and in which namespace, or in all; `ever`: whatever ran until then."""
+
+    as_of: datetime
+    known_at: datetime | None
+    namespace: str | None
+    ever: bool = False
+
+
+def count_admitted(connection: Connection, found: Mapping[str, Resting], asked: Asked) -> tuple[int, bool]:
+    """How many decisions let one of these images in, up to `MAX_COUNTED`, and whether there may be more.
+
+    In a namespace its own decisions are gone through, the latest first, and not all that there were about the images.
+    """
+    if asked.namespace is None:
+        parts = _parts(sorted(found))
+        asking = (_admitted_leaves(connection, {one: found[one] for one in part}, asked) for part in parts)
+        leaves: set[int] = set()
+        for some in asking:  # one decision may be about images of several parts
+            leaves.update(connection.execute(some.limit(MAX_COUNTED)).scalars())
+            if len(leaves) >= MAX_COUNTED:
+                break
+        return min(len(leaves), MAX_COUNTED), False
+    own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
+    latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(MAX_SEEN).cte("latest")
+    seen = connection.execute(select(func.count()).select_from(latest)).scalar_one()
+    # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
+    is_of_them = sifted(connection.dialect.name, _image.c.digest, "digests")
+    query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
+    query = query.join(latest, of_one_leaf(_image, latest)).where(is_of_them)
+    rows = connection.execute(query, {"digests": sorted(found)})
+    admitted = len({leaf for leaf, digest, at in rows if at >= found[digest].since})
+    return min(admitted, MAX_COUNTED), seen == MAX_SEEN
+
+
+def _parts(digests: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A few of them and then more: mostly the decisions about a few are as many as are counted."""
+    start, size = 0, FIRST
+    while start < len(digests):
+        yield digests[start : start + size]
+        start, size = start + size, min(5 * size, TOGETHER)
+
+
+def _allowed(asked: Asked) -> Select[Any]:
+    """Decisions until the time that is asked for that let somebody in."""
+    query = select(_decision).where(_decision.c.verdict == "Allow", _decision.c.decided_at <= asked.as_of)
+    if asked.namespace is not None:
+        query = query.where(_decision.c.namespace == asked.namespace)
+    return query if asked.known_at is None else query.where(_decision.c.recorded_at <= asked.known_at)
+
+
+def _admitted(connection: Connection, found: Mapping[str, Resting], asked: Asked) -> Select[Any]:
+    """The decisions that let one of these images in from when it was known to rest on it, each once."""
+    rests = _rests(connection, found)
+    about = select(_image.c.leaf, _image.c.decided_at).join(rests, _is_later(rests, asked)).distinct().subquery("about")
+    query = _allowed(asked).join(about, of_one_leaf(_decision, about))
+    return query.where(_decision.c.decided_at >= min(one.since for one in found.values()))
+
+
+def _admitted_leaves(connection: Connection, found: Mapping[str, Resting], asked: Asked) -> Select[Any]:
+    """The leaves of the same, in no order: each is told as soon as it is met, so that who counts some reads no more."""
+    rests = _rests(connection, found)
+    images = rests.join(_image, _is_later(rests, asked)).join(_decision, of_one_leaf(_decision, _image))
+    return _allowed(asked).with_only_columns(_decision.c.leaf).select_from(images).distinct()
+
+
+def _is_later(rests: CTE, asked: Asked) -> ColumnElement[bool]:
+    """From when it was known to rest on it until the time that is asked for: said of both tables of a decision, since
+    PostgreSQL carries no bound from the one to the other, and would go through all later months."""
+    until = _image.c.decided_at <= asked.as_of
+    return and_(_image.c.digest == rests.c.digest, _image.c.decided_at >= rests.c.since, until)
+
+
+def _rests(connection: Connection, found: Mapping[str, Resting]) -> CTE:
+    """These images as a table, and since when each was known to rest on it."""
+    told = texts(connection, ("digest", "since"), [(one, tables.instant(found[one].since)) for one in sorted(found)])
+    return select(told.c.digest, cast(told.c.since, tables.Instant).label("since")).cte("rests")
+
+
+def decisions(
+    connection: Connection, found: Mapping[str, Resting], asked: Asked, *, limit: int, place: Place | None
+) -> tuple[list[Row[Any]], Place | None]:
+    """The next decisions that let one of these images in, the latest first, and where the page after them begins."""
+    if not found:
+        return [], None
+    few = len(found) <= FEW
+    taken: list[Row[Any]] = []
+    scanned, more, wide = 0, True, limit if few else MAX_LIMIT
+    while more and len(taken) < limit and scanned < MAX_SCANNED:
+        places, told = (_about if few else _among)(connection, found, asked, place, wide + 1)
+        more, places = len(places) > wide, places[:wide]
+        for number, one in enumerate(places, 1):
+            place = (one.decided_at, one.leaf)
+            if one.leaf in told:
+                taken.append(told[one.leaf])
+            if len(taken) == limit:
+                more = more or number < len(places)
+                break
+        scanned += len(places)
+        wide = min(2 * wide, MAX_LIMIT)
+    return taken, place if more else None
+
+
+_Told = tuple[Sequence[Row[Any]], Mapping[int, Row[Any]]]
+"""The next decisions (`leaf`, `decided_at`), the latest first, and by their leaves those of them that are meant."""
+
+
+def _about(connection: Connection, found: Mapping[str, Resting], asked: Asked, place: Place | None, wide: int) -> _Told:
+    """What was decided about few images: looked for by these."""
+    if asked.namespace is not None:
+        rows = connection.execute(_latest(_admitted(connection, found, asked), place, wide)).all()
+        return rows, {row.leaf: row for row in rows}
+    places = connection.execute(_latest_about(connection, found, asked, place, wide)).all()
+    return places, _by_leaf(connection, _allowed(asked).where(of_rows(_decision, places)))
+
+
+def _among(connection: Connection, found: Mapping[str, Resting], asked: Asked, place: Place | None, wide: int) -> _Told:
+    """What was decided about many: one is soon met among all decisions."""
+    rows = connection.execute(_latest(_allowed(asked), place, wide)).all()
+    wanted = _resting_leaves(connection, rows, found)
+    return rows, {row.leaf: row for row in rows if row.leaf in wanted}
+
+
+def _by_leaf(connection: Connection, query: Select[Any]) -> Mapping[int, Row[Any]]:
+    return {row.leaf: row for row in connection.execute(query)}
+
+
+def _latest(query: Select[Any], place: Place | None, wide: int) -> Select[Any]:
+    query = query.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(wide)
+    return query if place is None else query.where(before_place(_decision, place))
+
+
+def _latest_about(
+    connection: Connection, found: Mapping[str, Resting], asked: Asked, place: Place | None, wide: int
+) -> Select[Any]:
+    """The next decisions about one of these images, whatever was decided: on PostgreSQL no more of each than the page
+    may need, since it would read and sort all that were ever made."""
+    rests = _rests(connection, found)
+    conditions = [_is_later(rests, asked)]
+    if place is not None:
+        conditions.append(before_place(_image, place))
+    of_one = select(_image.c.decided_at, _image.c.leaf).where(*conditions)
+    if connection.dialect.name == "postgresql":
+        order = (_image.c.decided_at.desc(), _image.c.leaf.desc())
+        part = of_one.order_by(*order).limit(wide).correlate(rests).lateral()
+        query = select(*part.c).select_from(rests.join(part, true()))
+    else:
+        query = of_one.select_from(rests, _image)
+    columns = query.selected_columns
+    return query.distinct().order_by(columns.decided_at.desc(), columns.leaf.desc()).limit(wide)
+
+
+def _resting_leaves(connection: Connection, rows: Sequence[Row[Any]], found: Mapping[str, Resting]) -> set[int]:
+    """Of these decisions those with an image that was known to rest on it."""
+    query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
+    query = query.where(of_rows(_image, rows))
+    return {leaf for leaf, digest, at in connection.execute(query) if digest in found and found[digest].since <= at}
