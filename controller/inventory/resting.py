@@ -45,6 +45,9 @@ class Source(StrEnum):
         return self in {Source.ANNOTATION, Source.LABEL}
 
 
+_SOURCES = {source.value: source for source in Source}
+
+
 class Footing(StrEnum):
     """What an image may rest on.
 
@@ -127,7 +130,7 @@ def resting(
                 one = found[digest, child] = (set(), {})
             artifacts, told = one
             artifacts.add(artifact)
-            source = Source(word)
+            source = _SOURCES[word]
             since, recorded = told.get(source, (decided_at, recorded_at))
             told[source] = (min(since, decided_at), min(recorded, recorded_at))
     return {judged: _resting(judged, *one) for judged, one in found.items()}
