@@ -119,9 +119,9 @@ def _attested(connection: Connection, which: Any, known: Knowledge) -> list[Atte
         key = (one.judged, one.child, one.document)
         if key not in best or one.rank < best[key].rank:
             best[key] = one
-    unverified = [one.document for one in best.values() if not one.verified]
-    subjects = _subjects(connection, unverified)
-    return [one for one in best.values() if one.verified or _is_about(connection, one, subjects, known)]
+    unverified = [one for one in best.values() if not one.verified]
+    denied = set(unverified) - _are_about(connection, unverified, known)
+    return [one for one in best.values() if one not in denied]
 
 
 def _rows(which: Any, known: Knowledge) -> Select[Any]:
@@ -156,11 +156,13 @@ def _subjects(connection: Connection, documents: Sequence[int]) -> Mapping[int, 
     return found
 
 
-def _is_about(connection: Connection, one: Attested, subjects: Mapping[int, set[str]], known: Knowledge) -> bool:
-    """Whether an unverified document says that it is about the image that it lay beside. One without a word does."""
-    said = subjects.get(one.document)
-    if not said:
-        return True
-    about = one.child or one.judged
-    names = (find(connection, [about], known.known_at)[about] for find in (kinship.holders, kinship.manifests))
-    return any(not said.isdisjoint(some) for some in names)
+def _are_about(connection: Connection, unverified: Sequence[Attested], known: Knowledge) -> set[Attested]:
+    """Which of these say that they are about the image that they lay beside. One without a word does."""
+    subjects = _subjects(connection, [one.document for one in unverified])
+    about = {one: one.child or one.judged for one in unverified}
+    names = [find(connection, about.values(), known.known_at) for find in (kinship.holders, kinship.manifests)]
+    return {
+        one
+        for one, digest in about.items()
+        if not (said := subjects.get(one.document)) or any(not said.isdisjoint(some[digest]) for some in names)
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,8 +13,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
-from controller.inventory import attesting, cursors, tables
-from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
+from controller.errors import InputError
+from controller.inventory import attesting, tables
+from controller.inventory.asking import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, Asker, check_limit
 from controller.inventory.attesting import Attested, Knowledge
 from controller.inventory.dialect import among
 from controller.inventory.run_ranges import RunFilter, grouped
@@ -91,7 +94,7 @@ class Components(Asker):
         have a next one. Raises `InputError`: `DigestMalformed`, `LimitOutOfRange`, `CursorMalformed`.
         """
         check_limit(limit)
-        number = int(cursors.read(cursor, int)[0]) if cursor is not None else None
+        place = _read(cursor) if cursor is not None else None
         exact = str(Digest.parse(digest)) if digest is not None else None
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
         with self._reading() as connection:
@@ -101,8 +104,7 @@ class Components(Asker):
                 digests = _running(connection, as_of or datetime.now(UTC), namespace, cluster, known_at)
                 attested = attesting.of_runs(connection, digests, known)
             scope = _scope(attested)
-            place = _place(connection, number) if number is not None else None
-            items, last = _page(connection, scope, place=place, limit=limit)
+            items, last = _page(connection, scope, place=place, limit=limit, confined=namespace is not None)
         if cursor is not None:
             return ComponentPage(items, _cursor(last))
         described = frozenset[str]().union(*scope.images.values())
@@ -110,7 +112,26 @@ class Components(Asker):
 
 
 def _cursor(last: _Place | None) -> str | None:
-    return cursors.write([last[1]]) if last is not None else None
+    """The place in full, and not by the component's number alone: who may ask of one namespace would learn, by where
+    his own components stand to it, the name of any other. A key is short enough (`index.contents.MAX_NAME`)."""
+    if last is None:
+        return None
+    key, number = last
+    return base64.urlsafe_b64encode(f"{number} {key}".encode()).decode().rstrip("=")
+
+
+def _read(cursor: str) -> _Place:
+    """Raises `InputError` (`CursorMalformed`)."""
+    try:
+        if len(cursor) > MAX_CURSOR_LENGTH:
+            raise ValueError("too long")
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        number, _, key = text.partition(" ")
+        if not number.isdecimal() or not 0 <= int(number) < 2**63 or "\0" in key:
+            raise ValueError("no place")
+    except (ValueError, binascii.Error) as exc:
+        raise InputError("CursorMalformed", "the cursor is none that this inventory gave out") from exc
+    return key, int(number)
 
 
 def _running(
@@ -139,34 +160,33 @@ def _scope(found: Mapping[str, Sequence[Attested]]) -> _Scope:
     )
 
 
-def _place(connection: Connection, number: int) -> _Place:
-    query = select(_package.c.key).join(_component, _component.c.package == _package.c.id)
-    key = connection.execute(query.where(_component.c.id == number)).scalar()
-    return (key if key is not None else "", number)
-
-
 def _page(
-    connection: Connection, scope: _Scope, *, place: _Place | None, limit: int
+    connection: Connection, scope: _Scope, *, place: _Place | None, limit: int, confined: bool
 ) -> tuple[tuple[ComponentRecord, ...], _Place | None]:
-    """The next components, and the place of the last if there may be more."""
+    """The next components, and the place of the last if there may be more: where only a namespace is asked about that
+    of one on the page, since what else is gone through is not for who asks."""
     if not scope.images:
         return (), None
     few = _links(connection, scope) <= GATHERED
     wide = limit + 1 if few else 2 * limit  # where much is listed, much of what there is is among it
     listed: dict[int, Sequence[int]] = {}
-    for _ in range(MAX_SCANS):
+    told = place
+    scans = 0
+    while scans < MAX_SCANS or (confined and not listed):
+        scans += 1
         rows = connection.execute(_after(connection, scope, place, few=few).limit(wide)).all()
         counted = _counted(connection, scope, [row.id for row in rows])
         for row in rows:
+            place = (row.key, row.id)
             if row.id in counted:
                 if len(listed) == limit:
-                    return _records(connection, scope, listed), place
+                    return _records(connection, scope, listed), told
                 listed[row.id] = counted[row.id]
-            place = (row.key, row.id)
+                told = place
         if len(rows) < wide:
             return _records(connection, scope, listed), None
         wide = min(2 * wide, SCANNED)
-    return _records(connection, scope, listed), place
+    return _records(connection, scope, listed), told if confined else place
 
 
 def _links(connection: Connection, scope: _Scope) -> int:

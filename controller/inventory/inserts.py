@@ -88,6 +88,9 @@ class _Direct:
     sleep, or for 5 ms has not. So a statement for each row had the two take turns; in one for hundreds the database
     works on one core while the event loop does on another. Each size is a text of its own, that the driver keeps
     prepared: hence few sizes.
+
+    `OR FAIL`: what a failed statement did already is undone with the caller's transaction. Else SQLite would put aside
+    each page before it changes it, in a file of its own, to undo the statement alone.
     """
 
     def __init__(self, statement: Any, finish: Callable[[Any], Any], table: Table, dialect: Dialect) -> None:
@@ -95,21 +98,24 @@ class _Direct:
         names: list[str] = compiled.positiontup
         processors = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
         row = f"({', '.join('?' * len(names))})"
-        before, values, after = str(compiled).partition(f"VALUES {row}")
-        self._texts = {size: f"{before}{values}{f', {row}' * (size - 1)}{after}" for size in SIZES}
+        text = str(compiled).replace("INSERT INTO", "INSERT OR FAIL INTO", 1)
+        before, values, after = text.partition(f"VALUES {row}")
+        self._returns = bool(compiled.effective_returning)
+        # Rows of which something is returned are first put aside: 64 leaves in memory, 256 in a file.
+        sizes = SIZES[1:] if self._returns else SIZES
+        self._texts = {size: f"{before}{values}{f', {row}' * (size - 1)}{after}" for size in sizes}
         self._width = len(names)
         self._pick = itemgetter(*names)
         self._processors = [(index, process) for index, process in enumerate(processors) if process is not None]
-        self._returns = bool(compiled.effective_returning)
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Any]:
         cursor = connection.connection.cursor()
         returned: list[Any] = []
         try:
             start = 0
-            for size in SIZES:
+            for size, text in self._texts.items():
                 while len(rows) - start >= size:
-                    cursor.execute(self._texts[size], self._parameters(rows[start : start + size]))
+                    cursor.execute(text, self._parameters(rows[start : start + size]))
                     if self._returns:
                         returned += cursor.fetchall()
                     start += size

@@ -211,14 +211,16 @@ def _judgement(leaf: Mapping[str, Any], decision: Row) -> _Judgement:
         for entry in item.get("exceptions", ())
     ]
     policies = {tuple(row.values()): row for row in (_policy(item["policy"]) for item in leaf["evaluations"])}
+    evidence = _distinct(row for item in leaf["evaluations"] for row in tracing.evidence(item, digests))
+    claimed = _distinct(claims(leaf, digests, decision["namespace"]))
     shared = (
         tuple(policies.values()),
         tuple(row for item in leaf["evaluations"] for row in _facts(item, digests, write_json)),
         _distinct(row for _, row in used),
-        _distinct(row for item in leaf["evaluations"] for row in tracing.evidence(item, digests)),
+        evidence,
         _distinct(row for item in leaf["evaluations"] for row in tracing.traces(item, digests)),
-        _distinct(claims(leaf, digests, decision["namespace"])),
-        tuple(_manifests(leaf["images"])),
+        claimed,
+        tuple(_manifests(leaf["images"], (*evidence, *claimed))),
         signed.sets,
         signed.members,
         _distinct({"namespace": decision["namespace"], "hash": row["hash"]} for row in policies.values()),
@@ -270,11 +272,13 @@ def lets_in(decision: Row) -> bool:
     return decision["kind"] == "Pod" and decision["verdict"] == "Allow" and bool(decision["object_uid"])
 
 
-def _manifests(images: Iterable[Mapping[str, Any]]) -> Iterable[Row]:
-    """What the indexes among the images hold, each pair once."""
+def _manifests(images: Iterable[Mapping[str, Any]], found: Iterable[Row]) -> Iterable[Row]:
+    """What the indexes among the images hold, each pair once: what is listed, which of a large index is not all, and
+    of what something was found as the index's."""
     held = {
         (image["digest"], _required(one)) for image in images if image["digest"] for one in image.get("manifests", ())
     }
+    held |= {(row["digest"], row["child"]) for row in found if row["child"]}
     return ({"digest": digest, "manifest": manifest} for digest, manifest in sorted(held))
 
 

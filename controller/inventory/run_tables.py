@@ -64,8 +64,8 @@ run = Table(
     Index("ix_run_late", "started_at", "leaf", postgresql_where=text("late"), sqlite_where=text("late")),
 )
 
-# The manifests that an index holds, as decisions listed them. A kubelet may name the one or the other; both are the
-# same image. Told with the earliest times at which it was said.
+# The manifests that an index holds, as decisions told them: listed, or judged. A kubelet may name the one or the other;
+# what they share is said by `kinship`. Told with the earliest times at which it was said.
 image_manifest = Table(
     "image_manifest",
     metadata,

@@ -56,7 +56,7 @@ class RunQueries(Asker):
             shown = rows[:limit]
             return RunPage(
                 items=records(connection, shown, known_at=known_at),
-                gaps=gaps(connection, as_of=as_of, known_at=known_at),
+                gaps=gaps(connection, cluster=cluster, as_of=as_of, known_at=known_at),
                 cursor=write_cursor(shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None,
             )
 
@@ -94,10 +94,14 @@ def records(connection: Connection, rows: Sequence[Row[Any]], *, known_at: datet
     )
 
 
-def gaps(connection: Connection, *, as_of: datetime | None, known_at: datetime | None) -> tuple[Gap, ...]:
+def gaps(
+    connection: Connection, *, cluster: str | None, as_of: datetime | None, known_at: datetime | None
+) -> tuple[Gap, ...]:
     """The times in which nobody watched, those that hold `as_of` alone if it is given; the latest first."""
     gap = tables.watch_gap
     query = select(gap.c.cluster, gap.c.since, gap.c.until)
+    if cluster is not None:
+        query = query.where(gap.c.cluster == cluster)
     if as_of is not None:
         query = query.where(gap.c.since <= as_of, gap.c.until > as_of)
     if known_at is not None:

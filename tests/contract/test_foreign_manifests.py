@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -15,6 +16,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from controller.inventory.findings import FindingFilter
 from controller.inventory.index import reading
@@ -194,3 +196,55 @@ async def test_what_was_found_of_a_manifest_as_its_indexs_holds_for_runs_that_na
         assert {run.digest for run in questions.affected.runs(footing, value, as_of=NOW).items} == both, footing
     states = {item.digest: str(item.state) for item in questions.sboms.sboms(as_of=NOW).items}
     assert (states[SHARED], states[SECRET], states[OTHER]) == ("Incomplete", "Incomplete", "NotLookedFor")
+
+
+async def test_what_was_found_of_a_manifest_that_the_record_of_a_large_index_does_not_list_holds_for_its_runs(
+    opened: Store, database: Database
+) -> None:
+    by_index = list(_found("shop", SHARED, child=SECRET))  # none of these lists what the index holds
+    await _record(opened, database, *by_index, _ran("one", SHARED), _ran("two", SECRET))
+    questions = opened.questions
+    both = {SHARED, SECRET}
+    assert {item.digest for item in questions.findings.findings(as_of=NOW).items} == both
+    assert {item.digest for item in questions.packages.packages("pkg:deb/debian/openssl", as_of=NOW).items} == both
+    assert {asset.digest: asset.base for asset in questions.assets.assets(as_of=NOW).items} == dict.fromkeys(
+        both, "registry.example/base:1"
+    )
+    states = {item.digest: str(item.state) for item in questions.sboms.sboms(as_of=NOW).items}
+    assert states == dict.fromkeys(both, "Incomplete")
+    for footing, value in LEADS.items():
+        assert {run.digest for run in questions.affected.runs(footing, value, as_of=NOW).items} == both, footing
+
+
+async def test_documents_that_nobody_vouches_for_cost_no_more_statements_the_more_there_are(
+    opened: Store, database: Database
+) -> None:
+    asked = partial(opened.questions.components.components, as_of=NOW, unverified=True)
+    counts = []
+    for indexes in (["a1", "a2"], [f"b{number}" for number in range(10)]):
+        items = [_ran("shop", SECRET)]
+        for number, byte in enumerate(indexes):
+            digest = f"sha256:{byte * 32}"
+            found, blobs = attesting(SBOM, digest=digest, rejected="UntrustedKey", number=number)
+            found["images"][0]["manifests"] = [SECRET]
+            items.append((found, blobs))
+        await _record(opened, database, *items)
+        with _statements() as executed:
+            assert [item.purl for item in asked().items] == [PURL]
+        counts.append(len(executed))
+    assert counts[0] == counts[1]
+
+
+@contextmanager
+def _statements() -> Iterator[list[str]]:
+    """The statements that are executed meanwhile."""
+    executed: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        executed.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield executed
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)

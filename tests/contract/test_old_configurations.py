@@ -221,6 +221,15 @@ async def test_what_a_replica_of_an_older_version_records_after_the_migration_go
         assert kept(settings) == {*OTHERS, name}
 
 
+def test_who_shares_a_database_looks_for_them_again(settings: InventorySettings) -> None:
+    store.migrate(settings.url(), settings=settings)
+    with Store.open(settings) as opened:
+        keeper = opened.keep_configurations(settings)
+        if keeper is not None:
+            keeper.close()
+        assert (keeper is not None) == opened.is_shared
+
+
 @pytest.mark.guarantee(12)
 async def test_what_an_older_version_left_in_the_spool_brings_no_configuration(tmp_path: Path) -> None:
     database = sqlite_database(tmp_path)

@@ -99,7 +99,9 @@ async def test_a_gap_is_told_with_the_time_that_it_is_about(opened: Store) -> No
     await record(opened, sighting("Gap", 100))
     assert len(opened.queries.runs(as_of=seconds(50)).gaps) == 1
     assert opened.queries.runs(as_of=seconds(100)).gaps == ()
-    (gap,) = opened.queries.runs().gaps
+    assert opened.queries.runs(cluster="elsewhere").gaps == ()  # somebody watched there, or nobody ever did
+    (gap,) = opened.queries.runs(cluster="local").gaps
+    assert (gap,) == opened.queries.runs().gaps
     assert (gap.cluster, gap.since, gap.until) == ("local", START, seconds(100))
 
 

@@ -69,6 +69,27 @@ def test_any_number_of_rows_is_written_whole_and_in_order(engine: Engine, count:
     assert sorted(map(tuple, returned)) == sorted((one.id, one.position) for one in found)
 
 
+def test_nothing_is_written_to_any_file_before_the_commit(engine: Engine) -> None:
+    """Nor to a temporary one, for pages put aside: a container may have no place for it."""
+    leaf = tables.leaf
+    inserting = Inserting(leaf, lambda s: s.on_conflict_do_nothing().returning(leaf.c.id, leaf.c.position))
+
+    def leaves(numbers: range, content: bytes) -> list[dict[str, Any]]:
+        names = [f"{number * 7919 % 10_007:05}-{'0' * 60}" for number in numbers]  # spread over the index
+        row = {"verdict": "Allow", "recorded_at": EARLY, "canonical": content}
+        return [row | {"id": name, "decision_key": name} for name in names]
+
+    def written() -> int:
+        return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["wchar"])
+
+    with engine.begin() as connection:
+        inserting.run(connection, leaves(range(5_000), b"{}"))
+    with engine.begin() as connection:
+        before = written()
+        inserting.run(connection, leaves(range(5_000, 5_256), b"{}" * 5_000))
+        assert written() - before < 4096
+
+
 def test_the_earlier_time_is_kept_in_either_order(engine: Engine) -> None:
     inserting = keeping_earliest(tables.policy_version)
     row = {"kind": "EvidencePolicy", "namespace": "shop", "name": "signed", "hash": "sha256:00"}
