@@ -47,6 +47,9 @@ class Source(StrEnum):
         return self in {Source.ANNOTATION, Source.LABEL}
 
 
+_SOURCES = {source.value: source for source in Source}
+
+
 class Footing(StrEnum):
     """What an image may rest on.
 
@@ -136,7 +139,7 @@ def resting(
                     one = found[judged] = (set(), {})
                 artifacts, told = one
                 artifacts.add(artifact)
-                source = Source(word)
+                source = _SOURCES[word]
                 since, recorded = told.get(source, (decided_at, recorded_at))
                 told[source] = (min(since, decided_at), min(recorded, recorded_at))
     return {judged: _resting(judged, *one) for judged, one in found.items()}
