@@ -33,7 +33,6 @@ from controller.inventory.queries import summaries
 from controller.inventory.records import DecisionSummary
 from controller.inventory.resting import Footing, Resting, Source, resting
 from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
-from controller.inventory.visibility import met_in
 
 
 class Affected(Asker):
@@ -141,9 +140,6 @@ def _reach(connection: Connection, footing: Footing, value: str, asked: Asked) -
     """Raises as `resting` does."""
     found = resting(connection, footing, value, known_at=asked.known_at, namespace=asked.namespace)
     runs = kinship.of_runs(connection, found, asked.known_at)
-    if asked.namespace is not None:  # it knows of no images but those that ran there
-        there = met_in(connection, found, asked.namespace, known_at=asked.known_at)
-        found = {judged: one for judged, one in found.items() if judged in there}
     proven: dict[str, Resting] = {}
     names: dict[str, Resting] = {}
     for judged, one in found.items():

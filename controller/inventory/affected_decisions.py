@@ -42,11 +42,14 @@ def count_admitted(connection: Connection, found: Mapping[str, Resting], asked: 
         parts = _parts(sorted(found))
         asking = (_admitted_leaves(connection, {one: found[one] for one in part}, asked) for part in parts)
         leaves: set[int] = set()
-        for some in asking:  # one decision may be about images of several parts
-            leaves.update(connection.execute(some.limit(MAX_COUNTED)).scalars())
-            if len(leaves) >= MAX_COUNTED:
-                break
-        return min(len(leaves), MAX_COUNTED), False
+        for some in asking:  # one decision may be about several of these images
+            found_leaves = connection.execute(some.execution_options(yield_per=MAX_COUNTED)).scalars()
+            for leaf in found_leaves:
+                leaves.add(leaf)
+                if len(leaves) == MAX_COUNTED:
+                    found_leaves.close()
+                    return MAX_COUNTED, False
+        return len(leaves), False
     own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
     latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(MAX_SEEN).cte("latest")
     seen = connection.execute(select(func.count()).select_from(latest)).scalar_one()
@@ -84,10 +87,11 @@ def _admitted(connection: Connection, found: Mapping[str, Resting], asked: Asked
 
 
 def _admitted_leaves(connection: Connection, found: Mapping[str, Resting], asked: Asked) -> Select[Any]:
-    """The leaves of the same, in no order: each is told as soon as it is met, so that who counts some reads no more."""
+    """The leaves of the same, in no order, and some more than once: each is told as soon as it is met, so that who
+    counts some reads no more."""
     rests = _rests(connection, found)
     images = rests.join(_image, _is_later(rests, asked)).join(_decision, of_one_leaf(_decision, _image))
-    return _allowed(asked).with_only_columns(_decision.c.leaf).select_from(images).distinct()
+    return _allowed(asked).with_only_columns(_decision.c.leaf).select_from(images)
 
 
 def _is_later(rests: CTE, asked: Asked) -> ColumnElement[bool]:

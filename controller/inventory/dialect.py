@@ -32,6 +32,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     QueuePool,
+    Select,
     Subquery,
     Table,
     Text,
@@ -43,6 +44,7 @@ from sqlalchemy import (
     event,
     func,
     inspect,
+    literal,
     make_url,
     select,
     text,
@@ -60,7 +62,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.types import NULLTYPE, TypeDecorator, TypeEngine
+from sqlalchemy.types import NULLTYPE, TypeDecorator
 
 from controller.errors import ConfigurationError, Unavailable
 from controller.inventory.turns import WritingConnection, turns_of
@@ -518,43 +520,13 @@ def texts(connection: Connection, names: Sequence[str], rows: Sequence[Sequence[
 
 
 def among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
-    """Whether the column holds one of these numbers or texts: one parameter, however many they are.
-
-    PostgreSQL gets the list as one that it does not know when it plans: of a thousand that it knows it asks of each how
-    many rows have it, which takes longer than to look them up.
-    """
-    if connection.dialect.name == "postgresql":
-        each = func.unnest(cast(list(values), postgresql.ARRAY(column.type))).table_valued("value").render_derived()
-        return column == any_(func.array(select(each.c.value).scalar_subquery(), type_=postgresql.ARRAY(column.type)))
-    return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
-
-
-class _Listed(TypeDecorator[Sequence[Any]]):
-    """Numbers or texts as one parameter: an array, where there are such, else JSON."""
-
-    impl = Text
-    cache_ok = True
-
-    def __init__(self, item: TypeEngine[Any]) -> None:
-        super().__init__()
-        self.item = item
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The parameter's type in this database."""
-        return dialect.type_descriptor(postgresql.ARRAY(self.item) if dialect.name == "postgresql" else Text())
-
-    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> Any:
-        """To the database."""
-        return list(value or ()) if dialect.name == "postgresql" else json.dumps(list(value or ()))
+    """Whether the column holds one of these numbers or texts: one parameter, however many they are."""
+    return _is_one_of(connection.dialect.name, column, literal(json.dumps(list(values)), Text()))
 
 
 def listed(kind: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """Whether the column holds one of the values of this parameter, in a database of this kind."""
-    values = bindparam(name, type_=_Listed(column.type))
-    if kind == "postgresql":
-        each = func.unnest(values).table_valued("value").render_derived()
-        return column == any_(func.array(select(each.c.value).scalar_subquery(), type_=postgresql.ARRAY(column.type)))
-    return column.in_(select(func.json_each(values).table_valued("value").c.value))
+    return _is_one_of(kind, column, bindparam(name, type_=_Listed()))
 
 
 def sifted(kind: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -564,10 +536,38 @@ def sifted(kind: str, column: ColumnElement[Any], name: str) -> ColumnElement[bo
     whether it is true, it makes no join of it, for which it would read to the end.
     """
     plain = column.concat("") if isinstance(column.type, Text) else column + 0
+    values = bindparam(name, type_=_Listed())
     if kind != "postgresql":
-        return listed(kind, plain, name)
-    values = bindparam(name, type_=_Listed(column.type))
-    return plain.in_(select(func.unnest(values).table_valued("value").render_derived().c.value)).is_(True)
+        return _is_one_of(kind, plain, values)
+    return plain.in_(_each(kind, column, values)).is_(True)
+
+
+class _Listed(TypeDecorator[Any]):
+    """Numbers or texts as one parameter, in JSON: to write down an array of texts takes the driver much longer."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> str:  # noqa: ARG002 - the base's
+        """To the database."""
+        return json.dumps(list(value or ()))
+
+
+def _is_one_of(kind: str, column: ColumnElement[Any], values: ColumnElement[Any]) -> ColumnElement[bool]:
+    """PostgreSQL gets the list as one that it does not know when it plans: of a thousand that it knows it asks of each
+    how many rows have it, which takes longer than to look them up."""
+    each = _each(kind, column, values)
+    if kind != "postgresql":
+        return column.in_(each)
+    return column == any_(func.array(each.scalar_subquery(), type_=postgresql.ARRAY(column.type)))
+
+
+def _each(kind: str, column: ColumnElement[Any], values: ColumnElement[Any]) -> Select[Any]:
+    """The values of a list in JSON, to be compared with this column."""
+    if kind != "postgresql":
+        return select(func.json_each(values).table_valued("value").c.value)
+    each = func.json_array_elements_text(cast(values, postgresql.JSON)).table_valued("value").render_derived()
+    return select(each.c.value if isinstance(column.type, Text) else cast(each.c.value, column.type))
 
 
 def ids_of(connection: Connection, column: Column[Any], values: Sequence[Any]) -> dict[Any, int]:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    true,
     tuple_,
 )
 
@@ -48,6 +49,7 @@ from controller.inventory.standing import Moment
 _refusal, _run = tables.refusal, tables.run
 _POLICY = ("policy_kind", "policy_namespace", "policy_name")
 _OF = ("cluster", "namespace", "digest", *_POLICY)
+_THERE = (("digest", "name"), ("namespace", "namespace"), ("cluster", "cluster"))
 
 TOGETHER = 4  # times as many runs are read together as the page holds: not each of their images is refused there
 
@@ -186,18 +188,33 @@ def _refused(connection: Connection, asked: _Asked) -> Mapping[tuple[str, str, s
     running = select(*runs.c).distinct().cte("running")
     # A manifest that was refused by itself is refused under its index too: nobody lists one to be refused.
     names = named(_ever_refused(running, asked), asked.known_at, inside=True)
-    newest = func.max(_refusal.c.decided_at, type_=tables.Instant)
-    query = select(names.c.digest.label("seen"), *(_refusal.c[name] for name in _OF), newest).select_from(names)
-    there = and_(_refusal.c.namespace == names.c.namespace, _refusal.c.digest == names.c.name)
-    query = query.join(_refusal, and_(there, _refusal.c.cluster == names.c.cluster)).where(*_by_then(_refusal, asked))
-    if asked.policy is not None:
-        whose, slash, name = asked.policy.rpartition("/")
-        query = query.where(_refusal.c.policy_name == name)
-        query = query.where(_refusal.c.policy_namespace == whose) if slash else query
     found: dict[tuple[str, str, str], dict[Key, datetime]] = defaultdict(dict)
-    for seen, *key, at in connection.execute(query.group_by(names.c.digest, *(_refusal.c[name] for name in _OF))):
+    for seen, *key, at in connection.execute(_newest_of(names, asked, lateral=connection.dialect.name == "postgresql")):
         found[key[0], key[1], seen][tuple(key)] = at
     return found
+
+
+def _newest_of(names: CTE, asked: _Asked, *, lateral: bool) -> Select[Any]:
+    """When each policy refused these images there last: the image that runs, the refusal's key, and the time.
+
+    With `lateral` those of one name are counted as the index has them: joined, PostgreSQL would sort all there are.
+    """
+    of_policy = [_refusal.c[name] for name in _POLICY]
+    newest = func.max(_refusal.c.decided_at, type_=tables.Instant).label("at")
+    there = [
+        _refusal.c.digest == names.c.name,
+        *(_refusal.c[name] == names.c[name] for name in ("namespace", "cluster")),
+    ]
+    refusals = select(*of_policy, newest).where(*there, *_by_then(_refusal, asked)).group_by(*of_policy)
+    if asked.policy is not None:
+        whose, slash, name = asked.policy.rpartition("/")
+        refusals = refusals.where(_refusal.c.policy_name == name)
+        refusals = refusals.where(_refusal.c.policy_namespace == whose) if slash else refusals
+    place = (names.c.digest, names.c.cluster, names.c.namespace, names.c.name)
+    if lateral:
+        each = refusals.correlate(names).lateral()
+        return select(*place, *each.c).select_from(names.join(each, true()))
+    return refusals.select_from(names, _refusal).with_only_columns(*place, *of_policy, newest).group_by(*place)
 
 
 def _ever_refused(running: CTE, asked: _Asked) -> CTE:

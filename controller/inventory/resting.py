@@ -17,9 +17,11 @@ from sqlalchemy import Connection, Select, Table, literal, or_, select
 from controller.errors import InputError
 from controller.inventory import claims, origins, tables, tracing
 from controller.inventory.kinship import Judged
+from controller.inventory.visibility import met_in
 from controller.model.reference import Digest
 
 MAX_IMAGES = 50_000  # that may rest on one thing for one answer: bounds its memory
+TOGETHER = 5000  # rows that are looked at together
 
 _evidence, _trace = tables.evidence, tables.trace
 _COLUMNS = ("digest", "child", "artifact", "decided_at", "recorded_at", "policy_namespace")
@@ -43,6 +45,9 @@ class Source(StrEnum):
     def is_claim(self) -> bool:
         """Whether nobody but the image says so."""
         return self in {Source.ANNOTATION, Source.LABEL}
+
+
+_SOURCES = {source.value: source for source in Source}
 
 
 class Footing(StrEnum):
@@ -109,27 +114,34 @@ class Resting:
 def resting(
     connection: Connection, footing: Footing, value: str, *, known_at: datetime | None, namespace: str | None
 ) -> dict[Judged, Resting]:
-    """The images, by the digest that was judged and the manifest of it. With a namespace, as its own and the cluster's
-    policies found it.
+    """The images, by the digest that was judged and the manifest of it. With a namespace those that are visible to it,
+    as its own and the cluster's policies found it: no other counts, not even to be too many.
 
     Raises `InputError`: `DigestMalformed`, `ReferenceMalformed` for what cannot be what is asked about,
     `AnswerTooLarge`.
     """
     found: dict[Judged, tuple[set[str], dict[Source, tuple[datetime, datetime]]]] = {}
     for query in _leading_to(footing, value):
-        rows = connection.execute(_visible(query, known_at, namespace).execution_options(yield_per=1000))
-        for digest, child, artifact, decided_at, recorded_at, _, word in rows:
-            if (one := found.get((digest, child))) is None:
-                if len(found) == MAX_IMAGES:
-                    raise InputError(
-                        "AnswerTooLarge", f"more than {MAX_IMAGES} images rest on it; ask of one namespace"
-                    )
-                one = found[digest, child] = (set(), {})
-            artifacts, told = one
-            artifacts.add(artifact)
-            source = Source(word)
-            since, recorded = told.get(source, (decided_at, recorded_at))
-            told[source] = (min(since, decided_at), min(recorded, recorded_at))
+        rows = connection.execute(_visible(query, known_at, namespace).execution_options(yield_per=TOGETHER))
+        for some in rows.partitions():
+            met = None
+            if namespace is not None:
+                new = {(row.digest, row.child) for row in some} - found.keys()
+                met = met_in(connection, new, namespace, known_at=known_at)
+            for digest, child, artifact, decided_at, recorded_at, _, word in some:
+                judged = (digest, child)
+                if (one := found.get(judged)) is None:
+                    if met is not None and judged not in met:
+                        continue
+                    if len(found) == MAX_IMAGES:
+                        message = f"more than {MAX_IMAGES} images rest on it; ask of one namespace"
+                        raise InputError("AnswerTooLarge", message)
+                    one = found[judged] = (set(), {})
+                artifacts, told = one
+                artifacts.add(artifact)
+                source = _SOURCES[word]
+                since, recorded = told.get(source, (decided_at, recorded_at))
+                told[source] = (min(since, decided_at), min(recorded, recorded_at))
     return {judged: _resting(judged, *one) for judged, one in found.items()}
 
 

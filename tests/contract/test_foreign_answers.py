@@ -22,7 +22,7 @@ from urllib.parse import quote
 import pytest
 from fastapi import FastAPI
 
-from controller.inventory import components
+from controller.inventory import components, resting
 from controller.inventory.bundle.archive import Archive
 from controller.inventory.index import reading
 from controller.inventory.store import Store
@@ -328,3 +328,15 @@ def pages(world: World, url: str) -> list[dict[str, Any]]:
         found.append(world.ask(f"{url}&cursor={found[-1]['cursor']}", STRANGER).json)
     assert found[-1]["cursor"] is None
     return found
+
+
+@pytest.mark.guarantee(20)
+def test_guarantee_20_no_answer_is_too_large_for_what_others_have(
+    alone: World, beside: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resting, "MAX_IMAGES", 1)
+    question = f"/api/v1/affected/images?namespace={STRANGER}&asOf={AT}&signer={quote(SIGNER, safe='')}"
+    assert [item["digest"] for item in beside.ask(question, STRANGER).json["items"]] == [OWN]
+    assert alone.told(question, STRANGER) == beside.told(question, STRANGER)
+    theirs = beside.ask(question.replace(STRANGER, BANK), BANK)  # two of the bank's own are too many
+    assert (theirs.status, theirs.json["code"]) == (400, "AnswerTooLarge")
