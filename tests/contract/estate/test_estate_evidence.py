@@ -104,8 +104,8 @@ def test_by_whose_word_an_image_rests_on_a_base_image_is_told_of_each(inventory:
                 for name in (digest, *related.get(digest, ())):
                     sources[name] = sources.get(name, set()) | by.keys()
             if where["namespace"] is not None:
-                visible = oracle().ran_in(where["namespace"], known_at=known_at)
-                told = {d: by for d, by in told.items() if not visible.isdisjoint({d, *related.get(d, ())})}
+                seen = oracle().seen_in(where["namespace"], known_at=known_at)
+                told = {d: by for d, by in told.items() if not seen.isdisjoint({d, *related.get(d, ())})}
             ask = partial(affected.images, Footing.BASE, value, limit=PAGE, **where)
             found = every(lambda cursor, ask=ask: ask(cursor=cursor))
             assert {one.digest: {t.source: t.since for t in one.sources} for one in found} == told, (value, where)

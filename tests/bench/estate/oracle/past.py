@@ -155,14 +155,18 @@ class Past:
 
     def ran_in(self, namespace: str, *, known_at: datetime | None = None) -> frozenset[str]:
         """The digests that ran in a namespace, and the indexes that they are in."""
-        seen = {
+        seen = self.seen_in(namespace, known_at=known_at)
+        return frozenset(
+            seen | {image.digest for image in self._indexes(known_at) if not seen.isdisjoint(image.children)}
+        )
+
+    def seen_in(self, namespace: str, *, known_at: datetime | None = None) -> set[str]:
+        """The digests that a kubelet told of runs in a namespace."""
+        return {
             run.digest
             for run in self._runs
             if run.subject.namespace == namespace and run.digest and known(run.recorded_at, known_at)
         }
-        return frozenset(
-            seen | {image.digest for image in self._indexes(known_at) if not seen.isdisjoint(image.children)}
-        )
 
     def related(self, *, known_at: datetime | None = None) -> dict[str, set[str]]:
         """By digest: the indexes it is in, and the manifests in it, as decisions told them."""
