@@ -24,7 +24,7 @@ from controller.inventory.described import Described, described, within
 from controller.inventory.dialect import bytewise
 from controller.inventory.kinship import counts, holders
 from controller.inventory.origins import BASE, SYSTEM
-from controller.inventory.standing import Moment, Standing, chunks, standing
+from controller.inventory.standing import Moment, Standing, chunks, owners, standing
 
 SCAN_WITHIN = timedelta(days=30)
 """How recent a scan has to be: FedRAMP's requirements for containers have images scanned within 30 days."""
@@ -98,10 +98,11 @@ class Assets(Asker):
             left = _identifiers(connection, times, after, limit + 1)
             digests = {identifier.rpartition("@")[2] for identifier in left[:limit]}
             shown: dict[str, list[Standing]] = {identifier: [] for identifier in left[:limit]}
-            for one in standing(connection, times, digests):
+            running = standing(connection, times, digests)
+            for one in running:
                 if (identifier := f"{one.repository}@{one.digest}") in shown:
                     shown[identifier].append(one)
-            found = described(connection, digests, ("sbom", "provenance", "vulnerabilities"), times)
+            found = described(connection, owners(running), ("sbom", "provenance", "vulnerabilities"), times)
             told = _told(connection, found)
             claimed = _claimed(connection, digests, times)
         assets = [

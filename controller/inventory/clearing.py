@@ -20,7 +20,7 @@ from controller.inventory import tables
 from controller.inventory.described import Described, described
 from controller.inventory.dialect import among
 from controller.inventory.index.vex import looked_up, statement_of
-from controller.inventory.standing import Moment, chunks
+from controller.inventory.standing import Moment, Owners, chunks
 from controller.model.documents import Finding, Vex, VexStatement
 from controller.model.reference import Digest
 
@@ -63,9 +63,10 @@ class Case:
 class Clearing:
     """Judges what was found in images by the VEX that was verified for them. Each document is looked for once."""
 
-    def __init__(self, connection: Connection, times: Moment) -> None:
+    def __init__(self, connection: Connection, times: Moment, running: Owners) -> None:
         self._connection = connection
         self._times = times
+        self._running = running
         self._documents: dict[str, Mapping[str, Sequence[Described]]] = {}
         self._heads: dict[int, Vex] = {}
 
@@ -88,7 +89,7 @@ class Clearing:
         return [judge.clearance(case) if self._documents[case.digest] else NOTHING_SAID for case in cases]
 
     def _load(self, digests: Collection[str]) -> None:
-        new = [digest for digest in digests if digest not in self._documents]
+        new = {digest: self._running[digest] for digest in digests if digest not in self._documents}
         if not new:
             return
         found = described(self._connection, new, (_KIND,), self._times)

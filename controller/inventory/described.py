@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func
 from controller.documents.dates import CLOCK_SKEW
 from controller.inventory import kinship, tables
 from controller.inventory.dialect import among
-from controller.inventory.standing import Moment, chunks
+from controller.inventory.standing import Moment, Owners, chunks
 
 _evidence, _document, _scan = tables.evidence, tables.document, tables.scan
 
@@ -49,15 +49,15 @@ class Described(NamedTuple):
 
 
 def described(
-    connection: Connection, digests: Collection[str], kinds: Collection[str], times: Moment
+    connection: Connection, running: Owners, kinds: Collection[str], times: Moment
 ) -> dict[str, list[Described]]:
     """What counted for these running images and holds a document of one of these kinds, by digest, in no order."""
     query = _evidence_of(times, _document.c.kind.in_(sorted(kinds))).where(_evidence.c.finding == "attestation")
-    return _by_digest(connection, query, digests, times, lambda one: one.document is not None)
+    return _by_digest(connection, query, running, times, lambda one: one.document is not None)
 
 
 def beside(
-    connection: Connection, digests: Collection[str], kind: str, codes: Collection[str], times: Moment
+    connection: Connection, running: Owners, kind: str, codes: Collection[str], times: Moment
 ) -> dict[str, list[Described]]:
     """All that was found beside these running images and may be a document of this kind, whether it counted or not.
 
@@ -76,7 +76,7 @@ def beside(
             ),
         )
     )
-    return _by_digest(connection, query, digests, times, lambda _: True)
+    return _by_digest(connection, query, running, times, lambda _: True)
 
 
 _READABLE = _document.c.problem == ""
@@ -96,6 +96,7 @@ def _evidence_of(times: Moment, *conditions: ColumnElement[bool]) -> Select[Any]
             *(_document.c[name] for name in ("id", "kind", "problem", "format", "tool", "author", "created_at")),
             *(_document.c[name] for name in ("components", "lacks_version", "lacks_supplier", "lacks_identifier")),
             _scan.c.says_nothing,
+            _evidence.c.policy_namespace,
         )
         .outerjoin(_document, _is_indexed(*conditions))
         .outerjoin(_scan, _scan.c.document == _document.c.id)
@@ -125,37 +126,43 @@ def of_family(predicate_type: ColumnElement[str], uris: Iterable[str]) -> Column
 def _by_digest(
     connection: Connection,
     query: Select[Any],
-    digests: Collection[str],
+    running: Owners,
     times: Moment,
     is_wanted: Callable[[Described], bool],
 ) -> dict[str, list[Described]]:
-    """Of each image each artefact once for what it is about, as it counted if it did for anybody."""
-    names = kinship.holders(connection, digests, times.known_at)
-    found: dict[tuple[str, str, str, str], Described] = {}
+    """Of each image each artefact once for what it is about, as it counted if it did for its owner or the cluster."""
+    names = kinship.holders(connection, running, times.known_at)
+    found: dict[str, list[tuple[str, Described]]] = defaultdict(list)
     latest = times.as_of + CLOCK_SKEW
     for chunk in chunks(name for some in names.values() for name in some):
         for row in connection.execute(query.where(among(connection, _evidence.c.digest, chunk))):
             one = _read(row, latest)
-            if not is_wanted(one):
-                continue
-            key = (one.judged, one.child, one.artifact, one.code if one.finding == "rejection" else "")
-            before = found.get(key)
-            if before is None or (one.at, one.recorded_at) < (before.at, before.recorded_at):
-                found[key] = one
-    by_judged: dict[str, list[Described]] = defaultdict(list)
-    for one in found.values():
-        by_judged[one.judged].append(one)
+            if is_wanted(one):
+                found[one.judged].append((row.policy_namespace, one))
     return {
-        digest: [
-            one for name in some for one in by_judged.get(name, ()) if kinship.counts(digest, one.judged, one.child)
-        ]
+        digest: _earliest(
+            one
+            for name in some
+            for whose, one in found.get(name, ())
+            if whose in {"", running[digest]} and kinship.counts(digest, one.judged, one.child)
+        )
         for digest, some in names.items()
     }
 
 
+def _earliest(found: Iterable[Described]) -> list[Described]:
+    best: dict[tuple[str, str, str, str], Described] = {}
+    for one in found:
+        key = (one.judged, one.child, one.artifact, one.code if one.finding == "rejection" else "")
+        before = best.get(key)
+        if before is None or (one.at, one.recorded_at) < (before.at, before.recorded_at):
+            best[key] = one
+    return list(best.values())
+
+
 def _read(row: Row[Any], latest: datetime) -> Described:
     """A row of `_evidence_of`. A time after `latest` is not taken for one that was stated."""
-    (judged, child, artifact, finding, code, predicate_type, decided_at, recorded_at, signed_at, *told) = tuple(row)
+    (judged, child, artifact, finding, code, predicate_type, decided_at, recorded_at, signed_at, *told, _) = tuple(row)
     (document, kind, problem, form, tool, author, created_at, listed, version, supplier, identifier, nothing) = told
     stated_at = created_at if created_at is not None and created_at <= latest else None
     at = stated_at or (datetime.fromisoformat(signed_at) if signed_at else recorded_at)

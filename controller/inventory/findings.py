@@ -22,7 +22,7 @@ from controller.inventory.described import Described
 from controller.inventory.dialect import among, sifted
 from controller.inventory.index.vulnerabilities import RANKS
 from controller.inventory.reports import Key, Reports, first_named, reported
-from controller.inventory.standing import Moment, Place, places, standing
+from controller.inventory.standing import Moment, Owners, Place, places, standing
 from controller.model.documents import Finding, Severity
 from controller.model.reference import Digest
 
@@ -97,19 +97,21 @@ class FindingPage:
 
 @dataclass(slots=True)
 class _Asked:
-    """One question on its way. `running` are the images that run, in order, by the reports of each."""
+    """One question on its way. `running` are the images that run, in order, by the reports of each; `owners` are
+    theirs."""
 
     connection: Connection
     where: FindingFilter
     times: Moment
     running: Mapping[int, Sequence[str]]
+    owners: Owners
     reports: Reports = field(init=False)
     clearing: Clearing = field(init=False)
     places: dict[str, Place] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.reports = Reports(self.connection, self.times)
-        self.clearing = Clearing(self.connection, self.times)
+        self.reports = Reports(self.connection, self.times, self.owners)
+        self.clearing = Clearing(self.connection, self.times, self.owners)
 
     def locate(self, digests: Iterable[str]) -> None:
         """Find out where these images run, each once: `places`."""
@@ -145,10 +147,11 @@ class Findings(Asker):
         after = cursors.read(cursor, int, str, int, int, str) if cursor is not None else None
         times = Moment(as_of or datetime.now(UTC), known_at, where.namespace, where.cluster)
         with self._reading() as connection:
-            images = reported(connection, times)
+            images, owners = reported(connection, times)
             if digest is not None:
                 images = {digest: images[digest]} if digest in images else {}
-            items, place = _page(_Asked(connection, where, times, _by_report(images)), limit=limit, after=after)
+            asked = _Asked(connection, where, times, _by_report(images), owners)
+            items, place = _page(asked, limit=limit, after=after)
             return FindingPage(
                 items=items,
                 images=len(images),

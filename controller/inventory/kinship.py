@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import CTE, ColumnElement, Connection, Table, or_, select, union_all
+from sqlalchemy import CTE, ColumnElement, Connection, Table, and_, or_, select, union_all
 
 from controller.inventory import tables
 from controller.inventory.dialect import among
@@ -75,5 +75,7 @@ def named(running: CTE, known_at: datetime | None, *, inside: bool = False, call
 
 
 def is_of(found: Table, names: CTE) -> ColumnElement[bool]:
-    """`counts`, where `found` (`evidence`) stands under a name of an image (`named`)."""
-    return or_(names.c.name == names.c.digest, found.c.child == "", found.c.child == names.c.digest)
+    """`counts`, where `found` (`evidence`) stands under a name of an image (`named`), and its owner's or the cluster's
+    policies found it (`standing.Owners`)."""
+    about = or_(names.c.name == names.c.digest, found.c.child == "", found.c.child == names.c.digest)
+    return and_(about, or_(found.c.policy_namespace == "", found.c.policy_namespace == names.c.owner))

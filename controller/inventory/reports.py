@@ -15,7 +15,7 @@ from controller.inventory import tables
 from controller.inventory.described import Described, described, of_family, within
 from controller.inventory.dialect import pairs
 from controller.inventory.kinship import is_of, named
-from controller.inventory.standing import Moment, running_digests
+from controller.inventory.standing import Moment, Owners, running_digests
 
 _KIND = "vulnerabilities"
 PAIRS = 5000  # documents and identifiers that are looked up together
@@ -24,14 +24,15 @@ PAIRS = 5000  # documents and identifiers that are looked up together
 class Reports:
     """The reports of running images, read as they are asked for, each image once."""
 
-    def __init__(self, connection: Connection, times: Moment) -> None:
+    def __init__(self, connection: Connection, times: Moment, running: Owners) -> None:
         self._connection = connection
         self._times = times
+        self._running = running
         self._of: dict[str, tuple[Described, ...]] = {}
 
     def load(self, digests: Collection[str]) -> None:
         """Read the reports of these running images."""
-        new = [digest for digest in digests if digest not in self._of]
+        new = {digest: self._running[digest] for digest in digests if digest not in self._of}
         if not new:
             return
         for digest, found in described(self._connection, new, (_KIND,), self._times).items():
@@ -46,7 +47,7 @@ class Reports:
         return max(self._of[digest], key=lambda one: (one.at, one.recorded_at, one.artifact), default=None)
 
 
-def reported(connection: Connection, moment: Moment) -> Mapping[str, frozenset[int]]:
+def reported(connection: Connection, moment: Moment) -> tuple[Mapping[str, frozenset[int]], Owners]:
     """The running images, and the documents that are reports of each and say anything: all of `Reports.of`."""
     evidence, document, scan = tables.evidence, tables.document, tables.scan
     names = named(running_digests(connection, moment), moment.known_at)
@@ -61,15 +62,17 @@ def reported(connection: Connection, moment: Moment) -> Mapping[str, frozenset[i
         document.c.artifact == evidence.c.artifact, document.c.indexed_at.is_not(None), document.c.problem == ""
     )
     query = (
-        select(names.c.digest, scan.c.document)
+        select(names.c.digest, names.c.owner, scan.c.document)
         .outerjoin(evidence, is_report)
         .outerjoin(document, is_read)
         .outerjoin(scan, and_(scan.c.document == document.c.id, scan.c.says_nothing.is_(False)))
     )
     found: dict[str, set[int]] = defaultdict(set)
-    for digest, number in connection.execute(query):
+    running: dict[str, str] = {}
+    for digest, owner, number in connection.execute(query):
+        running[digest] = owner
         found[digest].update(() if number is None else (number,))
-    return {digest: frozenset(numbers) for digest, numbers in found.items()}
+    return {digest: frozenset(numbers) for digest, numbers in found.items()}, running
 
 
 class Key(NamedTuple):

@@ -19,7 +19,7 @@ from controller.errors import InputError
 from controller.inventory import cursors, sbom_states
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.described import Described, beside
-from controller.inventory.standing import Moment, Place, places, standing, unidentified
+from controller.inventory.standing import Moment, Place, owners, places, standing, unidentified
 
 STALE_AFTER = timedelta(days=90)
 MAY_LACK = 10  # percent of the components that may lack a minimum element
@@ -147,8 +147,8 @@ _CODES = {_OTHER_DIGEST: SbomState.OTHER_DIGEST, _UNSIGNED: SbomState.UNSIGNED}
 
 def _judged(connection: Connection, digests: Sequence[str], demands: Demands, moment: Moment) -> tuple[ImageSbom, ...]:
     """What is shown of these images, in their order."""
-    images = places(standing(connection, moment, digests))
-    found = beside(connection, digests, "sbom", _CODES, moment)
+    running = standing(connection, moment, digests)
+    images, found = places(running), beside(connection, owners(running), "sbom", _CODES, moment)
     return tuple(judge(images[digest], found[digest], demands, moment.as_of) for digest in digests)
 
 
@@ -162,7 +162,10 @@ def judge(place: Place, found: Sequence[Described], demands: Demands, now: datet
         return _image(place, state, why, best, held)
     if any(one.finding == "looked" for one in found):
         return _image(place, SbomState.NONE, ("no SBOM lies beside it",), None, None)
-    return _image(place, SbomState.NOT_LOOKED_FOR, ("no policy asked for evidence of it",), None, None)
+    nobody = "no policy asked for evidence of it"
+    if len(place.namespaces) > 1:  # what one of them found by itself is not told of the others' (`standing.Owners`)
+        nobody = "it runs in several namespaces, and no policy of the cluster asked for evidence of it"
+    return _image(place, SbomState.NOT_LOOKED_FOR, (nobody,), None, None)
 
 
 def _image(

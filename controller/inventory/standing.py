@@ -7,7 +7,7 @@ back; questions that ask something of every running image begin here and work on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Integer,
     Select,
     Subquery,
+    case,
     cast,
     func,
     select,
@@ -118,16 +119,38 @@ def _standing(connection: Connection, moment: Moment, digests: Sequence[str]) ->
 
 
 def running_images(connection: Connection, moment: Moment) -> CTE:
-    """The images that run, in the database: `digest`, and `repository`, the first of those that it is pulled from."""
-    runs = moment.rows(connection, "digest", "repository", also=[tables.run.c.digest.is_not(None)])
+    """The images that run, in the database: `digest`, `repository`, the first of those that it is pulled from, and
+    `owner` (`Owners`)."""
+    runs = moment.rows(connection, "digest", "repository", "namespace", also=[tables.run.c.digest.is_not(None)])
     first = func.min(bytewise(connection, runs.c.repository)).label("repository")
-    return select(runs.c.digest, first).group_by(runs.c.digest).cte("running")
+    return select(runs.c.digest, first, _owner(runs)).group_by(runs.c.digest).cte("running")
 
 
 def running_digests(connection: Connection, moment: Moment) -> CTE:
-    """The same without their repositories: `digest`."""
-    runs = moment.rows(connection, "digest", also=[tables.run.c.digest.is_not(None)])
-    return select(runs.c.digest).distinct().cte("running")
+    """The same without their repositories."""
+    runs = moment.rows(connection, "digest", "namespace", also=[tables.run.c.digest.is_not(None)])
+    return select(runs.c.digest, _owner(runs)).group_by(runs.c.digest).cte("running")
+
+
+Owners = Mapping[str, str]
+"""Of each running image the one namespace in which it runs; empty of one that runs in several.
+
+What that namespace's own policies found counts for the image. For one that several namespaces run counts what the
+cluster's policies found: whoever runs another's image could put his own word about it before theirs."""
+
+
+def _owner(runs: Subquery) -> ColumnElement[str]:
+    first, last = func.min(runs.c.namespace), func.max(runs.c.namespace)
+    return case((first == last, first), else_="").label("owner")
+
+
+def owners(running: Iterable[Standing]) -> Owners:
+    """Of what runs, all runs of each image being there."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for one in running:
+        if one.digest is not None:
+            found[one.digest].add(one.namespace)
+    return {digest: "".join(some) if len(some) == 1 else "" for digest, some in found.items()}
 
 
 def unidentified(connection: Connection, moment: Moment) -> int:

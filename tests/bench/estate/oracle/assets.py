@@ -52,7 +52,8 @@ class Assets(Findings):
                 running[ran.run.repository, ran.run.digest].append(ran)
         found = []
         for (repository, digest), runs in running.items():
-            said = [evidence.says for evidence in beside.get(digest, ())]
+            same = [ran for (_, other), some in running.items() if other == digest for ran in some]
+            said = [evidence.says for evidence in beside.beside(digest, same)]
             listed = {c.purl.partition("distro=")[2] for one in said if isinstance(one, Sbom) for c in one.components}
             systems = listed - {""}
             own = [claim for name in (digest, *related.get(digest, ())) for claim in claimed.get(name, ())]

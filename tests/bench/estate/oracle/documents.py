@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 from tests.bench.estate.facts import Component, Decision, Evidence, Provenance, Sbom
-from tests.bench.estate.oracle.past import Past, digests_of
+from tests.bench.estate.oracle.past import Past, Ran, Vouched, digests_of
 
 SBOM_STATES = ("NotLookedFor", "None", "OtherDigest", "Untrusted", "Incomplete", "Stale", "Complete")  # worst first
 STALE = timedelta(days=90)
@@ -189,14 +189,20 @@ class Documents(Past):
         known_at: datetime | None = None,
     ) -> dict[str, str]:
         """The state of the SBOM of each image that runs, by digest."""
-        states: dict[str, str] = {}
+        states: Vouched[str] = Vouched()
         for one in self.judged(namespace=namespace, as_of=as_of, known_at=known_at):
             beside = (*one.verdict.counted, *one.verdict.rejected)
             found = [_sbom_state(e, as_of) for e in beside if e.kind == "sbom"]
             for digest in (one.image.digest, *one.image.children):
-                states[digest] = max([states.get(digest, "None"), *found], key=SBOM_STATES.index)
-        running = self.runs(as_of=as_of, namespace=namespace, cluster=cluster, known_at=known_at)
-        return {ran.run.digest: states.get(ran.run.digest, "NotLookedFor") for ran in running if ran.run.digest}
+                states.add(digest, one, ("None", *found))
+        running: dict[str, list[Ran]] = defaultdict(list)
+        for ran in self.runs(as_of=as_of, namespace=namespace, cluster=cluster, known_at=known_at):
+            if ran.run.digest:
+                running[ran.run.digest].append(ran)
+        return {
+            digest: max(states.beside(digest, runs), key=SBOM_STATES.index, default="NotLookedFor")
+            for digest, runs in running.items()
+        }
 
 
 def _sbom_state(evidence: Evidence, as_of: datetime) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from tests.bench.estate.facts import Evidence, Report, Vex, Vulnerability
 from tests.bench.estate.oracle.documents import Documents
-from tests.bench.estate.oracle.past import Ran
+from tests.bench.estate.oracle.past import Ran, Vouched
 
 SEVERITIES = ("CRITICAL", "HIGH", "MEDIUM", "LOW")  # the worst first
 
@@ -51,15 +51,16 @@ class Findings(Documents):
 
         `severity` is the mildest that counts.
         """
-        beside = self.attested(("vulnerabilities", "vex"), as_of, namespace=namespace, known_at=known_at)
+        attested = self.attested(("vulnerabilities", "vex"), as_of, namespace=namespace, known_at=known_at)
         running: dict[str, list[Ran]] = defaultdict(list)
         for ran in self.runs(as_of=as_of, namespace=namespace, cluster=cluster, known_at=known_at):
             if ran.run.digest and digest in {None, ran.run.digest}:
                 running[ran.run.digest].append(ran)
         found, unreported = set(), 0
         for one, runs in running.items():
-            reports = [(e, e.says) for e in beside.get(one, ()) if isinstance(e.says, Report)]
-            excused = {name for e in beside.get(one, ()) if isinstance(e.says, Vex) for name in e.says.ids}
+            beside = attested.beside(one, runs)
+            reports = [(e, e.says) for e in beside if isinstance(e.says, Report)]
+            excused = {name for e in beside if isinstance(e.says, Vex) for name in e.says.ids}
             if not reports:
                 unreported += 1
                 continue
@@ -97,12 +98,12 @@ class Findings(Documents):
         *,
         namespace: str | None = None,
         known_at: datetime | None = None,
-    ) -> dict[str, set[Evidence]]:
+    ) -> Vouched[Evidence]:
         """What counted for each image by a time, under each of its names."""
-        found: dict[str, set[Evidence]] = defaultdict(set)
+        found: Vouched[Evidence] = Vouched()
         for one in self.judged(namespace=namespace, as_of=as_of, known_at=known_at):
             for digest in (one.image.digest, *one.image.children):
-                found[digest] |= {evidence for evidence in one.verdict.counted if evidence.kind in kinds}
+                found.add(digest, one, (evidence for evidence in one.verdict.counted if evidence.kind in kinds))
         return found
 
 

@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from tests.bench.estate.facts import Decision, Evidence, Gap, Image, Judgement, Run, Verdict
 from tests.bench.estate.history import Estate
 
 Who = tuple[str, str, str]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,23 @@ class Past:
                 counted = (e for v in decision.judgement.verdicts if v.image == place for e in v.counted)
                 return "Admitted", decision.id, signers_of(counted)
         return ("Unknown", unresolved, {}) if unresolved else ("Drifted", about[0][0].id, {})
+
+
+class Vouched(Generic[T]):
+    """What was said of images, and by whose policies: those of a namespace count where an image runs there alone."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, str], set[T]] = defaultdict(set)
+
+    def add(self, digest: str, judged: Judged, said: Iterable[T]) -> None:
+        """Some policy's word."""
+        self._said[digest, judged.verdict.policy.namespace].update(said)
+
+    def beside(self, digest: str, runs: Iterable[Ran]) -> set[T]:
+        """What counts for an image of which these are the runs."""
+        where = {ran.run.subject.namespace for ran in runs}
+        counting = {"", *where} if len(where) == 1 else {""}
+        return set().union(*(self._said.get((digest, namespace), ()) for namespace in counting))
 
 
 def known(recorded_at: datetime, known_at: datetime | None) -> bool:
