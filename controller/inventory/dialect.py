@@ -525,7 +525,7 @@ def among(connection: Connection, column: ColumnElement[Any], values: Sequence[A
 
 
 def listed(kind: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Whether the column holds one of the values of this parameter, in a database of this kind."""
+    """Whether the column holds one of the values of this parameter (`as_list`), in a database of this kind."""
     return _is_one_of(kind, column, bindparam(name, type_=_Listed()))
 
 
@@ -542,15 +542,20 @@ def sifted(kind: str, column: ColumnElement[Any], name: str) -> ColumnElement[bo
     return plain.in_(_each(kind, column, values)).is_(True)
 
 
+def as_list(values: Sequence[Any]) -> str:
+    """A parameter of `listed` and `sifted`, written down once: SQLite is given it in each part of a statement."""
+    return json.dumps(list(values))
+
+
 class _Listed(TypeDecorator[Any]):
     """Numbers or texts as one parameter, in JSON: to write down an array of texts takes the driver much longer."""
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Sequence[Any] | None, dialect: Dialect) -> str:  # noqa: ARG002 - the base's
+    def process_bind_param(self, value: Sequence[Any] | str | None, dialect: Dialect) -> str:  # noqa: ARG002 - the base's
         """To the database."""
-        return json.dumps(list(value or ()))
+        return value if isinstance(value, str) else as_list(value or ())
 
 
 def _is_one_of(kind: str, column: ColumnElement[Any], values: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -37,7 +37,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from controller.inventory import tables
 from controller.inventory.asking import Place
-from controller.inventory.dialect import listed, sifted
+from controller.inventory.dialect import as_list, listed, sifted
 from controller.inventory.intervals import SPANS, windows
 from controller.inventory.proven import NOBODY_SIGNED
 from controller.inventory.records import Admission
@@ -179,7 +179,7 @@ def grouped(
     every = replace(where, digests=None)
     form, firsts, values = _asked(connection, every, as_of, known_at, (*by, "started_at"))
     if where.digests is not None:
-        values["digests"] = where.digests
+        values["digests"] = as_list(where.digests)
     query = _by_group(form, sifting=where.digests is not None)
     return connection.execute(query, values | _parameters(form, _ranges(firsts, as_of, known_at, _BEYOND))).all()
 
@@ -195,6 +195,8 @@ def _asked(
     index, firsts = _index(where, MAX_IMAGES_EVER if as_of is None else MAX_IMAGES)
     asked = {name: getattr(where, name) for name in RunFilter.__slots__} | {"as_of": as_of, "known_at": known_at}
     values = {name: value for name, value in asked.items() if value is not None}
+    if where.digests is not None:
+        values["digests"] = as_list(where.digests)
     return _Form(connection.dialect.name, index, len(firsts), frozenset(values), columns), firsts, values
 
 
