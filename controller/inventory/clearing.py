@@ -53,11 +53,17 @@ NOTHING_SAID = Clearance(cleared=False, statements=())
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What was found in one running image, and where that is pulled from."""
+    """What was found in one running image, or in this part of it (`Described.part`), and where that is pulled from."""
 
     digest: str
+    part: str
     repositories: tuple[str, ...]
     finding: Finding
+
+
+_Name = tuple[str, str]
+_Named = Mapping[_Name, Sequence[Described]]
+"""What was found of a running image, by the part of it and the digest that it is about: a product is named by that."""
 
 
 class Clearing:
@@ -67,7 +73,7 @@ class Clearing:
         self._connection = connection
         self._times = times
         self._running = running
-        self._documents: dict[str, Mapping[str, Sequence[Described]]] = {}
+        self._documents: dict[str, _Named] = {}
         self._heads: dict[int, Vex] = {}
 
     def judge(self, cases: Sequence[Case]) -> list[Clearance]:
@@ -93,7 +99,7 @@ class Clearing:
         if not new:
             return
         found = described(self._connection, new, (_KIND,), self._times)
-        self._documents |= {digest: _by_name(some) for digest, some in found.items()}
+        self._documents |= {digest: _by_name(digest, some) for digest, some in found.items()}
         numbers = {one.document for some in found.values() for one in some if one.document is not None}
         self._heads |= _heads(self._connection, numbers - self._heads.keys())
 
@@ -105,13 +111,11 @@ class Clearing:
 class _Judge:
     """Judges cases by the documents that were verified for their images."""
 
-    def __init__(
-        self, documents: Mapping[str, Mapping[str, Sequence[Described]]], said: Mapping[int, Vex], now: datetime
-    ) -> None:
+    def __init__(self, documents: Mapping[str, _Named], said: Mapping[int, Vex], now: datetime) -> None:
         self._documents = documents
         self._said = said
         self._now = now
-        self._known: dict[tuple[str, str, str], Exploitability] = {}
+        self._known: dict[tuple[str, _Name, str], Exploitability] = {}
         self._sources = {
             id(statement): one
             for names in documents.values()
@@ -122,11 +126,15 @@ class _Judge:
         }
 
     def clearance(self, case: Case) -> Clearance:
-        """Cleared under some name of the image in each repository that it runs from, and under none affected."""
+        """Cleared under some name of the image in each repository that it runs from, and under none affected.
+
+        What is said of another manifest of the index than the one in which it was found is not about it.
+        """
         counting: dict[int, VexStatement] = {}
         cleared = []
         for repository in case.repositories:
-            judges = [self._of(case.digest, name, repository) for name in sorted(self._documents[case.digest])]
+            about = sorted(name for name in self._documents[case.digest] if name[0] in {"", case.part})
+            judges = [self._of(case.digest, name, repository) for name in about]
             cleared.append(any(judge.clears(case.finding) for judge in judges))
             counting |= {id(one): one for judge in judges for one in judge.says(case.finding)}
         warns = any(statement.status not in CLEARING for statement in counting.values())
@@ -136,20 +144,19 @@ class _Judge:
         )
         return Clearance(cleared=bool(cleared) and all(cleared) and not warns, statements=tuple(told))
 
-    def _of(self, digest: str, name: str, repository: str) -> Exploitability:
+    def _of(self, digest: str, name: _Name, repository: str) -> Exploitability:
         key = (digest, name, repository)
         if key not in self._known:
             numbers = [one.document for one in self._documents[digest][name] if one.document is not None]
             vexes = [self._said[number] for number in numbers if number in self._said]
-            self._known[key] = Exploitability(vexes, Subject(Digest.parse(name), repository), self._now)
+            self._known[key] = Exploitability(vexes, Subject(Digest.parse(name[1]), repository), self._now)
         return self._known[key]
 
 
-def _by_name(found: Iterable[Described]) -> Mapping[str, Sequence[Described]]:
-    """What was found, by the digest that it is about: a product is named by that."""
-    names: dict[str, list[Described]] = defaultdict(list)
+def _by_name(run: str, found: Iterable[Described]) -> _Named:
+    names: dict[_Name, list[Described]] = defaultdict(list)
     for one in found:
-        names[one.child or one.judged].append(one)
+        names[one.part(run), one.child or one.judged].append(one)
     return names
 
 

@@ -47,6 +47,10 @@ class Described(NamedTuple):
     lacks_identifier: int
     says_nothing: bool
 
+    def part(self, run: str) -> str:
+        """Which manifest it is about, of a run that is named by its index and may be any of them; empty: all of it."""
+        return "" if self.child in {"", run} else self.child
+
 
 def described(
     connection: Connection, running: Owners, kinds: Collection[str], times: Moment

@@ -277,14 +277,14 @@ def _from(query: Select[Any], place: _Place | None) -> Select[Any]:
 
 
 def _candidates(asked: _Asked, rows: Sequence[Row[Any]]) -> list[_Candidate]:
-    """Each finding once for every running image whose newest report it stands in, in order."""
+    """Each finding once for every running image of which the report that it stands in counts, in order."""
     reports = asked.reports
     reports.load({digest for row in rows for digest in asked.running[row.document]})
     return [
-        _Candidate(row, digest, newest)
+        _Candidate(row, digest, report)
         for row in rows
         for digest in asked.running[row.document]
-        if (newest := reports.newest(digest)) is not None and newest.document == row.document
+        if (report := reports.counting(digest).get(row.document)) is not None
     ]
 
 
@@ -293,7 +293,10 @@ def _records(asked: _Asked, found: Sequence[_Candidate]) -> list[FindingRecord |
     where, now, reports = asked.where, asked.times.as_of, asked.reports
     asked.locate(one.digest for one in found)
     clearances = asked.clearing.judge(
-        [Case(one.digest, asked.places[one.digest].repositories, one.finding) for one in found]
+        [
+            Case(one.digest, one.report.part(one.digest), asked.places[one.digest].repositories, one.finding)
+            for one in found
+        ]
     )
     left = [number for number, one in enumerate(clearances) if where.cleared in {None, one.cleared}]
     named = first_named(asked.connection, [(found[number].key, reports.of(found[number].digest)) for number in left])

@@ -29,6 +29,7 @@ class Reports:
         self._times = times
         self._running = running
         self._of: dict[str, tuple[Described, ...]] = {}
+        self._counting: dict[str, Mapping[int, Described]] = {}
 
     def load(self, digests: Collection[str]) -> None:
         """Read the reports of these running images."""
@@ -37,14 +38,28 @@ class Reports:
             return
         for digest, found in described(self._connection, new, (_KIND,), self._times).items():
             self._of[digest] = tuple(one for one in found if not one.problem and not one.says_nothing)
+            self._counting[digest] = _counting(digest, self._of[digest])
 
     def of(self, digest: str) -> tuple[Described, ...]:
         """All reports of a running image that say anything; after `load`."""
         return self._of[digest]
 
-    def newest(self, digest: str) -> Described | None:
-        """The report that counts; after `load`."""
-        return max(self._of[digest], key=lambda one: (one.at, one.recorded_at, one.artifact), default=None)
+    def counting(self, digest: str) -> Mapping[int, Described]:
+        """The newest report, by its document; of a run that may be any manifest of an index the newest about each of
+        them, a clean one being no word about the others. After `load`."""
+        return self._counting[digest]
+
+
+def _counting(digest: str, reports: Sequence[Described]) -> Mapping[int, Described]:
+    parts = {one.part(digest) for one in reports}
+    newest = (
+        max(
+            (one for one in reports if one.part(digest) in {"", part}),
+            key=lambda one: (one.at, one.recorded_at, one.artifact),
+        )
+        for part in sorted(parts - {""} or parts)
+    )
+    return {one.document: one for one in newest if one.document is not None}
 
 
 def reported(connection: Connection, moment: Moment) -> tuple[Mapping[str, frozenset[int]], Owners]:

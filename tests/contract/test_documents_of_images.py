@@ -254,6 +254,32 @@ async def test_what_was_verified_for_an_index_counts_for_its_manifest_that_runs(
     assert named(found(opened)) == [("CVE-1", APP)]
 
 
+async def test_a_clean_report_of_one_manifest_says_nothing_of_another_that_may_be_the_one_that_runs(
+    opened: Store, database: Database
+) -> None:
+    """APP and WEB are manifests of INDEX; the second was scanned later, and is clean but for what it has itself."""
+    webs = {"@id": f"pkg:oci/app@{WEB}", "subcomponents": [{"@id": OPENSSL, "identifiers": {"purl": OPENSSL}}]}
+    attested = [
+        attesting(content, digest=INDEX, predicate_type=kind, child=child)
+        for content, kind, child in (
+            (scan(("CVE-1", "HIGH", OPENSSL, ""), at=START - timedelta(days=2)), VULNS, APP),
+            (scan(("CVE-9", "LOW", ZLIB, ""), at=START - timedelta(days=3)), VULNS, WEB),
+            (scan(("CVE-2", "LOW", ZLIB, ""), at=START), VULNS, WEB),
+            (vex(says("CVE-1", products=[webs])), VEX, WEB),
+        )
+    ]
+    for decision, _ in attested:
+        decision["images"][0]["manifests"] = [APP, WEB]
+    await record(opened, *attested, ran(INDEX, "index"), ran(APP, "app"), ran(WEB, "web"))
+    index(opened, database)
+    told = {(one.digest, one.vulnerability, one.cleared) for one in found(opened).items}
+    assert told == {(INDEX, "CVE-1", False), (INDEX, "CVE-2", False), (APP, "CVE-1", False), (WEB, "CVE-2", False)}
+    await record(opened, attesting(vex(says("CVE-1")), digest=INDEX, predicate_type=VEX, child=APP, number=9))
+    index(opened, database)
+    told = {(one.digest, one.vulnerability, one.cleared) for one in found(opened).items}
+    assert {one for one in told if one[2]} == {(INDEX, "CVE-1", True), (APP, "CVE-1", True)}
+
+
 @pytest.fixture
 async def scanned(opened: Store, database: Database) -> Store:
     """APP runs twice in the shop, WEB once in the bank; each has a newer report and an older one; BARE has none."""
