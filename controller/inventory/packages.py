@@ -261,7 +261,7 @@ def _listed(connection: Connection, components: Sequence[int]) -> Mapping[int, S
 
 def _check(count: int, most: int, what: str) -> None:
     if count > most:
-        raise InputError("AnswerTooLarge", f"more than {most} {what}; ask for a range of versions, or of one namespace")
+        raise InputError("AnswerTooLarge", f"more than {most} {what} in the inventory: ask for a range of versions")
 
 
 def _write(place: _Place) -> str:
