@@ -16,9 +16,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
 
 from controller.inventory import dialect, tables
 from controller.inventory.asking import of_one_leaf
@@ -232,11 +233,9 @@ def _touched(connection: Connection, admitted: Sequence[Admitted]) -> dict[Key, 
     """The runs of these pods of which these decisions say something that none recorded before them did."""
     if not admitted:
         return {}
-    first = min(one.recorded_at for one in admitted)
-    links = ["asked", "admitted", *(["unresolved"] if any(one.image["digest"] is None for one in admitted) else [])]
-    open_ = (or_(_run.c[f"{name}_at"].is_(None), _run.c[f"{name}_at"] >= first) for name in links)
-    pods = sorted({one.pod for one in admitted})
-    rows = _by_key(connection, select(_run).where(dialect.among(connection, _run.c.pod_uid, pods), or_(*open_)))
+    query = _open(connection.dialect.name, unresolved=any(one.image["digest"] is None for one in admitted))
+    asked = {"pods": sorted({one.pod for one in admitted}), "first": min(one.recorded_at for one in admitted)}
+    rows = _by_key(connection, query, asked)
     if not rows:
         return {}
     about: dict[tuple[str, str, str], list[Admitted]] = defaultdict(list)
@@ -258,13 +257,25 @@ def _touched(connection: Connection, admitted: Sequence[Admitted]) -> dict[Key, 
     }
 
 
+@cache
+def _open(kind: str, *, unresolved: bool) -> Select[Any]:
+    """The runs of the pods of the parameter `pods` that lack a link, or have one recorded no earlier than `first`.
+
+    Made once: a decision that is recorded alone costs its making more than its look-up.
+    """
+    first = bindparam("first", type_=tables.Instant)
+    links = [_run.c[f"{name}_at"] for name in ("asked", "admitted", *(["unresolved"] if unresolved else []))]
+    lacking = or_(*(or_(link.is_(None), link >= first) for link in links))
+    return select(_run).where(dialect.listed(kind, _run.c.pod_uid, "pods"), lacking)
+
+
 def _is_this(run: str | None, digest: str | None, manifests: int, indexes: AbstractSet[str]) -> bool:
     """Whether an image that was decided upon is what ran, of which `indexes` hold the manifest."""
     return bool(run) and (digest == run or (manifests > 0 and digest in indexes))
 
 
-def _by_key(connection: Connection, query: Select[Any]) -> dict[Key, Row]:
-    return {tuple(row[name] for name in KEY): dict(row) for row in connection.execute(query).mappings()}
+def _by_key(connection: Connection, query: Select[Any], asked: Mapping[str, Any] | None = None) -> dict[Key, Row]:
+    return {tuple(row[name] for name in KEY): dict(row) for row in connection.execute(query, asked).mappings()}
 
 
 def _decided(connection: Connection, pods: Iterable[str]) -> Mapping[tuple[str, str, str], Sequence[_Admitted]]:
