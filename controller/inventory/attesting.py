@@ -160,9 +160,9 @@ def _are_about(connection: Connection, unverified: Sequence[Attested], known: Kn
     """Which of these say that they are about the image that they lay beside. One without a word does."""
     subjects = _subjects(connection, [one.document for one in unverified])
     about = {one: one.child or one.judged for one in unverified}
-    names = [find(connection, about.values(), known.known_at) for find in (kinship.holders, kinship.manifests)]
+    names = kinship.related(connection, about.values(), known.known_at)
     return {
         one
         for one, digest in about.items()
-        if not (said := subjects.get(one.document)) or any(not said.isdisjoint(some[digest]) for some in names)
+        if not (said := subjects.get(one.document)) or not said.isdisjoint(names[digest])
     }

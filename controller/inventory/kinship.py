@@ -32,6 +32,13 @@ def manifests(connection: Connection, digests: Iterable[str], known_at: datetime
     return _related(connection, digests, known_at, _held.c.digest, _held.c.manifest)
 
 
+def related(connection: Connection, digests: Iterable[str], known_at: datetime | None) -> Mapping[str, set[str]]:
+    """Of each digest its `holders` and its `manifests`: for what is no evidence."""
+    wanted = set(digests)
+    above, below = (find(connection, wanted, known_at) for find in (holders, manifests))
+    return {digest: {*above[digest], *below[digest]} for digest in wanted}
+
+
 def _related(
     connection: Connection,
     digests: Iterable[str],

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, and_, literal, or_, select, tuple_
 
-from controller.inventory import tables
+from controller.inventory import kinship, tables
 from controller.inventory.asking import of_rows
 from controller.inventory.intervals import OPEN
 from controller.inventory.retention.holds import Hold
@@ -81,7 +81,7 @@ def runs(connection: Connection, *, before: datetime, after: Place | None, limit
     rows = connection.execute(query.order_by(*order).limit(limit)).all()
     leaves = [leaf for row in rows for leaf in (row.leaf, row.end_leaf) if leaf is not None]
     numbered = _numbered(connection, leaves)
-    related = _related(connection, {row.digest for row in rows if row.digest}) if holds else {}
+    related = kinship.related(connection, {row.digest for row in rows if row.digest}, None) if holds else {}
     chosen, held = [], 0
     for row in rows:
         own = tuple(sorted({leaf for leaf in (row.leaf, row.end_leaf) if leaf is not None}))
@@ -148,22 +148,8 @@ def _digests(connection: Connection, rows: Sequence[Any]) -> dict[int, set[str]]
         for row in connection.execute(select(image.c.leaf, image.c.digest).where(of_rows(image, some))):
             if row.digest is not None:
                 own[row.leaf].add(row.digest)
-    related = _related(connection, {digest for digests in own.values() for digest in digests})
+    related = kinship.related(connection, {digest for digests in own.values() for digest in digests}, None)
     return {row.leaf: {one for digest in own[row.leaf] for one in related[digest]} for row in rows}
-
-
-def _related(connection: Connection, digests: set[str]) -> dict[str, set[str]]:
-    """Each digest with those of which it is the index, and those that it is a manifest of: they are the same image."""
-    table = tables.image_manifest
-    found: dict[str, set[str]] = {digest: {digest} for digest in digests}
-    for names in _batches(sorted(digests)):
-        query = select(table.c.digest, table.c.manifest)
-        query = query.where(or_(table.c.digest.in_(names), table.c.manifest.in_(names)))
-        for row in connection.execute(query):
-            for one, other in ((row.digest, row.manifest), (row.manifest, row.digest)):
-                if one in found:
-                    found[one].add(other)
-    return found
 
 
 def _spans(hold: Hold, begins: datetime, ends: datetime) -> bool:
