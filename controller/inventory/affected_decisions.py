@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, and_, cast, func, select, true
 
 from controller.inventory import tables
 from controller.inventory.asking import MAX_LIMIT, Place, before_place, of_one_leaf, of_rows
 from controller.inventory.dialect import sifted, texts
-from controller.inventory.resting import Resting
+from controller.inventory.reaching import Reach
 
 MAX_COUNTED = 1_000  # decisions and earlier runs that are counted; past it, *at least so many*
-MAX_SEEN = 20_000  # decisions of one namespace that are looked at to count those; past it, *at least so many*
+MAX_SEEN = 20_000  # decisions of some namespaces that are looked at to count those; past it, *at least so many*
 FIRST, TOGETHER = 20, 500  # images whose decisions are counted in one statement: at first, and at the most
 MAX_SCANNED = 10_000  # runs or decisions looked at for one page
 FEW = 200  # images up to which their rows are looked up, instead of going through all rows by time
 
 _decision, _image = tables.decision, tables.decision_image
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +35,49 @@ class Asked:
     ever: bool = False
 
 
-def count_admitted(connection: Connection, found: Mapping[str, Resting], asked: Asked) -> tuple[int, bool]:
+def count_admitted(connection: Connection, found: Reach, asked: Asked) -> tuple[int, bool]:
     """How many decisions let one of these images in, up to `MAX_COUNTED`, and whether there may be more.
 
     In a namespace its own decisions are gone through, the latest first, and not all that there were about the images.
     """
-    if asked.namespace is None:
-        parts = _parts(sorted(found))
-        asking = (_admitted_leaves(connection, {one: found[one] for one in part}, asked) for part in parts)
-        leaves: set[int] = set()
-        for some in asking:  # one decision may be about several of these images
-            found_leaves = connection.execute(some.execution_options(yield_per=MAX_COUNTED)).scalars()
-            for leaf in found_leaves:
+    if asked.namespace is not None:
+        return _count_own(connection, found, asked)
+    leaves: set[int] = set()  # one decision may be about several of these images
+    # First those that count wherever they are: of a popular image that counts in some namespace alone much may be read
+    # in vain, and who has it so must not keep others from being counted.
+    for images, most in ((found.everywhere, None), (found.elsewhere, MAX_SEEN)):
+        if _add_admitted(connection, leaves, images, found, asked, most=most):
+            return len(leaves), True
+    return len(leaves), False
+
+
+def _add_admitted(
+    connection: Connection, leaves: set[int], images: Sequence[str], found: Reach, asked: Asked, *, most: int | None
+) -> bool:
+    """Add the decisions about these images, until there are `MAX_COUNTED`, or `most` were read: whether it ended so."""
+    seen = 0
+    for part in parts(images):
+        query = _admitted_leaves(connection, part, found, asked)
+        if not found.is_alike:
+            query = query.add_columns(_image.c.digest, _decision.c.namespace, _decision.c.decided_at)
+        rows = connection.execute(query.execution_options(yield_per=MAX_COUNTED))
+        for leaf, *about in rows:
+            if not about or _was_known(found, *about):
                 leaves.add(leaf)
-                if len(leaves) == MAX_COUNTED:
-                    found_leaves.close()
-                    return MAX_COUNTED, False
-        return len(leaves), False
+            seen += 1
+            if len(leaves) == MAX_COUNTED or seen == most:
+                rows.close()
+                return True
+    return False
+
+
+def _was_known(found: Reach, digest: str | None, namespace: str, at: datetime) -> bool:
+    """Whether an image was known then to rest on it, by what counts for a decision in this namespace."""
+    one = found.of(digest, namespace)
+    return one is not None and one.since <= at
+
+
+def _count_own(connection: Connection, found: Reach, asked: Asked) -> tuple[int, bool]:
     own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
     latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(MAX_SEEN).cte("latest")
     seen = connection.execute(select(func.count()).select_from(latest)).scalar_one()
@@ -57,16 +85,16 @@ def count_admitted(connection: Connection, found: Mapping[str, Resting], asked: 
     is_of_them = sifted(connection.dialect.name, _image.c.digest, "digests")
     query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
     query = query.join(latest, of_one_leaf(_image, latest)).where(is_of_them)
-    rows = connection.execute(query, {"digests": sorted(found)})
-    admitted = len({leaf for leaf, digest, at in rows if at >= found[digest].since})
+    rows = connection.execute(query, {"digests": sorted(found.names)})
+    admitted = len({leaf for leaf, digest, at in rows if at >= found.since(digest)})
     return min(admitted, MAX_COUNTED), seen == MAX_SEEN
 
 
-def _parts(digests: Sequence[str]) -> Iterator[Sequence[str]]:
+def parts(images: Sequence[T]) -> Iterator[Sequence[T]]:
     """A few of them and then more: mostly the decisions about a few are as many as are counted."""
     start, size = 0, FIRST
-    while start < len(digests):
-        yield digests[start : start + size]
+    while start < len(images):
+        yield images[start : start + size]
         start, size = start + size, min(5 * size, TOGETHER)
 
 
@@ -78,20 +106,20 @@ def _allowed(asked: Asked) -> Select[Any]:
     return query if asked.known_at is None else query.where(_decision.c.recorded_at <= asked.known_at)
 
 
-def _admitted(connection: Connection, found: Mapping[str, Resting], asked: Asked) -> Select[Any]:
+def _admitted(connection: Connection, found: Reach, asked: Asked) -> Select[Any]:
     """The decisions that let one of these images in from when it was known to rest on it, each once."""
-    rests = _rests(connection, found)
+    rests = _rests(connection, sorted(found.names), found)
     about = select(_image.c.leaf, _image.c.decided_at).join(rests, _is_later(rests, asked)).distinct().subquery("about")
     query = _allowed(asked).join(about, of_one_leaf(_decision, about))
-    return query.where(_decision.c.decided_at >= min(one.since for one in found.values()))
+    return query.where(_decision.c.decided_at >= min(map(found.since, found.names)))
 
 
-def _admitted_leaves(connection: Connection, found: Mapping[str, Resting], asked: Asked) -> Select[Any]:
+def _admitted_leaves(connection: Connection, images: Sequence[str], found: Reach, asked: Asked) -> Select[Any]:
     """The leaves of the same, in no order, and some more than once: each is told as soon as it is met, so that who
     counts some reads no more."""
-    rests = _rests(connection, found)
-    images = rests.join(_image, _is_later(rests, asked)).join(_decision, of_one_leaf(_decision, _image))
-    return _allowed(asked).with_only_columns(_decision.c.leaf).select_from(images)
+    rests = _rests(connection, images, found)
+    about = rests.join(_image, _is_later(rests, asked)).join(_decision, of_one_leaf(_decision, _image))
+    return _allowed(asked).with_only_columns(_decision.c.leaf).select_from(about)
 
 
 def _is_later(rests: CTE, asked: Asked) -> ColumnElement[bool]:
@@ -101,19 +129,19 @@ def _is_later(rests: CTE, asked: Asked) -> ColumnElement[bool]:
     return and_(_image.c.digest == rests.c.digest, _image.c.decided_at >= rests.c.since, until)
 
 
-def _rests(connection: Connection, found: Mapping[str, Resting]) -> CTE:
-    """These images as a table, and since when each was known to rest on it."""
-    told = texts(connection, ("digest", "since"), [(one, tables.instant(found[one].since)) for one in sorted(found)])
+def _rests(connection: Connection, images: Sequence[str], found: Reach) -> CTE:
+    """These images as a table, and since when each was known to rest on it anywhere."""
+    told = texts(connection, ("digest", "since"), [(one, tables.instant(found.since(one))) for one in images])
     return select(told.c.digest, cast(told.c.since, tables.Instant).label("since")).cte("rests")
 
 
 def decisions(
-    connection: Connection, found: Mapping[str, Resting], asked: Asked, *, limit: int, place: Place | None
+    connection: Connection, found: Reach, asked: Asked, *, limit: int, place: Place | None
 ) -> tuple[list[Row[Any]], Place | None]:
     """The next decisions that let one of these images in, the latest first, and where the page after them begins."""
-    if not found:
+    if not found.names:
         return [], None
-    few = len(found) <= FEW
+    few = len(found.names) <= FEW
     taken: list[Row[Any]] = []
     scanned, more, wide = 0, True, limit if few else MAX_LIMIT
     while more and len(taken) < limit and scanned < MAX_SCANNED:
@@ -135,16 +163,20 @@ _Told = tuple[Sequence[Row[Any]], Mapping[int, Row[Any]]]
 """The next decisions (`leaf`, `decided_at`), the latest first, and by their leaves those of them that are meant."""
 
 
-def _about(connection: Connection, found: Mapping[str, Resting], asked: Asked, place: Place | None, wide: int) -> _Told:
+def _about(connection: Connection, found: Reach, asked: Asked, place: Place | None, wide: int) -> _Told:
     """What was decided about few images: looked for by these."""
     if asked.namespace is not None:
         rows = connection.execute(_latest(_admitted(connection, found, asked), place, wide)).all()
         return rows, {row.leaf: row for row in rows}
     places = connection.execute(_latest_about(connection, found, asked, place, wide)).all()
-    return places, _by_leaf(connection, _allowed(asked).where(of_rows(_decision, places)))
+    told = _by_leaf(connection, _allowed(asked).where(of_rows(_decision, places)))
+    if found.is_alike:
+        return places, told
+    wanted = _resting_leaves(connection, list(told.values()), found)
+    return places, {leaf: row for leaf, row in told.items() if leaf in wanted}
 
 
-def _among(connection: Connection, found: Mapping[str, Resting], asked: Asked, place: Place | None, wide: int) -> _Told:
+def _among(connection: Connection, found: Reach, asked: Asked, place: Place | None, wide: int) -> _Told:
     """What was decided about many: one is soon met among all decisions."""
     rows = connection.execute(_latest(_allowed(asked), place, wide)).all()
     wanted = _resting_leaves(connection, rows, found)
@@ -160,12 +192,10 @@ def _latest(query: Select[Any], place: Place | None, wide: int) -> Select[Any]:
     return query if place is None else query.where(before_place(_decision, place))
 
 
-def _latest_about(
-    connection: Connection, found: Mapping[str, Resting], asked: Asked, place: Place | None, wide: int
-) -> Select[Any]:
+def _latest_about(connection: Connection, found: Reach, asked: Asked, place: Place | None, wide: int) -> Select[Any]:
     """The next decisions about one of these images, whatever was decided: on PostgreSQL no more of each than the page
     may need, since it would read and sort all that were ever made."""
-    rests = _rests(connection, found)
+    rests = _rests(connection, sorted(found.names), found)
     conditions = [_is_later(rests, asked)]
     if place is not None:
         conditions.append(before_place(_image, place))
@@ -180,8 +210,9 @@ def _latest_about(
     return query.distinct().order_by(columns.decided_at.desc(), columns.leaf.desc()).limit(wide)
 
 
-def _resting_leaves(connection: Connection, rows: Sequence[Row[Any]], found: Mapping[str, Resting]) -> set[int]:
+def _resting_leaves(connection: Connection, rows: Sequence[Row[Any]], found: Reach) -> set[int]:
     """Of these decisions those with an image that was known to rest on it."""
+    namespaces = {row.leaf: row.namespace for row in rows}
     query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
     query = query.where(of_rows(_image, rows))
-    return {leaf for leaf, digest, at in connection.execute(query) if digest in found and found[digest].since <= at}
+    return {leaf for leaf, digest, at in connection.execute(query) if _was_known(found, digest, namespaces[leaf], at)}

@@ -1,9 +1,12 @@
-"""Which documents hold for which images: what was verified of an artefact, for whose runs it counts (`kinship`)."""
+"""Which documents hold for which images: what was verified of an artefact, for whose runs it counts (`kinship`).
+
+For a run counts what the cluster's policies found, and what those of its own namespace did (`counts_in`).
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +15,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from controller.inventory import kinship, tables
 from controller.inventory.dialect import among
-from controller.inventory.visibility import met_in
+from controller.inventory.visibility import alone_in, met_in
 
 _document, _found = tables.document, tables.verification
 _ELSEWHERE = "SubjectMismatch"  # it is about another image, whoever signed it
@@ -34,11 +37,13 @@ class Knowledge:
 class Attested:
     """A document of an image that was judged, or of the one manifest `child` of it (else empty).
 
-    `code` says why it was not verified; `recorded_at` is when this was known.
+    `policies` is the namespace whose own policies found it, empty for the cluster's; `code` says why it was not
+    verified; `recorded_at` is when this was known.
     """
 
     judged: str
     child: str
+    policies: str
     document: int
     artifact: str
     verified: bool
@@ -51,8 +56,12 @@ class Attested:
         """Of several that say the same, the least is shown: verified, known the longest."""
         return (not self.verified, self.recorded_at, self.artifact)
 
+    def counts_in(self, namespaces: Container[str]) -> bool:
+        """Whether it counts for what runs in one of these namespaces."""
+        return not self.policies or self.policies in namespaces
 
-def names_of(connection: Connection, documents: Sequence[int]) -> frozenset[str]:
+
+def names_of(connection: Connection, documents: Sequence[int], known: Knowledge) -> frozenset[str]:
     """Every digest by which a kubelet may name an image that one of these documents may be about.
 
     None that `of_runs` has one of them for is missing; whether it has, is told by that alone.
@@ -63,26 +72,42 @@ def names_of(connection: Connection, documents: Sequence[int]) -> frozenset[str]
         .where(among(connection, _document.c.id, documents), _found.c.finding.in_(["attestation", "rejection"]))
         .distinct()
     )
-    judged = {(digest, child) for digest, child in connection.execute(query)}
+    judged = {(digest, child) for digest, child in connection.execute(_by_policies(query, known))}
     return frozenset[str]().union(*kinship.of_runs(connection, judged, None).values())
 
 
 def of_runs(connection: Connection, digests: Iterable[str], known: Knowledge) -> Mapping[str, Sequence[Attested]]:
-    """The SBOMs of each of these digests, as a kubelet reported it: in the namespace that is asked about, if one is."""
+    """The SBOMs of each of these digests, as a kubelet reported it: in the namespace that is asked about, if one is,
+    else whoever's policies found them. For which runs each counts, it says itself (`Attested.counts_in`)."""
     return _of(connection, kinship.holders(connection, digests, known.known_at), known)
 
 
 def of_image(connection: Connection, digest: str, known: Knowledge) -> Mapping[str, Sequence[Attested]]:
-    """The SBOMs of a digest, whether it runs or not. Empty where a namespace met it under none of its names."""
+    """The SBOMs of a digest, whether it runs or not. Empty where a namespace met it under none of its names.
+
+    Without a namespace there is one answer for all who run it. So what a namespace's own policies found is in it where
+    the image ran in that namespace alone: somebody else could run it to say something of it.
+    """
     names = kinship.holders(connection, [digest], known.known_at)
     if known.namespace is None:
-        return _of(connection, names, known)
+        found = _of(connection, names, known)[digest]
+        return {digest: _counting_for_all(connection, digest, found, known)}
     under = {(digest, ""), *((name, digest) for name in names[digest])}
     if not met_in(connection, under, known.namespace, known_at=known.known_at):
         return {}
     found = _of(connection, names, known)[digest]
     met = met_in(connection, {(one.judged, one.child) for one in found}, known.namespace, known_at=known.known_at)
     return {digest: [one for one in found if (one.judged, one.child) in met]}
+
+
+def _counting_for_all(
+    connection: Connection, digest: str, found: Sequence[Attested], known: Knowledge
+) -> Sequence[Attested]:
+    if not any(one.policies for one in found):
+        return found
+    relatives = kinship.related(connection, [digest], known.known_at)[digest]
+    owner = alone_in(connection, relatives, known_at=known.known_at)
+    return [one for one in found if one.counts_in((owner,))]
 
 
 def _of(
@@ -104,11 +129,12 @@ def _of(
 
 
 def _attested(connection: Connection, which: Any, known: Knowledge) -> list[Attested]:
-    best: dict[tuple[str, str, int], Attested] = {}
+    best: dict[tuple[str, str, int, str], Attested] = {}
     for row in connection.execute(_rows(which, known)):
         one = Attested(
             judged=row.digest,
             child=row.child or "",
+            policies=row.policy_namespace,
             document=row.id,
             artifact=row.artifact,
             verified=row.finding == "attestation",
@@ -116,7 +142,7 @@ def _attested(connection: Connection, which: Any, known: Knowledge) -> list[Atte
             recorded_at=row.recorded_at,
             signed_at=row.signed_at,
         )
-        key = (one.judged, one.child, one.document)
+        key = (one.judged, one.child, one.document, one.policies)
         if key not in best or one.rank < best[key].rank:
             best[key] = one
     unverified = [one for one in best.values() if not one.verified]
@@ -125,9 +151,10 @@ def _attested(connection: Connection, which: Any, known: Knowledge) -> list[Atte
 
 
 def _rows(which: Any, known: Knowledge) -> Select[Any]:
+    columns = ("digest", "child", "policy_namespace", "finding", "code", "recorded_at", "signed_at")
     query = (
         select(
-            *(_found.c[name] for name in ("digest", "child", "finding", "code", "recorded_at", "signed_at")),
+            *(_found.c[name] for name in columns),
             _document.c.id,
             _document.c.artifact,
         )
@@ -141,9 +168,14 @@ def _rows(which: Any, known: Knowledge) -> Select[Any]:
         query = query.where(_found.c.finding == "attestation")
     if known.known_at is not None:
         query = query.where(_found.c.recorded_at <= known.known_at)
-    if known.namespace is not None:
-        query = query.where(_found.c.policy_namespace.in_(["", known.namespace]))
-    return query
+    return _by_policies(query, known)
+
+
+def _by_policies(query: Select[Any], known: Knowledge) -> Select[Any]:
+    """What the policies found that may count for somebody who is asked about."""
+    if known.namespace is None:
+        return query
+    return query.where(_found.c.policy_namespace.in_(["", known.namespace]))
 
 
 def _subjects(connection: Connection, documents: Sequence[int]) -> Mapping[int, set[str]]:
