@@ -52,17 +52,14 @@ class Attested:
         return (not self.verified, self.recorded_at, self.artifact)
 
 
-def names_of(connection: Connection, documents: Sequence[int]) -> frozenset[str]:
-    """Every digest by which a kubelet may name an image that one of these documents may be about.
+def names_of(connection: Connection, documents: Sequence[int], known: Knowledge) -> frozenset[str]:
+    """Every digest by which a kubelet may name an image that one of these documents may be about, as far as is known.
 
     None that `of_runs` has one of them for is missing; whether it has, is told by that alone.
     """
-    query = (
-        select(_found.c.digest, func.coalesce(_found.c.child, ""))
-        .join(_document, _document.c.artifact == _found.c.artifact)
-        .where(among(connection, _document.c.id, documents), _found.c.finding.in_(["attestation", "rejection"]))
-        .distinct()
-    )
+    rows = _rows(among(connection, _document.c.id, documents), known)
+    about = (_found.c.digest, func.coalesce(_found.c.child, ""))
+    query = rows.with_only_columns(*about, maintain_column_froms=True).distinct()
     judged = {(digest, child) for digest, child in connection.execute(query)}
     return frozenset[str]().union(*kinship.of_runs(connection, judged, None).values())
 
