@@ -62,17 +62,14 @@ class Attested:
 
 
 def names_of(connection: Connection, documents: Sequence[int], known: Knowledge) -> frozenset[str]:
-    """Every digest by which a kubelet may name an image that one of these documents may be about.
+    """Every digest by which a kubelet may name an image that one of these documents may be about, as far as is known.
 
     None that `of_runs` has one of them for is missing; whether it has, is told by that alone.
     """
-    query = (
-        select(_found.c.digest, func.coalesce(_found.c.child, ""))
-        .join(_document, _document.c.artifact == _found.c.artifact)
-        .where(among(connection, _document.c.id, documents), _found.c.finding.in_(["attestation", "rejection"]))
-        .distinct()
-    )
-    judged = {(digest, child) for digest, child in connection.execute(_by_policies(query, known))}
+    rows = _rows(among(connection, _document.c.id, documents), known)
+    about = (_found.c.digest, func.coalesce(_found.c.child, ""))
+    query = rows.with_only_columns(*about, maintain_column_froms=True).distinct()
+    judged = {(digest, child) for digest, child in connection.execute(query)}
     return frozenset[str]().union(*kinship.of_runs(connection, judged, None).values())
 
 
@@ -168,14 +165,9 @@ def _rows(which: Any, known: Knowledge) -> Select[Any]:
         query = query.where(_found.c.finding == "attestation")
     if known.known_at is not None:
         query = query.where(_found.c.recorded_at <= known.known_at)
-    return _by_policies(query, known)
-
-
-def _by_policies(query: Select[Any], known: Knowledge) -> Select[Any]:
-    """What the policies found that may count for somebody who is asked about."""
-    if known.namespace is None:
-        return query
-    return query.where(_found.c.policy_namespace.in_(["", known.namespace]))
+    if known.namespace is not None:
+        query = query.where(_found.c.policy_namespace.in_(["", known.namespace]))
+    return query
 
 
 def _subjects(connection: Connection, documents: Sequence[int]) -> Mapping[int, set[str]]:
