@@ -47,7 +47,8 @@ from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, p
 class Affected(Asker):
     """Reads what rests on a signer, a builder, a source, a base image, a log entry or an artefact.
 
-    With a namespace only what ran or was decided there counts. Every question raises `InputError`: `DigestMalformed`,
+    With a namespace only what ran or was decided there counts; without one, of each run and decision what the policies
+    of the cluster and of its own namespace found (`reaching`). Every question raises `InputError`: `DigestMalformed`,
     `ReferenceMalformed`, `AnswerTooLarge`; lists also `LimitOutOfRange`, `CursorMalformed`. A page of runs or of
     decisions may hold fewer than `limit` and still have a next one: at most `MAX_SCANNED` rows are looked at for it.
     """

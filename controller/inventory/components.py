@@ -90,6 +90,7 @@ class Components(Asker):
         """The components of what runs at a time (default: now), each once, by package.
 
         With a `digest` those of that image, whether it runs or not; with a namespace as well only if it ever ran there.
+        What a namespace's own policies found counts for what runs there; for a digest, if it ran there alone.
         Only verified documents count, unless `unverified` adds the rest. A page may hold fewer than `limit` and still
         have a next one. Raises `InputError`: `DigestMalformed`, `LimitOutOfRange`, `CursorMalformed`.
         """

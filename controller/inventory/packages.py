@@ -123,8 +123,9 @@ class Packages(Asker):
 
         `purl` is type, namespace and name; `versions` a comparator (`<2.17.1`, `>=1,<2`), a `vers:` range, or empty for
         all. A component whose version is missing, or cannot be ordered, is told as well. `ever`: whatever ran at any
-        time. Only what was verified counts, unless `unverified` adds the rest, marked. A page may hold fewer than
-        `limit` and still have a next one: at most `MAX_SCANNED` runs are looked at for it.
+        time. Only what was verified counts, unless `unverified` adds the rest, marked: by the policies of the cluster,
+        or of the run's namespace. A page may hold fewer than `limit` and still have a next one: at most `MAX_SCANNED`
+        runs are looked at for it.
         Raises `InputError`: `PackageMalformed`, `LimitOutOfRange`, `CursorMalformed`, `AnswerTooLarge`.
         """
         check_limit(limit)

@@ -55,6 +55,7 @@ def affected(
     a source or a base image by verified provenance (builder and source also by a signer's certificate). A base image
     counts too where an image only claims it, by an annotation or a label that nobody signed: SAYS tells by whose word
     it is. Decisions that are listed or counted are those that let such an image in from the first time that it counted.
+    What a namespace's own policies found counts for its own runs and decisions alone.
     """
     bad = {Footing(name.replace("_", "-")): text for name, text in named.items() if text is not None}
     footing, value = wire.only(bad)
