@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from controller.inventory.affected_decisions import (
     Asked,
     count_admitted,
     decisions,
+    merged,
     parts,
 )
 from controller.inventory.affected_records import (
@@ -176,12 +177,14 @@ def _count(connection: Connection, queries: Iterable[Select[Any]]) -> int:
 def _ever(connection: Connection, found: Reach, asked: Asked) -> Iterator[Select[Any]]:
     """The runs of these images until the time that is asked for."""
     seen = tables.run
-    if found.everywhere:
-        query = select(seen.c.leaf).where(among(connection, seen.c.digest, found.everywhere))
+    everywhere = found.everywhere.names
+    if everywhere:
+        query = select(seen.c.leaf).where(among(connection, seen.c.digest, sorted(everywhere)))
         if asked.namespace is not None:
             query = query.where(seen.c.namespace == asked.namespace)
         yield _until(query, asked)
-    for some in parts(found.confined):
+    confined = [(name, where) for where, rests in found.more.items() for name in rests.names if name not in everywhere]
+    for some in parts(confined):
         told = texts(connection, ("digest", "namespace"), some)
         here = and_(seen.c.digest == told.c.digest, seen.c.namespace == told.c.namespace)
         yield _until(select(seen.c.leaf).join(told, here), asked)
@@ -197,12 +200,35 @@ def _runs(
     connection: Connection, found: Reach, asked: Asked, *, limit: int, place: Place | None
 ) -> tuple[tuple[AffectedRun, ...], Place | None]:
     """The next runs of these images, the latest started first, and where the page after them begins."""
+    taken, place = _places(connection, found, asked, limit=limit, place=place)
+    told = by_leaf(connection, [leaf for _, leaf, _ in taken])
+    records = running.records(connection, [told[leaf] for _, leaf, _ in taken], known_at=asked.known_at)
+    items = tuple(
+        AffectedRun(**_fields(record), sources=_sources([rests]))
+        for record, (_, _, rests) in zip(records, taken, strict=True)
+    )
+    return items, place
+
+
+_Run = tuple[datetime, int, Resting]
+"""When a run started, its leaf, and on what it rests."""
+
+
+def _places(
+    connection: Connection, found: Reach, asked: Asked, *, limit: int, place: Place | None
+) -> tuple[Sequence[_Run], Place | None]:
     if not found.names:
         return (), None
+    if found.is_confined:  # to few namespaces: there these are soon met, and among all runs they are not
+        each = [
+            _places(connection, found.within(one), replace(asked, namespace=one), limit=limit, place=place)
+            for one in found.more
+        ]
+        return merged(each, limit, lambda run: run[:2])
     few = len(found.names) <= FEW
     where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found.names)) if few else None)
     until = (asked.as_of, LAST)
-    taken: dict[int, Resting] = {}
+    taken: list[_Run] = []
     scanned, more, wide = 0, True, limit if few else MAX_LIMIT
     while more and len(taken) < limit and scanned < MAX_SCANNED:
         rows = places(
@@ -217,19 +243,13 @@ def _runs(
         for number, row in enumerate(rows, 1):
             place = (row.started_at, row.leaf)
             if (one := found.of(row.digest, row.namespace)) is not None:
-                taken[row.leaf] = one
+                taken.append((*place, one))
             if len(taken) == limit:
                 more = more or number < len(rows)
                 break
         scanned += len(rows)
         wide = min(2 * wide, MAX_LIMIT)
-    told = by_leaf(connection, taken)
-    records = running.records(connection, [told[leaf] for leaf in taken], known_at=asked.known_at)
-    items = tuple(
-        AffectedRun(**_fields(record), sources=_sources([rests]))
-        for record, rests in zip(records, taken.values(), strict=True)
-    )
-    return items, place if more else None
+    return taken, place if more else None
 
 
 def _told_decisions(items: Iterable[DecisionSummary], found: Reach) -> tuple[AffectedDecision, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, and_, cast, 
 from controller.inventory import tables
 from controller.inventory.asking import MAX_LIMIT, Place, before_place, of_one_leaf, of_rows
 from controller.inventory.dialect import sifted, texts
-from controller.inventory.reaching import Reach
+from controller.inventory.reaching import APART, Reach
 
 MAX_COUNTED = 1_000  # decisions and earlier runs that are counted; past it, *at least so many*
 MAX_SEEN = 20_000  # decisions of some namespaces that are looked at to count those; past it, *at least so many*
@@ -39,55 +39,84 @@ def count_admitted(connection: Connection, found: Reach, asked: Asked) -> tuple[
     """How many decisions let one of these images in, up to `MAX_COUNTED`, and whether there may be more.
 
     In a namespace its own decisions are gone through, the latest first, and not all that there were about the images.
+    So it is in all namespaces for what counts in a few of them alone. What counts everywhere is counted before: of an
+    image that counts somewhere alone much may be read in vain, and who has it so must not keep others from being told.
     """
-    if asked.namespace is not None:
-        return _count_own(connection, found, asked)
     leaves: set[int] = set()  # one decision may be about several of these images
-    # First those that count wherever they are: of a popular image that counts in some namespace alone much may be read
-    # in vain, and who has it so must not keep others from being counted.
-    for images, most in ((found.everywhere, None), (found.elsewhere, MAX_SEEN)):
-        if _add_admitted(connection, leaves, images, found, asked, most=most):
-            return len(leaves), True
-    return len(leaves), False
+    if asked.namespace is not None:
+        more = _add_own(connection, leaves, found, asked, most=MAX_SEEN)
+        return len(leaves), more
+    if _add_admitted(connection, leaves, found.everywhere, asked):
+        return MAX_COUNTED, True
+    if found.is_alike:
+        return len(leaves), False
+    if len(found.more) > APART:
+        more = _add_confined(connection, leaves, found, asked)
+        return len(leaves), more
+    more = False
+    for namespace, rests in found.more.items():
+        own = replace(asked, namespace=namespace)
+        more |= _add_own(connection, leaves, rests, own, most=MAX_SEEN // len(found.more))
+        if len(leaves) == MAX_COUNTED:
+            break
+    return len(leaves), more
 
 
-def _add_admitted(
-    connection: Connection, leaves: set[int], images: Sequence[str], found: Reach, asked: Asked, *, most: int | None
-) -> bool:
-    """Add the decisions about these images, until there are `MAX_COUNTED`, or `most` were read: whether it ended so."""
-    seen = 0
-    for part in parts(images):
+def _add_admitted(connection: Connection, leaves: set[int], found: Reach, asked: Asked) -> bool:
+    """Add the decisions about these images, in whatever namespace, until there are `MAX_COUNTED`: whether there are."""
+    for part in parts(sorted(found.names)):
         query = _admitted_leaves(connection, part, found, asked)
-        if not found.is_alike:
-            query = query.add_columns(_image.c.digest, _decision.c.namespace, _decision.c.decided_at)
-        rows = connection.execute(query.execution_options(yield_per=MAX_COUNTED))
-        for leaf, *about in rows:
-            if not about or _was_known(found, *about):
-                leaves.add(leaf)
-            seen += 1
-            if len(leaves) == MAX_COUNTED or seen == most:
+        rows = connection.execute(query.execution_options(yield_per=MAX_COUNTED)).scalars()
+        for leaf in rows:
+            leaves.add(leaf)
+            if len(leaves) == MAX_COUNTED:
                 rows.close()
                 return True
     return False
+
+
+def _add_confined(connection: Connection, leaves: set[int], found: Reach, asked: Asked) -> bool:
+    """Add the decisions about images that count in many namespaces, but not in all, until there are `MAX_COUNTED` or
+    `MAX_SEEN` were read: whether there may be more."""
+    seen = 0
+    for part in parts(sorted({name for rests in found.more.values() for name in rests.names})):
+        query = _admitted_leaves(connection, part, found, asked)
+        query = query.add_columns(_image.c.digest, _decision.c.namespace, _decision.c.decided_at)
+        rows = connection.execute(query.execution_options(yield_per=MAX_COUNTED))
+        for leaf, *about in rows:
+            if _was_known(found, *about):
+                leaves.add(leaf)
+            seen += 1
+            if len(leaves) == MAX_COUNTED or seen == MAX_SEEN:
+                rows.close()
+                return True
+    return False
+
+
+def _add_own(connection: Connection, leaves: set[int], found: Reach, asked: Asked, *, most: int) -> bool:
+    """Add the decisions about these images of one namespace, of its `most` latest, until there are `MAX_COUNTED`:
+    whether there may be more."""
+    own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
+    latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(most).subquery("latest")
+    # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
+    is_of_them = sifted(connection.dialect.name, _image.c.digest, "digests")
+    query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
+    query = query.join(latest, of_one_leaf(_image, latest)).where(is_of_them)
+    rows = connection.execute(query.execution_options(yield_per=MAX_COUNTED), {"digests": sorted(found.names)})
+    for leaf, digest, at in rows:
+        if at >= found.since(digest):
+            leaves.add(leaf)
+        if len(leaves) == MAX_COUNTED:
+            rows.close()
+            return True
+    seen = select(func.count()).select_from(own.limit(most).subquery())
+    return bool(connection.execute(seen).scalar_one() == most)
 
 
 def _was_known(found: Reach, digest: str | None, namespace: str, at: datetime) -> bool:
     """Whether an image was known then to rest on it, by what counts for a decision in this namespace."""
     one = found.of(digest, namespace)
     return one is not None and one.since <= at
-
-
-def _count_own(connection: Connection, found: Reach, asked: Asked) -> tuple[int, bool]:
-    own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
-    latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(MAX_SEEN).cte("latest")
-    seen = connection.execute(select(func.count()).select_from(latest)).scalar_one()
-    # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
-    is_of_them = sifted(connection.dialect.name, _image.c.digest, "digests")
-    query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
-    query = query.join(latest, of_one_leaf(_image, latest)).where(is_of_them)
-    rows = connection.execute(query, {"digests": sorted(found.names)})
-    admitted = len({leaf for leaf, digest, at in rows if at >= found.since(digest)})
-    return min(admitted, MAX_COUNTED), seen == MAX_SEEN
 
 
 def parts(images: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -137,10 +166,16 @@ def _rests(connection: Connection, images: Sequence[str], found: Reach) -> CTE:
 
 def decisions(
     connection: Connection, found: Reach, asked: Asked, *, limit: int, place: Place | None
-) -> tuple[list[Row[Any]], Place | None]:
+) -> tuple[Sequence[Row[Any]], Place | None]:
     """The next decisions that let one of these images in, the latest first, and where the page after them begins."""
     if not found.names:
         return [], None
+    if found.is_confined:  # to few namespaces: there these are soon met, and among all decisions they are not
+        each = [
+            decisions(connection, found.within(one), replace(asked, namespace=one), limit=limit, place=place)
+            for one in found.more
+        ]
+        return merged(each, limit, lambda row: (row.decided_at, row.leaf))
     few = len(found.names) <= FEW
     taken: list[Row[Any]] = []
     scanned, more, wide = 0, True, limit if few else MAX_LIMIT
@@ -181,6 +216,20 @@ def _among(connection: Connection, found: Reach, asked: Asked, place: Place | No
     rows = connection.execute(_latest(_allowed(asked), place, wide)).all()
     wanted = _resting_leaves(connection, rows, found)
     return rows, {row.leaf: row for row in rows if row.leaf in wanted}
+
+
+def merged(
+    pages: Iterable[tuple[Sequence[T], Place | None]], limit: int, place_of: Callable[[T], Place]
+) -> tuple[Sequence[T], Place | None]:
+    """The first page of several lists as one, the latest first, and where the next begins. Of a list that goes on
+    nothing is known after the place at which its page ended."""
+    found = list(pages)
+    known = max((end for _, end in found if end is not None), default=None)
+    items = sorted((one for some, _ in found for one in some), key=place_of, reverse=True)
+    told = [one for one in items if known is None or place_of(one) >= known]
+    if len(told) > limit or (len(told) == limit and known is not None):
+        return told[:limit], place_of(told[limit - 1])
+    return told, known
 
 
 def _by_leaf(connection: Connection, query: Select[Any]) -> Mapping[int, Row[Any]]:

@@ -6,7 +6,7 @@ For a run, and for a decision, counts what the cluster's policies found, and wha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -17,6 +17,8 @@ from controller.inventory import kinship
 from controller.inventory.resting import Footing, Resting, Source, Told, resting
 
 EVERYWHERE = ""  # the policies of the cluster: what they found counts in every namespace
+
+APART = 4  # namespaces in which alone something counts that are gone through each by itself
 
 _Grounds = dict[str, Resting]
 """By whose policies found it: a namespace's, or those of the cluster (`EVERYWHERE`)."""
@@ -43,31 +45,44 @@ class Reach:
         return min(one.since for one in self.names[digest].values())
 
     @cached_property
-    def everywhere(self) -> tuple[str, ...]:
-        """The names that rest on it in whatever namespace."""
-        return tuple(sorted(name for name, grounds in self.names.items() if EVERYWHERE in grounds))
+    def everywhere(self) -> Reach:
+        """What rests on it in whatever namespace."""
+        return self._narrowed(lambda grounds: grounds.get(EVERYWHERE))
 
     @cached_property
-    def confined(self) -> tuple[tuple[str, str], ...]:
-        """The other names, each with a namespace in which it does."""
-        return tuple(
-            sorted(
-                (name, namespace)
-                for name, grounds in self.names.items()
-                if EVERYWHERE not in grounds
-                for namespace in grounds
-            )
-        )
+    def more(self) -> Mapping[str, Reach]:
+        """What rests on it in some namespace and not everywhere, or from earlier on there: by namespace."""
+        found: dict[str, dict[str, Mapping[str, Resting]]] = defaultdict(dict)
+        for name, namespace, one in self._more():
+            found[namespace][name] = {EVERYWHERE: one}
+        return {namespace: Reach(self.proven, names) for namespace, names in sorted(found.items())}
 
-    @cached_property
-    def elsewhere(self) -> tuple[str, ...]:
-        """The other names by themselves."""
-        return tuple(dict.fromkeys(name for name, _ in self.confined))
+    def within(self, namespace: str) -> Reach:
+        """What rests on it in this namespace."""
+        return self._narrowed(lambda grounds: grounds.get(namespace) or grounds.get(EVERYWHERE))
 
     @cached_property
     def is_alike(self) -> bool:
         """Whether what has one of these names rests on it in every namespace, and by the same words."""
         return all(len(grounds) == 1 and EVERYWHERE in grounds for grounds in self.names.values())
+
+    @cached_property
+    def is_confined(self) -> bool:
+        """Whether nothing rests on it but in a few namespaces, so that each can be asked by itself."""
+        return not self.is_alike and not self.everywhere.names and len(self.more) <= APART
+
+    def _more(self) -> Iterator[tuple[str, str, Resting]]:
+        for name, grounds in self.names.items():
+            before = grounds.get(EVERYWHERE)
+            for namespace, one in grounds.items():
+                if namespace != EVERYWHERE and (before is None or one.since < before.since):
+                    yield name, namespace, one
+
+    def _narrowed(self, choose: Callable[[Mapping[str, Resting]], Resting | None]) -> Reach:
+        if self.is_alike:
+            return self
+        chosen = ((name, choose(grounds)) for name, grounds in self.names.items())
+        return Reach(self.proven, {name: {EVERYWHERE: one} for name, one in chosen if one is not None})
 
 
 def reach(
