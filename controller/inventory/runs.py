@@ -188,8 +188,8 @@ def _link(connection: Connection, rows: Sequence[Row]) -> None:
     if not rows:
         return
     decided = _decided(connection, {row["pod_uid"] for row in rows})
-    wanted = {row["digest"] for row in rows if row["digest"]} if decided else set()
-    indexes = _indexes(connection, wanted)
+    listing = {one.digest for found in decided.values() for one in found if one.digest and one.manifests}
+    indexes = _indexes(connection, {row["digest"] for row in rows if row["digest"]}, listing)
     apart = _apart(connection, [one for found in decided.values() for one in found])
     for row in rows:
         about = decided.get((row["pod_uid"], row["kind"], row["container"]), ())
@@ -241,7 +241,8 @@ def _touched(connection: Connection, admitted: Sequence[Admitted]) -> dict[Key, 
     about: dict[tuple[str, str, str], list[Admitted]] = defaultdict(list)
     for one in admitted:
         about[one.about].append(one)
-    indexes = _indexes(connection, {row["digest"] for row in rows.values() if row["digest"]})
+    listing = {one.image["digest"] for one in admitted if one.image["digest"] and one.image["manifests"]}
+    indexes = _indexes(connection, {row["digest"] for row in rows.values() if row["digest"]}, listing)
 
     def says_more(row: Row, one: Admitted) -> bool:
         digest = one.image["digest"]
@@ -304,12 +305,18 @@ def _decided(connection: Connection, pods: Iterable[str]) -> Mapping[tuple[str, 
     return found
 
 
-def _indexes(connection: Connection, manifests: Iterable[str]) -> Mapping[str | None, AbstractSet[str]]:
-    """The indexes that hold each of these manifests."""
-    table, wanted = tables.image_manifest, sorted(set(manifests))
+def _indexes(
+    connection: Connection, manifests: AbstractSet[str], among: AbstractSet[str]
+) -> Mapping[str | None, AbstractSet[str]]:
+    """Of each of these manifests the indexes `among` these that hold it: anybody may have made thousands that do."""
+    table = tables.image_manifest
     found: dict[str | None, set[str]] = defaultdict(set)
-    if wanted:
-        query = select(table.c.manifest, table.c.digest).where(dialect.among(connection, table.c.manifest, wanted))
+    if manifests and among:
+        query = select(table.c.manifest, table.c.digest).where(
+            dialect.among(connection, table.c.digest, sorted(among)),
+            # To be compared, and not to be found by.
+            dialect.among(connection, table.c.manifest.concat(""), sorted(manifests)),
+        )
         for manifest, digest in connection.execute(query):
             found[manifest].add(digest)
     return found
