@@ -190,8 +190,8 @@ def _link(connection: Connection, rows: Sequence[Row]) -> None:
     if not rows:
         return
     decided = _decided(connection, {row["pod_uid"] for row in rows})
-    wanted = {row["digest"] for row in rows if row["digest"]} if decided else set()
-    indexes = _indexes(connection, wanted)
+    listing = {one.digest for found in decided.values() for one in found if one.digest and one.manifests}
+    indexes = _indexes(connection, {row["digest"] for row in rows if row["digest"]}, listing)
     apart = _apart(connection, [one for found in decided.values() for one in found])
     for row in rows:
         about = decided.get((row["pod_uid"], row["kind"], row["container"]), ())
@@ -249,7 +249,8 @@ def _touched(connection: Connection, admitted: Sequence[Admitted]) -> dict[Key, 
     about: dict[tuple[str, str, str], list[Admitted]] = defaultdict(list)
     for one in admitted:
         about[one.about].append(one)
-    indexes = _indexes(connection, {row["digest"] for row in rows.values() if row["digest"]})
+    listing = {one.image["digest"] for one in admitted if one.image["digest"] and one.image["manifests"]}
+    indexes = _indexes(connection, {row["digest"] for row in rows.values() if row["digest"]}, listing)
 
     def says_more(row: Row, one: Admitted) -> bool:
         digest = one.image["digest"]
@@ -320,19 +321,24 @@ def _decided_query(kind: str) -> Select[Any]:
 _DECIDED = Selecting(_decided_query)
 
 
-def _indexes(connection: Connection, manifests: Iterable[str]) -> Mapping[str | None, AbstractSet[str]]:
-    """The indexes that hold each of these manifests."""
-    wanted = sorted(set(manifests))
+def _indexes(
+    connection: Connection, manifests: AbstractSet[str], among: AbstractSet[str]
+) -> Mapping[str | None, AbstractSet[str]]:
+    """Of each of these manifests the indexes `among` these that hold it: anybody may have made thousands that do."""
     found: dict[str | None, set[str]] = defaultdict(set)
-    if wanted:
-        for manifest, digest in _INDEXES.rows(connection, {"manifests": wanted}):
+    if manifests and among:
+        for manifest, digest in _INDEXES.rows(connection, {"digests": sorted(among), "manifests": sorted(manifests)}):
             found[manifest].add(digest)
     return found
 
 
 def _indexes_query(kind: str) -> Select[Any]:
     table = tables.image_manifest
-    return select(table.c.manifest, table.c.digest).where(dialect.listed(kind, table.c.manifest, "manifests"))
+    return select(table.c.manifest, table.c.digest).where(
+        dialect.listed(kind, table.c.digest, "digests"),
+        # To be compared, and not to be found by.
+        dialect.listed(kind, table.c.manifest.concat(""), "manifests"),
+    )
 
 
 _INDEXES = Selecting(_indexes_query)
