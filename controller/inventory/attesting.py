@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
 from controller.inventory import kinship, tables
-from controller.inventory.dialect import among
-from controller.inventory.visibility import alone_in, met_in
+from controller.inventory.dialect import among, texts
+from controller.inventory.visibility import alone_in, is_met, met_in
 
 _document, _found = tables.document, tables.verification
+_Key = tuple[str, str, int, str]
 _ELSEWHERE = "SubjectMismatch"  # it is about another image, whoever signed it
 
 
@@ -76,7 +77,21 @@ def names_of(connection: Connection, documents: Sequence[int], known: Knowledge)
 def of_runs(connection: Connection, digests: Iterable[str], known: Knowledge) -> Mapping[str, Sequence[Attested]]:
     """The SBOMs of each of these digests, as a kubelet reported it: in the namespace that is asked about, if one is,
     else whoever's policies found them. For which runs each counts, it says itself (`Attested.counts_in`)."""
-    return _of(connection, kinship.holders(connection, digests, known.known_at), known)
+    wanted = sorted(set(digests))
+    names = kinship.named(texts(connection, ("digest",), [(digest,) for digest in wanted]), known.known_at)
+    query = _rows(and_(_document.c.kind == "sbom", _document.c.problem == ""), known)
+    query = query.join(names, and_(_found.c.digest == names.c.name, kinship.is_about(_found, names)))
+    best: dict[_Key, Attested] = {}
+    of: dict[str, set[_Key]] = {digest: set() for digest in wanted}
+    for row in connection.execute(query.add_columns(names.c.digest.label("run"))):
+        one = _attested(row)
+        key = (one.judged, one.child, one.document, one.policies)
+        of[row.run].add(key)
+        if key not in best or one.rank < best[key].rank:
+            best[key] = one
+    unverified = [one for one in best.values() if not one.verified]
+    denied = set(unverified) - _are_about(connection, unverified, known)
+    return {digest: [best[key] for key in sorted(keys) if best[key] not in denied] for digest, keys in of.items()}
 
 
 def of_image(connection: Connection, digest: str, known: Knowledge) -> Mapping[str, Sequence[Attested]]:
@@ -85,14 +100,12 @@ def of_image(connection: Connection, digest: str, known: Knowledge) -> Mapping[s
     Without a namespace there is one answer for all who run it. So what a namespace's own policies found is in it where
     the image ran in that namespace alone: somebody else could run it to say something of it.
     """
-    names = kinship.holders(connection, [digest], known.known_at)
     if known.namespace is None:
-        found = _of(connection, names, known)[digest]
+        found = of_runs(connection, [digest], known)[digest]
         return {digest: _counting_for_all(connection, digest, found, known)}
-    under = {(digest, ""), *((name, digest) for name in names[digest])}
-    if not met_in(connection, under, known.namespace, known_at=known.known_at):
+    if not is_met(connection, digest, known.namespace, known_at=known.known_at):
         return {}
-    found = _of(connection, names, known)[digest]
+    found = of_runs(connection, [digest], known)[digest]
     met = met_in(connection, {(one.judged, one.child) for one in found}, known.namespace, known_at=known.known_at)
     return {digest: [one for one in found if (one.judged, one.child) in met]}
 
@@ -100,51 +113,26 @@ def of_image(connection: Connection, digest: str, known: Knowledge) -> Mapping[s
 def _counting_for_all(
     connection: Connection, digest: str, found: Sequence[Attested], known: Knowledge
 ) -> Sequence[Attested]:
-    if not any(one.policies for one in found):
+    own = [one for one in found if one.policies]
+    if not own:
         return found
-    relatives = kinship.related(connection, [digest], known.known_at)[digest]
-    owner = alone_in(connection, relatives, known_at=known.known_at)
+    names = {*kinship.manifests(connection, [digest], known.known_at)[digest], *(one.judged for one in own)}
+    owner = alone_in(connection, names, known_at=known.known_at)
     return [one for one in found if one.counts_in((owner,))]
 
 
-def _of(
-    connection: Connection, names: Mapping[str, Sequence[str]], known: Knowledge
-) -> Mapping[str, Sequence[Attested]]:
-    asked = among(connection, _found.c.digest, sorted(frozenset[str]().union(*names.values())))
-    found: dict[str, list[Attested]] = defaultdict(list)
-    for one in _attested(connection, and_(asked, _document.c.kind == "sbom", _document.c.problem == ""), known):
-        found[one.judged].append(one)
-    return {
-        digest: [
-            one
-            for name in names[digest]
-            for one in found.get(name, ())
-            if kinship.counts(digest, one.judged, one.child)
-        ]
-        for digest in names
-    }
-
-
-def _attested(connection: Connection, which: Any, known: Knowledge) -> list[Attested]:
-    best: dict[tuple[str, str, int, str], Attested] = {}
-    for row in connection.execute(_rows(which, known)):
-        one = Attested(
-            judged=row.digest,
-            child=row.child or "",
-            policies=row.policy_namespace,
-            document=row.id,
-            artifact=row.artifact,
-            verified=row.finding == "attestation",
-            code=row.code or "",
-            recorded_at=row.recorded_at,
-            signed_at=row.signed_at,
-        )
-        key = (one.judged, one.child, one.document, one.policies)
-        if key not in best or one.rank < best[key].rank:
-            best[key] = one
-    unverified = [one for one in best.values() if not one.verified]
-    denied = set(unverified) - _are_about(connection, unverified, known)
-    return [one for one in best.values() if one not in denied]
+def _attested(row: Row[Any]) -> Attested:
+    return Attested(
+        judged=row.digest,
+        child=row.child or "",
+        policies=row.policy_namespace,
+        document=row.id,
+        artifact=row.artifact,
+        verified=row.finding == "attestation",
+        code=row.code or "",
+        recorded_at=row.recorded_at,
+        signed_at=row.signed_at,
+    )
 
 
 def _rows(which: Any, known: Knowledge) -> Select[Any]:
@@ -184,9 +172,6 @@ def _are_about(connection: Connection, unverified: Sequence[Attested], known: Kn
     """Which of these say that they are about the image that they lay beside. One without a word does."""
     subjects = _subjects(connection, [one.document for one in unverified])
     about = {one: one.child or one.judged for one in unverified}
-    names = kinship.related(connection, about.values(), known.known_at)
-    return {
-        one
-        for one, digest in about.items()
-        if not (said := subjects.get(one.document)) or not said.isdisjoint(names[digest])
-    }
+    said = {one: {(digest, subject) for subject in subjects.get(one.document, ())} for one, digest in about.items()}
+    akin = kinship.akin(connection, frozenset[tuple[str, str]]().union(*said.values()), known.known_at)
+    return {one for one, pairs in said.items() if not pairs or not akin.isdisjoint(pairs)}

@@ -142,6 +142,8 @@ def banks() -> list[Recorded]:
         ran(BANK, SHARED, 51),
         refused(BANK, SECRET, 52),
         refused(BANK, SHARED, 53),
+        (sighting("Gap", 54) | {"cluster": "vault"}, {}),
+        (of(BANK, SECRET, leaf(55, images=[image(digest=SECRET)], evaluations=[])) | {"cluster": "vault"}, {}),
     ]
 
 
