@@ -131,12 +131,18 @@ class Past:
             found.append(ran)
         return found
 
-    def gaps(self, *, as_of: datetime | None = None, known_at: datetime | None = None) -> list[Gap]:
-        """When nobody watched, the latest first."""
+    def gaps(
+        self, *, as_of: datetime | None = None, known_at: datetime | None = None, namespace: str | None = None
+    ) -> list[Gap]:
+        """When nobody watched, the latest first: with a namespace, of clusters where anything of it was met."""
+        told = [fact for fact in (*self._decisions, *self._runs) if known(fact.recorded_at, known_at)]
+        met = {fact.subject.cluster for fact in told if namespace in {None, fact.subject.namespace}}
         found = [
             gap
             for gap in self._estate.gaps
-            if known(gap.recorded_at, known_at) and (as_of is None or gap.since <= as_of < gap.until)
+            if (namespace is None or gap.cluster in met)
+            and known(gap.recorded_at, known_at)
+            and (as_of is None or gap.since <= as_of < gap.until)
         ]
         return sorted(found, key=lambda gap: gap.until, reverse=True)
 
