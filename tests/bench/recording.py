@@ -12,8 +12,8 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
-from controller.inventory.blobs.packing import unpack
 from controller.cli.serve import running
+from controller.inventory.blobs.packing import unpack
 from controller.inventory.store import Store
 from controller.inventory.writer import Writer
 from controller.model.deadline import Deadline
@@ -55,9 +55,8 @@ def taken_from(connection: Connection) -> tuple[Leaf, Blobs]:
 
 def measure(file: Path, leaf: Leaf, blobs: Blobs, *, count: int) -> Recorded:
     """Record as many decisions with SQLite's durable commits, many waiting at a time, then some alone."""
-    with Store.open(InventorySettings(database_url=f"sqlite:///{file}")) as store:
-        with running() as runner:
-            return runner.run(_measure(store.writer, leaf, blobs, count))
+    with Store.open(InventorySettings(database_url=f"sqlite:///{file}")) as store, running() as runner:
+        return runner.run(_measure(store.writer, leaf, blobs, count))
 
 
 async def _measure(writer: Writer, leaf: Leaf, blobs: Blobs, count: int) -> Recorded:
