@@ -14,6 +14,7 @@ import uvloop
 from controller import serving, telemetry
 from controller.cli import options
 from controller.settings import Settings
+from controller.workers.allocation import economise
 
 TURN = 0.001  # seconds that a thread which wants the interpreter's lock waits until the one that has it must let go
 
@@ -29,6 +30,7 @@ def serve(load: Callable[..., Settings], *, webhook: bool, operator: bool, inven
     Policies are watched in the cluster, or read from --policies where there is none.
     Stops on SIGTERM or SIGINT once the reviews under way have ended.
     """
+    economise()
     asked = {serving.Role.WEBHOOK: webhook, serving.Role.OPERATOR: operator, serving.Role.INVENTORY: inventory}
     roles = tuple(role for role, wanted in asked.items() if wanted) or tuple(serving.Role)
     settings = load()

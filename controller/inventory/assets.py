@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, and_, select
 
 from controller.inventory import cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.claims import ANNOTATION, CONFIGURATION, LABEL
 from controller.inventory.described import Described, described, within
-from controller.inventory.dialect import bytewise
-from controller.inventory.kinship import counts, holders
+from controller.inventory.dialect import bytewise, texts
+from controller.inventory.kinship import is_about, named
 from controller.inventory.origins import BASE, SYSTEM
 from controller.inventory.standing import Moment, Standing, chunks, owners, standing
 
@@ -158,18 +158,19 @@ def _claimed(
     """What these running images claim of their base images and systems under each name, as far as it was known, and may
     be known."""
     claim = tables.claim
-    names = holders(connection, digests, times.known_at)
+    names = named(texts(connection, ("digest",), [(digest,) for digest in sorted(digests)]), times.known_at)
     columns = [claim.c[name] for name in ("digest", "child", "artifact", "source", "kind", "value")]
-    query = select(*columns).distinct().order_by(*columns)
-    query = query.where(*within(claim, times))  # by digest alone: with kinds a database goes through all of these
-    rows: dict[str, list[Row[Any]]] = defaultdict(list)
-    for chunk in chunks(name for some in names.values() for name in some):
-        for row in connection.execute(query.where(claim.c.digest.in_(chunk))):
-            rows[row.digest].append(row)
-    return {
-        digest: _by_name(row for name in some for row in rows[name] if counts(digest, row.digest, row.child))
-        for digest, some in names.items()
-    }
+    query = (
+        select(*columns, names.c.digest.label("run"))
+        .join(names, and_(claim.c.digest == names.c.name, is_about(claim, names)))
+        .where(*within(claim, times))  # by digest alone: with kinds a database goes through all of these
+        .distinct()
+        .order_by(*columns)
+    )
+    rows: dict[str, list[Any]] = {digest: [] for digest in digests}
+    for row in connection.execute(query):
+        rows[row.run].append(row)
+    return {digest: _by_name(some) for digest, some in rows.items()}
 
 
 def _by_name(claimed: Iterable[Row[Any]]) -> Mapping[str, Sequence[_Claim]]:

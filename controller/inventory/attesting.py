@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
 from controller.inventory import kinship, tables
-from controller.inventory.dialect import among
-from controller.inventory.visibility import met_in
+from controller.inventory.dialect import among, texts
+from controller.inventory.visibility import is_met, met_in
 
 _document, _found = tables.document, tables.verification
+_Key = tuple[str, str, int]
 _ELSEWHERE = "SubjectMismatch"  # it is about another image, whoever signed it
 
 
@@ -52,76 +53,59 @@ class Attested:
         return (not self.verified, self.recorded_at, self.artifact)
 
 
-def names_of(connection: Connection, documents: Sequence[int]) -> frozenset[str]:
-    """Every digest by which a kubelet may name an image that one of these documents may be about.
+def names_of(connection: Connection, documents: Sequence[int], known: Knowledge) -> frozenset[str]:
+    """Every digest by which a kubelet may name an image that one of these documents may be about, as far as is known.
 
     None that `of_runs` has one of them for is missing; whether it has, is told by that alone.
     """
-    query = (
-        select(_found.c.digest, func.coalesce(_found.c.child, ""))
-        .join(_document, _document.c.artifact == _found.c.artifact)
-        .where(among(connection, _document.c.id, documents), _found.c.finding.in_(["attestation", "rejection"]))
-        .distinct()
-    )
+    rows = _rows(among(connection, _document.c.id, documents), known)
+    about = (_found.c.digest, func.coalesce(_found.c.child, ""))
+    query = rows.with_only_columns(*about, maintain_column_froms=True).distinct()
     judged = {(digest, child) for digest, child in connection.execute(query)}
     return frozenset[str]().union(*kinship.of_runs(connection, judged, None).values())
 
 
 def of_runs(connection: Connection, digests: Iterable[str], known: Knowledge) -> Mapping[str, Sequence[Attested]]:
     """The SBOMs of each of these digests, as a kubelet reported it: in the namespace that is asked about, if one is."""
-    return _of(connection, kinship.holders(connection, digests, known.known_at), known)
-
-
-def of_image(connection: Connection, digest: str, known: Knowledge) -> Mapping[str, Sequence[Attested]]:
-    """The SBOMs of a digest, whether it runs or not. Empty where a namespace met it under none of its names."""
-    names = kinship.holders(connection, [digest], known.known_at)
-    if known.namespace is None:
-        return _of(connection, names, known)
-    under = {(digest, ""), *((name, digest) for name in names[digest])}
-    if not met_in(connection, under, known.namespace, known_at=known.known_at):
-        return {}
-    found = _of(connection, names, known)[digest]
-    met = met_in(connection, {(one.judged, one.child) for one in found}, known.namespace, known_at=known.known_at)
-    return {digest: [one for one in found if (one.judged, one.child) in met]}
-
-
-def _of(
-    connection: Connection, names: Mapping[str, Sequence[str]], known: Knowledge
-) -> Mapping[str, Sequence[Attested]]:
-    asked = among(connection, _found.c.digest, sorted(frozenset[str]().union(*names.values())))
-    found: dict[str, list[Attested]] = defaultdict(list)
-    for one in _attested(connection, and_(asked, _document.c.kind == "sbom", _document.c.problem == ""), known):
-        found[one.judged].append(one)
-    return {
-        digest: [
-            one
-            for name in names[digest]
-            for one in found.get(name, ())
-            if kinship.counts(digest, one.judged, one.child)
-        ]
-        for digest in names
-    }
-
-
-def _attested(connection: Connection, which: Any, known: Knowledge) -> list[Attested]:
-    best: dict[tuple[str, str, int], Attested] = {}
-    for row in connection.execute(_rows(which, known)):
-        one = Attested(
-            judged=row.digest,
-            child=row.child or "",
-            document=row.id,
-            artifact=row.artifact,
-            verified=row.finding == "attestation",
-            code=row.code or "",
-            recorded_at=row.recorded_at,
-            signed_at=row.signed_at,
-        )
+    wanted = sorted(set(digests))
+    names = kinship.named(texts(connection, ("digest",), [(digest,) for digest in wanted]), known.known_at)
+    query = _rows(and_(_document.c.kind == "sbom", _document.c.problem == ""), known)
+    query = query.join(names, and_(_found.c.digest == names.c.name, kinship.is_about(_found, names)))
+    best: dict[_Key, Attested] = {}
+    of: dict[str, set[_Key]] = {digest: set() for digest in wanted}
+    for row in connection.execute(query.add_columns(names.c.digest.label("run"))):
+        one = _attested(row)
         key = (one.judged, one.child, one.document)
+        of[row.run].add(key)
         if key not in best or one.rank < best[key].rank:
             best[key] = one
     unverified = [one for one in best.values() if not one.verified]
     denied = set(unverified) - _are_about(connection, unverified, known)
-    return [one for one in best.values() if one not in denied]
+    return {digest: [best[key] for key in sorted(keys) if best[key] not in denied] for digest, keys in of.items()}
+
+
+def of_image(connection: Connection, digest: str, known: Knowledge) -> Mapping[str, Sequence[Attested]]:
+    """The SBOMs of a digest, whether it runs or not. Empty where a namespace met it under none of its names."""
+    if known.namespace is None:
+        return of_runs(connection, [digest], known)
+    if not is_met(connection, digest, known.namespace, known_at=known.known_at):
+        return {}
+    found = of_runs(connection, [digest], known)[digest]
+    met = met_in(connection, {(one.judged, one.child) for one in found}, known.namespace, known_at=known.known_at)
+    return {digest: [one for one in found if (one.judged, one.child) in met]}
+
+
+def _attested(row: Row[Any]) -> Attested:
+    return Attested(
+        judged=row.digest,
+        child=row.child or "",
+        document=row.id,
+        artifact=row.artifact,
+        verified=row.finding == "attestation",
+        code=row.code or "",
+        recorded_at=row.recorded_at,
+        signed_at=row.signed_at,
+    )
 
 
 def _rows(which: Any, known: Knowledge) -> Select[Any]:
@@ -160,9 +144,6 @@ def _are_about(connection: Connection, unverified: Sequence[Attested], known: Kn
     """Which of these say that they are about the image that they lay beside. One without a word does."""
     subjects = _subjects(connection, [one.document for one in unverified])
     about = {one: one.child or one.judged for one in unverified}
-    names = kinship.related(connection, about.values(), known.known_at)
-    return {
-        one
-        for one, digest in about.items()
-        if not (said := subjects.get(one.document)) or not said.isdisjoint(names[digest])
-    }
+    said = {one: {(digest, subject) for subject in subjects.get(one.document, ())} for one, digest in about.items()}
+    akin = kinship.akin(connection, frozenset[tuple[str, str]]().union(*said.values()), known.known_at)
+    return {one for one, pairs in said.items() if not pairs or not akin.isdisjoint(pairs)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -11,8 +10,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func
 
 from controller.documents.dates import CLOCK_SKEW
 from controller.inventory import kinship, tables
-from controller.inventory.dialect import among
-from controller.inventory.standing import Moment, Owners, chunks
+from controller.inventory.dialect import texts
+from controller.inventory.standing import Moment, Owners
 
 _evidence, _document, _scan = tables.evidence, tables.document, tables.scan
 
@@ -61,25 +60,20 @@ def described(
 
 
 def beside(
-    connection: Connection, running: Owners, kind: str, codes: Collection[str], times: Moment
+    connection: Connection, running: Owners, kind: str, codes: Collection[str], times: Moment, *, counted: bool = False
 ) -> dict[str, list[Described]]:
     """All that was found beside these running images and may be a document of this kind, whether it counted or not.
 
     Of what counted that is what is of this kind, is not indexed, or cannot be read; of what did not count what is of
     this kind, or may be and was rejected with one of these codes. That evidence was looked for comes as a row of its
-    own (`looked`).
+    own (`looked`). `counted`: what counted alone.
     """
     unknown, unread = _document.c.id.is_(None), _document.c.problem != ""
-    query = _evidence_of(times).where(
-        or_(
-            _evidence.c.finding == "looked",
-            and_(_evidence.c.finding == "attestation", or_(unknown, _document.c.kind == kind, unread)),
-            and_(
-                _evidence.c.finding == "rejection",
-                or_(_document.c.kind == kind, and_(unknown, _evidence.c.code.in_(sorted(codes)))),
-            ),
-        )
-    )
+    wanted = and_(_evidence.c.finding == "attestation", or_(unknown, _document.c.kind == kind, unread))
+    if not counted:
+        maybe = or_(_document.c.kind == kind, and_(unknown, _evidence.c.code.in_(sorted(codes))))
+        wanted = or_(_evidence.c.finding == "looked", wanted, and_(_evidence.c.finding == "rejection", maybe))
+    query = _evidence_of(times).where(wanted)
     return _by_digest(connection, query, running, times, lambda _: True)
 
 
@@ -100,7 +94,6 @@ def _evidence_of(times: Moment, *conditions: ColumnElement[bool]) -> Select[Any]
             *(_document.c[name] for name in ("id", "kind", "problem", "format", "tool", "author", "created_at")),
             *(_document.c[name] for name in ("components", "lacks_version", "lacks_supplier", "lacks_identifier")),
             _scan.c.says_nothing,
-            _evidence.c.policy_namespace,
         )
         .outerjoin(_document, _is_indexed(*conditions))
         .outerjoin(_scan, _scan.c.document == _document.c.id)
@@ -135,23 +128,15 @@ def _by_digest(
     is_wanted: Callable[[Described], bool],
 ) -> dict[str, list[Described]]:
     """Of each image each artefact once for what it is about, as it counted if it did for its owner or the cluster."""
-    names = kinship.holders(connection, running, times.known_at)
-    found: dict[str, list[tuple[str, Described]]] = defaultdict(list)
+    names = kinship.named(texts(connection, ("digest", "owner"), sorted(running.items())), times.known_at)
+    about = and_(_evidence.c.digest == names.c.name, kinship.is_of(_evidence, names))
+    found: dict[str, list[Described]] = {digest: [] for digest in running}
     latest = times.as_of + CLOCK_SKEW
-    for chunk in chunks(name for some in names.values() for name in some):
-        for row in connection.execute(query.where(among(connection, _evidence.c.digest, chunk))):
-            one = _read(row, latest)
-            if is_wanted(one):
-                found[one.judged].append((row.policy_namespace, one))
-    return {
-        digest: _earliest(
-            one
-            for name in some
-            for whose, one in found.get(name, ())
-            if whose in {"", running[digest]} and kinship.counts(digest, one.judged, one.child)
-        )
-        for digest, some in names.items()
-    }
+    for row in connection.execute(query.join(names, about).add_columns(names.c.digest.label("run"))):
+        one = _read(row, latest)
+        if is_wanted(one):
+            found[row.run].append(one)
+    return {digest: _earliest(some) for digest, some in found.items()}
 
 
 def _earliest(found: Iterable[Described]) -> list[Described]:

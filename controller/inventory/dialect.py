@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -358,12 +358,16 @@ def _sqlite_engine(connect: Callable[[], sqlite3.Connection], *, size: int) -> E
 
     @event.listens_for(engine, "begin")
     def started(connection: Connection) -> None:
-        own: object = connection.connection.dbapi_connection
-        if isinstance(own, WritingConnection):
-            with own.turn():
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            connection.exec_driver_sql("BEGIN")
+        own: Any = connection.connection.dbapi_connection
+        begin = "BEGIN IMMEDIATE" if isinstance(own, WritingConnection) else "BEGIN"
+        try:
+            # By the driver itself: what SQLAlchemy does about a statement costs four times as much.
+            with own.turn() if isinstance(own, WritingConnection) else nullcontext():
+                own.execute(begin)
+        except sqlite3.Error as exc:
+            raise DBAPIError.instance(
+                begin, None, exc, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
+            ) from exc
 
     return engine
 
@@ -510,13 +514,28 @@ def pairs(connection: Connection, values: Sequence[tuple[int, str]]) -> Subquery
 
 def texts(connection: Connection, names: Sequence[str], rows: Sequence[Sequence[str]]) -> CTE:
     """A table of these texts, in columns of these names: few parameters, however many they are."""
-    if connection.dialect.name == "postgresql":
-        columns = [cast([row[number] for row in rows], postgresql.ARRAY(Text)) for number in range(len(names))]
+    given = as_texts(connection.dialect.name, names, rows)
+    return listed_texts(connection.dialect.name, names, lambda name, of: literal(given[name], of))
+
+
+def listed_texts(kind: str, names: Sequence[str], value: Callable[[str, Any], ColumnElement[Any]] | None = None) -> CTE:
+    """The same in a database of this kind, of texts that are parameters (`as_texts`), unless `value` says otherwise."""
+    value = value or (lambda name, of: bindparam(name, type_=of))
+    if kind == "postgresql":
+        array = postgresql.ARRAY(Text)
+        columns = [cast(value(f"texts_{name}", array), array) for name in names]
         return select(
             func.unnest(*columns).table_valued(*(column(name, Text) for name in names)).render_derived()
         ).cte()
-    each = func.json_each(json.dumps([list(row) for row in rows])).table_valued("value").c.value
+    each = func.json_each(value("texts", Text())).table_valued("value").c.value
     return select(*(func.json_extract(each, f"$[{n}]", type_=Text).label(name) for n, name in enumerate(names))).cte()
+
+
+def as_texts(kind: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """The parameters of `listed_texts`."""
+    if kind == "postgresql":
+        return {f"texts_{name}": [row[number] for row in rows] for number, name in enumerate(names)}
+    return {"texts": json.dumps([list(row) for row in rows])}
 
 
 def among(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:

@@ -8,16 +8,17 @@ an index lists what manifests he likes, and would borrow their evidence, or read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import CTE, ColumnElement, Connection, Table, and_, or_, select, union_all
 
 from controller.inventory import tables
-from controller.inventory.dialect import among
+from controller.inventory.dialect import among, texts
 
 _held = tables.image_manifest
 
+Pair = tuple[str, str]
 Judged = tuple[str, str]
 """A digest that was judged, and the one manifest of that index that something was found of, else empty."""
 
@@ -55,6 +56,20 @@ def _related(
     return {digest: sorted(names) for digest, names in found.items()}
 
 
+def akin(connection: Connection, pairs: Collection[Pair], known_at: datetime | None) -> set[Pair]:
+    """Of these pairs those of which the one is the other, or holds it, or is held by it."""
+    found = {pair for pair in pairs if pair[0] == pair[1]}
+    if not (others := sorted(set(pairs) - found)):
+        return found
+    wanted = texts(connection, ("one", "other"), others)
+    for index, manifest in (("one", "other"), ("other", "one")):
+        held = and_(_held.c.digest == wanted.c[index], _held.c.manifest == wanted.c[manifest])
+        query = select(wanted.c.one, wanted.c.other).join(_held, held)
+        query = query if known_at is None else query.where(_held.c.recorded_at <= known_at)
+        found |= {(one, other) for one, other in connection.execute(query)}
+    return found
+
+
 def counts(run: str, judged: str, child: str) -> bool:
     """Whether what was found when `judged` (one of the run's `holders`) was judged is about the run's image: about all
     of it (an empty `child`), or about the manifest that runs. A run that is named by its index may be any of it."""
@@ -81,8 +96,12 @@ def named(running: CTE, known_at: datetime | None, *, inside: bool = False, call
     return union_all(*found).cte(called)
 
 
+def is_about(found: Table, names: CTE) -> ColumnElement[bool]:
+    """`counts`, where `found` (`evidence`, `claim`, `verification`) stands under a name of an image (`named`)."""
+    whole = found.c.child.is_(None) if found.c.child.nullable else found.c.child == ""
+    return or_(names.c.name == names.c.digest, whole, found.c.child == names.c.digest)
+
+
 def is_of(found: Table, names: CTE) -> ColumnElement[bool]:
-    """`counts`, where `found` (`evidence`) stands under a name of an image (`named`), and its owner's or the cluster's
-    policies found it (`standing.Owners`)."""
-    about = or_(names.c.name == names.c.digest, found.c.child == "", found.c.child == names.c.digest)
-    return and_(about, or_(found.c.policy_namespace == "", found.c.policy_namespace == names.c.owner))
+    """`is_about`, and its owner's or the cluster's policies found it (`standing.Owners`)."""
+    return and_(is_about(found, names), or_(found.c.policy_namespace == "", found.c.policy_namespace == names.c.owner))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,12 +13,12 @@ from sqlalchemy import Connection, Row, func, select
 from controller.documents import purls
 from controller.documents.packages import Query
 from controller.errors import InputError
-from controller.inventory import attesting, cursors, tables
+from controller.inventory import attesting, cursors, listing, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, Place, check_limit
 from controller.inventory.attesting import Attested, Knowledge
 from controller.inventory.dialect import among
 from controller.inventory.index.contents import key_of, package_name
-from controller.inventory.run_ranges import RunFilter, by_leaf, places
+from controller.inventory.run_ranges import RunFilter, by_leaf, grouped, places
 from controller.model.documents import Component
 
 MAX_COMPONENTS = 50_000  # of one package, in all its versions, that are judged for one answer
@@ -120,10 +120,10 @@ class Packages(Asker):
         place = _read(cursor) if cursor is not None else None
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
         with self._reading() as connection:
-            found = _find(connection, query, known)
-            digests = tuple(sorted(attesting.names_of(connection, sorted(found.listed))))
-            where = RunFilter(namespace=namespace, cluster=cluster, digests=digests)
-            runs = _Runs(connection, where, as_of=None if ever else at, known_at=known_at)
+            where, times = RunFilter(namespace, cluster), {"as_of": None if ever else at, "known_at": known_at}
+            found = _find(connection, query, known, lambda: _digests(connection, where, **times))
+            digests = tuple(sorted(attesting.names_of(connection, sorted(found.listed), known)))
+            runs = _Runs(connection, replace(where, digests=digests), **times)
             items, last = _matches(runs, found, place=place, limit=limit, at=at)
         return PackagePage(tuple(items), _write(last) if last is not None else None)
 
@@ -213,22 +213,61 @@ def _match(
     )
 
 
-def _find(connection: Connection, query: Query, known: Knowledge) -> _Found:
-    components = _components(connection, query)
-    return _Found(components, _listed(connection, sorted(components)), known)
+class _TooMany(Exception):
+    """More of the whole inventory would be gone through than one answer may; says what, and what helps."""
 
 
-def _components(connection: Connection, query: Query) -> Mapping[int, Component]:
-    """The components that are this package in one of these versions: judged here, since databases know no versions."""
+def _find(connection: Connection, query: Query, known: Knowledge, running: Callable[[], Collection[str]]) -> _Found:
+    """The components that match, and the documents that list them. With a namespace, `running` are the digests there
+    that are asked about: of a package that too many list elsewhere, their documents alone are read.
+
+    Raises `InputError` (`AnswerTooLarge`): with a namespace for what runs there, whatever others run.
+    """
+    try:
+        components = _judged(query, _components(connection, query))
+        return _Found(components, _listed(connection, sorted(components)), known)
+    except _TooMany as exc:
+        if known.namespace is None:
+            raise InputError("AnswerTooLarge", str(exc)) from exc
+    attested = attesting.of_runs(connection, running(), known)
+    documents = {one.document for some in attested.values() for one in some}
+    listed = listing.listed(connection, _keys(query), documents)
+    components = _judged(query, listed.components)
+    matching = {number: list(some) for number, some in listed.by_document(components)}
+    for count, most, what in ((len(components), MAX_COMPONENTS, "components"), (len(matching), MAX_DOCUMENTS, "SBOMs")):
+        if count > most:
+            message = f"more than {most} {what} of this namespace match: ask for a range of versions, or one cluster"
+            raise InputError("AnswerTooLarge", message)
+    return _Found(components, matching, known)
+
+
+def _digests(connection: Connection, where: RunFilter, **times: datetime | None) -> frozenset[str]:
+    """What ran then."""
+    rows = grouped(connection, where, ("digest",), **times)
+    return frozenset(row.digest for row in rows if row.digest is not None)
+
+
+def _keys(query: Query) -> list[str]:
     names = [package_name(*query.key), *(package_name("", "", name) for name in sorted(query.names))]
+    return [key_of(name) for name in names]
+
+
+def _components(connection: Connection, query: Query) -> Sequence[Row[Any]]:
+    """All components that are this package, in any version. Raises `_TooMany`."""
     columns = (_component.c[name] for name in ("id", "name", "version", "purl"))
     rows = connection.execute(
         select(*columns)
         .join(_package, _package.c.id == _component.c.package)
-        .where(_package.c.key.in_([key_of(name) for name in names]))
+        .where(_package.c.key.in_(_keys(query)))
         .limit(MAX_COMPONENTS + 1)
     ).all()
-    _check(len(rows), MAX_COMPONENTS, "components of this package")
+    if len(rows) > MAX_COMPONENTS:
+        raise _TooMany(f"more than {MAX_COMPONENTS} components of this package in the inventory: ask of one namespace")
+    return rows
+
+
+def _judged(query: Query, rows: Iterable[Any]) -> Mapping[int, Component]:
+    """Those of these components that are in one of the versions: judged here, since databases know no versions."""
     judged: dict[tuple[str | None, str], bool] = {}
     found: dict[int, Component] = {}
     for row in rows:
@@ -242,7 +281,7 @@ def _components(connection: Connection, query: Query) -> Mapping[int, Component]
 
 
 def _listed(connection: Connection, components: Sequence[int]) -> Mapping[int, Sequence[int]]:
-    """Of each document those of the components that it lists."""
+    """Of each document those of the components that it lists. Raises `_TooMany`."""
     if not components:
         return {}
     last = connection.execute(select(func.max(tables.document.c.id))).scalar() or 0
@@ -255,13 +294,10 @@ def _listed(connection: Connection, components: Sequence[int]) -> Mapping[int, S
     found: dict[int, list[int]] = defaultdict(list)
     for document, component in connection.execute(query):
         found[document].append(component)
-        _check(len(found), MAX_DOCUMENTS, "documents that list this package")
+        if len(found) > MAX_DOCUMENTS:
+            helps = "ask for a range of versions, or of one namespace"
+            raise _TooMany(f"more than {MAX_DOCUMENTS} documents that list this package in the inventory: {helps}")
     return found
-
-
-def _check(count: int, most: int, what: str) -> None:
-    if count > most:
-        raise InputError("AnswerTooLarge", f"more than {most} {what} in the inventory: ask for a range of versions")
 
 
 def _write(place: _Place) -> str:

@@ -43,6 +43,7 @@ SHARED = (
     *(tables.policy_version, tables.verification, tables.exception, tables.evidence, tables.trace),
     tables.claim,
     *(tables.image_manifest, tables.signer_set, tables.signer_member, tables.policy_use),
+    tables.presence,
 )
 """The tables whose rows several leaves say together."""
 KEYS = {table.name: tuple(column.name for column in table.primary_key) for table in SHARED}
@@ -224,6 +225,7 @@ def _judgement(leaf: Mapping[str, Any], decision: Row) -> _Judgement:
         signed.sets,
         signed.members,
         _distinct({"namespace": decision["namespace"], "hash": row["hash"]} for row in policies.values()),
+        ({name: decision[name] for name in ("namespace", "cluster")},),
     )
     return _Judgement(
         name=b"",
@@ -300,7 +302,10 @@ def _project_sighting(leaf: Mapping[str, Any]) -> Projection:
             gap = {"cluster": cluster, **{name: _instant(leaf["gap"][name]) for name in ("since", "until")}}
             return replace(projection, gap=gap)
         case "Started" | "Ended":
-            return replace(projection, heard=runs.heard(leaf))
+            heard = runs.heard(leaf)
+            where = {name: heard.facts[name] for name in ("namespace", "cluster")}
+            shared = Shared(tables.presence, key_of(tables.presence, where), where)
+            return replace(projection, heard=heard, shared=(shared,))
     raise ValueError("unknown fact")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -42,6 +42,7 @@ from controller.inventory.asking import (
 )
 from controller.inventory.dialect import texts
 from controller.inventory.kinship import named
+from controller.inventory.last_versions import Policy, last_versions
 from controller.inventory.records import PolicyVersion, RunRecord
 from controller.inventory.run_ranges import by_leaf
 from controller.inventory.standing import Moment
@@ -66,7 +67,8 @@ class Refusal:
     """That a policy refuses an image: its newest evaluation of it in this namespace.
 
     `digest` is the judged one: the run's, or that of an index or manifest of the same image. `current` says whether
-    that version of the policy is the last one with which it judged anything. `since` is when this version first
+    that version of the policy is the last one with which it judged anything: in a namespace's answer anything there,
+    so that nobody learns what it judged elsewhere. `since` is when this version first
     refused the image there; `record` the newest evaluation's decision. `reasons` are codes.
     """
 
@@ -292,13 +294,19 @@ def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked)
     """What the newest evaluation of each of these says, and since when its version does."""
     if not keys:
         return {}
-    last = _last_versions(connection, {key[3:] + key[:1] for key in keys}, asked)
+    last = last_versions(
+        connection,
+        {_policy(key) for key in keys},
+        as_of=asked.as_of,
+        known_at=asked.known_at,
+        namespace=asked.namespace,
+    )
     told = _words(connection, keys, asked)
     since = _since(connection, {key: row.policy_hash for key, row in told.items()}, asked)
     return {
         key: Refusal(
             policy=PolicyVersion(key[3], key[4], key[5], row.policy_hash),
-            current=last[key[3:] + key[:1]] == row.policy_hash,
+            current=last[_policy(key)] == row.policy_hash,
             digest=key[2],
             outcome=row.outcome,
             error_kind=row.error_kind or "",
@@ -309,6 +317,11 @@ def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked)
         )
         for key, row in told.items()
     }
+
+
+def _policy(key: Key) -> Policy:
+    cluster, _, _, *policy = key
+    return policy[0], policy[1], policy[2], cluster
 
 
 def _words(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Row[Any]]:
@@ -350,23 +363,6 @@ def _table(connection: Connection, keys: Keys) -> CTE:
     rows = [(*key, tables.instant(at)) for key, at in sorted(keys.items())]
     plain = texts(connection, (*_OF, "at"), rows)
     return select(*(plain.c[name] for name in _OF), cast(plain.c.at, tables.Instant).label("at")).cte("wanted")
-
-
-def _last_versions(connection: Connection, policies: Iterable[Key], asked: _Asked) -> dict[Key, str]:
-    """The version with which each of these policies (kind, namespace, name, cluster) judged last."""
-    judged, decision = tables.evaluation, tables.decision
-    found: dict[Key, str] = {}
-    for key in policies:
-        kind, namespace, name, cluster = key
-        there = select(literal(1)).where(of_one_leaf(decision, judged), decision.c.cluster == cluster)
-        query = (
-            select(judged.c.policy_hash)
-            .where(judged.c.policy_name == name, judged.c.policy_namespace == namespace, judged.c.policy_kind == kind)
-            .where(there.correlate(judged).offset(0).exists(), *_by_then(judged, asked))  # one after the other: no join
-            .order_by(judged.c.decided_at.desc(), judged.c.leaf.desc())
-        )
-        found[key] = str(connection.execute(query.limit(1)).scalar_one())
-    return found
 
 
 def _name(refusal: Refusal) -> tuple[str, ...]:

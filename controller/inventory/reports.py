@@ -81,6 +81,7 @@ def reported(connection: Connection, moment: Moment) -> tuple[Mapping[str, froze
         .outerjoin(evidence, is_report)
         .outerjoin(document, is_read)
         .outerjoin(scan, and_(scan.c.document == document.c.id, scan.c.says_nothing.is_(False)))
+        .distinct()  # thousands of indexes may hold an image, of which nothing was reported
     )
     found: dict[str, set[int]] = defaultdict(set)
     running: dict[str, str] = {}

@@ -67,6 +67,16 @@ class Footing(StrEnum):
     ARTIFACT = "artifact"
 
 
+_NARROWER = {
+    Footing.SIGNER: "for the log entry of one signature",
+    Footing.BUILDER: "for one source that it built",
+    Footing.SOURCE: "for one commit (REPOSITORY@COMMIT)",
+    Footing.BASE: "for one digest of the base image",
+    Footing.LOG_ENTRY: "for the entry of one log (LOG:INDEX)",
+}
+"""What fewer images rest on than on something of that kind. Nothing is narrower than one artefact."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """By whose word, and since when that was known, and recorded."""
@@ -134,8 +144,7 @@ def resting(
                     if met is not None and judged not in met:
                         continue
                     if len(found) == MAX_IMAGES:
-                        message = f"more than {MAX_IMAGES} images rest on it; ask of one namespace"
-                        raise InputError("AnswerTooLarge", message)
+                        raise _too_many(footing, namespace)
                     one = found[judged] = (set(), {})
                 artifacts, told = one
                 artifacts.add(artifact)
@@ -143,6 +152,15 @@ def resting(
                 since, recorded = told.get(source, (decided_at, recorded_at))
                 told[source] = (min(since, decided_at), min(recorded, recorded_at))
     return {judged: _resting(judged, *one) for judged, one in found.items()}
+
+
+def _too_many(footing: Footing, namespace: str | None) -> InputError:
+    """Says what helps who asked: one namespace, or what fewer images can rest on."""
+    helps = [] if namespace is not None else ["of one namespace"]
+    helps += [_NARROWER[footing]] if footing in _NARROWER else []
+    where = " in this namespace" if namespace is not None else ""
+    advice = f": ask {' or '.join(helps)}" if helps else ""
+    return InputError("AnswerTooLarge", f"more than {MAX_IMAGES} images{where} rest on it{advice}")
 
 
 def _resting(judged: Judged, artifacts: set[str], told: Mapping[Source, tuple[datetime, datetime]]) -> Resting:

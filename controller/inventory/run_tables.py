@@ -131,6 +131,15 @@ policy_use = Table(
     *times(),
 )
 
+# In which clusters a namespace was met, by a decision or a run of it: of those it may know when nobody watched.
+presence = Table(
+    "presence",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("cluster", Text, primary_key=True),
+    *times(),
+)
+
 # When nobody watched what runs.
 watch_gap = Table(
     "watch_gap",

@@ -56,7 +56,7 @@ class RunQueries(Asker):
             shown = rows[:limit]
             return RunPage(
                 items=records(connection, shown, known_at=known_at),
-                gaps=gaps(connection, cluster=cluster, as_of=as_of, known_at=known_at),
+                gaps=gaps(connection, where, as_of=as_of, known_at=known_at),
                 cursor=write_cursor(shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None,
             )
 
@@ -95,13 +95,21 @@ def records(connection: Connection, rows: Sequence[Row[Any]], *, known_at: datet
 
 
 def gaps(
-    connection: Connection, *, cluster: str | None, as_of: datetime | None, known_at: datetime | None
+    connection: Connection, where: RunFilter, *, as_of: datetime | None, known_at: datetime | None
 ) -> tuple[Gap, ...]:
-    """The times in which nobody watched, those that hold `as_of` alone if it is given; the latest first."""
-    gap = tables.watch_gap
+    """The times in which nobody watched, those that hold `as_of` alone if it is given; the latest first.
+
+    With a namespace those of clusters in which it was met: elsewhere nothing of it is missing, and that they are there
+    is nothing to it.
+    """
+    gap, presence = tables.watch_gap, tables.presence
     query = select(gap.c.cluster, gap.c.since, gap.c.until)
-    if cluster is not None:
-        query = query.where(gap.c.cluster == cluster)
+    if where.cluster is not None:
+        query = query.where(gap.c.cluster == where.cluster)
+    if where.namespace is not None:
+        met = select(presence.c.cluster).where(presence.c.namespace == where.namespace)
+        met = met if known_at is None else met.where(presence.c.recorded_at <= known_at)
+        query = query.where(gap.c.cluster.in_(met))
     if as_of is not None:
         query = query.where(gap.c.since <= as_of, gap.c.until > as_of)
     if known_at is not None:

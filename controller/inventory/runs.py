@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
@@ -28,11 +28,13 @@ from controller.inventory.inserts import Inserting
 from controller.inventory.intervals import span_of
 from controller.inventory.proven import NOBODY_SIGNED
 from controller.inventory.records import Admission
+from controller.inventory.selects import Rows, Selecting
 
 Row = dict[str, Any]
 Key = tuple[str, ...]
 _run = tables.run
 KEY = tuple(column.name for column in tables.run.primary_key.columns)
+_COLUMNS = tuple(column.name for column in tables.run.columns)
 _LINK = tuple(f"{what}{time}" for what in ("asked", "unresolved", "admitted") for time in ("", "_at"))
 _RUNS = Inserting(
     tables.run,
@@ -188,8 +190,8 @@ def _link(connection: Connection, rows: Sequence[Row]) -> None:
     if not rows:
         return
     decided = _decided(connection, {row["pod_uid"] for row in rows})
-    wanted = {row["digest"] for row in rows if row["digest"]} if decided else set()
-    indexes = _indexes(connection, wanted)
+    listing = {one.digest for found in decided.values() for one in found if one.digest and one.manifests}
+    indexes = _indexes(connection, {row["digest"] for row in rows if row["digest"]}, listing)
     apart = _apart(connection, [one for found in decided.values() for one in found])
     for row in rows:
         about = decided.get((row["pod_uid"], row["kind"], row["container"]), ())
@@ -224,24 +226,31 @@ def _linked(
 def _known(connection: Connection, keys: Collection[Key]) -> dict[Key, Row]:
     if not keys:
         return {}
-    table, wanted = tables.run, dialect.texts(connection, KEY, sorted(keys))
-    query = select(table).join(wanted, and_(*(table.c[name] == wanted.c[name] for name in KEY)))
-    return _by_key(connection, query)
+    return _by_key(_KNOWN.rows(connection, dialect.as_texts(connection.dialect.name, KEY, sorted(keys))))
+
+
+def _known_query(kind: str) -> Select[Any]:
+    wanted = dialect.listed_texts(kind, KEY)
+    return select(_run).join(wanted, and_(*(_run.c[name] == wanted.c[name] for name in KEY)))
+
+
+_KNOWN = Selecting(_known_query)
 
 
 def _touched(connection: Connection, admitted: Sequence[Admitted]) -> dict[Key, Row]:
     """The runs of these pods of which these decisions say something that none recorded before them did."""
     if not admitted:
         return {}
-    query = _open(connection.dialect.name, unresolved=any(one.image["digest"] is None for one in admitted))
+    query = _OPEN[any(one.image["digest"] is None for one in admitted)]
     asked = {"pods": sorted({one.pod for one in admitted}), "first": min(one.recorded_at for one in admitted)}
-    rows = _by_key(connection, query, asked)
+    rows = _by_key(query.rows(connection, asked))
     if not rows:
         return {}
     about: dict[tuple[str, str, str], list[Admitted]] = defaultdict(list)
     for one in admitted:
         about[one.about].append(one)
-    indexes = _indexes(connection, {row["digest"] for row in rows.values() if row["digest"]})
+    listing = {one.image["digest"] for one in admitted if one.image["digest"] and one.image["manifests"]}
+    indexes = _indexes(connection, {row["digest"] for row in rows.values() if row["digest"]}, listing)
 
     def says_more(row: Row, one: Admitted) -> bool:
         digest = one.image["digest"]
@@ -257,16 +266,15 @@ def _touched(connection: Connection, admitted: Sequence[Admitted]) -> dict[Key, 
     }
 
 
-@cache
-def _open(kind: str, *, unresolved: bool) -> Select[Any]:
-    """The runs of the pods of the parameter `pods` that lack a link, or have one recorded no earlier than `first`.
-
-    Made once: a decision that is recorded alone costs its making more than its look-up.
-    """
+def _open_query(kind: str, *, unresolved: bool) -> Select[Any]:
+    """The runs of the pods of the parameter `pods` that lack a link, or have one recorded no earlier than `first`."""
     first = bindparam("first", type_=tables.Instant)
     links = [_run.c[f"{name}_at"] for name in ("asked", "admitted", *(["unresolved"] if unresolved else []))]
     lacking = or_(*(or_(link.is_(None), link >= first) for link in links))
     return select(_run).where(dialect.listed(kind, _run.c.pod_uid, "pods"), lacking)
+
+
+_OPEN = {unresolved: Selecting(partial(_open_query, unresolved=unresolved)) for unresolved in (False, True)}
 
 
 def _is_this(run: str | None, digest: str | None, manifests: int, indexes: AbstractSet[str]) -> bool:
@@ -274,12 +282,23 @@ def _is_this(run: str | None, digest: str | None, manifests: int, indexes: Abstr
     return bool(run) and (digest == run or (manifests > 0 and digest in indexes))
 
 
-def _by_key(connection: Connection, query: Select[Any], asked: Mapping[str, Any] | None = None) -> dict[Key, Row]:
-    return {tuple(row[name] for name in KEY): dict(row) for row in connection.execute(query, asked).mappings()}
+def _by_key(rows: Rows) -> dict[Key, Row]:
+    """The runs by their key, of rows that have all columns of the table."""
+    found = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    return {tuple(row[name] for name in KEY): row for row in found}
 
 
 def _decided(connection: Connection, pods: Iterable[str]) -> Mapping[tuple[str, str, str], Sequence[_Admitted]]:
-    """The images with which these pods were let in, by pod, kind and container, the first recorded first.
+    """The images with which these pods were let in, by pod, kind and container, the first recorded first."""
+    found: dict[tuple[str, str, str], list[_Admitted]] = defaultdict(list)
+    for uid, *values, _ in _DECIDED.rows(connection, {"pods": sorted(set(pods))}):
+        one = _Admitted(*values)
+        found[uid, one.kind, one.container].append(one)
+    return found
+
+
+def _decided_query(kind: str) -> Select[Any]:
+    """The images with which the pods of the parameter `pods` were let in, the first recorded first.
 
     Of decisions upon one image of a container only the first: the later ones say nothing more of its runs.
     """
@@ -292,39 +311,54 @@ def _decided(connection: Connection, pods: Iterable[str]) -> Mapping[tuple[str, 
         select(decision.c.object_uid, decision.c.leaf, decision.c.decided_at, decision.c.recorded_at, *columns, place)
         .join(image, of_one_leaf(image, decision))
         .where(decision.c.kind == "Pod", decision.c.verdict == "Allow")
-        .where(dialect.among(connection, decision.c.object_uid, sorted(set(pods))))
+        .where(dialect.listed(kind, decision.c.object_uid, "pods"))
         .subquery()
     )
     query = select(ranked).where(ranked.c.place == 1)
-    query = query.order_by(ranked.c.recorded_at, ranked.c.decided_at, ranked.c.leaf, ranked.c.position)
-    found: dict[tuple[str, str, str], list[_Admitted]] = defaultdict(list)
-    for uid, *values, _ in connection.execute(query):
-        one = _Admitted(*values)
-        found[uid, one.kind, one.container].append(one)
-    return found
+    return query.order_by(ranked.c.recorded_at, ranked.c.decided_at, ranked.c.leaf, ranked.c.position)
 
 
-def _indexes(connection: Connection, manifests: Iterable[str]) -> Mapping[str | None, AbstractSet[str]]:
-    """The indexes that hold each of these manifests."""
-    table, wanted = tables.image_manifest, sorted(set(manifests))
+_DECIDED = Selecting(_decided_query)
+
+
+def _indexes(
+    connection: Connection, manifests: AbstractSet[str], among: AbstractSet[str]
+) -> Mapping[str | None, AbstractSet[str]]:
+    """Of each of these manifests the indexes `among` these that hold it: anybody may have made thousands that do."""
     found: dict[str | None, set[str]] = defaultdict(set)
-    if wanted:
-        query = select(table.c.manifest, table.c.digest).where(dialect.among(connection, table.c.manifest, wanted))
-        for manifest, digest in connection.execute(query):
+    if manifests and among:
+        for manifest, digest in _INDEXES.rows(connection, {"digests": sorted(among), "manifests": sorted(manifests)}):
             found[manifest].add(digest)
     return found
 
 
+def _indexes_query(kind: str) -> Select[Any]:
+    table = tables.image_manifest
+    return select(table.c.manifest, table.c.digest).where(
+        dialect.listed(kind, table.c.digest, "digests"),
+        # To be compared, and not to be found by.
+        dialect.listed(kind, table.c.manifest.concat(""), "manifests"),
+    )
+
+
+_INDEXES = Selecting(_indexes_query)
+
+
 def _apart(connection: Connection, decided: Iterable[_Admitted]) -> Mapping[tuple[int, int, str], str]:
     """The signers of single manifests, by leaf, position of the image and manifest."""
-    table = tables.manifest_signers
     wanted = {one.leaf: one.decided_at for one in decided}
     if not wanted:
         return {}
-    query = select(table.c.leaf, table.c.position, table.c.manifest, table.c.signers)
-    query = query.where(
-        dialect.among(connection, table.c.leaf, sorted(wanted)),
-        table.c.decided_at.between(min(wanted.values()), max(wanted.values())),
-    )
-    rows = connection.execute(query)
+    times = wanted.values()
+    rows = _APART.rows(connection, {"leaves": sorted(wanted), "first": min(times), "last": max(times)})
     return {(leaf, position, manifest): signers for leaf, position, manifest, signers in rows}
+
+
+def _apart_query(kind: str) -> Select[Any]:
+    table = tables.manifest_signers
+    first, last = (bindparam(name, type_=tables.Instant) for name in ("first", "last"))
+    query = select(table.c.leaf, table.c.position, table.c.manifest, table.c.signers)
+    return query.where(dialect.listed(kind, table.c.leaf, "leaves"), table.c.decided_at.between(first, last))
+
+
+_APART = Selecting(_apart_query)

@@ -133,7 +133,7 @@ class Sboms(Asker):
             )
             counts = Counter(rank for rank, _, _ in every)
             left = sorted(one for one in every if one[0] in wanted and (after is None or one > after))
-            items = _judged(connection, [digest for _, _, digest in left[:limit]], demands, moment)
+            items = _judged(connection, {digest: rank for rank, _, digest in left[:limit]}, demands, moment)
             return SbomPage(
                 items=items,
                 counts={str(state): counts[rank] for state, rank in RANKS.items()},
@@ -145,11 +145,24 @@ class Sboms(Asker):
 _CODES = {_OTHER_DIGEST: SbomState.OTHER_DIGEST, _UNSIGNED: SbomState.UNSIGNED}
 
 
-def _judged(connection: Connection, digests: Sequence[str], demands: Demands, moment: Moment) -> tuple[ImageSbom, ...]:
-    """What is shown of these images, in their order."""
-    running = standing(connection, moment, digests)
-    images, found = places(running), beside(connection, owners(running), "sbom", _CODES, moment)
-    return tuple(judge(images[digest], found[digest], demands, moment.as_of) for digest in digests)
+_ATTESTED = frozenset(
+    RANKS[state] for state in (SbomState.UNREAD, SbomState.INCOMPLETE, SbomState.STALE, SbomState.COMPLETE)
+)
+"""What only an SBOM that counted makes of an image."""
+
+
+def _judged(
+    connection: Connection, ranks: Mapping[str, int], demands: Demands, moment: Moment
+) -> tuple[ImageSbom, ...]:
+    """What is shown of these images, in their order. What did not count is not read where something did: anybody may
+    have made thousands of indexes that hold the image, with something beside each."""
+    running = standing(connection, moment, ranks)
+    images, owner = places(running), owners(running)
+    found: dict[str, list[Described]] = {}
+    for counted in (True, False):
+        some = {digest: owner[digest] for digest, rank in ranks.items() if (rank in _ATTESTED) is counted}
+        found |= beside(connection, some, "sbom", _CODES, moment, counted=counted) if some else {}
+    return tuple(judge(images[digest], found[digest], demands, moment.as_of) for digest in ranks)
 
 
 def judge(place: Place, found: Sequence[Described], demands: Demands, now: datetime) -> ImageSbom:

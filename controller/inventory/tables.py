@@ -32,13 +32,14 @@ from controller.inventory.read_tables import read as read  # noqa: PLC0414
 from controller.inventory.run_tables import image_manifest as image_manifest  # noqa: PLC0414
 from controller.inventory.run_tables import manifest_signers as manifest_signers  # noqa: PLC0414
 from controller.inventory.run_tables import policy_use as policy_use  # noqa: PLC0414
+from controller.inventory.run_tables import presence as presence  # noqa: PLC0414
 from controller.inventory.run_tables import refusal as refusal  # noqa: PLC0414
 from controller.inventory.run_tables import run as run  # noqa: PLC0414
 from controller.inventory.run_tables import signer_member as signer_member  # noqa: PLC0414
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0020"  # the newest migration: what a database must be at
+REVISION = "0021"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -301,7 +302,7 @@ PROJECTIONS = (
     *(decision, decision_flag, decision_image, evaluation, verification, evidence, trace, claim),
     *(policy_version, exception, exception_use),
     *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap, legal_hold, read),
-    *(refusal, policy_use),
+    *(refusal, policy_use, presence),
 )
 
 # What grows with every decision, and is never changed: in PostgreSQL by month of `decided_at` (`partitions`), which is

@@ -41,6 +41,18 @@ def is_found_in(found: FromClause, namespace: str, *, known_at: datetime | None 
     )
 
 
+def is_met(connection: Connection, digest: str, namespace: str, *, known_at: datetime | None = None) -> bool:
+    """Whether the namespace met a digest under any of its names: it ran there, or a manifest that it holds, or an index
+    that holds it."""
+    run, held = tables.run.alias(), tables.image_manifest.alias()
+    above = select(run.c.leaf).where(
+        run.c.namespace == namespace, held.c.manifest == digest, run.c.digest == held.c.digest
+    )
+    above = _known(_known(above, run, known_at), held, known_at)
+    met = or_(ran_in(digest, namespace, known_at=known_at), above.exists())
+    return bool(connection.execute(select(met)).scalar())
+
+
 def _ran(digest: ColumnElement[str] | str, namespace: str, known_at: datetime | None) -> ColumnElement[bool]:
     run = tables.run.alias()
     query = select(run.c.leaf).where(run.c.namespace == namespace, run.c.digest == digest)

@@ -60,12 +60,16 @@ class EvidenceSet:
     problems: tuple[AssayError, ...] = ()
     held: object = field(default=None, repr=False, compare=False)
     stale: AssayError | None = field(default=None, compare=False)
+    _hash: Digest | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def hash(self) -> Digest:
-        """A name for exactly this set of evidence, whatever the order in which it was found."""
-        parts = sorted(f"{a.kind} {a.media_type!r} {a.digest} {sorted(a.annotations)}" for a in self.artifacts)
-        return Digest.of("\n".join(parts).encode())
+        """A name for exactly this set of evidence, whatever the order in which it was found. Made once: a set that is
+        remembered is asked for it by every review."""
+        if self._hash is None:
+            parts = sorted(f"{a.kind} {a.media_type!r} {a.digest} {sorted(a.annotations)}" for a in self.artifacts)
+            object.__setattr__(self, "_hash", Digest.of("\n".join(parts).encode()))
+        return self._hash  # type: ignore[return-value]
 
 
 OWN_CA = "CA sha256:"

@@ -33,7 +33,6 @@ from controller.reading import problems
 from controller.reading.access import Access
 from controller.reading.wire.proofs import ExportAsked, Proof, ProofAsked
 from controller.settings import DocumentSettings, InventorySettings
-from controller.workers.replay import replay
 
 MAX_EXPORTS = 2  # streams at a time in one process
 TAR = "application/x-tar"
@@ -105,6 +104,8 @@ def install(app: FastAPI, questions: Questions, access: Access, evidence: Eviden
 
 
 def _chain(found: Gathered, evidence: Evidence, document: str | None) -> Chain:
+    from controller.workers.replay import replay  # all that verifies comes with it: 16 MiB, for who asks for a proof
+
     key = evidence.ledger_key()
     again = partial(replay, blob=found.blob, limits=evidence.documents)
     return prove(found, again, keys=[key] if key else [], artifact=document)

@@ -21,6 +21,7 @@ from controller.model.policy import DigestMode, TrustRoot
 from controller.model.reference import Reference
 from controller.policy.compiled import CompiledPolicy
 from controller.policy.evaluation import evaluate_request_rules
+from controller.review.abreast import abreast
 from controller.review.budget import BUDGET_FULL
 from controller.review.caches import Configs, Evidences, Resolutions, Verdicts
 from controller.review.flights import WORK_TIMEOUT
@@ -105,7 +106,7 @@ class Judge:
             self._judge_manifest(image, child, resolved, covered, compiled, scope=scope, now=now, deadline=deadline)
             for image, child in manifests
         )
-        return tuple(await asyncio.gather(*judging))
+        return tuple(await abreast(judging))
 
     async def _judge_manifest(
         self,
@@ -125,10 +126,7 @@ class Judge:
         configs: RawConfigs = ()
         roots = trust_roots(compiled, scope)
         try:
-            found, configs = await asyncio.gather(
-                self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline),
-                self._read_configs(compiled, image, scope=scope, deadline=deadline),
-            )
+            found, configs = await self._found(compiled, image, resolved, scope=scope, now=now, deadline=deadline)
             evidence = found
             assessment = await self._assess(image, found, configs, compiled, scope=scope, now=now, deadline=deadline)
             whole = await _with_request_rules(
@@ -166,10 +164,7 @@ class Judge:
             reference, access=scope.access, deadline=deadline, grace=grace_of(compiled)
         )
         for image, _ in _manifests(resolved, compiled, scope):
-            evidence, configs = await asyncio.gather(
-                self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline),
-                self._read_configs(compiled, image, scope=scope, deadline=deadline),
-            )
+            evidence, configs = await self._found(compiled, image, resolved, scope=scope, now=now, deadline=deadline)
             await self._assess(image, evidence, configs, compiled, scope=scope, now=now, deadline=deadline)
 
     async def _assess(
@@ -194,15 +189,25 @@ class Judge:
             configs=configs,
         )
 
-    async def _read_configs(
-        self, compiled: CompiledPolicy, image: ResolvedImage, *, scope: Scope, deadline: Deadline
-    ) -> RawConfigs:
-        """The image's configurations, if a rule looks at them.
-
-        Why they cannot be had is what that rule says then; no other is hidden behind it.
-        """
+    async def _found(
+        self,
+        compiled: CompiledPolicy,
+        image: ResolvedImage,
+        resolved: ResolvedImage,
+        *,
+        scope: Scope,
+        now: datetime,
+        deadline: Deadline,
+    ) -> tuple[EvidenceSet, RawConfigs]:
+        """The evidence about one manifest, and its configurations if a rule looks at them."""
+        finding = self._evidence(compiled, image, resolved, scope=scope, now=now, deadline=deadline)
         if not compiled.reads_configs:
-            return ()
+            return await finding, ()
+        return await asyncio.gather(finding, self._read_configs(image, scope=scope, deadline=deadline))
+
+    async def _read_configs(self, image: ResolvedImage, *, scope: Scope, deadline: Deadline) -> RawConfigs:
+        """The image's configurations. Why they cannot be had is what the rule that looks at them says then; no other
+        is hidden behind it."""
         try:
             return await self._configs.get(image, access=scope.access, deadline=deadline)
         except AssayError as exc:
@@ -226,14 +231,14 @@ class Judge:
         if spec.signatures is None and not spec.attestations:
             found = [EvidenceSet(image.digest, image.reference.name, artifacts=(), fetched_at=now)]
         else:
-            found = await asyncio.gather(
-                *(
-                    self._evidences.get(place, access=access, deadline=deadline, grace=grace_of(compiled))
-                    for place, access in places(image, spec, access=scope.access, snapshot=scope.snapshot)
-                )
+            found = await abreast(
+                self._evidences.get(place, access=access, deadline=deadline, grace=grace_of(compiled))
+                for place, access in places(image, spec, access=scope.access, snapshot=scope.snapshot)
             )
         evidence = together(image, found)
-        return replace(evidence, problems=(*evidence.problems, *unsigned(resolved, image)))
+        problems = unsigned(resolved, image)
+        # The set as it is remembered, where there is nothing to add: it knows its own hash by now.
+        return replace(evidence, problems=(*evidence.problems, *problems)) if problems else evidence
 
     async def close(self) -> None:
         """End what is under way."""

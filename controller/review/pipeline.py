@@ -35,6 +35,7 @@ from controller.model.reference import Reference
 from controller.model.workload import AdmissionRequest, Workload
 from controller.policy.compiled import CompiledPolicy
 from controller.review import leaf
+from controller.review.abreast import abreast
 from controller.review.budget import Budget
 from controller.review.caches import Configs, Evidences, Resolutions, Verdicts
 from controller.review.decide import Subject, decide, unmatched_images
@@ -107,7 +108,7 @@ class Pipeline:
             return ()
         deadline = deadline.earlier(self._settings.answer_reserve)  # what is not resolved by then is left as it is
         reviewed = await self._scope(request, workload, deadline)
-        pinned = await asyncio.gather(*(self._pin(covered, reviewed, deadline) for covered in reviewed.covered))
+        pinned = await abreast(self._pin(covered, reviewed, deadline) for covered in reviewed.covered)
         return tuple(operation for operations in pinned for operation in operations)
 
     async def validate(self, request: AdmissionRequest, *, deadline: Deadline) -> Decision:
@@ -166,12 +167,10 @@ class Pipeline:
 
     async def _judge_all(self, reviewed: Scope, deadline: Deadline) -> tuple[Judged, ...]:
         now = self._clock()
-        judged = await asyncio.gather(
-            *(
-                self._judge.judge(covered, compiled, scope=reviewed, now=now, deadline=deadline)
-                for covered in reviewed.covered
-                for compiled in covered.policies
-            )
+        judged = await abreast(
+            self._judge.judge(covered, compiled, scope=reviewed, now=now, deadline=deadline)
+            for covered in reviewed.covered
+            for compiled in covered.policies
         )
         unclear = (undecided(covered, *pair) for covered in reviewed.covered for pair in covered.undecided)
         return (*(one for each in judged for one in each), *unclear)

@@ -14,9 +14,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect
 
 from controller import admission, telemetry
@@ -31,10 +33,10 @@ from controller.webhook.server import CLIENT
 log = logging.getLogger(__name__)
 
 MAX_TIMEOUT = 30.0  # seconds; the API server's own bound on `timeoutSeconds`
+REMEMBERED_QUERIES = 64  # different queries of which the timeout is remembered: an API server has one for each webhook
+MAX_REMEMBERED_QUERY = 64  # bytes of such a query
 NETWORK_SHARE = 0.95  # of the API server's time; the rest is for the way there and back
 _TIMEOUT = re.compile(r"(?:([0-9]{1,9})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)(m?)s)?")
-
-
 Review = Callable[[AdmissionRequest, Deadline], Awaitable[dict[str, Any]]]
 _Answer = Callable[[Request, str, Review, "_Lane"], Awaitable[Response]]
 
@@ -56,7 +58,14 @@ def create_app(
     """
     if settings.webhook_client_names and not settings.webhook_client_ca_file:
         raise ConfigurationError("SettingInvalid", "webhook_client_names needs webhook_client_ca_file")
-    app = FastAPI(title="Assay webhook", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Assay webhook",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        # Else every request looks whether somebody set up OpenTelemetry in this process.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
     body = settings.webhook_max_body_bytes
     pods = _Lane(
         _Intake(
@@ -72,7 +81,7 @@ def create_app(
             return stranger
         verdict = "Refused"
         try:
-            deadline = Deadline.after(NETWORK_SHARE * _timeout(request.query_params.get("timeout"), settings))
+            deadline = Deadline.after(NETWORK_SHARE * _timeout(request, settings))
             async with lane.intake.body(request, deadline) as body:
                 with lane.place():
                     content = await _review(admission.parse_review(body), deadline, review)
@@ -293,10 +302,23 @@ def _stranger(request: Request, settings: WebhookSettings) -> Response | None:
     return refusal
 
 
-def _timeout(text: str | None, settings: WebhookSettings) -> float:
+def _timeout(request: Request, settings: WebhookSettings) -> float:
+    """The time that the API server gives, in seconds. Raises `InputError` (`TimeoutMalformed`)."""
+    query: bytes = request.scope["query_string"]
+    asked = _asked(query) if len(query) <= MAX_REMEMBERED_QUERY else _read_timeout(request.query_params.get("timeout"))
+    return float(settings.webhook_timeout) if asked is None else asked
+
+
+@lru_cache(maxsize=REMEMBERED_QUERIES)
+def _asked(query: bytes) -> float | None:
+    """The same of a query, which an API server writes alike each time. What raises is not remembered."""
+    return _read_timeout(QueryParams(query).get("timeout"))
+
+
+def _read_timeout(text: str | None) -> float | None:
     """The API server's `timeout` query parameter, a Go duration such as `10s`, `500ms` or `1m30s`, in seconds."""
     if text is None:
-        return float(settings.webhook_timeout)
+        return None
     match = _TIMEOUT.fullmatch(text)
     if match is None:
         raise InputError("TimeoutMalformed", "the timeout parameter must be a duration such as 10s")

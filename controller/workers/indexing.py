@@ -65,6 +65,10 @@ class DocumentReader:
         assert isinstance(answer, Contents)  # noqa: S101 - the worker gives nothing else
         return answer
 
+    def rest(self) -> None:
+        """End the process until there is a document again: one that read large ones holds 45 MiB, to no purpose."""
+        self._stop()
+
     def close(self) -> None:
         """Stop the process; what it was reading is given up."""
         self._closed = True

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.errors import AssayError, LimitExceeded, Unacceptable
+from controller.workers.allocation import economise
 
 _IDENTIFY_HOLD = 0.05  # seconds that `identify` keeps its worker, so that another worker takes the next
 
@@ -30,6 +31,7 @@ def start(memory_bytes: int) -> None:
     """Make a fresh worker ready: import what it needs, then bound how much its address space may still grow."""
     import controller.workers.preload  # noqa: F401 - for the worker of a fork server that could not preload it
 
+    economise()
     limit = _address_space() + memory_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

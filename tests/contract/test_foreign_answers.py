@@ -22,7 +22,7 @@ from urllib.parse import quote
 import pytest
 from fastapi import FastAPI
 
-from controller.inventory import components, resting
+from controller.inventory import components, packages, resting
 from controller.inventory.bundle.archive import Archive
 from controller.inventory.index import reading
 from controller.inventory.store import Store
@@ -142,6 +142,8 @@ def banks() -> list[Recorded]:
         ran(BANK, SHARED, 51),
         refused(BANK, SECRET, 52),
         refused(BANK, SHARED, 53),
+        (sighting("Gap", 54) | {"cluster": "vault"}, {}),
+        (of(BANK, SECRET, leaf(55, images=[image(digest=SECRET)], evaluations=[])) | {"cluster": "vault"}, {}),
     ]
 
 
@@ -340,3 +342,34 @@ def test_guarantee_20_no_answer_is_too_large_for_what_others_have(
     assert alone.told(question, STRANGER) == beside.told(question, STRANGER)
     theirs = beside.ask(question.replace(STRANGER, BANK), BANK)  # two of the bank's own are too many
     assert (theirs.status, theirs.json["code"]) == (400, "AnswerTooLarge")
+
+
+@pytest.mark.guarantee(20)
+@pytest.mark.parametrize("bound", ["MAX_COMPONENTS", "MAX_DOCUMENTS"])
+@pytest.mark.parametrize("purl", [purl.partition("@")[0] for purl in PURLS.values()])
+def test_guarantee_20_no_list_of_a_package_is_too_long_for_what_others_have(
+    alone: World, beside: World, bound: str, purl: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, bound, 0)
+    for more in ("", "&ever=true", "&unverified=true"):
+        question = f"/api/v1/packages?namespace={STRANGER}&asOf={AT}&purl={purl}{more}"
+        assert alone.told(question, STRANGER) == beside.told(question, STRANGER)
+        answer = beside.ask(question, STRANGER)
+        if purl in PURLS[STRANGER]:  # one that he has himself is too many, wherever he asks
+            assert (answer.status, answer.json["code"]) == (400, "AnswerTooLarge")
+        else:
+            assert (answer.status, answer.json["items"]) == (200, [])
+    monkeypatch.setattr(packages, bound, 1)
+    question = f"/api/v1/packages?namespace={STRANGER}&asOf={AT}&purl={PURLS[STRANGER].partition('@')[0]}"
+    assert [item["digest"] for item in beside.ask(question, STRANGER).json["items"]] == [OWN]
+
+
+@pytest.mark.guarantee(20)
+def test_who_asks_of_one_namespace_is_not_told_to_ask_of_one(beside: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resting, "MAX_IMAGES", 0)
+    for name, value in LEADS.items():
+        question = f"/api/v1/affected/images?namespace={BANK}&asOf={AT}&{name}={quote(value, safe='')}"
+        answer = beside.ask(question, BANK)
+        assert answer.json["code"] == "AnswerTooLarge"
+        assert "of one namespace" not in answer.json["detail"]
+        assert "images in this namespace rest on it: ask for " in answer.json["detail"]

@@ -237,14 +237,46 @@ async def test_documents_that_nobody_vouches_for_cost_no_more_statements_the_mor
 
 @contextmanager
 def _statements() -> Iterator[list[str]]:
-    """The statements that are executed meanwhile."""
+    """The statements that are executed meanwhile, with their parameters."""
     executed: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        executed.append(statement)
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        executed.append(f"{statement} {parameters}")
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
         yield executed
     finally:
         event.remove(Engine, "before_cursor_execute", note)
+
+
+def _strangers_indexes(numbers: range) -> Iterator[Recorded]:
+    """Indexes of a stranger's that list the secret manifest, each judged and running, with a proof that counts for
+    nothing beside it."""
+    for number in numbers:
+        digest = f"sha256:{number:064x}"
+        decision = leaf(images=[image(digest=digest) | {"manifests": [SECRET]}])
+        decision["evaluations"][0] |= {"signatures": [], "attestations": []}
+        yield _in("stranger", decision), {}
+        where = {"namespace": "stranger", "name": digest[-9:], "uid": digest, "id": f"containerd://{digest}"}
+        yield sighting("Started", 1, digest=digest, **where), {}
+
+
+@pytest.mark.guarantee(20)
+async def test_guarantee_20_strangers_indexes_that_list_ones_image_change_no_answer_and_are_not_gone_through_by_hand(
+    opened: Store, database: Database
+) -> None:
+    """Thousands may be made of them: none comes out of the database to be asked about in its turn."""
+    await _record(opened, database, *_bank())
+    before = _answers(opened.questions, "bank")
+    sizes = []
+    for numbers in (range(1, 5), range(5, 105)):
+        await _record(opened, database, *_strangers_indexes(numbers))
+        size: dict[str, int] = {}
+        for name, ask in _asking(opened.questions, "bank"):
+            with _statements() as executed:
+                answer = ask()
+            assert answer == before[name], name
+            size[name] = sum(map(len, executed))
+        sizes.append(size)
+    assert sizes[0] == sizes[1]

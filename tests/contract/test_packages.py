@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -405,3 +406,49 @@ async def test_no_decision_is_needed_to_ask(opened: Store, estate: Estate) -> No
     estate.index()
     assert opened.questions.packages.packages(LOG4J).items == ()
     assert opened.questions.components.components().items == ()
+
+
+def every_page(ask: Any) -> list[Any]:
+    found, cursor = [], None
+    while True:
+        page = ask(limit=2, cursor=cursor)
+        found.append(page.items)
+        cursor = page.cursor
+        if cursor is None:
+            return found
+
+
+@pytest.mark.guarantee(20)
+async def test_guarantee_20_in_a_namespace_a_package_is_found_however_many_list_it_elsewhere(
+    opened: Store, estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted there is what runs there, and the answer is the same, page by page."""
+    digests = [digest_of(f"image {number}") for number in range(9)]
+    for number, digest in enumerate(digests):
+        content = spdx(f"{LOG4J}@2.{number}.0", f"{LOG4J}@2.{number}.1", "pkg:npm/left-pad@1.3.0")
+        attested = attesting(
+            bundle(content, "https://spdx.dev/Document", digest), digest=digest, rejected="KeyMismatch" * (number == 8)
+        )
+        await estate.record(number, attested)
+        where = {"namespace": "shop" if number % 2 == 0 else "bank", "cluster": "east" if number % 4 == 0 else "local"}
+        await estate.ran(f"web-{number}", digest, since=number, until=20 if number == 2 else None, **where)
+    estate.index()
+    find = opened.questions.packages.packages
+    questions = [
+        partial(find, LOG4J, versions, namespace=namespace, **{"as_of": hours(30), **more})
+        for versions in ("", "<2.6", ">=9")
+        for namespace in ("shop", "bank", "nobody")
+        for more in ({}, {"ever": True}, {"unverified": True}, {"cluster": "east"}, {"known_at": hours(3)})
+    ]
+    wanted = [every_page(ask) for ask in questions]
+    assert [item.pod for page in wanted[0] for item in page] == ["web-6"] * 2 + ["web-4"] * 2 + ["web-0"] * 2
+    for bounds in ({"MAX_COMPONENTS": 10}, {"MAX_DOCUMENTS": 5}):
+        with monkeypatch.context() as patched:
+            for name, most in bounds.items():
+                patched.setattr(packages, name, most)
+            with pytest.raises(InputError, match=r"AnswerTooLarge.*namespace"):
+                find(LOG4J, as_of=hours(30), unverified=True)
+            assert [every_page(ask) for ask in questions] == wanted
+            patched.setattr(packages, next(iter(bounds)), 2)
+            with pytest.raises(InputError, match=r"AnswerTooLarge.*of this namespace match"):
+                find(LOG4J, namespace="shop", as_of=hours(30))

@@ -12,6 +12,7 @@ import pytest
 from controller.cli import run
 from controller.cli.inventory import shared
 from controller.errors import InputError
+from controller.inventory import last_versions
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from tests.support.inventory import (
@@ -101,6 +102,44 @@ async def test_a_refusal_by_a_version_that_is_no_longer_used_is_told_as_such(ope
     assert found(opened, as_of=seconds(19)) == {"containerd://1": [("signed", True)]}
     (item,) = opened.questions.refused.refused(as_of=seconds(1000)).items
     assert (item.refusals[0].since, item.refusals[0].evaluated_at) == (seconds(10), seconds(11))
+
+
+def in_cluster(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    return value | {"cluster": name}
+
+
+@pytest.mark.guarantee(20)
+@pytest.mark.parametrize("steps", [(50, (1_000, 30_000)), (1, (2, 3)), (1, (1, 1))])
+async def test_guarantee_20_whether_a_version_is_current_in_a_namespace_tells_nothing_of_others(
+    opened: Store, steps: tuple[int, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far the last version has to be looked for: among the namespace's decisions, or the policy's."""
+    monkeypatch.setattr(last_versions, "RECENT", steps[0])
+    monkeypatch.setattr(last_versions, "STEPS", steps[1])
+    await record(
+        opened,
+        sighting("Started", 1),
+        judged(10, "Violated"),
+        judged(11, "Violated", policy="rare"),
+        *(judged(number, "Satisfied", policy="other", digest=OTHER) for number in range(12, 18)),
+    )
+    own = {"containerd://1": [("rare", True), ("signed", True)]}
+    assert found(opened, namespace="shop") == own
+    others = [
+        judged(20 + number, "Satisfied", where="bank", version=NEW, policy=name)
+        for number, name in enumerate(("rare", "signed"))
+    ]
+    await record(opened, *others, in_cluster("east", judged(30, "Satisfied", version=NEW, digest=OTHER)))
+    assert found(opened, namespace="shop") == own
+    # Who asks of all namespaces is told what the policies did in all.
+    assert found(opened) == {"containerd://1": [("rare", False), ("signed", False)]}
+    # His own later decision in this cluster is told as of when it was made.
+    await record(opened, judged(40, "Satisfied", version=NEW, digest=OTHER, policy="rare"))
+    assert found(opened, namespace="shop") == {"containerd://1": [("rare", False), ("signed", True)]}
+    assert found(opened, namespace="shop", as_of=seconds(39)) == own
+    # Back to the version before: the last that was used, and not the last that was new.
+    await record(opened, judged(41, "Satisfied", digest=OTHER, policy="rare"))
+    assert found(opened, namespace="shop") == own
 
 
 @pytest.mark.parametrize(("runs", "denied"), [(CHILD, DIGEST), (DIGEST, CHILD)])

@@ -95,6 +95,39 @@ async def test_a_list_of_runs_has_pages_and_none_is_lost_or_twice(opened: Store)
     assert len(found) == len(set(found)) == 25
 
 
+@pytest.mark.guarantee(20)
+async def test_guarantee_20_a_namespace_is_told_when_nobody_watched_the_clusters_where_it_was_met(
+    opened: Store, clock: Clock
+) -> None:
+    def of(cluster: str, value: dict[str, Any]) -> dict[str, Any]:
+        return value | {"cluster": cluster}
+
+    def told(namespace: str | None = "shop", **where: Any) -> list[str]:
+        return sorted(gap.cluster for gap in opened.queries.runs(namespace=namespace, **where).gaps)
+
+    await record(opened, *(of(cluster, sighting("Gap", 100)) for cluster in ("ran", "ended", "decided", "bank")))
+    assert told() == []
+    assert told(None) == ["bank", "decided", "ended", "ran"]
+    clock.now = START + timedelta(hours=1)
+    await record(
+        opened,
+        of("ran", sighting("Started", 1)),
+        of("ended", sighting("Ended", 2, id="other")),
+        of("bank", sighting("Started", 3, namespace="bank", id="their own")),
+        of("bank", leaf(object={**leaf()["object"], "namespace": "bank"})),
+    )
+    assert told() == ["ended", "ran"]
+    # What ran there while nobody watched was never seen, but its admission was recorded.
+    await record(opened, of("decided", leaf()))
+    assert told() == told(as_of=seconds(50)) == ["decided", "ended", "ran"]
+    assert told(cluster="decided") == ["decided"]
+    assert told(cluster="bank") == told(as_of=seconds(100)) == []
+    assert told("bank") == ["bank"]
+    assert told(known_at=START) == []  # it was not known yet that it was anywhere
+    assert told(known_at=clock.now) == ["decided", "ended", "ran"]
+    assert told(None) == ["bank", "decided", "ended", "ran"]
+
+
 async def test_a_gap_is_told_with_the_time_that_it_is_about(opened: Store) -> None:
     await record(opened, sighting("Gap", 100))
     assert len(opened.queries.runs(as_of=seconds(50)).gaps) == 1

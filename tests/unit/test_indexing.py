@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from controller.inventory.index import reading
 from controller.inventory.index.keeping import IndexKeeper, pace
 from controller.settings import DocumentSettings, Seconds, WorkerSettings
 from controller.workers.indexing import DocumentReader
+from tests.bench import procfs
 from tests.support.attested import attesting, envelope, spdx
 from tests.support.fixtures import recorded_bundles
 from tests.support.inventory import soon, sqlite_database
@@ -55,6 +57,17 @@ def test_a_document_that_needs_too_much_memory_is_given_up_alone() -> None:
         small.close()
 
 
+def test_a_reader_that_rests_holds_no_process_and_reads_again(reader: DocumentReader) -> None:
+    content = envelope(spdx("pkg:npm/a@1"))
+    reader.read(content)
+    reader.rest()
+    resting = set(procfs.tree(os.getpid()))
+    reader.read(content)
+    assert set(procfs.tree(os.getpid())) > resting
+    reader.rest()
+    assert set(procfs.tree(os.getpid())) == resting
+
+
 def test_a_closed_reader_reads_nothing_more(reader: DocumentReader) -> None:
     reader.close()
     with pytest.raises(Unavailable, match="WorkersStopped"):
@@ -63,6 +76,9 @@ def test_a_closed_reader_reads_nothing_more(reader: DocumentReader) -> None:
 
 async def test_a_keeper_indexes_what_is_recorded_while_it_runs(tmp_path: Path, reader: DocumentReader) -> None:
     database = sqlite_database(tmp_path)
+    reader.read(envelope(spdx("pkg:npm/p@0")))  # the fork server stays, from the first time on
+    reader.rest()
+    processes = len(procfs.tree(os.getpid()))
     with database.open() as opened:
         indexer = opened.indexer(database.settings, read=reader.read, pace=pace)
         keeper = IndexKeeper(indexer, reader, interval=0.01, clock=lambda: datetime.now(UTC))
@@ -78,5 +94,9 @@ async def test_a_keeper_indexes_what_is_recorded_while_it_runs(tmp_path: Path, r
                         query = select(tables.document.c.id).where(tables.document.c.indexed_at.is_not(None))
                         found = len(connection.execute(query).all())
                 assert found == number + 1
+            # Once nothing is left it lets its process go.
+            while len(procfs.tree(os.getpid())) > processes and time.monotonic() < until:
+                time.sleep(0.02)  # noqa: ASYNC251
+            assert len(procfs.tree(os.getpid())) == processes
         finally:
             keeper.close()

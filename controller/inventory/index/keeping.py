@@ -34,6 +34,10 @@ class Reader(Protocol):
         """What an artefact's bytes say. Raises `Unavailable`, and `Unacceptable` for what can never be read."""
         ...
 
+    def rest(self) -> None:
+        """There is nothing to read for a while: let go of what reading needs."""
+        ...
+
     def close(self) -> None:
         """Stop."""
         ...
@@ -81,6 +85,8 @@ class IndexKeeper:
                 telemetry.INDEX_FAILURES.inc()
             return RETRY
         self._measure(progress)
+        if not progress.indexed and not progress.more:
+            self._reader.rest()
         return 0.0 if progress.more else self._interval
 
     def _failed(self, why: object) -> float:

@@ -19,7 +19,7 @@ from tests.bench.estate.sample import Sample
 
 SHARED = frozenset(
     {
-        *("policy_version", "policy_use", "exception", "package", "component", "index_state", "watch_gap"),
+        *("policy_version", "policy_use", "presence", "exception", "package", "component", "index_state", "watch_gap"),
         *("signer_set", "signer_member", "ledger_entry", "ledger_tile", "ledger_checkpoint", "ledger_state"),
     }
 )

@@ -11,7 +11,8 @@ import pytest
 
 from controller.errors import Unavailable
 from controller.settings import ReviewSettings, Seconds, WebhookSettings
-from controller.webhook.app import create_app
+from controller.webhook import app as webhook
+from controller.webhook.app import MAX_REMEMBERED_QUERY, REMEMBERED_QUERIES, create_app
 from tests.support.asgi import Answer, call
 from tests.support.review import World, digest, pod, policy, review
 
@@ -418,6 +419,20 @@ async def test_a_registry_that_hangs_is_answered_before_the_deadline_and_the_ret
     assert (await call(app, "POST", "/validate", body)).response["allowed"] is True
     assert sum(c.startswith("discover") for c in world.calls) == 1
     await pipeline.close()
+
+
+async def test_a_time_that_is_none_is_refused_each_time_and_none_but_short_ones_are_remembered() -> None:
+    world = World()
+    app = create_app(WebhookSettings(), pipeline=world.pipeline(), readiness=world)
+    body = json.dumps(review(pod(pin(APP)))).encode()
+    for query in 2 * ["timeout=soon", "timeout=31s", "timeout=0s"]:
+        answer = await call(app, "POST", "/validate", body, query=query)
+        assert (answer.status, answer.body.split(b":")[0]) == (400, b"TimeoutMalformed")
+    known = webhook._asked.cache_info().currsize
+    for number in range(2 * REMEMBERED_QUERIES):
+        for query in (f"timeout=9s&n={number}", f"timeout=9s&n={number:0{MAX_REMEMBERED_QUERY}}"):
+            assert (await call(app, "POST", "/validate", body, query=query)).response["allowed"] is True
+    assert known < webhook._asked.cache_info().currsize == REMEMBERED_QUERIES
 
 
 async def test_the_other_endpoints_answer() -> None:

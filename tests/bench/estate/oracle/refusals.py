@@ -50,7 +50,8 @@ class Refusals(Assets):
             subject = decision.subject
             for verdict in decision.judgement.verdicts:
                 key, told = (subject.cluster, verdict.policy.key), (decision.decided_at, verdict.policy.hash)
-                last[key] = max(last.get(key, told), told)
+                if namespace in {None, subject.namespace}:  # what a policy does elsewhere is nothing to a namespace
+                    last[key] = max(last.get(key, told), told)
                 image = decision.judgement.images[verdict.image].image
                 if image is not None:
                     children[image.digest] = image.children
