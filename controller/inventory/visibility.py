@@ -96,8 +96,10 @@ def alone_in(connection: Connection, digests: Collection[str], *, known_at: date
     after = select(func.min(run.c.namespace)).where(run.c.namespace > spaces.c.name).scalar_subquery()
     spaces = spaces.union_all(select(after).where(spaces.c.name.is_not(None)))
     there = run.alias()
-    found = select(there.c.leaf).where(
-        there.c.namespace == spaces.c.name, among(connection, there.c.digest, sorted(digests))
+    found = (
+        select(there.c.leaf)
+        .where(there.c.namespace == spaces.c.name, among(connection, there.c.digest, sorted(digests)))
+        .with_hint(there, "INDEXED BY ix_run_namespace_digest", "sqlite")  # or it goes through all runs of a namespace
     )
     # A value, and not EXISTS, of which PostgreSQL makes a join: it would read all runs of the images.
     ran = _known(found, there, known_at).correlate(spaces).limit(1).scalar_subquery()
