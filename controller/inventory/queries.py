@@ -39,7 +39,7 @@ from controller.inventory.visibility import is_evidence_in, is_found_in, is_poli
 from controller.model.exception import PolicyName
 from controller.model.reference import Digest
 
-MAX_FINDINGS = 1000  # findings shown of one image: bounds one answer
+MAX_FINDINGS = 1000  # findings shown of one image, those that counted before the others: bounds one answer
 LOOK_UP = "registry"  # the location of a rejection that says that evidence could not be looked for
 WITHHELD = "(withheld: it may name where others pull the image from)"
 MAX_REFERENCES = 100  # names shown of one image
@@ -242,7 +242,9 @@ def _findings(digest: str, as_of: datetime | None, known_at: datetime | None, na
     if namespace is not None:
         query = query.where(is_found_in(table, namespace, known_at=known_at))
     query = by_then(query, table, as_of=as_of, known_at=known_at)
-    return query.order_by(table.c.decided_at, table.c.fact).limit(MAX_FINDINGS)
+    # What counted first: anybody may lay a thousand things beside an image that count for nothing.
+    counted_for_nothing = case((table.c.finding == "rejection", 1), else_=0)
+    return query.order_by(counted_for_nothing, table.c.decided_at, table.c.fact).limit(MAX_FINDINGS)
 
 
 def _names(digest: str, as_of: datetime | None, known_at: datetime | None, namespace: str | None) -> Select[Any]:

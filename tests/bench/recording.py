@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
+from controller.cli.serve import running
 from controller.inventory.blobs.packing import unpack
 from controller.inventory.store import Store
 from controller.inventory.writer import Writer
@@ -54,31 +55,35 @@ def taken_from(connection: Connection) -> tuple[Leaf, Blobs]:
 
 def measure(file: Path, leaf: Leaf, blobs: Blobs, *, count: int) -> Recorded:
     """Record as many decisions with SQLite's durable commits, many waiting at a time, then some alone."""
-    with Store.open(InventorySettings(database_url=f"sqlite:///{file}")) as store:
-        return asyncio.run(_measure(store.writer, leaf, blobs, count))
+    with Store.open(InventorySettings(database_url=f"sqlite:///{file}")) as store, running() as runner:
+        return runner.run(_measure(store.writer, leaf, blobs, count))
 
 
 async def _measure(writer: Writer, leaf: Leaf, blobs: Blobs, count: int) -> Recorded:
-    left = iter(range(count))
-    await _record(writer, leaf, blobs)
+    await _record(writer, leaf, blobs, *_names())
+    left = iter([_names() for _ in range(count)])  # an API server's and a review's work
 
     async def client() -> None:
-        for _ in left:
-            await _record(writer, leaf, blobs)
+        for names in left:
+            await _record(writer, leaf, blobs, *names)
 
     began = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(WAITING)))
     seconds = time.perf_counter() - began
     alone = []
     for _ in range(ALONE):
+        names = _names()
         began = time.perf_counter()
-        await _record(writer, leaf, blobs)
+        await _record(writer, leaf, blobs, *names)
         alone.append(1000 * (time.perf_counter() - began))
     return Recorded(seconds, tuple(alone), len(json.dumps(leaf)))
 
 
-async def _record(writer: Writer, leaf: Leaf, blobs: Blobs) -> None:
-    identity = str(uuid.uuid4())
-    pod = str(uuid.uuid4())
+def _names() -> tuple[str, str]:
+    """An id for a decision, and one for its pod."""
+    return str(uuid.uuid4()), str(uuid.uuid4())
+
+
+async def _record(writer: Writer, leaf: Leaf, blobs: Blobs, identity: str, pod: str) -> None:
     own = {**leaf, "id": identity, "decisionKey": f"{pod}:{identity}", "object": {**leaf["object"], "uid": pod}}
     await writer.record(own, blobs=blobs, deadline=Deadline.after(PATIENCE))

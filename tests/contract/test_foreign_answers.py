@@ -22,7 +22,7 @@ from urllib.parse import quote
 import pytest
 from fastapi import FastAPI
 
-from controller.inventory import components, packages, resting
+from controller.inventory import components, gathering, packages, resting
 from controller.inventory.bundle.archive import Archive
 from controller.inventory.index import reading
 from controller.inventory.store import Store
@@ -114,6 +114,13 @@ def refused(namespace: str, digest: str, number: int) -> Recorded:
     return of(namespace, digest, decision), {}
 
 
+def _newer() -> dict[str, Any]:
+    """A decision with a newer version of the policy that refuses the stranger's image."""
+    judged = evaluation(policy="newer") | {"signatures": [], "attestations": []}
+    judged["policy"] |= {"hash": f"sha256:{'4e' * 32}"}
+    return leaf(54, images=[image(digest=SECRET)], evaluations=[judged], blobs=[])
+
+
 def listing(namespace: str, digest: str, manifests: Sequence[str], number: int) -> Recorded:
     decision = leaf(number, images=[image(digest=digest) | {"manifests": list(manifests)}], evaluations=[], blobs=[])
     return of(namespace, digest, decision), {}
@@ -142,6 +149,7 @@ def banks() -> list[Recorded]:
         ran(BANK, SHARED, 51),
         refused(BANK, SECRET, 52),
         refused(BANK, SHARED, 53),
+        (of(BANK, SECRET, _newer()), {}),
         (sighting("Gap", 54) | {"cluster": "vault"}, {}),
         (of(BANK, SECRET, leaf(55, images=[image(digest=SECRET)], evaluations=[])) | {"cluster": "vault"}, {}),
     ]
@@ -373,3 +381,17 @@ def test_who_asks_of_one_namespace_is_not_told_to_ask_of_one(beside: World, monk
         assert answer.json["code"] == "AnswerTooLarge"
         assert "of one namespace" not in answer.json["detail"]
         assert "images in this namespace rest on it: ask for " in answer.json["detail"]
+
+
+@pytest.mark.guarantee(20)
+def test_guarantee_20_no_export_is_too_large_for_what_others_have(
+    alone: World, beside: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = set()
+    for most in range(1, 14):
+        monkeypatch.setattr(gathering, "MAX_RECORDS", most)
+        for more in ("", f"&digest={OWN}", f"&digest={FOREIGN}", f"&digest={SECRET}"):
+            question = f"/api/v1/exports?namespace={STRANGER}&knownAt={AT}{more}"
+            assert alone.told(question, STRANGER) == beside.told(question, STRANGER), (most, more)
+            codes.add(alone.ask(question, STRANGER).status)
+    assert codes == {200, 400}

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, MetaData, create_engine, event, func, select,
 from sqlalchemy.exc import DBAPIError
 
 from controller.errors import InputError, RecordingFailed
-from controller.inventory import dialect, migrate, store, tables
+from controller.inventory import dialect, migrate, queries, store, tables
 from controller.inventory.records import DecisionFilter, ExceptionRecord
 from controller.inventory.retention.leaves import PLACED, Selection, hold_leaf
 from controller.inventory.store import Store
@@ -366,6 +366,20 @@ def test_a_cursor_that_was_not_given_out_is_refused(opened: Store, cursor: str) 
 def test_a_limit_out_of_range_is_refused(opened: Store, limit: int) -> None:
     with pytest.raises(InputError, match="LimitOutOfRange"):
         opened.queries.decisions(limit=limit)
+
+
+async def test_what_counts_for_nothing_hides_nothing_that_counted_of_an_image(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much anybody lays beside it, and before."""
+    beside = evaluation() | {"signatures": [], "attestations": []}
+    (one,) = beside["rejections"]
+    beside["rejections"] = [{**one, "artifact": f"sha256:{number:064x}"} for number in range(9)]
+    await record(opened, leaf(evaluations=[beside]), leaf(5))
+    monkeypatch.setattr(queries, "MAX_FINDINGS", 5)
+    found = opened.queries.image(DIGEST)
+    assert found is not None
+    assert (len(found.signatures), len(found.attestations), len(found.rejections)) == (1, 1, 3)
 
 
 async def test_an_image_shows_its_decisions_signers_attestations_and_rejections(opened: Store) -> None:

@@ -12,6 +12,7 @@ import uuid
 from datetime import UTC, datetime
 from itertools import cycle
 
+from controller.cli.serve import running
 from controller.inventory.store import Store
 from controller.inventory.tables import instant
 from controller.model.deadline import Deadline
@@ -28,8 +29,8 @@ PATIENCE = 60.0  # seconds for one record
 
 def measure(kept: Kept, *, count: int = COUNT) -> dict[str, str]:
     """Record decisions like those that are there. They stay, and are few beside an estate's."""
-    with Store.open(InventorySettings(database_url=kept.url, durability="Database")) as store:
-        return asyncio.run(_measure(store, kept, count))
+    with Store.open(InventorySettings(database_url=kept.url, durability="Database")) as store, running() as runner:
+        return runner.run(_measure(store, kept, count))
 
 
 async def _measure(store: Store, kept: Kept, count: int) -> dict[str, str]:

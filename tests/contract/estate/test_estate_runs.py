@@ -84,6 +84,7 @@ def test_who_signed_what_runs_is_who_signed(inventory: Store) -> None:
 
 def test_the_times_without_a_watch_are_told(inventory: Store) -> None:
     for as_of, known_at in times("gaps"):
-        page = inventory.queries.runs(as_of=as_of, known_at=known_at, limit=1)
-        wanted = oracle().gaps(as_of=as_of, known_at=known_at)
-        assert [(g.cluster, g.since, g.until) for g in page.gaps] == [(g.cluster, g.since, g.until) for g in wanted]
+        for namespace in (None, *estate().namespaces):
+            page = inventory.queries.runs(as_of=as_of, known_at=known_at, namespace=namespace, limit=1)
+            wanted = oracle().gaps(as_of=as_of, known_at=known_at, namespace=namespace)
+            assert [(g.cluster, g.since, g.until) for g in page.gaps] == [(g.cluster, g.since, g.until) for g in wanted]

@@ -81,7 +81,7 @@ class Assets(Findings):
     ) -> dict[str, set[tuple[str, str]]]:
         """What each manifest says of its base by name, and its configuration of its system: where, and what."""
         found: dict[str, set[tuple[str, str]]] = defaultdict(set)
-        for image, _ in self.resolved(namespace=namespace, as_of=as_of, known_at=known_at):
+        for image, _, _ in self.resolved(namespace=namespace, as_of=as_of, known_at=known_at):
             for claim in image.claims:
                 if claim.source == "annotation" and claim.name:
                     found[claim.manifest].add(("annotation", claim.name))

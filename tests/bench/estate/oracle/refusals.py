@@ -60,7 +60,9 @@ class Refusals(Assets):
         refusing: dict[tuple[str, str, str], list[Refused]] = defaultdict(list)
         for (in_cluster, where_, digest, key), every in said.items():
             decision, verdict = max(every, key=lambda each: each[0].decided_at)
-            if not _refuses(verdict) or (policy is not None and not named(key, policy)):
+            if namespace not in {None, where_} or not _refuses(verdict):
+                continue
+            if policy is not None and not named(key, policy):
                 continue
             version = verdict.policy.hash
             before = [d.decided_at for d, v in every if _refuses(v) and v.policy.hash == version]
