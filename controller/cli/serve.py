@@ -32,8 +32,13 @@ def serve(load: Callable[..., Settings], *, webhook: bool, operator: bool, inven
     roles = tuple(role for role, wanted in asked.items() if wanted) or tuple(serving.Role)
     settings = load()
     telemetry.configure_logging(settings.log.log_level, settings.log.log_format)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with running() as runner:
         runner.run(_serve(settings, roles))
+
+
+def running() -> asyncio.Runner:
+    """The event loop that serves."""
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 async def _serve(settings: Settings, roles: tuple[serving.Role, ...]) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, and_, func, select
 
-from controller.inventory import cursors, kinship, running, tables
-from controller.inventory.affected_decisions import FEW, MAX_COUNTED, MAX_SCANNED, Asked, count_admitted, decisions
+from controller.inventory import cursors, running, tables
+from controller.inventory.affected_decisions import (
+    FEW,
+    MAX_COUNTED,
+    MAX_SCANNED,
+    Asked,
+    count_admitted,
+    decisions,
+    merged,
+    parts,
+)
 from controller.inventory.affected_records import (
     AffectedDecision,
     AffectedDecisions,
@@ -28,17 +37,19 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
-from controller.inventory.dialect import among
+from controller.inventory.dialect import among, texts
 from controller.inventory.queries import summaries
+from controller.inventory.reaching import Reach, reach
 from controller.inventory.records import DecisionSummary
-from controller.inventory.resting import Footing, Resting, Source, resting
+from controller.inventory.resting import Footing, Resting, Source
 from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
 
 
 class Affected(Asker):
     """Reads what rests on a signer, a builder, a source, a base image, a log entry or an artefact.
 
-    With a namespace only what ran or was decided there counts. Every question raises `InputError`: `DigestMalformed`,
+    With a namespace only what ran or was decided there counts; without one, of each run and decision what the policies
+    of the cluster and of its own namespace found (`reaching`). Every question raises `InputError`: `DigestMalformed`,
     `ReferenceMalformed`, `AnswerTooLarge`; lists also `LimitOutOfRange`, `CursorMalformed`. A page of runs or of
     decisions may hold fewer than `limit` and still have a next one: at most `MAX_SCANNED` rows are looked at for it.
     """
@@ -74,7 +85,7 @@ class Affected(Asker):
         place = read_cursor(cursor) if cursor is not None else None
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace, ever=ever)
         with self._reading() as connection:
-            found = _reach(connection, footing, value, asked).names
+            found = _reach(connection, footing, value, asked)
             runs, place = _runs(connection, found, asked, limit=limit, place=place)
         return AffectedRuns(runs, _cursor(place))
 
@@ -94,7 +105,7 @@ class Affected(Asker):
         place = read_cursor(cursor) if cursor is not None else None
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace)
         with self._reading() as connection:
-            found = _reach(connection, footing, value, asked).names
+            found = _reach(connection, footing, value, asked)
             rows, place = decisions(connection, found, asked, limit=limit, place=place)
             told = _told_decisions(summaries(connection, rows), found)
             return AffectedDecisions(told, _cursor(place))
@@ -125,85 +136,101 @@ def _cursor(place: Place | None) -> str | None:
     return write_cursor(*place) if place is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Reach:
-    """What rests on it: the images that were proven, and every digest by which these may be named (`names`).
-
-    A kubelet may name an index or a manifest in it (`kinship`).
-    """
-
-    proven: Mapping[str, Resting]
-    names: Mapping[str, Resting]
-
-
-def _reach(connection: Connection, footing: Footing, value: str, asked: Asked) -> _Reach:
+def _reach(connection: Connection, footing: Footing, value: str, asked: Asked) -> Reach:
     """Raises as `resting` does."""
-    found = resting(connection, footing, value, known_at=asked.known_at, namespace=asked.namespace)
-    runs = kinship.of_runs(connection, found, asked.known_at)
-    proven: dict[str, Resting] = {}
-    names: dict[str, Resting] = {}
-    for judged, one in found.items():
-        proven[one.digest] = proven[one.digest].joined(one) if one.digest in proven else one
-        for name in runs[judged]:
-            names[name] = names[name].joined(one) if name in names else one
-    return _Reach(proven, names)
+    return reach(connection, footing, value, known_at=asked.known_at, namespace=asked.namespace)
 
 
-def _extent(connection: Connection, reach: _Reach, asked: Asked) -> Extent:
-    where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(reach.names)))
+def _extent(connection: Connection, found: Reach, asked: Asked) -> Extent:
+    where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found.names)))
     by = ("digest", "namespace", "cluster")
-    now = grouped(connection, where, by, as_of=asked.as_of, known_at=asked.known_at)
-    runs = _count(connection, _ever(connection, reach.names, asked))
-    admitted, more = count_admitted(connection, reach.names, asked)
+    rows = grouped(connection, where, by, as_of=asked.as_of, known_at=asked.known_at)
+    now = [(row, one) for row in rows if (one := found.of(row.digest, row.namespace)) is not None]
+    runs = _count(connection, _ever(connection, found, asked))
+    admitted, more = count_admitted(connection, found, asked)
     return Extent(
-        images=len(reach.proven),
-        claimed=sum(one.is_claimed for one in reach.proven.values()),
-        running=sum(one.runs for one in now),
-        running_images=len({one.digest for one in now}),
-        running_claimed=sum(one.runs for one in now if reach.names[one.digest].is_claimed),
-        namespaces=tuple(sorted({one.namespace for one in now})),
-        clusters=tuple(sorted({one.cluster for one in now})),
+        images=len(found.proven),
+        claimed=sum(one.is_claimed for one in found.proven.values()),
+        running=sum(row.runs for row, _ in now),
+        running_images=len({row.digest for row, _ in now}),
+        running_claimed=sum(row.runs for row, one in now if one.is_claimed),
+        namespaces=tuple(sorted({row.namespace for row, _ in now})),
+        clusters=tuple(sorted({row.cluster for row, _ in now})),
         ran=runs,
         admitted=admitted,
-        first_known_at=min((one.since for one in reach.proven.values()), default=None),
+        first_known_at=min((one.since for one in found.proven.values()), default=None),
         more=more or MAX_COUNTED in {runs, admitted},
     )
 
 
-def _count(connection: Connection, *queries: Select[Any]) -> int:
+def _count(connection: Connection, queries: Iterable[Select[Any]]) -> int:
     """How many rows these have, up to `MAX_COUNTED`."""
     total = 0
     for query in queries:
-        if total < MAX_COUNTED:
-            rows = query.limit(MAX_COUNTED - total).subquery()
-            total += connection.execute(select(func.count()).select_from(rows)).scalar_one()
+        rows = query.limit(MAX_COUNTED - total).subquery()
+        total += connection.execute(select(func.count()).select_from(rows)).scalar_one()
+        if total == MAX_COUNTED:
+            break
     return total
 
 
-def _ever(connection: Connection, digests: Iterable[str], asked: Asked) -> Select[Any]:
+def _ever(connection: Connection, found: Reach, asked: Asked) -> Iterator[Select[Any]]:
     """The runs of these images until the time that is asked for."""
     seen = tables.run
-    query = select(seen.c.leaf).where(
-        among(connection, seen.c.digest, sorted(digests)), seen.c.started_at <= asked.as_of
-    )
-    if asked.namespace is not None:
-        query = query.where(seen.c.namespace == asked.namespace)
+    everywhere = found.everywhere.names
+    if everywhere:
+        query = select(seen.c.leaf).where(among(connection, seen.c.digest, sorted(everywhere)))
+        if asked.namespace is not None:
+            query = query.where(seen.c.namespace == asked.namespace)
+        yield _until(query, asked)
+    confined = [(name, where) for where, rests in found.more.items() for name in rests.names if name not in everywhere]
+    for some in parts(confined):
+        told = texts(connection, ("digest", "namespace"), some)
+        here = and_(seen.c.digest == told.c.digest, seen.c.namespace == told.c.namespace)
+        yield _until(select(seen.c.leaf).join(told, here), asked)
+
+
+def _until(query: Select[Any], asked: Asked) -> Select[Any]:
+    seen = tables.run
+    query = query.where(seen.c.started_at <= asked.as_of)
     return query if asked.known_at is None else query.where(seen.c.recorded_at <= asked.known_at)
 
 
 def _runs(
-    connection: Connection, found: Mapping[str, Resting], asked: Asked, *, limit: int, place: Place | None
+    connection: Connection, found: Reach, asked: Asked, *, limit: int, place: Place | None
 ) -> tuple[tuple[AffectedRun, ...], Place | None]:
     """The next runs of these images, the latest started first, and where the page after them begins."""
-    if not found:
+    taken, place = _places(connection, found, asked, limit=limit, place=place)
+    told = by_leaf(connection, [leaf for _, leaf, _ in taken])
+    records = running.records(connection, [told[leaf] for _, leaf, _ in taken], known_at=asked.known_at)
+    items = tuple(
+        AffectedRun(**_fields(record), sources=_sources([rests]))
+        for record, (_, _, rests) in zip(records, taken, strict=True)
+    )
+    return items, place
+
+
+_Run = tuple[datetime, int, Resting]
+"""When a run started, its leaf, and on what it rests."""
+
+
+def _places(
+    connection: Connection, found: Reach, asked: Asked, *, limit: int, place: Place | None
+) -> tuple[Sequence[_Run], Place | None]:
+    if not found.names:
         return (), None
-    few = len(found) <= FEW
-    where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found)) if few else None)
+    if found.is_confined:  # to few namespaces: there these are soon met, and among all runs they are not
+        each = [
+            _places(connection, found.within(one), replace(asked, namespace=one), limit=limit, place=place)
+            for one in found.more
+        ]
+        return merged(each, limit, lambda run: run[:2])
+    few = len(found.names) <= FEW
+    where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found.names)) if few else None)
     until = (asked.as_of, LAST)
-    taken: list[int] = []
-    scanned, more = 0, True
+    taken: list[_Run] = []
+    scanned, more, wide = 0, True, limit if few else MAX_LIMIT
     while more and len(taken) < limit and scanned < MAX_SCANNED:
-        wide = limit if few else MAX_LIMIT
         rows = places(
             connection,
             where,
@@ -215,26 +242,22 @@ def _runs(
         more, rows = len(rows) > wide, rows[:wide]
         for number, row in enumerate(rows, 1):
             place = (row.started_at, row.leaf)
-            if row.digest in found:
-                taken.append(row.leaf)
+            if (one := found.of(row.digest, row.namespace)) is not None:
+                taken.append((*place, one))
             if len(taken) == limit:
                 more = more or number < len(rows)
                 break
         scanned += len(rows)
-    told = by_leaf(connection, taken)
-    records = running.records(connection, [told[leaf] for leaf in taken], known_at=asked.known_at)
-    items = tuple(
-        AffectedRun(**_fields(one), sources=_sources(found[one.digest])) for one in records if one.digest is not None
-    )
-    return items, place if more else None
+        wide = min(2 * wide, MAX_LIMIT)
+    return taken, place if more else None
 
 
-def _told_decisions(items: Iterable[DecisionSummary], found: Mapping[str, Resting]) -> tuple[AffectedDecision, ...]:
+def _told_decisions(items: Iterable[DecisionSummary], found: Reach) -> tuple[AffectedDecision, ...]:
     return tuple(
         AffectedDecision(
             **_fields(item),
             sources=_sources(
-                *(found[one.digest] for one in item.images if one.digest is not None and one.digest in found),
+                [rests for one in item.images if (rests := found.of(one.digest, item.namespace)) is not None],
                 until=item.decided_at,
             ),
         )
@@ -242,7 +265,7 @@ def _told_decisions(items: Iterable[DecisionSummary], found: Mapping[str, Restin
     )
 
 
-def _sources(*resting: Resting, until: datetime | None = None) -> tuple[Source, ...]:
+def _sources(resting: Iterable[Resting], until: datetime | None = None) -> tuple[Source, ...]:
     """By whose word, as was known until a time (default: ever)."""
     told = {told.source for one in resting for told in one.sources if until is None or told.since <= until}
     return tuple(source for source in Source if source in told)

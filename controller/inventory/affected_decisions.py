@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, and_, cast, func, select, true
 
 from controller.inventory import tables
 from controller.inventory.asking import MAX_LIMIT, Place, before_place, of_one_leaf, of_rows
 from controller.inventory.dialect import sifted, texts
-from controller.inventory.resting import Resting
+from controller.inventory.reaching import APART, Reach
 
 MAX_COUNTED = 1_000  # decisions and earlier runs that are counted; past it, *at least so many*
-MAX_SEEN = 20_000  # decisions of one namespace that are looked at to count those; past it, *at least so many*
+MAX_SEEN = 20_000  # decisions of some namespaces that are looked at to count those; past it, *at least so many*
 FIRST, TOGETHER = 20, 500  # images whose decisions are counted in one statement: at first, and at the most
 MAX_SCANNED = 10_000  # runs or decisions looked at for one page
 FEW = 200  # images up to which their rows are looked up, instead of going through all rows by time
 
 _decision, _image = tables.decision, tables.decision_image
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,40 +35,95 @@ class Asked:
     ever: bool = False
 
 
-def count_admitted(connection: Connection, found: Mapping[str, Resting], asked: Asked) -> tuple[int, bool]:
+def count_admitted(connection: Connection, found: Reach, asked: Asked) -> tuple[int, bool]:
     """How many decisions let one of these images in, up to `MAX_COUNTED`, and whether there may be more.
 
     In a namespace its own decisions are gone through, the latest first, and not all that there were about the images.
+    So it is in all namespaces for what counts in a few of them alone. What counts everywhere is counted before: of an
+    image that counts somewhere alone much may be read in vain, and who has it so must not keep others from being told.
     """
-    if asked.namespace is None:
-        parts = _parts(sorted(found))
-        asking = (_admitted_leaves(connection, {one: found[one] for one in part}, asked) for part in parts)
-        leaves: set[int] = set()
-        for some in asking:  # one decision may be about several of these images
-            found_leaves = connection.execute(some.execution_options(yield_per=MAX_COUNTED)).scalars()
-            for leaf in found_leaves:
-                leaves.add(leaf)
-                if len(leaves) == MAX_COUNTED:
-                    found_leaves.close()
-                    return MAX_COUNTED, False
+    leaves: set[int] = set()  # one decision may be about several of these images
+    if asked.namespace is not None:
+        more = _add_own(connection, leaves, found, asked, most=MAX_SEEN)
+        return len(leaves), more
+    if _add_admitted(connection, leaves, found.everywhere, asked):
+        return MAX_COUNTED, True
+    if found.is_alike:
         return len(leaves), False
+    if len(found.more) > APART:
+        more = _add_confined(connection, leaves, found, asked)
+        return len(leaves), more
+    more = False
+    for namespace, rests in found.more.items():
+        own = replace(asked, namespace=namespace)
+        more |= _add_own(connection, leaves, rests, own, most=MAX_SEEN // len(found.more))
+        if len(leaves) == MAX_COUNTED:
+            break
+    return len(leaves), more
+
+
+def _add_admitted(connection: Connection, leaves: set[int], found: Reach, asked: Asked) -> bool:
+    """Add the decisions about these images, in whatever namespace, until there are `MAX_COUNTED`: whether there are."""
+    for part in parts(sorted(found.names)):
+        query = _admitted_leaves(connection, part, found, asked)
+        rows = connection.execute(query.execution_options(yield_per=MAX_COUNTED)).scalars()
+        for leaf in rows:
+            leaves.add(leaf)
+            if len(leaves) == MAX_COUNTED:
+                rows.close()
+                return True
+    return False
+
+
+def _add_confined(connection: Connection, leaves: set[int], found: Reach, asked: Asked) -> bool:
+    """Add the decisions about images that count in many namespaces, but not in all, until there are `MAX_COUNTED` or
+    `MAX_SEEN` were read: whether there may be more."""
+    seen = 0
+    for part in parts(sorted({name for rests in found.more.values() for name in rests.names})):
+        query = _admitted_leaves(connection, part, found, asked)
+        query = query.add_columns(_image.c.digest, _decision.c.namespace, _decision.c.decided_at)
+        rows = connection.execute(query.execution_options(yield_per=MAX_COUNTED))
+        for leaf, *about in rows:
+            if _was_known(found, *about):
+                leaves.add(leaf)
+            seen += 1
+            if len(leaves) == MAX_COUNTED or seen == MAX_SEEN:
+                rows.close()
+                return True
+    return False
+
+
+def _add_own(connection: Connection, leaves: set[int], found: Reach, asked: Asked, *, most: int) -> bool:
+    """Add the decisions about these images of one namespace, of its `most` latest, until there are `MAX_COUNTED`:
+    whether there may be more."""
     own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
-    latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(MAX_SEEN).cte("latest")
-    seen = connection.execute(select(func.count()).select_from(latest)).scalar_one()
+    latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(most).subquery("latest")
     # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
     is_of_them = sifted(connection.dialect.name, _image.c.digest, "digests")
     query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
     query = query.join(latest, of_one_leaf(_image, latest)).where(is_of_them)
-    rows = connection.execute(query, {"digests": sorted(found)})
-    admitted = len({leaf for leaf, digest, at in rows if at >= found[digest].since})
-    return min(admitted, MAX_COUNTED), seen == MAX_SEEN
+    rows = connection.execute(query.execution_options(yield_per=MAX_COUNTED), {"digests": sorted(found.names)})
+    for leaf, digest, at in rows:
+        if at >= found.since(digest):
+            leaves.add(leaf)
+        if len(leaves) == MAX_COUNTED:
+            rows.close()
+            return True
+    seen = select(func.count()).select_from(own.limit(most).subquery())
+    return bool(connection.execute(seen).scalar_one() == most)
 
 
-def _parts(digests: Sequence[str]) -> Iterator[Sequence[str]]:
+def _was_known(found: Reach, digest: str | None, namespace: str, at: datetime) -> bool:
+    """Whether an image was known then to rest on it, by what counts for a decision in this namespace."""
+    one = found.of(digest, namespace)
+    return one is not None and one.since <= at
+
+
+def parts(images: Sequence[T]) -> Iterator[Sequence[T]]:
     """A few of them and then more: mostly the decisions about a few are as many as are counted."""
     start, size = 0, FIRST
-    while start < len(digests):
-        yield digests[start : start + size]
+    while start < len(images):
+        yield images[start : start + size]
         start, size = start + size, min(5 * size, TOGETHER)
 
 
@@ -78,20 +135,20 @@ def _allowed(asked: Asked) -> Select[Any]:
     return query if asked.known_at is None else query.where(_decision.c.recorded_at <= asked.known_at)
 
 
-def _admitted(connection: Connection, found: Mapping[str, Resting], asked: Asked) -> Select[Any]:
+def _admitted(connection: Connection, found: Reach, asked: Asked) -> Select[Any]:
     """The decisions that let one of these images in from when it was known to rest on it, each once."""
-    rests = _rests(connection, found)
+    rests = _rests(connection, sorted(found.names), found)
     about = select(_image.c.leaf, _image.c.decided_at).join(rests, _is_later(rests, asked)).distinct().subquery("about")
     query = _allowed(asked).join(about, of_one_leaf(_decision, about))
-    return query.where(_decision.c.decided_at >= min(one.since for one in found.values()))
+    return query.where(_decision.c.decided_at >= min(map(found.since, found.names)))
 
 
-def _admitted_leaves(connection: Connection, found: Mapping[str, Resting], asked: Asked) -> Select[Any]:
+def _admitted_leaves(connection: Connection, images: Sequence[str], found: Reach, asked: Asked) -> Select[Any]:
     """The leaves of the same, in no order, and some more than once: each is told as soon as it is met, so that who
     counts some reads no more."""
-    rests = _rests(connection, found)
-    images = rests.join(_image, _is_later(rests, asked)).join(_decision, of_one_leaf(_decision, _image))
-    return _allowed(asked).with_only_columns(_decision.c.leaf).select_from(images)
+    rests = _rests(connection, images, found)
+    about = rests.join(_image, _is_later(rests, asked)).join(_decision, of_one_leaf(_decision, _image))
+    return _allowed(asked).with_only_columns(_decision.c.leaf).select_from(about)
 
 
 def _is_later(rests: CTE, asked: Asked) -> ColumnElement[bool]:
@@ -101,19 +158,25 @@ def _is_later(rests: CTE, asked: Asked) -> ColumnElement[bool]:
     return and_(_image.c.digest == rests.c.digest, _image.c.decided_at >= rests.c.since, until)
 
 
-def _rests(connection: Connection, found: Mapping[str, Resting]) -> CTE:
-    """These images as a table, and since when each was known to rest on it."""
-    told = texts(connection, ("digest", "since"), [(one, tables.instant(found[one].since)) for one in sorted(found)])
+def _rests(connection: Connection, images: Sequence[str], found: Reach) -> CTE:
+    """These images as a table, and since when each was known to rest on it anywhere."""
+    told = texts(connection, ("digest", "since"), [(one, tables.instant(found.since(one))) for one in images])
     return select(told.c.digest, cast(told.c.since, tables.Instant).label("since")).cte("rests")
 
 
 def decisions(
-    connection: Connection, found: Mapping[str, Resting], asked: Asked, *, limit: int, place: Place | None
-) -> tuple[list[Row[Any]], Place | None]:
+    connection: Connection, found: Reach, asked: Asked, *, limit: int, place: Place | None
+) -> tuple[Sequence[Row[Any]], Place | None]:
     """The next decisions that let one of these images in, the latest first, and where the page after them begins."""
-    if not found:
+    if not found.names:
         return [], None
-    few = len(found) <= FEW
+    if found.is_confined:  # to few namespaces: there these are soon met, and among all decisions they are not
+        each = [
+            decisions(connection, found.within(one), replace(asked, namespace=one), limit=limit, place=place)
+            for one in found.more
+        ]
+        return merged(each, limit, lambda row: (row.decided_at, row.leaf))
+    few = len(found.names) <= FEW
     taken: list[Row[Any]] = []
     scanned, more, wide = 0, True, limit if few else MAX_LIMIT
     while more and len(taken) < limit and scanned < MAX_SCANNED:
@@ -135,20 +198,38 @@ _Told = tuple[Sequence[Row[Any]], Mapping[int, Row[Any]]]
 """The next decisions (`leaf`, `decided_at`), the latest first, and by their leaves those of them that are meant."""
 
 
-def _about(connection: Connection, found: Mapping[str, Resting], asked: Asked, place: Place | None, wide: int) -> _Told:
+def _about(connection: Connection, found: Reach, asked: Asked, place: Place | None, wide: int) -> _Told:
     """What was decided about few images: looked for by these."""
     if asked.namespace is not None:
         rows = connection.execute(_latest(_admitted(connection, found, asked), place, wide)).all()
         return rows, {row.leaf: row for row in rows}
     places = connection.execute(_latest_about(connection, found, asked, place, wide)).all()
-    return places, _by_leaf(connection, _allowed(asked).where(of_rows(_decision, places)))
+    told = _by_leaf(connection, _allowed(asked).where(of_rows(_decision, places)))
+    if found.is_alike:
+        return places, told
+    wanted = _resting_leaves(connection, list(told.values()), found)
+    return places, {leaf: row for leaf, row in told.items() if leaf in wanted}
 
 
-def _among(connection: Connection, found: Mapping[str, Resting], asked: Asked, place: Place | None, wide: int) -> _Told:
+def _among(connection: Connection, found: Reach, asked: Asked, place: Place | None, wide: int) -> _Told:
     """What was decided about many: one is soon met among all decisions."""
     rows = connection.execute(_latest(_allowed(asked), place, wide)).all()
     wanted = _resting_leaves(connection, rows, found)
     return rows, {row.leaf: row for row in rows if row.leaf in wanted}
+
+
+def merged(
+    pages: Iterable[tuple[Sequence[T], Place | None]], limit: int, place_of: Callable[[T], Place]
+) -> tuple[Sequence[T], Place | None]:
+    """The first page of several lists as one, the latest first, and where the next begins. Of a list that goes on
+    nothing is known after the place at which its page ended."""
+    found = list(pages)
+    known = max((end for _, end in found if end is not None), default=None)
+    items = sorted((one for some, _ in found for one in some), key=place_of, reverse=True)
+    told = [one for one in items if known is None or place_of(one) >= known]
+    if len(told) > limit or (len(told) == limit and known is not None):
+        return told[:limit], place_of(told[limit - 1])
+    return told, known
 
 
 def _by_leaf(connection: Connection, query: Select[Any]) -> Mapping[int, Row[Any]]:
@@ -160,12 +241,10 @@ def _latest(query: Select[Any], place: Place | None, wide: int) -> Select[Any]:
     return query if place is None else query.where(before_place(_decision, place))
 
 
-def _latest_about(
-    connection: Connection, found: Mapping[str, Resting], asked: Asked, place: Place | None, wide: int
-) -> Select[Any]:
+def _latest_about(connection: Connection, found: Reach, asked: Asked, place: Place | None, wide: int) -> Select[Any]:
     """The next decisions about one of these images, whatever was decided: on PostgreSQL no more of each than the page
     may need, since it would read and sort all that were ever made."""
-    rests = _rests(connection, found)
+    rests = _rests(connection, sorted(found.names), found)
     conditions = [_is_later(rests, asked)]
     if place is not None:
         conditions.append(before_place(_image, place))
@@ -180,8 +259,9 @@ def _latest_about(
     return query.distinct().order_by(columns.decided_at.desc(), columns.leaf.desc()).limit(wide)
 
 
-def _resting_leaves(connection: Connection, rows: Sequence[Row[Any]], found: Mapping[str, Resting]) -> set[int]:
+def _resting_leaves(connection: Connection, rows: Sequence[Row[Any]], found: Reach) -> set[int]:
     """Of these decisions those with an image that was known to rest on it."""
+    namespaces = {row.leaf: row.namespace for row in rows}
     query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
     query = query.where(of_rows(_image, rows))
-    return {leaf for leaf, digest, at in connection.execute(query) if digest in found and found[digest].since <= at}
+    return {leaf for leaf, digest, at in connection.execute(query) if _was_known(found, digest, namespaces[leaf], at)}

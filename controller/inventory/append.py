@@ -15,16 +15,13 @@ from sqlalchemy import Connection, select
 from controller.errors import RecordingFailed
 from controller.inventory import projections, tables
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.inserts import Inserting
+from controller.inventory.inserts import Appending
 from controller.inventory.projecting import Projection
 from controller.inventory.projections import Appended, Remembered, Written
 from controller.model.reference import Digest
 
 LOOKUP = 500  # names in one IN list
-_LEAVES = Inserting(
-    tables.leaf,
-    lambda statement: statement.on_conflict_do_nothing().returning(tables.leaf.c.id, tables.leaf.c.position),
-)
+_LEAVES = Appending(tables.leaf, "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +116,7 @@ def _write_leaves(connection: Connection, wanted: Sequence[Record], now: datetim
     by_key = {(r.projection.key, r.projection.verdict): (r.at or now, r.projection) for r in reversed(wanted)}
     if not by_key:
         return []
-    positions = _LEAVES.run(
+    placed = _LEAVES.run(
         connection,
         [
             {
@@ -132,7 +129,6 @@ def _write_leaves(connection: Connection, wanted: Sequence[Record], now: datetim
             for at, _, item in sorted(((at, key, item) for key, (at, item) in by_key.items()), key=itemgetter(0, 1))
         ],
     )
-    placed: dict[str, int] = dict(positions)
     before = [key for key, (_, item) in by_key.items() if item.id not in placed]
     if before:
         _assert_recorded(connection, before)

@@ -1,9 +1,12 @@
-"""Which documents hold for which images: what was verified of an artefact, for whose runs it counts (`kinship`)."""
+"""Which documents hold for which images: what was verified of an artefact, for whose runs it counts (`kinship`).
+
+For a run counts what the cluster's policies found, and what those of its own namespace did (`counts_in`).
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,10 +15,10 @@ from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
 from controller.inventory import kinship, tables
 from controller.inventory.dialect import among, texts
-from controller.inventory.visibility import is_met, met_in
+from controller.inventory.visibility import alone_in, is_met, met_in
 
 _document, _found = tables.document, tables.verification
-_Key = tuple[str, str, int]
+_Key = tuple[str, str, int, str]
 _ELSEWHERE = "SubjectMismatch"  # it is about another image, whoever signed it
 
 
@@ -35,11 +38,13 @@ class Knowledge:
 class Attested:
     """A document of an image that was judged, or of the one manifest `child` of it (else empty).
 
-    `code` says why it was not verified; `recorded_at` is when this was known.
+    `policies` is the namespace whose own policies found it, empty for the cluster's; `code` says why it was not
+    verified; `recorded_at` is when this was known.
     """
 
     judged: str
     child: str
+    policies: str
     document: int
     artifact: str
     verified: bool
@@ -51,6 +56,10 @@ class Attested:
     def rank(self) -> tuple[bool, datetime, str]:
         """Of several that say the same, the least is shown: verified, known the longest."""
         return (not self.verified, self.recorded_at, self.artifact)
+
+    def counts_in(self, namespaces: Container[str]) -> bool:
+        """Whether it counts for what runs in one of these namespaces."""
+        return not self.policies or self.policies in namespaces
 
 
 def names_of(connection: Connection, documents: Sequence[int], known: Knowledge) -> frozenset[str]:
@@ -66,7 +75,8 @@ def names_of(connection: Connection, documents: Sequence[int], known: Knowledge)
 
 
 def of_runs(connection: Connection, digests: Iterable[str], known: Knowledge) -> Mapping[str, Sequence[Attested]]:
-    """The SBOMs of each of these digests, as a kubelet reported it: in the namespace that is asked about, if one is."""
+    """The SBOMs of each of these digests, as a kubelet reported it: in the namespace that is asked about, if one is,
+    else whoever's policies found them. For which runs each counts, it says itself (`Attested.counts_in`)."""
     wanted = sorted(set(digests))
     names = kinship.named(texts(connection, ("digest",), [(digest,) for digest in wanted]), known.known_at)
     query = _rows(and_(_document.c.kind == "sbom", _document.c.problem == ""), known)
@@ -75,7 +85,7 @@ def of_runs(connection: Connection, digests: Iterable[str], known: Knowledge) ->
     of: dict[str, set[_Key]] = {digest: set() for digest in wanted}
     for row in connection.execute(query.add_columns(names.c.digest.label("run"))):
         one = _attested(row)
-        key = (one.judged, one.child, one.document)
+        key = (one.judged, one.child, one.document, one.policies)
         of[row.run].add(key)
         if key not in best or one.rank < best[key].rank:
             best[key] = one
@@ -85,9 +95,14 @@ def of_runs(connection: Connection, digests: Iterable[str], known: Knowledge) ->
 
 
 def of_image(connection: Connection, digest: str, known: Knowledge) -> Mapping[str, Sequence[Attested]]:
-    """The SBOMs of a digest, whether it runs or not. Empty where a namespace met it under none of its names."""
+    """The SBOMs of a digest, whether it runs or not. Empty where a namespace met it under none of its names.
+
+    Without a namespace there is one answer for all who run it. So what a namespace's own policies found is in it where
+    the image ran in that namespace alone: somebody else could run it to say something of it.
+    """
     if known.namespace is None:
-        return of_runs(connection, [digest], known)
+        found = of_runs(connection, [digest], known)[digest]
+        return {digest: _counting_for_all(connection, digest, found, known)}
     if not is_met(connection, digest, known.namespace, known_at=known.known_at):
         return {}
     found = of_runs(connection, [digest], known)[digest]
@@ -95,10 +110,22 @@ def of_image(connection: Connection, digest: str, known: Knowledge) -> Mapping[s
     return {digest: [one for one in found if (one.judged, one.child) in met]}
 
 
+def _counting_for_all(
+    connection: Connection, digest: str, found: Sequence[Attested], known: Knowledge
+) -> Sequence[Attested]:
+    own = [one for one in found if one.policies]
+    if not own:
+        return found
+    names = {*kinship.manifests(connection, [digest], known.known_at)[digest], *(one.judged for one in own)}
+    owner = alone_in(connection, names, known_at=known.known_at)
+    return [one for one in found if one.counts_in((owner,))]
+
+
 def _attested(row: Row[Any]) -> Attested:
     return Attested(
         judged=row.digest,
         child=row.child or "",
+        policies=row.policy_namespace,
         document=row.id,
         artifact=row.artifact,
         verified=row.finding == "attestation",
@@ -109,9 +136,10 @@ def _attested(row: Row[Any]) -> Attested:
 
 
 def _rows(which: Any, known: Knowledge) -> Select[Any]:
+    columns = ("digest", "child", "policy_namespace", "finding", "code", "recorded_at", "signed_at")
     query = (
         select(
-            *(_found.c[name] for name in ("digest", "child", "finding", "code", "recorded_at", "signed_at")),
+            *(_found.c[name] for name in columns),
             _document.c.id,
             _document.c.artifact,
         )

@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -90,6 +90,7 @@ class Components(Asker):
         """The components of what runs at a time (default: now), each once, by package.
 
         With a `digest` those of that image, whether it runs or not; with a namespace as well only if it ever ran there.
+        What a namespace's own policies found counts for what runs there; for a digest, if it ran there alone.
         Only verified documents count, unless `unverified` adds the rest. A page may hold fewer than `limit` and still
         have a next one. Raises `InputError`: `DigestMalformed`, `LimitOutOfRange`, `CursorMalformed`.
         """
@@ -101,8 +102,8 @@ class Components(Asker):
             if exact is not None:
                 attested = attesting.of_image(connection, exact, known)
             else:
-                digests = _running(connection, as_of or datetime.now(UTC), namespace, cluster, known_at)
-                attested = attesting.of_runs(connection, digests, known)
+                running = _running(connection, as_of or datetime.now(UTC), namespace, cluster, known_at)
+                attested = _counting(running, attesting.of_runs(connection, running, known))
             scope = _scope(attested)
             items, last = _page(connection, scope, place=place, limit=limit, confined=namespace is not None)
         if cursor is not None:
@@ -136,10 +137,21 @@ def _read(cursor: str) -> _Place:
 
 def _running(
     connection: Connection, as_of: datetime, namespace: str | None, cluster: str | None, known_at: datetime | None
-) -> frozenset[str]:
+) -> Mapping[str, Collection[str]]:
+    """The images that run, and in which namespaces each does."""
     where = RunFilter(namespace=namespace, cluster=cluster)
-    rows = grouped(connection, where, ("digest",), as_of=as_of, known_at=known_at)
-    return frozenset(row.digest for row in rows if row.digest is not None)
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in grouped(connection, where, ("digest", "namespace"), as_of=as_of, known_at=known_at):
+        if row.digest is not None:
+            found[row.digest].add(row.namespace)
+    return found
+
+
+def _counting(
+    running: Mapping[str, Collection[str]], attested: Mapping[str, Sequence[Attested]]
+) -> Mapping[str, Sequence[Attested]]:
+    """Of each image what counts for one of its runs."""
+    return {digest: [one for one in some if one.counts_in(running[digest])] for digest, some in attested.items()}
 
 
 def _scope(found: Mapping[str, Sequence[Attested]]) -> _Scope:

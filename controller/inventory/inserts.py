@@ -9,11 +9,26 @@ costs as a message of its own.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Dialect, String, Table, Text, bindparam, case, cast, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
@@ -29,12 +44,15 @@ Row = Mapping[str, Any]
 class Inserting:
     """An INSERT into one table of rows that name all its columns, except one that the database numbers itself.
 
-    `finish` adds what follows the values: ON CONFLICT, RETURNING.
+    `finish` adds what follows the values: ON CONFLICT, RETURNING. `numbered`: the rows name that column too.
     """
 
-    def __init__(self, table: Table, finish: Callable[[Any], Any] = lambda statement: statement) -> None:
+    def __init__(
+        self, table: Table, finish: Callable[[Any], Any] = lambda statement: statement, *, numbered: bool = False
+    ) -> None:
         self._table = table
         self._finish = finish
+        self._columns = [column for column in table.columns if numbered or column is not table.autoincrement_column]
         self._ways: dict[str, _Way] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Any]:
@@ -46,9 +64,8 @@ class Inserting:
         way = self._ways.get(name)
         if way is None:
             make = _Direct if name == "sqlite" else _Arrays
-            way = self._ways[name] = make(
-                upsert(connection, self._table), self._finish, self._table, connection.dialect
-            )
+            statement = upsert(connection, self._table)
+            way = self._ways[name] = make(statement, self._finish, self._columns, connection.dialect)
         return way.run(connection, rows)
 
 
@@ -73,12 +90,47 @@ def keeping_earliest(table: Table) -> Inserting:
     return Inserting(table, finish)
 
 
+class Appending:
+    """An INSERT into a table that numbers its rows itself, and that leaves out those that are there already.
+
+    `name` is a unique column. On SQLite the numbers are given here, where the transaction has the only writing lock: to
+    have them returned, a row at a time, takes the interpreter's lock as often, from an event loop that is at work.
+    """
+
+    def __init__(self, table: Table, name: str) -> None:
+        (number,) = (column.name for column in table.primary_key)
+        self._name = name
+        self._number = number
+        self._numbered = Inserting(table, lambda statement: statement.on_conflict_do_nothing(), numbered=True)
+        self._returning = Inserting(
+            table, lambda statement: statement.on_conflict_do_nothing().returning(table.c[name], table.c[number])
+        )
+        # The largest number that a row has, or ever had: what AUTOINCREMENT goes on from.
+        had = f"SELECT seq FROM sqlite_sequence WHERE name = '{table.name}'"  # noqa: S608 - names of our own
+        has = f"SELECT max({number}) FROM {table.name}"  # noqa: S608
+        self._last = f"SELECT max(coalesce(({had}), 0), coalesce(({has}), 0))"
+        self._after = f"SELECT {name}, {number} FROM {table.name} WHERE {number} > ?"  # noqa: S608
+
+    def run(self, connection: Connection, rows: Sequence[Row]) -> dict[str, int]:
+        """Insert the rows, in their order, in the caller's transaction. Returns the numbers of those that are new.
+
+        Raises `sqlalchemy.exc.DBAPIError`.
+        """
+        if connection.dialect.name != "sqlite":
+            return dict(self._returning.run(connection, rows))
+        driver: Any = connection.connection.dbapi_connection
+        with _errors_of_sqlalchemy(connection, self._last):
+            ((last,),) = driver.execute(self._last).fetchall()
+        before = driver.total_changes
+        self._numbered.run(connection, [{**row, self._number: last + n} for n, row in enumerate(rows, start=1)])
+        if driver.total_changes - before == len(rows):
+            return {row[self._name]: last + n for n, row in enumerate(rows, start=1)}
+        with _errors_of_sqlalchemy(connection, self._after):
+            return dict(driver.execute(self._after, (last,)).fetchall())
+
+
 class _Way(Protocol):
     def run(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Any]: ...
-
-
-def _columns(table: Table) -> list[Any]:
-    return [column for column in table.columns if column is not table.autoincrement_column]
 
 
 class _Direct:
@@ -93,10 +145,13 @@ class _Direct:
     each page before it changes it, in a file of its own, to undo the statement alone.
     """
 
-    def __init__(self, statement: Any, finish: Callable[[Any], Any], table: Table, dialect: Dialect) -> None:
-        compiled = finish(statement).compile(dialect=dialect, column_keys=[column.name for column in _columns(table)])
+    def __init__(
+        self, statement: Any, finish: Callable[[Any], Any], columns: Sequence[Column[Any]], dialect: Dialect
+    ) -> None:
+        kinds = {column.name: column.type for column in columns}
+        compiled = finish(statement).compile(dialect=dialect, column_keys=list(kinds))
         names: list[str] = compiled.positiontup
-        processors = [table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names]
+        processors = [kinds[name].dialect_impl(dialect).bind_processor(dialect) for name in names]
         row = f"({', '.join('?' * len(names))})"
         text = str(compiled).replace("INSERT INTO", "INSERT OR FAIL INTO", 1)
         before, values, after = text.partition(f"VALUES {row}")
@@ -106,23 +161,24 @@ class _Direct:
         self._texts = {size: f"{before}{values}{f', {row}' * (size - 1)}{after}" for size in sizes}
         self._width = len(names)
         self._pick = itemgetter(*names)
-        self._processors = [(index, process) for index, process in enumerate(processors) if process is not None]
+        self._processors = [
+            (index, process)
+            for index, (name, process) in enumerate(zip(names, processors, strict=True))
+            if process is not None and not isinstance(kinds[name], LargeBinary)  # bytes go as they are
+        ]
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Any]:
         cursor = connection.connection.cursor()
         returned: list[Any] = []
         try:
-            start = 0
-            for size, text in self._texts.items():
-                while len(rows) - start >= size:
-                    cursor.execute(text, self._parameters(rows[start : start + size]))
-                    if self._returns:
-                        returned += cursor.fetchall()
-                    start += size
-        except sqlite3.Error as exc:  # as SQLAlchemy would have it: its callers know no other
-            raise DBAPIError.instance(
-                self._texts[1], None, exc, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
-            ) from exc
+            with _errors_of_sqlalchemy(connection, self._texts[1]):
+                start = 0
+                for size, text in self._texts.items():
+                    while len(rows) - start >= size:
+                        cursor.execute(text, self._parameters(rows[start : start + size]))
+                        if self._returns:
+                            returned += cursor.fetchall()
+                        start += size
         finally:
             cursor.close()
         return returned
@@ -133,16 +189,29 @@ class _Direct:
         for row in rows:
             values += self._pick(row)
         for index, process in self._processors:
-            column = slice(index, None, self._width)
-            values[column] = map(process, values[column])
+            column = values[index :: self._width]
+            known = {value: process(value) for value in set(column)}  # the times of a group are few
+            values[index :: self._width] = map(known.__getitem__, column)
         return values
+
+
+@contextmanager
+def _errors_of_sqlalchemy(connection: Connection, text: str) -> Iterator[None]:
+    """What SQLite's driver raises, as SQLAlchemy would have it: its callers know no other."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise DBAPIError.instance(
+            text, None, exc, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
+        ) from exc
 
 
 class _Arrays:
     """A statement of PostgreSQL that inserts any number of rows, in their order: an array for each column."""
 
-    def __init__(self, statement: Any, finish: Callable[[Any], Any], table: Table, dialect: Dialect) -> None:
-        columns = _columns(table)
+    def __init__(
+        self, statement: Any, finish: Callable[[Any], Any], columns: Sequence[Column[Any]], dialect: Dialect
+    ) -> None:
         self._names = [(column.name, f"_{column.name}") for column in columns]
         arrays = [cast(bindparam(f"_{c.name}"), ARRAY(_element(c.type.dialect_impl(dialect)))) for c in columns]
         rows = select(func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived())

@@ -73,17 +73,33 @@ class _Found:
     components: Mapping[int, Component]
     listed: Mapping[int, Sequence[int]]  # of each document those that it lists, sorted
     known: Knowledge
-    best: dict[str, Sequence[tuple[int, Attested]]] = field(default_factory=dict)
+    attested: dict[str, Sequence[Attested]] = field(default_factory=dict)
+    best: dict[tuple[str, str], Sequence[tuple[int, Attested]]] = field(default_factory=dict)  # and of a namespace
 
     def learn(self, connection: Connection, digests: Iterable[str]) -> None:
-        """Find the components of these digests, unless that was done, each by the document that says so best."""
-        for digest, attested in attesting.of_runs(connection, set(digests) - self.best.keys(), self.known).items():
-            best: dict[int, Attested] = {}
-            for one in attested:
-                for number in self.listed.get(one.document, ()):
-                    if number not in best or one.rank < best[number].rank:
-                        best[number] = one
-            self.best[digest] = sorted(best.items(), key=lambda item: item[0])
+        """Find the documents of these digests that list some, unless that was done."""
+        for digest, attested in attesting.of_runs(connection, set(digests) - self.attested.keys(), self.known).items():
+            self.attested[digest] = [one for one in attested if one.document in self.listed]
+
+    def of(self, digest: str, namespace: str) -> Sequence[tuple[int, Attested]]:
+        """The components of what runs there, each by the document that says so best."""
+        found = self.best.get((digest, namespace))
+        if found is None:
+            attested = self.attested[digest]
+            whose = namespace if any(one.policies == namespace for one in attested) else ""
+            found = self.best.get((digest, whose))
+            if found is None:
+                found = self.best[digest, whose] = self._best(one for one in attested if one.counts_in((whose,)))
+            self.best[digest, namespace] = found
+        return found
+
+    def _best(self, attested: Iterable[Attested]) -> Sequence[tuple[int, Attested]]:
+        best: dict[int, Attested] = {}
+        for one in attested:
+            for number in self.listed[one.document]:
+                if number not in best or one.rank < best[number].rank:
+                    best[number] = one
+        return sorted(best.items(), key=lambda item: item[0])
 
 
 class Packages(Asker):
@@ -107,8 +123,9 @@ class Packages(Asker):
 
         `purl` is type, namespace and name; `versions` a comparator (`<2.17.1`, `>=1,<2`), a `vers:` range, or empty for
         all. A component whose version is missing, or cannot be ordered, is told as well. `ever`: whatever ran at any
-        time. Only what was verified counts, unless `unverified` adds the rest, marked. A page may hold fewer than
-        `limit` and still have a next one: at most `MAX_SCANNED` runs are looked at for it.
+        time. Only what was verified counts, unless `unverified` adds the rest, marked: by the policies of the cluster,
+        or of the run's namespace. A page may hold fewer than `limit` and still have a next one: at most `MAX_SCANNED`
+        runs are looked at for it.
         Raises `InputError`: `PackageMalformed`, `LimitOutOfRange`, `CursorMalformed`, `AnswerTooLarge`.
         """
         check_limit(limit)
@@ -140,7 +157,8 @@ class _Runs:
         self.known_at = known_at
 
     def after(self, place: Place | None, limit: int) -> Sequence[Row[Any]]:
-        """The next runs of images that may match, the latest started first: their starts, leaves and digests."""
+        """The next runs of images that may match, the latest started first: their starts, leaves, digests
+        and namespaces."""
         return places(
             self.connection,
             self._where,
@@ -165,7 +183,7 @@ def _matches(
         found.learn(runs.connection, (row.digest for row in rows))
         for row in rows:
             before = (row.started_at, row.leaf)
-            for number, one in found.best[row.digest]:
+            for number, one in found.of(row.digest, row.namespace):
                 if place is not None and before == place[:2] and number <= place[2]:
                     continue
                 if len(hits) == limit:

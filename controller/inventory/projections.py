@@ -26,13 +26,22 @@ FIRST_POSITION = -(2**63)  # before any that a row can have, whoever wrote it
 REBUILD_BATCH = 500  # leaves held in memory while rebuilding
 FRESH = timedelta(hours=1)
 MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it forgets half of them: bounds memory, never correctness
-_OWN = {
-    table.name: Inserting(table)
-    for table in (
-        *(tables.decision, tables.decision_flag, tables.decision_image, tables.evaluation, tables.exception_use),
-        *(tables.manifest_signers, tables.watch_gap, tables.legal_hold, tables.read, tables.refusal),
-    )
+_ONE = {
+    "decision": tables.decision,
+    "gap": tables.watch_gap,
+    "hold": tables.legal_hold,
+    "read": tables.read,
 }
+_SEVERAL = {
+    "images": tables.decision_image,
+    "evaluations": tables.evaluation,
+    "uses": tables.exception_use,
+    "flags": tables.decision_flag,
+    "apart": tables.manifest_signers,
+    "refusals": tables.refusal,
+}
+"""The tables of what follows from one leaf alone, by the field of `Projection` that has the row, or rows."""
+_OWN = {table.name: Inserting(table) for table in (*_ONE.values(), *_SEVERAL.values())}
 _KEEPING = {table.name: keeping_earliest(table) for table in SHARED}
 
 Key = tuple[str | bytes, ...]
@@ -142,19 +151,12 @@ def _admitted(appended: Sequence[Appended]) -> list[Admitted]:
 
 def _own_rows(projection: Projection) -> Iterator[tuple[str, Sequence[Row]]]:
     """The rows that follow from this leaf alone, by table."""
-    single = {
-        "decision": projection.decision,
-        "watch_gap": projection.gap,
-        "legal_hold": projection.hold,
-        "read": projection.read,
-    }
-    yield from ((name, (row,)) for name, row in single.items() if row is not None)
-    yield "decision_image", projection.images
-    yield "evaluation", projection.evaluations
-    yield "exception_use", projection.uses
-    yield "decision_flag", projection.flags
-    yield "manifest_signers", projection.apart
-    yield "refusal", projection.refusals
+    for field, table in _ONE.items():
+        if row := getattr(projection, field):
+            yield table.name, (row,)
+    for field, table in _SEVERAL.items():
+        if rows := getattr(projection, field):
+            yield table.name, rows
 
 
 def rebuild(connection: Connection, *, unreadable: Callable[[str], None] | None = None) -> int:

@@ -79,11 +79,16 @@ _NARROWER = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """By whose word, and since when that was known, and recorded."""
+    """By whose word, and since when that was known, and recorded.
+
+    `only_in`: it counts for what runs in these namespaces alone, since no policies but their own found it. Empty where
+    those of the cluster did, and where one namespace is asked about.
+    """
 
     source: Source
     since: datetime
     recorded_at: datetime
+    only_in: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +126,20 @@ class Resting:
         )
 
 
+Ground = tuple[Judged, str]
+"""What was judged, and the namespace whose own policies found something of it; empty: those of the cluster."""
+
+
 def resting(
     connection: Connection, footing: Footing, value: str, *, known_at: datetime | None, namespace: str | None
-) -> dict[Judged, Resting]:
-    """The images, by the digest that was judged and the manifest of it. With a namespace those that are visible to it,
+) -> dict[Ground, Resting]:
+    """The images, by what was judged, and by whose policies found it. With a namespace those that are visible to it,
     as its own and the cluster's policies found it: no other counts, not even to be too many.
 
     Raises `InputError`: `DigestMalformed`, `ReferenceMalformed` for what cannot be what is asked about,
     `AnswerTooLarge`.
     """
-    found: dict[Judged, tuple[set[str], dict[Source, tuple[datetime, datetime]]]] = {}
+    found: dict[Judged, dict[str, tuple[set[str], dict[Source, tuple[datetime, datetime]]]]] = {}
     for query in _leading_to(footing, value):
         rows = connection.execute(_visible(query, known_at, namespace).execution_options(yield_per=TOGETHER))
         for some in rows.partitions():
@@ -138,20 +147,22 @@ def resting(
             if namespace is not None:
                 new = {(row.digest, row.child) for row in some} - found.keys()
                 met = met_in(connection, new, namespace, known_at=known_at)
-            for digest, child, artifact, decided_at, recorded_at, _, word in some:
+            for digest, child, artifact, decided_at, recorded_at, policies, word in some:
                 judged = (digest, child)
-                if (one := found.get(judged)) is None:
+                if (by := found.get(judged)) is None:
                     if met is not None and judged not in met:
                         continue
                     if len(found) == MAX_IMAGES:
                         raise _too_many(footing, namespace)
-                    one = found[judged] = (set(), {})
+                    by = found[judged] = {}
+                if (one := by.get(policies)) is None:
+                    one = by[policies] = (set(), {})
                 artifacts, told = one
                 artifacts.add(artifact)
                 source = _SOURCES[word]
                 since, recorded = told.get(source, (decided_at, recorded_at))
                 told[source] = (min(since, decided_at), min(recorded, recorded_at))
-    return {judged: _resting(judged, *one) for judged, one in found.items()}
+    return {(judged, policies): _resting(judged, *one) for judged, by in found.items() for policies, one in by.items()}
 
 
 def _too_many(footing: Footing, namespace: str | None) -> InputError:

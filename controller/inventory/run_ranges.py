@@ -50,7 +50,7 @@ MAX_FORMS = 256  # statements kept
 
 _run = tables.run
 _LATE = text("run.late")  # word for word as the index `ix_run_late` has it: SQLite does not know it by `late = 1`
-_PLACE = ("started_at", "leaf", "digest")
+_PLACE = ("started_at", "leaf", "digest", "namespace")
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 LAST = 2**63 - 1  # no leaf comes after it
 _BEYOND = (_LATEST, LAST)
@@ -137,7 +137,7 @@ def places(
     before: Place | None,
     limit: int,
 ) -> Sequence[Row[Any]]:
-    """The same, of each run no more than `started_at`, `leaf` and `digest`, for who needs few of them whole."""
+    """The same, of each run no more than `_PLACE`, for who needs few of them whole."""
     if where.signers == () or where.digests == ():
         return []
     form, firsts, values = _asked(connection, where, as_of, known_at, _PLACE)

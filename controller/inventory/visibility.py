@@ -13,7 +13,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, or_, select
 
 from controller.inventory import kinship, tables
 from controller.inventory.dialect import among
@@ -84,6 +84,26 @@ def met_in(
     return {
         (digest, child) for digest, child in judged if not there.isdisjoint((digest, child) if child else held[digest])
     }
+
+
+def alone_in(connection: Connection, digests: Collection[str], *, known_at: datetime | None = None) -> str:
+    """The one namespace in which these ever ran, as far as was recorded by `known_at`; empty if in none or several.
+
+    Looked up in one namespace after another: of an image there may be a hundred thousand runs, of namespaces hundreds.
+    """
+    run = tables.run
+    spaces = select(func.min(run.c.namespace).label("name")).cte("spaces", recursive=True)
+    after = select(func.min(run.c.namespace)).where(run.c.namespace > spaces.c.name).scalar_subquery()
+    spaces = spaces.union_all(select(after).where(spaces.c.name.is_not(None)))
+    there = run.alias()
+    found = select(there.c.leaf).where(
+        there.c.namespace == spaces.c.name, among(connection, there.c.digest, sorted(digests))
+    )
+    # A value, and not EXISTS, of which PostgreSQL makes a join: it would read all runs of the images.
+    ran = _known(found, there, known_at).correlate(spaces).limit(1).scalar_subquery()
+    query = select(spaces.c.name).where(spaces.c.name.is_not(None), ran.is_not(None)).limit(2)
+    names = connection.execute(query).scalars().all()
+    return names[0] if len(names) == 1 else ""
 
 
 def is_evidence_in(

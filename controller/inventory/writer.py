@@ -92,12 +92,11 @@ class Writer:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(record, size, loop, loop.create_future())
         self._put(waiting)
+        timer = loop.call_later(deadline.remaining(), _give_up, waiting.answer)
         try:
-            async with asyncio.timeout(deadline.remaining()):
-                await waiting.answer
-        except TimeoutError as exc:
-            raise RecordingFailed("RecordingTimeout", "the decision was not durable before the deadline") from exc
+            await waiting.answer
         finally:
+            timer.cancel()
             waiting.gone = True
 
     def close(self) -> None:
@@ -216,6 +215,11 @@ def _answer(group: Sequence[_Waiting], errors: Mapping[int, RecordingFailed]) ->
             loop.call_soon_threadsafe(_settle, answers)
         except RuntimeError:  # that loop was closed meanwhile: nobody waits there any more
             log.warning("%d records were written for callers that are gone", len(answers))
+
+
+def _give_up(answer: asyncio.Future[None]) -> None:
+    if not answer.done():
+        answer.set_exception(RecordingFailed("RecordingTimeout", "the decision was not durable before the deadline"))
 
 
 def _settle(answers: Sequence[tuple[asyncio.Future[None], RecordingFailed | None]]) -> None:

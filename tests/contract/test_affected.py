@@ -356,15 +356,20 @@ async def test_what_is_claimed_and_what_is_verified_are_counted_and_dated_apart(
     assert sources(decisions(opened, **asking)) == [("provenance", "annotation"), ("annotation",), ("annotation",)]
 
 
-async def test_what_an_index_says_of_its_manifest_reaches_runs_that_name_either(opened: Store) -> None:
+async def test_what_an_index_says_of_its_manifest_reaches_runs_that_name_either_where_the_index_was_met(
+    opened: Store,
+) -> None:
     await record(
         opened,
         built_on(0, ONE, {"manifest": CHILD, "name": "debian:12"}),
         ran("Started", 1, ONE, pod=1),
-        ran("Started", 2, CHILD, pod=2, namespace="pay"),
+        ran("Started", 2, CHILD, pod=2),
+        ran("Started", 3, CHILD, pod=3, namespace="pay"),
     )
     asking = {"value": "debian", "footing": Footing.BASE}
-    assert [(one.digest, one.artifacts) for one in images(opened, **asking)] == [(CHILD, (ONE,))]
+    (one,) = images(opened, **asking)
+    assert (one.digest, one.artifacts, [told.only_in for told in one.sources]) == (CHILD, (ONE,), [("shop",)])
+    assert [told.only_in for one in images(opened, namespace="shop", **asking) for told in one.sources] == [()]
     assert [run.pod for run in runs(opened, **asking)] == ["web-2", "web-1"]
     assert extent(opened, **asking).running_claimed == 2
 

@@ -212,7 +212,7 @@ async def test_a_namespace_sees_its_own_runs_by_the_clusters_and_its_own_policie
     estate.index()
     find, list_ = opened.questions.packages.packages, opened.questions.components.components
     now = hours(9)
-    assert [pod for pod, _ in pods(find(LOG4J, as_of=now))] == ["api", "web"]
+    assert [pod for pod, _ in pods(find(LOG4J, as_of=now))] == ["web"]
     assert [pod for pod, _ in pods(find(LOG4J, as_of=now, namespace="shop"))] == ["web"]
     assert find(LOG4J, as_of=now, namespace="bank").items == ()  # what shop's policy found is shop's
     assert find(LOG4J, as_of=now, namespace="nothing").items == ()

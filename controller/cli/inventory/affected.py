@@ -14,7 +14,7 @@ from controller.cli.inventory.shared import TIMES, Listing, dump, known_at, list
 from controller.errors import InputError
 from controller.inventory.affected import Affected
 from controller.inventory.affected_records import AffectedDecisions, AffectedImages, AffectedRuns, Extent
-from controller.inventory.resting import Footing
+from controller.inventory.resting import Footing, Told
 from controller.inventory.store import Store
 from controller.reading.wire import affected as wire
 from controller.settings import Settings
@@ -55,6 +55,7 @@ def affected(
     a source or a base image by verified provenance (builder and source also by a signer's certificate). A base image
     counts too where an image only claims it, by an annotation or a label that nobody signed: SAYS tells by whose word
     it is. Decisions that are listed or counted are those that let such an image in from the first time that it counted.
+    What a namespace's own policies found counts for its own runs and decisions alone.
     """
     bad = {Footing(name.replace("_", "-")): text for name, text in named.items() if text is not None}
     footing, value = wire.only(bad)
@@ -142,9 +143,14 @@ def _print_images(page: AffectedImages) -> None:
             (
                 one.digest,
                 f"{one.since:%Y-%m-%d %H:%M:%S}",
-                ", ".join(told.source for told in one.sources),
+                ", ".join(_word(told) for told in one.sources),
                 ", ".join(one.artifacts),
             )
             for one in page.items
         ),
     )
+
+
+def _word(told: Told) -> str:
+    """By whose word; and where alone it counts, if it does not everywhere."""
+    return f"{told.source} (in {', '.join(told.only_in)} alone)" if told.only_in else str(told.source)

@@ -71,11 +71,15 @@ class Extent(Shown):
 
 class Told(Shown):
     """By whose word: `proof`, `certificate` and `provenance` were verified; `annotation` and `label` are claims of the
-    image itself. Since when that was known, and recorded."""
+    image itself. Since when that was known, and recorded.
+
+    `onlyIn`: it counts for what runs in these namespaces alone, whose own policies found it and no others.
+    """
 
     source: Source
     since: Moment
     recorded_at: Moment
+    only_in: list[str]
 
 
 class Resting(Shown):

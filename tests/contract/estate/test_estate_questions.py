@@ -481,11 +481,11 @@ def affected_told(questions: Questions, when: When, namespace: str | None) -> An
 
 def affected_wanted(when: When, namespace: str | None) -> Any:
     known = {"namespace": namespace, "known_at": when.known_at}
-    since = oracle().resting("signer", signer(), **known)
-    running = [one for one in oracle().runs(as_of=when.at, **known) if one.run.digest in since]
-    ran = [one for one in oracle().runs(**known) if one.run.digest in since and one.run.started_at <= when.at]
-    admitted = oracle().admitted_on(since, as_of=when.at, **known)
-    proven = {image.digest for image in estate().world.images} & since.keys()
+    bad = oracle().resting("signer", signer(), **known)
+    running = [one for one in oracle().runs(as_of=when.at, **known) if bad.holds(one.run)]
+    ran = [one for one in oracle().runs(**known) if bad.holds(one.run) and one.run.started_at <= when.at]
+    admitted = oracle().admitted_on(bad, as_of=when.at, **known)
+    proven = {image.digest for image in estate().world.images} & bad.digests
     if namespace is not None:
         proven &= oracle().ran_in(namespace, known_at=when.known_at)
     namespaces = tuple(sorted({one.run.subject.namespace for one in running}))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.inventory import canonical as module
-from controller.inventory.canonical import canonical
+from controller.inventory.canonical import canonical, joined
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.text(st.characters(max_codepoint=0x7F))
@@ -29,6 +29,27 @@ def test_it_writes_what_the_reference_writes(value: Any) -> None:
             canonical(value)
     else:
         assert canonical(value) == expected
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=6), st.data())
+def test_members_that_are_at_hand_are_joined_to_what_the_whole_would_be(value: dict[str, Any], data: Any) -> None:
+    at_hand = data.draw(st.sets(st.sampled_from(sorted(value)))) if value else set()
+    try:
+        expected = rfc8785.dumps(value)
+        encoded = {name: rfc8785.dumps(value[name]) for name in at_hand}
+    except ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011 - any, as the reference
+            joined(value, {})
+    else:
+        assert joined(value, encoded) == expected
+
+
+def test_what_is_nested_deeper_than_the_quick_way_goes_is_written_all_the_same() -> None:
+    value: Any = "innermost"
+    for _ in range(300):  # orjson goes 254 deep
+        value = [value]
+    assert canonical(value) == rfc8785.dumps(value)
+    assert joined({"a": value, "b": 1}, {"b": b"1"}) == rfc8785.dumps({"a": value, "b": 1})
 
 
 @pytest.mark.parametrize("value", [{"b": 1, "a": ["é", "\x7f", '\n\x1f"\\', True, None, -5]}, {"x": {"y": ()}}])

@@ -9,10 +9,13 @@ from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 from tests.bench.estate.facts import Component, Decision, Evidence, Provenance, Sbom
-from tests.bench.estate.oracle.past import Past, Ran, Vouched, digests_of
+from tests.bench.estate.oracle.past import Past, Ran, Rests, Vouched, digests_of
 
 SBOM_STATES = ("NotLookedFor", "None", "OtherDigest", "Untrusted", "Incomplete", "Stale", "Complete")  # worst first
 STALE = timedelta(days=90)
+
+Word = tuple[str, str]
+"""What says something (`provenance`, `annotation`, `label`), and whose policies found that; empty: the cluster's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,79 +55,85 @@ class Documents(Past):
 
     def resting(
         self, kind: str, value: str, *, namespace: str | None = None, known_at: datetime | None = None
-    ) -> dict[str, datetime]:
+    ) -> Rests:
         """The images that rest on a signer, log entry or artefact, each since it first counted for one.
 
         `kind` is `signer`, `builder`, `source`, `base`, `log-entry` or `artifact`. What rests on it is the image and,
         of an index, its manifests.
         """
-        since: dict[str, datetime] = {}
+        found = Rests()
         if kind == "base":
             related = self.related(known_at=known_at)
             for digest, told in self.on_base(value, namespace=namespace, known_at=known_at).items():
                 for name in (digest, *related.get(digest, ())):
-                    since[name] = min(since.get(name, min(told.values())), *told.values())
-            return since
+                    for (_, policies), at in told.items():
+                        found.add(name, policies, at)
+            return found
         for one in self.judged(namespace=namespace, known_at=known_at):
             if any(_leads(evidence, kind, value) for evidence in one.verdict.counted):
                 for digest in (one.image.digest, *one.image.children):
-                    since[digest] = min(since.get(digest, one.decided_at), one.decided_at)
-        return since
+                    found.add(digest, one.verdict.policy.namespace, one.decided_at)
+        return found
 
     def on_base(
         self, value: str, *, namespace: str | None = None, known_at: datetime | None = None
-    ) -> dict[str, dict[str, datetime]]:
+    ) -> dict[str, dict[Word, datetime]]:
         """The manifests that rest on a base image (its digest, or its name): by whose word, each since when.
 
-        That is `provenance`, `annotation` or `label`. An annotation is seen whoever judges the image, and by whoever
-        may know of it, an index's where that was met; a label by policies that read it.
+        An annotation is seen whoever judges the image, and by whoever may know of it, an index's where that was met; a
+        label by policies that read it.
         """
-        found: dict[str, dict[str, datetime]] = defaultdict(dict)
+        found: dict[str, dict[Word, datetime]] = defaultdict(dict)
 
-        def add(digest: str, source: str, at: datetime) -> None:
-            found[digest][source] = min(found[digest].get(source, at), at)
+        def add(digest: str, source: str, policies: str, at: datetime) -> None:
+            told = found[digest]
+            told[source, policies] = min(told.get((source, policies), at), at)
 
         for one in self.judged(namespace=namespace, known_at=known_at):
+            policies = one.verdict.policy.namespace
             if any(_leads(evidence, "base", value) for evidence in one.verdict.counted):
-                add(one.image.digest, "provenance", one.decided_at)
+                add(one.image.digest, "provenance", policies, one.decided_at)
             for claim in one.image.claims if one.verdict.policy.reads_configurations else ():
                 if claim.source == "label" and value in {claim.name, claim.digest}:
-                    add(claim.manifest, "label", one.decided_at)
-        for image, at in self.resolved(namespace=namespace, known_at=known_at):
+                    add(claim.manifest, "label", policies, one.decided_at)
+        for image, where, at in self.resolved(namespace=namespace, known_at=known_at):
             for claim in image.claims:
                 if claim.source == "annotation" and value in {claim.name, claim.digest}:
-                    add(claim.manifest, "annotation", at)
+                    add(claim.manifest, "annotation", where, at)
         return found
 
     def admitted_on(
         self,
-        since: dict[str, datetime],
+        bad: Rests,
         *,
         namespace: str | None = None,
         as_of: datetime | None = None,
         known_at: datetime | None = None,
     ) -> list[Decision]:
-        """The decisions that let one of these images in, from when it rested on that, newest first.
+        """The decisions that let one of these images in, from when it rested on that for these, newest first.
 
         Of a namespace those about images that ran there: of others it may not know on what they rest.
         """
-        if namespace is not None:
-            there = self.ran_in(namespace, known_at=known_at)
-            since = {digest: at for digest, at in since.items() if digest in there}
+        there = None if namespace is None else self.ran_in(namespace, known_at=known_at)
         return [
             d
             for d in self.decisions(namespace=namespace, verdict="Allow", as_of=as_of, known_at=known_at)
-            if any(digest in since and d.decided_at >= since[digest] for digest in digests_of(d))
+            if any(
+                (since := bad.since(digest, d.subject.namespace)) is not None and since <= d.decided_at
+                for digest in digests_of(d)
+                if there is None or digest in there
+            )
         ]
 
     def described(
         self, *, namespace: str | None = None, known_at: datetime | None = None, unverified: bool = False
-    ) -> dict[str, dict[Evidence, tuple[datetime, bool]]]:
-        """The SBOMs of each digest, an index's manifests included: since when it is known, and whether it verified.
+    ) -> dict[tuple[str, str], dict[Evidence, tuple[datetime, bool]]]:
+        """The SBOMs of each digest, an index's manifests included, as whose policies found them (empty: the cluster's):
+        since when it is known, and whether it verified.
 
         What says that it is about another image is none of this one, `unverified` or not.
         """
-        found: dict[str, dict[Evidence, tuple[datetime, bool]]] = defaultdict(dict)
+        found: dict[tuple[str, str], dict[Evidence, tuple[datetime, bool]]] = defaultdict(dict)
         for one in self.judged(namespace=namespace, known_at=known_at):
             told = [(e, True) for e in one.verdict.counted]
             told += [(e, False) for e in one.verdict.rejected if unverified and e.code != "SubjectMismatch"]
@@ -132,8 +141,9 @@ class Documents(Past):
                 if not isinstance(evidence.says, Sbom):
                     continue
                 for digest in (one.image.digest, *one.image.children):
-                    first, before = found[digest].get(evidence, (one.recorded_at, verified))
-                    found[digest][evidence] = min(first, one.recorded_at), before or verified
+                    beside = found[digest, one.verdict.policy.namespace]
+                    first, before = beside.get(evidence, (one.recorded_at, verified))
+                    beside[evidence] = min(first, one.recorded_at), before or verified
         return found
 
     def packages(
@@ -153,7 +163,7 @@ class Documents(Past):
         return {
             Contained(ran.run.run, c.purl, c.version, e.artifact, verified, as_of is None or recorded_at <= as_of)
             for ran in self.runs(as_of=as_of, namespace=namespace, cluster=cluster, known_at=known_at)
-            for e, (recorded_at, verified) in described.get(ran.run.digest or "", {}).items()
+            for e, (recorded_at, verified) in _beside(described, ran).items()
             for c in e.says.components  # type: ignore[attr-defined]
             if (c.purl.partition("@")[0] == package if c.purl else c.name.lower() in names)
             if c.version is None or accepts(c.version)
@@ -169,13 +179,12 @@ class Documents(Past):
     ) -> dict[Component, int]:
         """What runs is made of, and in how many of the images each component is."""
         described = self.described(namespace=namespace, known_at=known_at)
-        running = {
-            ran.run.digest or ""
-            for ran in self.runs(as_of=as_of, namespace=namespace, cluster=cluster, known_at=known_at)
-        }
+        listing: dict[str, set[Component]] = defaultdict(set)
+        for ran in self.runs(as_of=as_of, namespace=namespace, cluster=cluster, known_at=known_at):
+            for evidence in _beside(described, ran):
+                listing[ran.run.digest or ""].update(evidence.says.components)  # type: ignore[attr-defined]
         found: dict[Component, int] = defaultdict(int)
-        for digest in running:
-            listed = {c for e in described.get(digest, {}) for c in e.says.components}  # type: ignore[attr-defined]
+        for listed in listing.values():
             for component in listed:
                 found[component] += 1
         return found
@@ -203,6 +212,18 @@ class Documents(Past):
             digest: max(states.beside(digest, runs), key=SBOM_STATES.index, default="NotLookedFor")
             for digest, runs in running.items()
         }
+
+
+def _beside(
+    described: dict[tuple[str, str], dict[Evidence, tuple[datetime, bool]]], ran: Ran
+) -> dict[Evidence, tuple[datetime, bool]]:
+    """What the policies of the cluster and of its namespace found of what ran."""
+    found: dict[Evidence, tuple[datetime, bool]] = {}
+    for policies in ("", ran.run.subject.namespace):
+        for evidence, (recorded_at, verified) in described.get((ran.run.digest or "", policies), {}).items():
+            first, before = found.get(evidence, (recorded_at, verified))
+            found[evidence] = min(first, recorded_at), before or verified
+    return found
 
 
 def _sbom_state(evidence: Evidence, as_of: datetime) -> str:

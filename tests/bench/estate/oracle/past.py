@@ -209,20 +209,23 @@ class Past:
 
     def resolved(
         self, *, namespace: str | None = None, as_of: datetime | None = None, known_at: datetime | None = None
-    ) -> Iterator[tuple[Image, datetime]]:
+    ) -> Iterator[tuple[Image, str, datetime]]:
         """Every image that was resolved for a decision, judged by a policy or not, and when first by one of them.
 
-        With a namespace an index counts where it was met there: whoever makes one says of manifests what he likes.
+        An index counts in the namespaces where it was met, one of which is told with it: whoever makes one says of
+        manifests what he likes. Of any other image that is empty.
         """
         for judgement, decisions in self._by_judgement.items():
             made = [decision for decision in decisions if by_then(decision, as_of, known_at)]
             for asked in judgement.images if made else ():
                 if asked.image is None:
                     continue
-                is_known = namespace is None or not asked.image.children
-                heard = [one.decided_at for one in made if is_known or one.subject.namespace == namespace]
-                if heard:
-                    yield asked.image, min(heard)
+                heard: dict[str, list[datetime]] = defaultdict(list)
+                for one in made:
+                    heard[one.subject.namespace if asked.image.children else ""].append(one.decided_at)
+                for where, times in heard.items():
+                    if namespace is None or where in {"", namespace}:
+                        yield asked.image, where, min(times)
 
     def names(self, digest: str, *, known_at: datetime | None = None) -> set[str]:
         """The digests of the same image: itself, the indexes that it is in, the manifests in it."""
@@ -266,6 +269,32 @@ class Vouched(Generic[T]):
         where = {ran.run.subject.namespace for ran in runs}
         counting = {"", *where} if len(where) == 1 else {""}
         return set().union(*(self._said.get((digest, namespace), ()) for namespace in counting))
+
+
+class Rests:
+    """What rests on something, since when, and by whose policies: those of a namespace count for what is there."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, dict[str, datetime]] = defaultdict(dict)
+
+    def add(self, digest: str, policies: str, at: datetime) -> None:
+        """An image, and the namespace whose policies say so (empty: the cluster's)."""
+        found = self._since[digest]
+        found[policies] = min(found.get(policies, at), at)
+
+    def since(self, digest: str | None, namespace: str) -> datetime | None:
+        """Since when that has counted for it in this namespace."""
+        found = self._since.get(digest or "", {})
+        return min((at for policies, at in found.items() if policies in {"", namespace}), default=None)
+
+    def holds(self, run: Run) -> bool:
+        """Whether a run rests on it."""
+        return self.since(run.digest, run.subject.namespace) is not None
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """All images of which somebody's policies say so."""
+        return frozenset(self._since)
 
 
 def known(recorded_at: datetime, known_at: datetime | None) -> bool:

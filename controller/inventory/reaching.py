@@ -1,0 +1,142 @@
+"""How far it reaches that something turned out bad: the images that rest on it, and for whose runs that counts.
+
+For a run, and for a decision, counts what the cluster's policies found, and what the policies of its own namespace did.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+
+from sqlalchemy import Connection
+
+from controller.inventory import kinship
+from controller.inventory.resting import Footing, Resting, Source, Told, resting
+
+EVERYWHERE = ""  # the policies of the cluster: what they found counts in every namespace
+
+APART = 4  # namespaces in which alone something counts that are gone through each by itself
+
+_Grounds = dict[str, Resting]
+"""By whose policies found it: a namespace's, or those of the cluster (`EVERYWHERE`)."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What rests on it: the images that were proven, and every digest by which these may be named (`names`).
+
+    A kubelet may name an index or a manifest in it (`kinship`). Of each name it is told on what rests what is so called
+    in a namespace, where the policies of that found something of their own, and in all others (`EVERYWHERE`).
+    """
+
+    proven: Mapping[str, Resting]
+    names: Mapping[str, Mapping[str, Resting]]
+
+    def of(self, digest: str | None, namespace: str) -> Resting | None:
+        """On what rests what is named by this digest in a namespace; None: not on that which turned out bad."""
+        grounds = self.names.get(digest or "")
+        return None if grounds is None else grounds.get(namespace) or grounds.get(EVERYWHERE)
+
+    def since(self, digest: str) -> datetime:
+        """Since when what has this name was known to rest on it anywhere."""
+        return min(one.since for one in self.names[digest].values())
+
+    @cached_property
+    def everywhere(self) -> Reach:
+        """What rests on it in whatever namespace."""
+        return self._narrowed(lambda grounds: grounds.get(EVERYWHERE))
+
+    @cached_property
+    def more(self) -> Mapping[str, Reach]:
+        """What rests on it in some namespace and not everywhere, or from earlier on there: by namespace."""
+        found: dict[str, dict[str, Mapping[str, Resting]]] = defaultdict(dict)
+        for name, namespace, one in self._more():
+            found[namespace][name] = {EVERYWHERE: one}
+        return {namespace: Reach(self.proven, names) for namespace, names in sorted(found.items())}
+
+    def within(self, namespace: str) -> Reach:
+        """What rests on it in this namespace."""
+        return self._narrowed(lambda grounds: grounds.get(namespace) or grounds.get(EVERYWHERE))
+
+    @cached_property
+    def is_alike(self) -> bool:
+        """Whether what has one of these names rests on it in every namespace, and by the same words."""
+        return all(len(grounds) == 1 and EVERYWHERE in grounds for grounds in self.names.values())
+
+    @cached_property
+    def is_confined(self) -> bool:
+        """Whether nothing rests on it but in a few namespaces, so that each can be asked by itself."""
+        return not self.is_alike and not self.everywhere.names and len(self.more) <= APART
+
+    def _more(self) -> Iterator[tuple[str, str, Resting]]:
+        for name, grounds in self.names.items():
+            before = grounds.get(EVERYWHERE)
+            for namespace, one in grounds.items():
+                if namespace != EVERYWHERE and (before is None or one.since < before.since):
+                    yield name, namespace, one
+
+    def _narrowed(self, choose: Callable[[Mapping[str, Resting]], Resting | None]) -> Reach:
+        if self.is_alike:
+            return self
+        chosen = ((name, choose(grounds)) for name, grounds in self.names.items())
+        return Reach(self.proven, {name: {EVERYWHERE: one} for name, one in chosen if one is not None})
+
+
+def reach(
+    connection: Connection, footing: Footing, value: str, *, known_at: datetime | None, namespace: str | None
+) -> Reach:
+    """As was known, and in a namespace as that may know it. Raises as `resting` does."""
+    found = resting(connection, footing, value, known_at=known_at, namespace=namespace)
+    runs = kinship.of_runs(connection, {judged for judged, _ in found}, known_at)
+    proven: dict[str, _Grounds] = defaultdict(dict)
+    names: dict[str, _Grounds] = defaultdict(dict)
+    for (judged, policies), one in found.items():
+        whose = policies if namespace is None else EVERYWHERE  # a namespace is told of nothing else
+        for grounds in (proven[one.digest], *(names[name] for name in runs[judged])):
+            grounds[whose] = grounds[whose].joined(one) if whose in grounds else one
+    return Reach(
+        {digest: _of_image(grounds) for digest, grounds in proven.items()},
+        {name: _of_runs(grounds) for name, grounds in names.items()},
+    )
+
+
+def _of_runs(grounds: _Grounds) -> Mapping[str, Resting]:
+    """In a namespace counts what the cluster's policies found as well. What adds nothing to that is left out."""
+    everywhere = grounds.get(EVERYWHERE)
+    if everywhere is None or len(grounds) == 1:
+        return grounds
+    within = {namespace: everywhere.joined(one) for namespace, one in grounds.items() if namespace != EVERYWHERE}
+    return {
+        EVERYWHERE: everywhere,
+        **{namespace: one for namespace, one in within.items() if one.sources != everywhere.sources},
+    }
+
+
+def _of_image(grounds: _Grounds) -> Resting:
+    """All that is said of an image, and of each word for whose runs alone it counts."""
+    if len(grounds) == 1 and EVERYWHERE in grounds:
+        return grounds[EVERYWHERE]
+    every = [grounds[whose] for whose in sorted(grounds)]
+    return replace(_joined(every), sources=tuple(_told(source, grounds) for source in Source if _says(source, every)))
+
+
+def _joined(some: Iterable[Resting]) -> Resting:
+    first, *others = some
+    for one in others:
+        first = first.joined(one)
+    return first
+
+
+def _says(source: Source, some: Iterable[Resting]) -> bool:
+    return any(told.source is source for one in some for told in one.sources)
+
+
+def _told(source: Source, grounds: Mapping[str, Resting]) -> Told:
+    words = {whose: told for whose, one in sorted(grounds.items()) for told in one.sources if told.source is source}
+    if EVERYWHERE in words:
+        return words[EVERYWHERE]
+    since, recorded_at = (min(getattr(told, name) for told in words.values()) for name in ("since", "recorded_at"))
+    return Told(source, since, recorded_at, only_in=tuple(words))
