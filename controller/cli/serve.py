@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import sys
 from collections.abc import Callable
 
 import click
@@ -15,8 +14,6 @@ from controller import serving, telemetry
 from controller.cli import options
 from controller.settings import Settings
 from controller.workers.allocation import economise
-
-TURN = 0.001  # seconds that a thread which wants the interpreter's lock waits until the one that has it must let go
 
 
 @click.command()
@@ -40,12 +37,7 @@ def serve(load: Callable[..., Settings], *, webhook: bool, operator: bool, inven
 
 
 def running() -> asyncio.Runner:
-    """The event loop that serves, in an interpreter whose threads take short turns.
-
-    Whoever records needs the lock for a moment between two statements. After the 5 ms that are usual it spent more time
-    on waiting for the event loop, when that was busy, than on writing.
-    """
-    sys.setswitchinterval(TURN)
+    """The event loop that serves."""
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 

@@ -213,7 +213,8 @@ def _recording(rig: Rig, scale: Scale, results: Results) -> None:
         leaf, blobs = recording.taken_from(connection)
     connection.close()
     recorded = recording.measure(rig.folder / "recording.db", leaf, blobs, count=scale.records)
-    results.values["decisions recorded a second"] = scale.records / recorded.seconds
+    results.values["decisions recorded a second"] = recorded.rate
+    results.values["CPU of a decision recorded, ms"] = recorded.cpu
     results.values["a record alone, p50 ms"] = percentile(recorded.alone, 0.5)
     results.values["bytes a leaf"] = recorded.leaf_bytes
     results.values["memory after load, MiB"] = rig.memory(rig.assay)

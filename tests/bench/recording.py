@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
 from controller.cli.serve import running
 from controller.inventory.blobs.packing import unpack
+from controller.inventory.canonical import canonical
 from controller.inventory.store import Store
+from controller.inventory.tables import instant
 from controller.inventory.writer import Writer
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest
@@ -30,9 +35,11 @@ Blobs = Mapping[Digest, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """`seconds` that all took, milliseconds of each of the records that were written `alone`."""
+    """Decisions a second, milliseconds of CPU that one cost the recording process, milliseconds of each that was
+    recorded `alone`, and the bytes of a leaf."""
 
-    seconds: float
+    rate: float
+    cpu: float
     alone: tuple[float, ...]
     leaf_bytes: int
 
@@ -40,8 +47,8 @@ class Recorded:
 def taken_from(connection: Connection) -> tuple[Leaf, Blobs]:
     """The newest leaf of an inventory about one image, and the blobs that it names."""
     query = "SELECT canonical FROM leaf ORDER BY position DESC"
-    for (canonical,) in connection.execute(query):
-        leaf: Leaf = json.loads(canonical)
+    for (text,) in connection.execute(query):
+        leaf: Leaf = json.loads(text)
         if len(leaf["images"]) == 1:
             break
     else:
@@ -55,35 +62,47 @@ def taken_from(connection: Connection) -> tuple[Leaf, Blobs]:
 
 def measure(file: Path, leaf: Leaf, blobs: Blobs, *, count: int) -> Recorded:
     """Record as many decisions with SQLite's durable commits, many waiting at a time, then some alone."""
-    with Store.open(InventorySettings(database_url=f"sqlite:///{file}")) as store, running() as runner:
-        return runner.run(_measure(store.writer, leaf, blobs, count))
+    with Store.open(InventorySettings(database_url=f"sqlite:///{file}")) as store:
+        return recorded(store.writer, [leaf], blobs, count=count)
 
 
-async def _measure(writer: Writer, leaf: Leaf, blobs: Blobs, count: int) -> Recorded:
-    await _record(writer, leaf, blobs, *_names())
-    left = iter([_names() for _ in range(count)])  # an API server's and a review's work
+def recorded(writer: Writer, leaves: Sequence[Leaf], blobs: Blobs, *, count: int) -> Recorded:
+    """Record decisions that are like these in turn, each about a pod of its own, on the event loop that serves."""
+    with running() as runner:
+        return runner.run(_recorded(writer, leaves, blobs, count))
+
+
+async def _recorded(writer: Writer, leaves: Sequence[Leaf], blobs: Blobs, count: int) -> Recorded:
+    like = cycle(leaves)
+
+    async def record(named: Leaf) -> None:
+        leaf = next(like)
+        uid, subject = named["object"]["uid"], leaf["object"]
+        own = {**leaf, **named, "object": {**subject, "uid": uid, "name": subject["name"][:-5] + uid[:5]}}
+        await writer.record(own, blobs=blobs, deadline=Deadline.after(PATIENCE))
+
+    for _ in leaves:
+        await record(_named())  # what is written once is there
+    left = iter([_named() for _ in range(count)])  # an API server's and a review's work
 
     async def client() -> None:
-        for names in left:
-            await _record(writer, leaf, blobs, *names)
+        for named in left:
+            await record(named)
 
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(client() for _ in range(WAITING)))
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     alone = []
-    for _ in range(ALONE):
-        names = _names()
+    for named in [_named() for _ in range(ALONE)]:
         began = time.perf_counter()
-        await _record(writer, leaf, blobs, *names)
+        await record(named)
         alone.append(1000 * (time.perf_counter() - began))
-    return Recorded(seconds, tuple(alone), len(json.dumps(leaf)))
+    sizes = [len(canonical(leaf)) for leaf in leaves]
+    return Recorded(count / seconds, 1000 * cpu / count, tuple(alone), round(statistics.mean(sizes)))
 
 
-def _names() -> tuple[str, str]:
-    """An id for a decision, and one for its pod."""
-    return str(uuid.uuid4()), str(uuid.uuid4())
-
-
-async def _record(writer: Writer, leaf: Leaf, blobs: Blobs, identity: str, pod: str) -> None:
-    own = {**leaf, "id": identity, "decisionKey": f"{pod}:{identity}", "object": {**leaf["object"], "uid": pod}}
-    await writer.record(own, blobs=blobs, deadline=Deadline.after(PATIENCE))
+def _named() -> Leaf:
+    """What a decision about a pod of its own has to itself, made now."""
+    identity, pod = str(uuid.uuid4()), str(uuid.uuid4())
+    key = {"id": identity, "decisionKey": f"{pod}:{identity}"}
+    return {**key, "decidedAt": instant(datetime.now(UTC)), "object": {"uid": pod}}

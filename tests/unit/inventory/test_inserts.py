@@ -84,6 +84,20 @@ def test_of_rows_that_are_there_already_or_twice_only_the_new_are_numbered(engin
         assert appending.run(connection, leaves(["x", "a"])) == {}
 
 
+def test_a_group_of_leaves_is_one_statement_that_returns_nothing(engine: Engine) -> None:
+    """Each row that is returned, and each statement, takes the interpreter's lock back from a busy event loop."""
+    asked: list[str] = []
+    with engine.begin() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        driver.set_trace_callback(asked.append)
+        Appending(tables.leaf, "id").run(connection, leaves(f"{n:03}" for n in range(256)))
+        driver.set_trace_callback(None)
+    query, insert_ = asked
+    assert query.startswith("SELECT max(")
+    assert insert_.startswith("INSERT")
+    assert "RETURNING" not in insert_
+
+
 def test_a_number_is_never_given_twice(engine: Engine) -> None:
     """Not that of a row that was dropped, nor one above which the database's own count has fallen."""
     appending = Appending(tables.leaf, "id")
