@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, or_, select
 
 from controller.inventory import cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
@@ -24,7 +24,7 @@ from controller.inventory.described import Described, described, within
 from controller.inventory.dialect import bytewise, texts
 from controller.inventory.kinship import is_about, named
 from controller.inventory.origins import BASE, SYSTEM
-from controller.inventory.standing import Moment, Standing, chunks, owners, standing
+from controller.inventory.standing import Moment, Owners, Standing, chunks, owners, standing
 
 SCAN_WITHIN = timedelta(days=30)
 """How recent a scan has to be: FedRAMP's requirements for containers have images scanned within 30 days."""
@@ -102,9 +102,10 @@ class Assets(Asker):
             for one in running:
                 if (identifier := f"{one.repository}@{one.digest}") in shown:
                     shown[identifier].append(one)
-            found = described(connection, owners(running), ("sbom", "provenance", "vulnerabilities"), times)
+            alone = owners(running)
+            found = described(connection, alone, ("sbom", "provenance", "vulnerabilities"), times)
             told = _told(connection, found)
-            claimed = _claimed(connection, digests, times)
+            claimed = _claimed(connection, alone, times)
         assets = [
             _asset(identifier, some, found[_digest(some)], told, claims=_nearest(claimed, _digest(some)), times=times)
             for identifier, some in shown.items()
@@ -152,22 +153,26 @@ _Claim = tuple[str, str, str]
 """What an image says of itself: where it says it, what it is about, and the value."""
 
 
-def _claimed(
-    connection: Connection, digests: Collection[str], times: Moment
-) -> Mapping[str, Mapping[str, Sequence[_Claim]]]:
+def _claimed(connection: Connection, running: Owners, times: Moment) -> Mapping[str, Mapping[str, Sequence[_Claim]]]:
     """What these running images claim of their base images and systems under each name, as far as it was known, and may
-    be known."""
+    be known.
+
+    All of it is bound by their digests, but for what an index says that a run does not name: what that says of a
+    manifest counts where the index was met, and of one that several namespaces run not at all.
+    """
     claim = tables.claim
-    names = named(texts(connection, ("digest",), [(digest,) for digest in sorted(digests)]), times.known_at)
+    names = named(texts(connection, ("digest", "owner"), sorted(running.items())), times.known_at)
+    itself = or_(claim.c.digest == names.c.digest, claim.c.artifact == claim.c.child)
+    is_said = or_(claim.c.source != ANNOTATION, itself, claim.c.policy_namespace.in_(["", names.c.owner]))
     columns = [claim.c[name] for name in ("digest", "child", "artifact", "source", "kind", "value")]
     query = (
         select(*columns, names.c.digest.label("run"))
         .join(names, and_(claim.c.digest == names.c.name, is_about(claim, names)))
-        .where(*within(claim, times))  # by digest alone: with kinds a database goes through all of these
+        .where(is_said, *within(claim, times))  # by digest alone: with kinds a database goes through all of these
         .distinct()
         .order_by(*columns)
     )
-    rows: dict[str, list[Any]] = {digest: [] for digest in digests}
+    rows: dict[str, list[Any]] = {digest: [] for digest in running}
     for row in connection.execute(query):
         rows[row.run].append(row)
     return {digest: _by_name(some) for digest, some in rows.items()}

@@ -100,6 +100,7 @@ async def test_guarantee_05_what_a_namespaces_own_policy_found_answers_for_nobod
     evil = foisted(**listed)
     for decision, _ in evil:
         decision["images"][0]["manifests"] = [BANKS] if listed else []
+        decision["images"][0]["bases"] = [{"manifest": BANKS, "name": "evil.example/base:1"}] if listed else []
     await record(opened, database, *evil, *([ran("a-tenant")] if way == "and he runs it too" else []))
     assert told(opened) == before
     assert told(opened, namespace="bank") == before

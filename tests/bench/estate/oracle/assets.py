@@ -56,7 +56,10 @@ class Assets(Findings):
             said = [evidence.says for evidence in beside.beside(digest, same)]
             listed = {c.purl.partition("distro=")[2] for one in said if isinstance(one, Sbom) for c in one.components}
             systems = listed - {""}
-            own = [claim for name in (digest, *related.get(digest, ())) for claim in claimed.get(name, ())]
+            told = [claim for name in (digest, *related.get(digest, ())) for claim in claimed.get(name, ())]
+            where = {ran.run.subject.namespace for ran in same}
+            counting = {"", *where} if len(where) == 1 else {""}
+            own = [(by, value) for by, value, index, met in told if index in {"", digest} or met in counting]
             bases = [("provenance", {one.base_name for one in said if isinstance(one, Provenance)})]
             bases += [(by, {value for source, value in own if source == by}) for by in ("annotation", "label")]
             sbom_says = systems.pop().replace("-", " ", 1) if len(systems) == 1 else ""
@@ -78,18 +81,20 @@ class Assets(Findings):
 
     def claimed(
         self, as_of: datetime, *, namespace: str | None = None, known_at: datetime | None = None
-    ) -> dict[str, set[tuple[str, str]]]:
-        """What each manifest says of its base by name, and its configuration of its system: where, and what."""
-        found: dict[str, set[tuple[str, str]]] = defaultdict(set)
-        for image, _, _ in self.resolved(namespace=namespace, as_of=as_of, known_at=known_at):
+    ) -> dict[str, set[tuple[str, str, str, str]]]:
+        """What each manifest says of its base by name, and its configuration of its system: where, and what; if an
+        index says it, that and a namespace where it was met."""
+        found: dict[str, set[tuple[str, str, str, str]]] = defaultdict(set)
+        for image, met, _ in self.resolved(namespace=namespace, as_of=as_of, known_at=known_at):
             for claim in image.claims:
                 if claim.source == "annotation" and claim.name:
-                    found[claim.manifest].add(("annotation", claim.name))
+                    index = image.digest if image.children else ""
+                    found[claim.manifest].add(("annotation", claim.name, index, met))
         for one in self.judged(namespace=namespace, as_of=as_of, known_at=known_at):
             if one.verdict.policy.reads_configurations:
                 for manifest in one.image.children or (one.image.digest,):
-                    found[manifest].add(("configuration", "linux"))
+                    found[manifest].add(("configuration", "linux", "", ""))
                 for claim in one.image.claims:
                     if claim.source == "label":
-                        found[claim.manifest].add(("label", claim.name))
+                        found[claim.manifest].add(("label", claim.name, "", ""))
         return found
