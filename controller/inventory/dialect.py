@@ -80,6 +80,7 @@ MAX_WAL_BYTES = 64 * 1024 * 1024  # size to which a WAL that grew under load is 
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
 _POD_CLAIMS = 0x61737279  # the space of `claim_pods` among a PostgreSQL server's advisory locks
 WRITING_CACHE = 16 * 1024  # KiB of pages that SQLite keeps for who writes: names by chance go to many of them
+KEEPING_CACHE = 2 * 1024  # the same for who writes in order, or hardly ever
 PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
 
 
@@ -108,14 +109,15 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(url.database or "").resolve() if url.get_backend_name() == "sqlite" else None
 
 
-def writing_engine(url: URL) -> Engine:
+def writing_engine(url: URL, *, cache: int = WRITING_CACHE) -> Engine:
     """One connection, for the writer thread, whose commits are durable when they return.
 
+    `cache` bounds the pages that SQLite keeps for it, in KiB: it keeps them until `let_go`, or for good.
     Raises `ConfigurationError` (`DriverMissing`).
     """
     file = sqlite_file(url)
     if file is not None:
-        return _sqlite_engine(lambda: _open_for_writing(file), size=1)
+        return _sqlite_engine(lambda: _open_for_writing(file, cache), size=1)
     engine = _postgresql_engine(url, size=1, hangs_after=WRITE_HANGS)
     event.listen(engine, "connect", _prepare_for_writing)
     return engine
@@ -158,6 +160,16 @@ def reading_engine(url: URL, *, connections: int) -> Engine:
         record.info["until"] = time.monotonic() + READ_TIMEOUT
 
     return engine
+
+
+def let_go(engine: Engine) -> None:
+    """Give back the pages that SQLite keeps for who writes, and will not for a while."""
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA shrink_memory").close()
+        finally:
+            connection.close()
 
 
 def scratch_engine(file: Path) -> Engine:
@@ -380,7 +392,7 @@ class _Compiler(SQLiteCompiler):
         return text
 
 
-def _open_for_writing(file: Path) -> sqlite3.Connection:
+def _open_for_writing(file: Path, cache: int) -> sqlite3.Connection:
     connection = sqlite3.connect(
         file, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT, factory=WritingConnection
     )
@@ -392,7 +404,7 @@ def _open_for_writing(file: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit={MAX_WAL_BYTES}")
-        connection.execute(f"PRAGMA cache_size={-WRITING_CACHE}")
+        connection.execute(f"PRAGMA cache_size={-cache}")
     except BaseException:
         connection.close()
         raise

@@ -1,13 +1,15 @@
 """The version with which a policy judged last, of those who may know it: anybody's decisions in a cluster, or one
 namespace's own alone.
 
-In a namespace there are two ways to the last one, both newest first: along the namespace's decisions, to one that the
-policy judged, and along what the policy judged, to one of the namespace. Which is shorter depends on both, so each is
-gone a little of the way, and then further: what it costs follows the shorter one.
+In a namespace a policy of which one version alone was ever used there needs no search (`policy_use`). Of another there
+are two ways to the last one, both newest first: along the namespace's decisions, to one that the policy judged, and
+along what the policy judged, to one of the namespace. Which is shorter depends on both, so each is gone a little of the
+way, and then further: what it costs follows the shorter one.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from datetime import datetime
 from typing import Any
@@ -44,6 +46,8 @@ def last_versions(
     own = own.with_only_columns(*(_decision.c[name] for name in ("leaf", "decided_at", "cluster")))
     own = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc())
     found = _recent(connection, own, policies)
+    if left := set(policies) - found.keys():
+        found |= _only(connection, left, by_then(_used(namespace), tables.policy_use, **times))
     for policy in set(policies) - found.keys():
         found[policy] = _walked(connection, own, by_then(_of(policy), _judged, **times), policy, namespace)
     return found
@@ -88,6 +92,22 @@ def _recent(connection: Connection, own: Select[Any], policies: Collection[Polic
     for *policy, version in connection.execute(query.order_by(last.c.decided_at.desc(), last.c.leaf.desc())):
         found.setdefault(tuple(policy), version)
     return {policy: found[policy] for policy in policies if policy in found}
+
+
+def _used(namespace: str) -> Select[Any]:
+    """The versions that ever judged something in the namespace, and whose."""
+    version, use = tables.policy_version, tables.policy_use
+    columns = (version.c[name] for name in (*_PARTS, "hash"))
+    return select(*columns).join(use, use.c.hash == version.c.hash).where(use.c.namespace == namespace)
+
+
+def _only(connection: Connection, policies: Collection[Policy], used: Select[Any]) -> dict[Policy, str]:
+    """Those of these policies of which one version alone ever judged anything there: that is the last one."""
+    version = tables.policy_version
+    versions: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for *policy, name in connection.execute(used.where(version.c.name.in_({policy[2] for policy in policies}))):
+        versions[tuple(policy)].append(name)
+    return {policy: some[0] for policy in policies if len(some := versions[policy[:3]]) == 1}
 
 
 def _along_decisions(own: Select[Any], policy: Policy) -> Select[Any]:

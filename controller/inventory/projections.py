@@ -25,7 +25,9 @@ from controller.inventory.runs import Admitted, Told
 FIRST_POSITION = -(2**63)  # before any that a row can have, whoever wrote it
 REBUILD_BATCH = 500  # leaves held in memory while rebuilding
 FRESH = timedelta(hours=1)
-MAX_REMEMBERED = 50_000  # rows that `Remembered` holds before it forgets half of them: bounds memory, never correctness
+# What `Remembered` holds before it forgets half of it (300 to 400 bytes each): bounds memory, never correctness.
+MAX_REMEMBERED = 25_000  # judgements and blobs: of an image known some three, and all that a warm decision asks about
+MAX_ROWS = 5_000  # the rows of judgements: asked about by one that is new, of an image or in a namespace
 _ONE = {
     "decision": tables.decision,
     "gap": tables.watch_gap,
@@ -42,6 +44,7 @@ _SEVERAL = {
 }
 """The tables of what follows from one leaf alone, by the field of `Projection` that has the row, or rows."""
 _OWN = {table.name: Inserting(table) for table in (*_ONE.values(), *_SEVERAL.values())}
+_WHOLE = frozenset({"blob", "judgement"})  # names of what is remembered that are no table's rows (`append.blob_key`)
 _KEEPING = {table.name: keeping_earliest(table) for table in SHARED}
 
 Key = tuple[str | bytes, ...]
@@ -65,23 +68,37 @@ class Remembered:
     """
 
     def __init__(self) -> None:
-        self._times: Written = {}
+        self._whole: Written = {}  # judgements, and blobs
+        self._rows: Written = {}
 
     def covers(self, key: Key, times: Times) -> bool:
         """Whether the database's row for this key is at least as early in both times."""
-        known = self._times.get(key)
+        known = self._known(key)
         return known is not None and known[0] <= times[0] and known[1] <= times[1]
 
     def is_fresh(self, key: Key, now: datetime) -> bool:
         """Whether a row was there within the last hour: of those that are dropped once nothing needs them."""
-        known = self._times.get(key)
+        known = self._known(key)
         return known is not None and abs(now - known[1]) < FRESH
 
     def add(self, written: Written) -> None:
         """Remember rows, now that they are committed."""
-        self._times.update(written)
-        if len(self._times) > MAX_REMEMBERED:  # what was first met goes first: it is old by now, or met again soon
-            self._times = dict(islice(self._times.items(), len(self._times) // 2, None))
+        one: dict[Times, Times] = {}  # most have the same times
+        whole: Written = {}
+        rows: Written = {}
+        for key, times in written.items():
+            (whole if key[0] in _WHOLE else rows)[key] = one.setdefault(times, times)
+        self._whole = _bounded(self._whole, whole, MAX_REMEMBERED)
+        self._rows = _bounded(self._rows, rows, MAX_ROWS)
+
+    def _known(self, key: Key) -> Times | None:
+        return (self._whole if key[0] in _WHOLE else self._rows).get(key)
+
+
+def _bounded(known: Written, new: Written, most: int) -> Written:
+    """What is known, and the new. What was first met goes first: it is old by now, or met again soon."""
+    known.update(new)
+    return known if len(known) <= most else dict(islice(known.items(), len(known) // 2, None))
 
 
 def write(

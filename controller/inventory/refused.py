@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -40,7 +40,7 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
-from controller.inventory.dialect import texts
+from controller.inventory.dialect import sifted, texts
 from controller.inventory.kinship import named
 from controller.inventory.last_versions import Policy, last_versions
 from controller.inventory.records import PolicyVersion, RunRecord
@@ -52,14 +52,9 @@ _POLICY = ("policy_kind", "policy_namespace", "policy_name")
 _OF = ("cluster", "namespace", "digest", *_POLICY)
 _THERE = (("digest", "name"), ("namespace", "namespace"), ("cluster", "cluster"))
 
-_WHERE = ("cluster", "namespace", "digest")
-
 TOGETHER = 4  # times as many runs are read together as the page holds: not each of their images is refused there
-WIDER = 4  # times as many again each time that these did not fill it: if few are refused, all that runs is soon read
 
 Key = tuple[str, ...]
-Where = tuple[str, str, str]
-"""A cluster, a namespace, and a digest that runs there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,42 +155,42 @@ Keys = Mapping[Key, datetime]
 def _page(connection: Connection, asked: _Asked, before: Place | None, limit: int) -> Sequence[tuple[Row[Any], Keys]]:
     """The next runs whose images are refused, the latest started first, as many as `limit`, and what refuses each.
 
-    What runs is gone through, the latest first, until there is enough. Whether a policy let the image in later is asked
-    of the images on the page alone.
+    Whether a policy let the image in later is asked of the images on the page alone.
     """
-    refused: dict[Where, Keys] = {}
-    looked: set[Where] = set()
+    refused = _refused(connection, asked)
+    if not refused:
+        return []
     known: dict[Key, bool] = {}
     found: list[tuple[Row[Any], Keys]] = []
-    runs, wide, more = _runs(connection, asked), TOGETHER * limit, True
+    runs, images = _runs(connection, asked), {"digests": sorted({where[2] for where in refused})}
+    more = True
     while more and len(found) < limit:
-        rows = connection.execute(_after(runs, before).limit(wide)).all()
-        more = len(rows) == wide
-        before = (rows[-1].started_at, rows[-1].leaf) if more else None
-        there = {(row.cluster, row.namespace, row.digest) for row in rows} - looked
-        looked |= there
-        refused |= _refused(connection, there, asked)
-        left = [(row, keys) for row in rows if (keys := refused.get((row.cluster, row.namespace, row.digest)))]
         # No more are looked at closely than the page still needs, if all are refused.
-        while left and (need := limit - len(found)):
-            some, left = left[:need], left[need:]
+        rows = connection.execute(_after(runs, before).limit(TOGETHER * limit), images).all()
+        more = len(rows) == TOGETHER * limit
+        before = (rows[-1].started_at, rows[-1].leaf) if more else None
+        left = [(row, keys) for row in rows if (keys := refused.get((row.cluster, row.namespace, row.digest)))]
+        while left and (wide := limit - len(found)):
+            some, left = left[:wide], left[wide:]
             new = {key: at for _, keys in some for key, at in keys.items() if key not in known}
             known |= _let_in(connection, new, asked)
             for row, keys in some:
                 if stand := {key: at for key, at in keys.items() if not known[key]}:
                     found.append((row, stand))
-        wide *= WIDER
     return found
 
 
-def _refused(connection: Connection, places: Collection[Where], asked: _Asked) -> Mapping[Where, Keys]:
-    """Of what runs in these places, all that ever refused it there, whatever was said later."""
-    if not places:
-        return {}
-    running = texts(connection, _WHERE, sorted(places))
+def _refused(connection: Connection, asked: _Asked) -> Mapping[tuple[str, str, str], Keys]:
+    """By cluster, namespace and digest of what runs, all that ever refused it there, whatever was said later.
+
+    It begins with what runs, which is little beside all that was ever refused.
+    """
+    where = ("cluster", "namespace", "digest")
+    runs = asked.moment.rows(connection, *where, also=[_run.c.digest.is_not(None)])
+    running = select(*runs.c).distinct().cte("running")
     # A manifest that was refused by itself is refused under its index too: nobody lists one to be refused.
     names = named(_ever_refused(running, asked), asked.known_at, inside=True)
-    found: dict[Where, dict[Key, datetime]] = defaultdict(dict)
+    found: dict[tuple[str, str, str], dict[Key, datetime]] = defaultdict(dict)
     for seen, *key, at in connection.execute(_newest_of(names, asked, lateral=connection.dialect.name == "postgresql")):
         found[key[0], key[1], seen][tuple(key)] = at
     return found
@@ -237,8 +232,9 @@ def _ever_refused(running: CTE, asked: _Asked) -> CTE:
 
 
 def _runs(connection: Connection, asked: _Asked) -> Select[Any]:
-    """What runs of images whose digest is known, the latest started first."""
-    runs = asked.moment.rows(connection, "leaf", "started_at", *_WHERE, also=[_run.c.digest.is_not(None)])
+    """What runs of the images of the parameter `digests`, the latest started first."""
+    some = sifted(connection.dialect.name, _run.c.digest, "digests")
+    runs = asked.moment.rows(connection, "leaf", "started_at", "cluster", "namespace", "digest", also=[some])
     return select(runs).order_by(runs.c.started_at.desc(), runs.c.leaf.desc())
 
 

@@ -94,7 +94,7 @@ class Store:
         fallback = None
         if settings.durability == "Spool":
             spool = Spool(settings.spool_folder(dialect.sqlite_file(url)), max_bytes=settings.spool_max_bytes)
-            fallback = Fallback(spool, dialect.writing_engine(url), blobs=blobs, lose=settings.spool_full == "Admit")
+            fallback = Fallback(spool, _keeping_engine(url), blobs=blobs, lose=settings.spool_full == "Admit")
         writer = Writer(
             engine,
             group_size=settings.database_group_size,
@@ -149,7 +149,7 @@ class Store:
         self, settings: InventorySettings, *, signer: NoteSigner, clock: Callable[[], datetime] = _now
     ) -> Sequencer:
         """Who gives the recorded leaves their numbers; on a connection of its own, so that recording goes on beside."""
-        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        engine = _keeping_engine(dialect.parse(settings.url()))
         self._engines.append(engine)
         return Sequencer(engine, self._reading, signer=signer, clock=clock)
 
@@ -178,7 +178,7 @@ class Store:
 
     def cosigned(self, settings: InventorySettings, sequencer: Sequencer) -> Cosigned:
         """Who puts witnesses' cosignatures beside what the sequencer signed; on a connection of its own."""
-        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        engine = _keeping_engine(dialect.parse(settings.url()))
         self._engines.append(engine)
         cosigned = Cosigned(engine, term=lambda: sequencer.term)
         sequencer.cosigned = lambda: cosigned.size
@@ -190,7 +190,7 @@ class Store:
         """Who makes the months that come; on a connection of its own. None in SQLite, which has none."""
         if not self.is_shared:
             return None
-        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        engine = _keeping_engine(dialect.parse(settings.url()))
         self._engines.append(engine)
         return PartitionKeeper(engine, clock=clock)
 
@@ -201,7 +201,7 @@ class Store:
         """
         if not self.is_shared:
             return None
-        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        engine = _keeping_engine(dialect.parse(settings.url()))
         self._engines.append(engine)
         return ConfigurationKeeper(engine, self._blobs)
 
@@ -317,6 +317,11 @@ def _reading_engine(settings: InventorySettings, url: URL) -> Engine:
             "SettingInvalid", "database_reader_url names the PostgreSQL of database_url, as another role"
         )
     return dialect.reading_engine(reading, connections=max(1, settings.database_readers))
+
+
+def _keeping_engine(url: URL) -> Engine:
+    """The connection of one of those who keep the inventory beside the recorder."""
+    return dialect.writing_engine(url, cache=dialect.KEEPING_CACHE)
 
 
 def _blobs(settings: InventorySettings, url: URL) -> Blobs:

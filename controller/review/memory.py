@@ -119,7 +119,11 @@ class Memory(Generic[K, V]):
         if weight > self._size:
             return
         now = self._clock()
-        self._held[key] = _Entry(value, now, now + fresh, now + usable, now + max(usable, kept), weight)
+        # One number for times that are the same: with tens of thousands of entries it is megabytes.
+        fresh_until = now + fresh if fresh != FOREVER else FOREVER
+        usable_until = now + usable if usable != fresh else fresh_until
+        kept_until = now + kept if kept > usable else usable_until
+        self._held[key] = _Entry(value, now, fresh_until, usable_until, kept_until, weight)
         self.weight += weight
         while len(self._held) > self._entries or self.weight > self._size:
             _, out = self._held.popitem(last=False)

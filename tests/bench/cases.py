@@ -30,7 +30,7 @@ class Scale:
     records: int
 
 
-FULL = Scale(rounds=5, slice=2.0, cold=100, slow=8, sboms=8, known=1000, policies=1000, records=20_000)
+FULL = Scale(rounds=5, slice=2.0, cold=100, slow=8, sboms=8, known=10_000, policies=1000, records=20_000)
 QUICK = Scale(rounds=1, slice=1.0, cold=15, slow=2, sboms=2, known=50, policies=100, records=2_000)
 
 

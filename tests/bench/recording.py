@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
-from controller.cli.serve import running
+from controller.cli.serve import running, settle
 from controller.inventory.blobs.packing import unpack
 from controller.inventory.canonical import canonical
 from controller.inventory.store import Store
@@ -67,8 +67,9 @@ def measure(file: Path, leaf: Leaf, blobs: Blobs, *, count: int) -> Recorded:
 
 
 def recorded(writer: Writer, leaves: Sequence[Leaf], blobs: Blobs, *, count: int) -> Recorded:
-    """Record decisions that are like these in turn, each about a pod of its own, on the event loop that serves."""
+    """Record decisions that are like these in turn, each about a pod of its own, as the process that serves would."""
     with running() as runner:
+        settle()
         return runner.run(_recorded(writer, leaves, blobs, count))
 
 

@@ -26,6 +26,7 @@ from tests.support.processes import Server, free_port
 from tests.support.tools import hermetic_environment
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PREPARED = 1000  # images that the registry is asked to make ready at once
 WORKERS = 2  # worker processes, the product's default
 
 
@@ -116,7 +117,8 @@ class Rig:
 
     def fresh(self, repositories: Sequence[str], *, digest: bool = False) -> list[str]:
         """References to images that are ready in the registry and that nobody has asked for."""
-        self.registry.prepare(repositories)
+        for start in range(0, len(repositories), PREPARED):
+            self.registry.prepare(repositories[start : start + PREPARED])
         return [self.reference(repository, digest=digest) for repository in repositories]
 
     def policies(self) -> list[dict[str, Any]]:

@@ -177,6 +177,24 @@ async def test_the_pages_of_refused_runs_hold_each_once(opened: Store) -> None:
         opened.questions.refused.refused(cursor="!")
 
 
+async def test_refused_runs_are_found_however_many_that_are_not_started_since(opened: Store) -> None:
+    """Of 200 runs that nobody refuses, eight are read with a page of one, then more at a time: it ends at the last."""
+    refused = [sighting("Started", number, uid=f"r{number}", id=f"r{number}") for number in (1, 2, 150)]
+    others = [sighting("Started", number, uid=f"o{number}", id=f"{number}", digest=OTHER) for number in range(3, 203)]
+    elsewhere = judged(0, "Violated", where="bank", digest=OTHER)  # refused there, and it runs here
+    await record(opened, judged(0, "Violated"), elsewhere, *refused, *others)
+    seen: list[str] = []
+    page = opened.questions.refused.refused(as_of=seconds(999), limit=1)
+    while True:
+        seen += [item.run.run for item in page.items]
+        if page.cursor is None:
+            break
+        page = opened.questions.refused.refused(as_of=seconds(999), limit=1, cursor=page.cursor)
+    assert seen == ["r150", "r2", "r1"]
+    assert found(opened, as_of=seconds(149)).keys() == {"r1", "r2"}
+    assert found(opened, namespace="bank") == {}
+
+
 @pytest.mark.guarantee(20)
 async def test_guarantee_20_a_digest_is_visible_where_it_ran_and_no_denial_opens_it(
     opened: Store, clock: Clock

@@ -56,6 +56,7 @@ class IndexKeeper:
         self._reader = reader
         self._interval = interval
         self._clock = clock
+        self._resting = True  # nothing was needed yet
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="index", daemon=True)
         self._thread.start()
@@ -85,11 +86,21 @@ class IndexKeeper:
                 telemetry.INDEX_FAILURES.inc()
             return RETRY
         self._measure(progress)
-        if not progress.indexed and not progress.more:
-            self._reader.rest()
+        if progress.indexed or progress.more:
+            self._resting = False
+        else:
+            self._rest()
         return 0.0 if progress.more else self._interval
 
+    def _rest(self) -> None:
+        """Let go of what only work needs: once, until there is some again."""
+        if not self._resting:
+            self._resting = True
+            self._reader.rest()
+            self._indexer.rest()
+
     def _failed(self, why: object) -> float:
+        self._resting = False
         if not self._stopping.is_set():
             telemetry.INDEX_FAILURES.inc()
             log.error("documents were not indexed: %s", why)

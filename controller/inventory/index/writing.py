@@ -138,6 +138,10 @@ class Indexer:
         left = found[indexed:]
         return Progress(indexed, unreadable, more=True, waiting=left[0][1] if left else None)
 
+    def rest(self) -> None:
+        """There is nothing to write for a while."""
+        dialect.let_go(self._writing)
+
     def _pending(self) -> list[tuple[str, datetime]]:
         """What was recorded and is not indexed, the oldest first."""
         with self._reading.begin() as connection:

@@ -19,7 +19,7 @@ from controller.errors import ConfigurationError
 from controller.inventory import projections, tables
 from controller.inventory.append import Record, append
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.dialect import exclude_writers, take_time
+from controller.inventory.dialect import exclude_writers, let_go, take_time
 from controller.inventory.index.writing import OWN_ROWS, forget
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.projecting import project
@@ -113,6 +113,7 @@ class Pruner:
                 found.append(Pruned(rule, sum(count for count, _ in counts), sum(held for _, held in counts)))
         self._clear_documents()
         self._drop_files()
+        let_go(self._writing)
         return found
 
     def _drop_leaves(self, rule: Rule, look: Callable[..., Look], now: datetime, signer: NoteSigner) -> tuple[int, int]:

@@ -228,7 +228,10 @@ class Gap(Shown):
 
 
 class RunPage(Shown):
-    """Runs, the latest started first."""
+    """Runs, the latest started first.
+
+    `gaps`: when nobody watched; where a namespace is asked about, of the clusters in which it was met.
+    """
 
     items: list[Run]
     gaps: list[Gap]

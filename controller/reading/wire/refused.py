@@ -17,7 +17,10 @@ class RefusedAsked(InNamespace, Paged):
 
 
 class Refusal(Shown):
-    """A policy's newest evaluation of the image in this namespace. `current`: by the last version that judged."""
+    """A policy's newest evaluation of the image in this namespace.
+
+    `current`: by the last version that judged anything; where one namespace is asked about, anything there.
+    """
 
     policy: Policy
     current: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ import pytest
 from controller.errors import RecordingFailed
 from controller.inventory import tables
 from controller.inventory.projecting import Projector, project
+from controller.inventory.projections import MAX_REMEMBERED, MAX_ROWS, Remembered
 from tests.support.inventory import evaluation, image, leaf
+
+NOW = datetime(2026, 11, 22, 11, tzinfo=UTC)
 
 MALFORMED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "another schema": lambda v: v.update(schema="assay.dev/decision/v9"),
@@ -117,3 +121,26 @@ def test_judgements_that_are_remembered_are_bounded() -> None:
         projector.project(leaf(evaluations=[evaluation(policy=f"policy-{number}")]))
     assert 2 < len(projector._known) < 20
     assert projector._bytes <= 20_000
+
+
+def test_what_is_remembered_of_the_database_is_bounded_and_rows_displace_no_judgement() -> None:
+    remembered = Remembered()
+    times = (NOW, NOW)
+    remembered.add({("judgement", b"first"): times})
+    for start in range(0, 3 * MAX_ROWS, 1000):
+        remembered.add({("verification", str(number)): times for number in range(start, start + 1000)})
+        assert len(remembered._rows) <= MAX_ROWS
+    assert remembered.covers(("judgement", b"first"), times)
+    assert remembered.covers(("verification", str(3 * MAX_ROWS - 1)), times)
+    assert not remembered.covers(("verification", "0"), times)
+    for start in range(0, 2 * MAX_REMEMBERED, 1000):
+        remembered.add({("blob", str(number)): times for number in range(start, start + 1000)})
+        assert len(remembered._whole) <= MAX_REMEMBERED
+    assert remembered.is_fresh(("blob", str(2 * MAX_REMEMBERED - 1)), NOW)
+    assert not remembered.covers(("judgement", b"first"), times)
+
+
+def test_what_was_committed_together_keeps_one_pair_of_times() -> None:
+    remembered = Remembered()
+    remembered.add({("blob", name): (NOW, datetime.fromtimestamp(NOW.timestamp(), UTC)) for name in "ab"})
+    assert remembered._known(("blob", "a")) is remembered._known(("blob", "b"))

@@ -10,12 +10,15 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from controller.errors import ConfigurationError, RecordingFailed, Unavailable
 from controller.inventory import dialect, store
+from controller.inventory.index.contents import Contents
+from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.support import postgres
@@ -187,3 +190,34 @@ async def test_a_disk_that_is_full_is_an_error_that_says_so_and_passes(tmp_path:
         raw.cursor().execute("PRAGMA max_page_count=1000000")
         raw.close()
         await opened.writer.record(leaf(2000), blobs={}, deadline=soon())
+
+
+def test_only_the_recorder_and_who_indexes_or_prunes_keep_many_pages(tmp_path: Path) -> None:
+    """Each connection keeps what it read until its bound: together these bounds are what a large inventory takes."""
+    settings = sqlite_database(tmp_path).settings
+
+    def pages(engine: Engine) -> int:
+        with engine.begin() as connection:
+            return int(connection.exec_driver_sql("PRAGMA cache_size").scalar_one())
+
+    signer = NoteSigner.of_seed("test.example/ledger", bytes(32))
+    with Store.open(settings) as opened:
+        sequencer = opened.sequencer(settings, signer=signer)
+        opened.cosigned(settings, sequencer)
+        opened.pruner(settings, signer=signer, cluster="", pause=lambda: False)
+        opened.indexer(settings, read=lambda _content: Contents("other"))
+        kept = [pages(engine) for engine in (opened.writer._engine, *opened._engines)]
+    assert kept == [-dialect.WRITING_CACHE, *2 * [-dialect.KEEPING_CACHE], *2 * [-dialect.WRITING_CACHE]]
+
+
+def test_what_was_kept_of_pages_is_let_go(tmp_path: Path) -> None:
+    database = sqlite_database(tmp_path)
+    said: list[str] = []
+    with database.open() as opened:
+        indexer = opened.indexer(database.settings, read=lambda _content: Contents("other"))
+        engine = opened._engines[-1]
+        with engine.begin() as connection:
+            own: Any = connection.connection.dbapi_connection
+            own.set_trace_callback(said.append)
+        indexer.rest()
+    assert "PRAGMA shrink_memory" in said
