@@ -41,7 +41,7 @@ from controller.inventory.dialect import among, texts
 from controller.inventory.queries import summaries
 from controller.inventory.reaching import Reach, reach
 from controller.inventory.records import DecisionSummary
-from controller.inventory.resting import Footing, Resting, Source
+from controller.inventory.resting import IN_ORDER, Footing, Resting, Source
 from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
 
 
@@ -270,7 +270,7 @@ def _told_decisions(items: Iterable[DecisionSummary], found: Reach) -> tuple[Aff
 def _sources(resting: Iterable[Resting], until: datetime | None = None) -> tuple[Source, ...]:
     """By whose word, as was known until a time (default: ever)."""
     told = {told.source for one in resting for told in one.sources if until is None or told.since <= until}
-    return tuple(source for source in Source if source in told)
+    return tuple(source for source in IN_ORDER if source in told)
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from functools import cached_property
 from sqlalchemy import Connection
 
 from controller.inventory import kinship
-from controller.inventory.resting import Footing, Resting, Source, Told, resting
+from controller.inventory.resting import IN_ORDER, Footing, Resting, Source, Told, resting
 
 EVERYWHERE = ""  # the policies of the cluster: what they found counts in every namespace
 
@@ -120,7 +120,7 @@ def _of_image(grounds: _Grounds) -> Resting:
     if len(grounds) == 1 and EVERYWHERE in grounds:
         return grounds[EVERYWHERE]
     every = [grounds[whose] for whose in sorted(grounds)]
-    return replace(_joined(every), sources=tuple(_told(source, grounds) for source in Source if _says(source, every)))
+    return replace(_joined(every), sources=tuple(_told(source, grounds) for source in IN_ORDER if _says(source, every)))
 
 
 def _joined(some: Iterable[Resting]) -> Resting:
