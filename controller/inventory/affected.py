@@ -187,7 +187,9 @@ def _ever(connection: Connection, found: Reach, asked: Asked) -> Iterator[Select
     for some in parts(confined):
         told = texts(connection, ("digest", "namespace"), some)
         here = and_(seen.c.digest == told.c.digest, seen.c.namespace == told.c.namespace)
-        yield _until(select(seen.c.leaf).join(told, here), asked)
+        query = select(seen.c.leaf).select_from(told).join(seen, here)
+        # SQLite knows nothing of how much each leaves, and would go through all runs of the namespace for each image.
+        yield _until(query.with_hint(seen, "INDEXED BY ix_run_namespace_digest", "sqlite"), asked)
 
 
 def _until(query: Select[Any], asked: Asked) -> Select[Any]:

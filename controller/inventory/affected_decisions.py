@@ -16,6 +16,7 @@ from controller.inventory.reaching import APART, Reach
 
 MAX_COUNTED = 1_000  # decisions and earlier runs that are counted; past it, *at least so many*
 MAX_SEEN = 20_000  # decisions of some namespaces that are looked at to count those; past it, *at least so many*
+MAX_APART = 5_000  # the same, where they are looked at for what counts in these alone
 FIRST, TOGETHER = 20, 500  # images whose decisions are counted in one statement: at first, and at the most
 MAX_SCANNED = 10_000  # runs or decisions looked at for one page
 FEW = 200  # images up to which their rows are looked up, instead of going through all rows by time
@@ -56,7 +57,7 @@ def count_admitted(connection: Connection, found: Reach, asked: Asked) -> tuple[
     more = False
     for namespace, rests in found.more.items():
         own = replace(asked, namespace=namespace)
-        more |= _add_own(connection, leaves, rests, own, most=MAX_SEEN // len(found.more))
+        more |= _add_own(connection, leaves, rests, own, most=MAX_APART // len(found.more))
         if len(leaves) == MAX_COUNTED:
             break
     return len(leaves), more
@@ -100,8 +101,13 @@ def _add_own(connection: Connection, leaves: set[int], found: Reach, asked: Aske
     latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(most).subquery("latest")
     # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
     is_of_them = sifted(connection.dialect.name, _image.c.digest, "digests")
-    query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at)
-    query = query.join(latest, of_one_leaf(_image, latest)).where(is_of_them)
+    query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at).where(is_of_them)
+    if connection.dialect.name == "postgresql" and most <= MAX_APART:
+        # Each by itself: or it would read what was decided in all months about any of the images, and join that.
+        part = query.where(of_one_leaf(_image, latest)).correlate(latest).offset(0).lateral()
+        query = select(*part.c).select_from(latest.join(part, true()))
+    else:
+        query = query.join(latest, of_one_leaf(_image, latest))
     rows = connection.execute(query.execution_options(yield_per=MAX_COUNTED), {"digests": sorted(found.names)})
     for leaf, digest, at in rows:
         if at >= found.since(digest):

@@ -13,10 +13,10 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, or_, select, true
 
 from controller.inventory import kinship, tables
-from controller.inventory.dialect import among
+from controller.inventory.dialect import among, texts
 from controller.inventory.kinship import Judged
 
 
@@ -95,13 +95,17 @@ def alone_in(connection: Connection, digests: Collection[str], *, known_at: date
     spaces = select(func.min(run.c.namespace).label("name")).cte("spaces", recursive=True)
     after = select(func.min(run.c.namespace)).where(run.c.namespace > spaces.c.name).scalar_subquery()
     spaces = spaces.union_all(select(after).where(spaces.c.name.is_not(None)))
+    named = texts(connection, ("digest",), [(digest,) for digest in sorted(digests)])
     there = run.alias()
-    found = select(there.c.leaf).where(
-        there.c.namespace == spaces.c.name, among(connection, there.c.digest, sorted(digests))
+    found = (
+        select(there.c.leaf)
+        .where(there.c.namespace == spaces.c.name, there.c.digest == named.c.digest)
+        .with_hint(there, "INDEXED BY ix_run_namespace_digest", "sqlite")  # or it goes through all runs of a namespace
     )
     # A value, and not EXISTS, of which PostgreSQL makes a join: it would read all runs of the images.
-    ran = _known(found, there, known_at).correlate(spaces).limit(1).scalar_subquery()
-    query = select(spaces.c.name).where(spaces.c.name.is_not(None), ran.is_not(None)).limit(2)
+    ran = _known(found, there, known_at).correlate(spaces, named).limit(1).scalar_subquery()
+    query = select(spaces.c.name).select_from(spaces.join(named, true()))
+    query = query.where(spaces.c.name.is_not(None), ran.is_not(None)).distinct().limit(2)
     names = connection.execute(query).scalars().all()
     return names[0] if len(names) == 1 else ""
 
