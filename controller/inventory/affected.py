@@ -126,10 +126,10 @@ class Affected(Asker):
         after = str(cursors.read(cursor, str)[0]) if cursor is not None else ""
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace)
         with self._reading() as connection:
-            proven = _reach(connection, footing, value, asked).proven
-        left = [digest for digest in sorted(proven) if digest > after]
+            found = _reach(connection, footing, value, asked)
+        left = [digest for digest in sorted(found.proven) if digest > after]
         more = cursors.write([left[limit - 1]]) if len(left) > limit else None
-        return AffectedImages(tuple(proven[digest] for digest in left[:limit]), more)
+        return AffectedImages(tuple(map(found.image, left[:limit])), more)
 
 
 def _cursor(place: Place | None) -> str | None:
@@ -150,7 +150,7 @@ def _extent(connection: Connection, found: Reach, asked: Asked) -> Extent:
     admitted, more = count_admitted(connection, found, asked)
     return Extent(
         images=len(found.proven),
-        claimed=sum(one.is_claimed for one in found.proven.values()),
+        claimed=sum(all(one.is_claimed for one in grounds.values()) for grounds in found.proven.values()),
         running=sum(row.runs for row, _ in now),
         running_images=len({row.digest for row, _ in now}),
         running_claimed=sum(row.runs for row, one in now if one.is_claimed),
@@ -158,7 +158,7 @@ def _extent(connection: Connection, found: Reach, asked: Asked) -> Extent:
         clusters=tuple(sorted({row.cluster for row, _ in now})),
         ran=runs,
         admitted=admitted,
-        first_known_at=min((one.since for one in found.proven.values()), default=None),
+        first_known_at=min((one.since for some in found.proven.values() for one in some.values()), default=None),
         more=more or MAX_COUNTED in {runs, admitted},
     )
 
