@@ -6,6 +6,7 @@ once as they are, under three policies, and once under the first of these alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from controller.inventory.store import Store
@@ -23,7 +24,7 @@ def measure(kept: Kept, *, count: int = COUNT) -> dict[str, str]:
     with Store.open(InventorySettings(database_url=kept.url, durability="Database")) as store:
         leaves: list[Any] = [one.leaf for one in map(store.queries.decision, kept.sample.decisions[:LIKE]) if one]
         several = recorded(store.writer, leaves, {}, count=count)
-        single = recorded(store.writer, [_under_one_policy(leaf) for leaf in leaves], {}, count=count)
+        single = recorded(store.writer, [one for leaf in leaves for one in _under_one_policy(leaf)], {}, count=count)
     return _told("", several) | _told(", one policy", single)
 
 
@@ -37,7 +38,7 @@ def _told(of: str, found: Recorded) -> dict[str, str]:
     }
 
 
-def _under_one_policy(leaf: Leaf) -> Leaf:
-    """The decision as if the first of its policies had been the only one, of its first image."""
-    evaluation = next(one for one in leaf["evaluations"] if one["image"] == 0)
-    return {**leaf, "images": leaf["images"][:1], "evaluations": [evaluation]}
+def _under_one_policy(leaf: Leaf) -> Sequence[Leaf]:
+    """The decision as if the first of its policies had been the only one, of its first image; none without policies."""
+    first = [one for one in leaf["evaluations"] if one["image"] == 0][:1]
+    return [{**leaf, "images": leaf["images"][:1], "evaluations": first}] if first else []
