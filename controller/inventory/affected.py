@@ -41,7 +41,7 @@ from controller.inventory.dialect import among, texts
 from controller.inventory.queries import summaries
 from controller.inventory.reaching import Reach, reach
 from controller.inventory.records import DecisionSummary
-from controller.inventory.resting import Footing, Resting, Source
+from controller.inventory.resting import IN_ORDER, Footing, Resting, Source
 from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
 
 
@@ -126,10 +126,10 @@ class Affected(Asker):
         after = str(cursors.read(cursor, str)[0]) if cursor is not None else ""
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace)
         with self._reading() as connection:
-            proven = _reach(connection, footing, value, asked).proven
-        left = [digest for digest in sorted(proven) if digest > after]
+            found = _reach(connection, footing, value, asked)
+        left = [digest for digest in sorted(found.proven) if digest > after]
         more = cursors.write([left[limit - 1]]) if len(left) > limit else None
-        return AffectedImages(tuple(proven[digest] for digest in left[:limit]), more)
+        return AffectedImages(tuple(map(found.image, left[:limit])), more)
 
 
 def _cursor(place: Place | None) -> str | None:
@@ -150,7 +150,7 @@ def _extent(connection: Connection, found: Reach, asked: Asked) -> Extent:
     admitted, more = count_admitted(connection, found, asked)
     return Extent(
         images=len(found.proven),
-        claimed=sum(one.is_claimed for one in found.proven.values()),
+        claimed=sum(all(one.is_claimed for one in grounds.values()) for grounds in found.proven.values()),
         running=sum(row.runs for row, _ in now),
         running_images=len({row.digest for row, _ in now}),
         running_claimed=sum(row.runs for row, one in now if one.is_claimed),
@@ -158,7 +158,7 @@ def _extent(connection: Connection, found: Reach, asked: Asked) -> Extent:
         clusters=tuple(sorted({row.cluster for row, _ in now})),
         ran=runs,
         admitted=admitted,
-        first_known_at=min((one.since for one in found.proven.values()), default=None),
+        first_known_at=min((one.since for some in found.proven.values() for one in some.values()), default=None),
         more=more or MAX_COUNTED in {runs, admitted},
     )
 
@@ -270,7 +270,7 @@ def _told_decisions(items: Iterable[DecisionSummary], found: Reach) -> tuple[Aff
 def _sources(resting: Iterable[Resting], until: datetime | None = None) -> tuple[Source, ...]:
     """By whose word, as was known until a time (default: ever)."""
     told = {told.source for one in resting for told in one.sources if until is None or told.since <= until}
-    return tuple(source for source in Source if source in told)
+    return tuple(source for source in IN_ORDER if source in told)
 
 
 def _fields(record: Any) -> dict[str, Any]:

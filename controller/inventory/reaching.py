@@ -14,7 +14,7 @@ from functools import cached_property
 from sqlalchemy import Connection
 
 from controller.inventory import kinship
-from controller.inventory.resting import Footing, Resting, Source, Told, resting
+from controller.inventory.resting import IN_ORDER, Footing, Resting, Source, Told, resting
 
 EVERYWHERE = ""  # the policies of the cluster: what they found counts in every namespace
 
@@ -26,14 +26,19 @@ _Grounds = dict[str, Resting]
 
 @dataclass(frozen=True)
 class Reach:
-    """What rests on it: the images that were proven, and every digest by which these may be named (`names`).
+    """What rests on it: the images that were `proven`, and by whose policies; and every digest by which these may be
+    named (`names`).
 
     A kubelet may name an index or a manifest in it (`kinship`). Of each name it is told on what rests what is so called
     in a namespace, where the policies of that found something of their own, and in all others (`EVERYWHERE`).
     """
 
-    proven: Mapping[str, Resting]
+    proven: Mapping[str, Mapping[str, Resting]]
     names: Mapping[str, Mapping[str, Resting]]
+
+    def image(self, digest: str) -> Resting:
+        """All that is said of a proven image, and of each word for whose runs alone it counts."""
+        return _of_image(self.proven[digest])
 
     def of(self, digest: str | None, namespace: str) -> Resting | None:
         """On what rests what is named by this digest in a namespace; None: not on that which turned out bad."""
@@ -97,10 +102,7 @@ def reach(
         whose = policies if namespace is None else EVERYWHERE  # a namespace is told of nothing else
         for grounds in (proven[one.digest], *(names[name] for name in runs[judged])):
             grounds[whose] = grounds[whose].joined(one) if whose in grounds else one
-    return Reach(
-        {digest: _of_image(grounds) for digest, grounds in proven.items()},
-        {name: _of_runs(grounds) for name, grounds in names.items()},
-    )
+    return Reach(proven, {name: _of_runs(grounds) for name, grounds in names.items()})
 
 
 def _of_runs(grounds: _Grounds) -> Mapping[str, Resting]:
@@ -115,12 +117,11 @@ def _of_runs(grounds: _Grounds) -> Mapping[str, Resting]:
     }
 
 
-def _of_image(grounds: _Grounds) -> Resting:
-    """All that is said of an image, and of each word for whose runs alone it counts."""
+def _of_image(grounds: Mapping[str, Resting]) -> Resting:
     if len(grounds) == 1 and EVERYWHERE in grounds:
         return grounds[EVERYWHERE]
     every = [grounds[whose] for whose in sorted(grounds)]
-    return replace(_joined(every), sources=tuple(_told(source, grounds) for source in Source if _says(source, every)))
+    return replace(_joined(every), sources=tuple(_told(source, grounds) for source in IN_ORDER if _says(source, every)))
 
 
 def _joined(some: Iterable[Resting]) -> Resting:

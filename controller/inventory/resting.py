@@ -47,7 +47,8 @@ class Source(StrEnum):
         return self in {Source.ANNOTATION, Source.LABEL}
 
 
-_SOURCES = {source.value: source for source in Source}
+IN_ORDER = tuple(Source)  # written down: an Enum is gone through ten times as slowly
+_SOURCES = {source.value: source for source in IN_ORDER}
 
 
 class Footing(StrEnum):
@@ -122,7 +123,7 @@ class Resting:
             tuple(sorted({*self.artifacts, *other.artifacts})),
             min(self.since, other.since),
             min(self.recorded_at, other.recorded_at),
-            tuple(told[source] for source in Source if source in told),
+            tuple(told[source] for source in IN_ORDER if source in told),
         )
 
 
@@ -181,7 +182,7 @@ def _resting(judged: Judged, artifacts: set[str], told: Mapping[Source, tuple[da
         artifacts=tuple(sorted(artifacts)),
         since=min(since for since, _ in told.values()),
         recorded_at=min(recorded_at for _, recorded_at in told.values()),
-        sources=tuple(Told(source, *told[source]) for source in Source if source in told),
+        sources=tuple(Told(source, *told[source]) for source in IN_ORDER if source in told),
     )
 
 

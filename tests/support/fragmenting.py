@@ -11,7 +11,7 @@ from pathlib import Path
 
 from controller.workers.allocation import economise
 
-PIECES = 32
+PIECES = 128
 LARGE = 1024 * 1024  # bytes
 SMALL = 32 * 1024
 FIRST = 3 * LARGE  # freed first: from then on glibc by itself takes what is smaller from its heap

@@ -16,7 +16,7 @@ from controller.workers import WorkerPool
 from controller.workers.allocation import economise
 from tests.support.fragmenting import LARGE, PIECES, kept
 
-LITTLE = 4 * LARGE  # with the small pieces that stay, and what the interpreter takes for itself
+LITTLE = 8 * LARGE  # with the small pieces that stay, and what the interpreter takes for itself
 SOON = 60.0  # seconds; a bound on a stuck test, never what is tested
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import pytest
@@ -78,3 +79,14 @@ def test_endless_nesting_is_refused() -> None:
         canonical(value)
     while value:  # taken apart by hand: the interpreter would recurse too
         value = value[0]
+
+
+def test_what_was_written_takes_no_more_memory_than_it_has_bytes() -> None:
+    """What follows from a judgement is kept, and a queue of leaves waits to be written: both are bounded by length."""
+    if not hasattr(ctypes.CDLL(None), "malloc_usable_size"):
+        pytest.skip("this C library does not tell")
+    usable = ctypes.CDLL(None).malloc_usable_size
+    usable.argtypes, usable.restype = [ctypes.c_void_p], ctypes.c_size_t
+    value = {"text": "x" * 2500}
+    for written in (canonical(value), joined({"a": 1, **value}, {"text": canonical(value["text"])})):
+        assert usable(id(written)) < len(written) + 200
