@@ -116,6 +116,8 @@ def _write_leaves(connection: Connection, wanted: Sequence[Record], now: datetim
     by_key = {(r.projection.key, r.projection.verdict): (r.at or now, r.projection) for r in reversed(wanted)}
     if not by_key:
         return []
+    if len({item.id for _, item in by_key.values()}) < len(by_key):
+        raise RecordingFailed("LeafConflict", "one id stands for two decisions")  # each by itself, the first stays
     placed = _LEAVES.run(
         connection,
         [

@@ -8,9 +8,10 @@ import dataclasses
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -132,6 +133,21 @@ async def test_an_id_that_stands_for_another_decision_is_refused(opened: Store) 
     await record(opened, first)
     with pytest.raises(RecordingFailed, match="LeafConflict"):
         await record(opened, leaf(2, id=first["id"]))
+    assert stored(opened) == 1
+
+
+@pytest.mark.parametrize("made", [leaf, partial(sighting, "Started")], ids=["decision", "sighting"])
+async def test_of_two_records_of_one_id_in_a_group_none_is_acknowledged_unrecorded(
+    database: Database, opened: Store, made: Callable[..., dict[str, Any]]
+) -> None:
+    first = made(1)
+    second = made(2) | {"id": first["id"]}
+    with locked(database):  # so that they meet in one group
+        jobs = (opened.writer.record(item, blobs={}, deadline=soon()) for item in (first, second))
+        running = asyncio.gather(*jobs, return_exceptions=True)
+        await asyncio.sleep(0.2)
+    results = await running
+    assert sorted(str(getattr(result, "code", result)) for result in results) == ["LeafConflict", "None"]
     assert stored(opened) == 1
 
 

@@ -14,7 +14,8 @@ from sqlalchemy import select
 
 from controller.errors import LimitExceeded, Unavailable
 from controller.inventory import tables
-from controller.inventory.index import reading
+from controller.inventory.index import keeping, reading
+from controller.inventory.index.contents import Contents
 from controller.inventory.index.keeping import IndexKeeper, pace
 from controller.settings import DocumentSettings, Seconds, WorkerSettings
 from controller.workers.indexing import DocumentReader
@@ -98,5 +99,42 @@ async def test_a_keeper_indexes_what_is_recorded_while_it_runs(tmp_path: Path, r
             while len(procfs.tree(os.getpid())) > processes and time.monotonic() < until:
                 time.sleep(0.02)  # noqa: ASYNC251
             assert len(procfs.tree(os.getpid())) == processes
+        finally:
+            keeper.close()
+
+
+class _Restless:
+    """A reader that reads, and that cannot rest."""
+
+    def __init__(self) -> None:
+        self.rested = 0
+
+    def read(self, content: bytes) -> Contents:
+        return reading.read(content, DocumentSettings())
+
+    def rest(self) -> None:
+        self.rested += 1
+        raise RuntimeError("the pool is still running")
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+
+async def test_a_keeper_goes_on_though_its_reader_could_not_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "RETRY", 0.01)
+    database, reader = sqlite_database(tmp_path), _Restless()
+    with database.open() as opened:
+        indexer = opened.indexer(database.settings, read=reader.read, pace=pace)
+        keeper = IndexKeeper(indexer, reader, interval=0.01, clock=lambda: datetime.now(UTC))
+        try:
+            until = time.monotonic() + SOON
+            for number in range(1, 3):
+                leaf, blobs = attesting(envelope(spdx(f"pkg:npm/p@{number}")))
+                await opened.writer.record(leaf, blobs=blobs, deadline=soon())
+                while reader.rested < number and keeper._thread.is_alive() and time.monotonic() < until:
+                    time.sleep(0.01)  # noqa: ASYNC251 - the keeper has a thread of its own
+                assert (reader.rested, keeper._thread.is_alive()) == (number, True)
         finally:
             keeper.close()

@@ -76,6 +76,10 @@ class IndexKeeper:
         """One pass. Returns how many seconds to wait before the next."""
         try:
             progress = self._indexer.step(self._stopping.is_set)
+            if progress.indexed or progress.more:
+                self._resting = False
+            else:
+                self._rest()
         except AssayError as exc:
             return self._failed(exc)
         except SQLAlchemyError as exc:
@@ -86,10 +90,6 @@ class IndexKeeper:
                 telemetry.INDEX_FAILURES.inc()
             return RETRY
         self._measure(progress)
-        if progress.indexed or progress.more:
-            self._resting = False
-        else:
-            self._rest()
         return 0.0 if progress.more else self._interval
 
     def _rest(self) -> None:
