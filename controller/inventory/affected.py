@@ -37,7 +37,7 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
-from controller.inventory.dialect import among, texts
+from controller.inventory.parameters import among, texts
 from controller.inventory.queries import summaries
 from controller.inventory.reaching import Reach, reach
 from controller.inventory.records import DecisionSummary

@@ -11,7 +11,7 @@ from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, and_, cast, 
 
 from controller.inventory import tables
 from controller.inventory.asking import MAX_LIMIT, Place, before_place, of_one_leaf, of_rows
-from controller.inventory.dialect import sifted, texts
+from controller.inventory.parameters import sifted, texts
 from controller.inventory.reaching import APART, Reach
 
 MAX_COUNTED = 1_000  # decisions and earlier runs that are counted; past it, *at least so many*

@@ -21,9 +21,10 @@ from controller.inventory import cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.claims import ANNOTATION, CONFIGURATION, LABEL
 from controller.inventory.described import Described, described, within
-from controller.inventory.dialect import bytewise, texts
+from controller.inventory.dialect import bytewise
 from controller.inventory.kinship import is_about, named
 from controller.inventory.origins import BASE, SYSTEM
+from controller.inventory.parameters import texts
 from controller.inventory.standing import Moment, Owners, Standing, chunks, owners, standing
 
 SCAN_WITHIN = timedelta(days=30)

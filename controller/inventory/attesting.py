@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
 from controller.inventory import kinship, tables
-from controller.inventory.dialect import among, texts
+from controller.inventory.parameters import among, texts
 from controller.inventory.visibility import alone_in, is_met, met_in
 
 _document, _found = tables.document, tables.verification

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select
 
 from controller.errors import EvaluationError
-from controller.inventory import dialect, tables
+from controller.inventory import dialect, parameters, tables
 from controller.inventory.audit_report import Report
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.index.contents import Contents, hash_of, key_of, package_of
@@ -148,7 +148,7 @@ def _check_links(connection: Connection, document: int, said: Contents, report: 
         if expected.pop(bytes(content), None) is None:
             _tell(report, link, where, "its document does not list this component")
     missing = list(expected.values())[: max(0, len(expected) - unknown)]
-    known = dialect.ids_of(connection, component.c.hash, [row.hash for row in missing[:BATCH]])
+    known = parameters.ids_of(connection, component.c.hash, [row.hash for row in missing[:BATCH]])
     for row in missing:
         number = next((number for content, number in known.items() if bytes(content) == row.hash), None)
         where = f"{document} {number if number is not None else row.purl or row.name}"

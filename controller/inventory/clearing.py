@@ -18,8 +18,8 @@ from controller.documents.exploitability import CLEARING, Exploitability, Subjec
 from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.described import Described, described
-from controller.inventory.dialect import among
 from controller.inventory.index.vex import looked_up, statement_of
+from controller.inventory.parameters import among
 from controller.inventory.standing import Moment, Owners, chunks
 from controller.model.documents import Finding, Vex, VexStatement
 from controller.model.reference import Digest

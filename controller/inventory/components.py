@@ -17,7 +17,7 @@ from controller.errors import InputError
 from controller.inventory import attesting, tables
 from controller.inventory.asking import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, Asker, check_limit
 from controller.inventory.attesting import Attested, Knowledge
-from controller.inventory.dialect import among
+from controller.inventory.parameters import among
 from controller.inventory.run_ranges import RunFilter, grouped
 from controller.model.reference import Digest
 

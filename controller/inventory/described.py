@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, func
 
 from controller.documents.dates import CLOCK_SKEW
 from controller.inventory import kinship, tables
-from controller.inventory.dialect import texts
+from controller.inventory.parameters import texts
 from controller.inventory.standing import Moment, Owners
 
 _evidence, _document, _scan = tables.evidence, tables.document, tables.scan

@@ -19,8 +19,8 @@ from controller.inventory import cursors, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.clearing import Case, Clearance, Clearing, Statement
 from controller.inventory.described import Described
-from controller.inventory.dialect import among, sifted
 from controller.inventory.index.vulnerabilities import RANKS
+from controller.inventory.parameters import among, sifted
 from controller.inventory.reports import Key, Reports, first_named, reported
 from controller.inventory.standing import Moment, Owners, Place, places, standing
 from controller.model.documents import Finding, Severity

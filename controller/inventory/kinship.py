@@ -14,7 +14,7 @@ from datetime import datetime
 from sqlalchemy import CTE, ColumnElement, Connection, Table, and_, or_, select, union_all
 
 from controller.inventory import tables
-from controller.inventory.dialect import among, texts
+from controller.inventory.parameters import among, texts
 
 _held = tables.image_manifest
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from controller.inventory import tables
-from controller.inventory.dialect import among
+from controller.inventory.parameters import among
 
 TOGETHER = 100  # documents whose components are gone through in one statement: each has some thousands
 

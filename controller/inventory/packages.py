@@ -16,8 +16,8 @@ from controller.errors import InputError
 from controller.inventory import attesting, cursors, listing, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, Place, check_limit
 from controller.inventory.attesting import Attested, Knowledge
-from controller.inventory.dialect import among
 from controller.inventory.index.contents import key_of, package_name
+from controller.inventory.parameters import among
 from controller.inventory.run_ranges import RunFilter, by_leaf, grouped, places
 from controller.model.documents import Component
 

@@ -40,9 +40,9 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
-from controller.inventory.dialect import sifted, texts
 from controller.inventory.kinship import named
 from controller.inventory.last_versions import Policy, last_versions
+from controller.inventory.parameters import sifted, texts
 from controller.inventory.records import PolicyVersion, RunRecord
 from controller.inventory.run_ranges import by_leaf
 from controller.inventory.standing import Moment
@@ -222,7 +222,7 @@ def _newest_of(names: CTE, asked: _Asked, *, lateral: bool) -> Select[Any]:
 def _ever_refused(running: CTE, asked: _Asked) -> CTE:
     """Of what runs in some places the images that were refused in any, under any of their names: few.
 
-    PostgreSQL hashes a subquery, and does not make a join of it if asked whether it is true (`dialect.sifted`).
+    PostgreSQL hashes a subquery, and does not make a join of it if asked whether it is true (`parameters.sifted`).
     """
     images = select(running.c.digest).distinct().cte("images")
     names = named(images, asked.known_at, inside=True, called="every")

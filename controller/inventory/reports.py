@@ -13,8 +13,8 @@ from controller.documents import purls
 from controller.documents.types import SCANS
 from controller.inventory import tables
 from controller.inventory.described import Described, described, of_family, within
-from controller.inventory.dialect import pairs
 from controller.inventory.kinship import is_of, named
+from controller.inventory.parameters import pairs
 from controller.inventory.standing import Moment, Owners, running_digests
 
 _KIND = "vulnerabilities"

@@ -37,8 +37,8 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from controller.inventory import tables
 from controller.inventory.asking import Place
-from controller.inventory.dialect import as_list, listed, sifted
 from controller.inventory.intervals import SPANS, windows
+from controller.inventory.parameters import as_list, listed, sifted
 from controller.inventory.proven import NOBODY_SIGNED
 from controller.inventory.records import Admission
 from controller.inventory.run_words import Condition, admission_of, ends_after, signers_of, went_on

@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select
 
-from controller.inventory import dialect, tables
+from controller.inventory import dialect, parameters, tables
 from controller.inventory.asking import of_one_leaf
 from controller.inventory.fields import moment, optional, required, text
 from controller.inventory.inserts import Inserting
@@ -226,11 +226,11 @@ def _linked(
 def _known(connection: Connection, keys: Collection[Key]) -> dict[Key, Row]:
     if not keys:
         return {}
-    return _by_key(_KNOWN.rows(connection, dialect.as_texts(connection.dialect.name, KEY, sorted(keys))))
+    return _by_key(_KNOWN.rows(connection, parameters.as_texts(connection.dialect.name, KEY, sorted(keys))))
 
 
 def _known_query(kind: str) -> Select[Any]:
-    wanted = dialect.listed_texts(kind, KEY)
+    wanted = parameters.listed_texts(kind, KEY)
     return select(_run).join(wanted, and_(*(_run.c[name] == wanted.c[name] for name in KEY)))
 
 
@@ -271,7 +271,7 @@ def _open_query(kind: str, *, unresolved: bool) -> Select[Any]:
     first = bindparam("first", type_=tables.Instant)
     links = [_run.c[f"{name}_at"] for name in ("asked", "admitted", *(["unresolved"] if unresolved else []))]
     lacking = or_(*(or_(link.is_(None), link >= first) for link in links))
-    return select(_run).where(dialect.listed(kind, _run.c.pod_uid, "pods"), lacking)
+    return select(_run).where(parameters.listed(kind, _run.c.pod_uid, "pods"), lacking)
 
 
 _OPEN = {unresolved: Selecting(partial(_open_query, unresolved=unresolved)) for unresolved in (False, True)}
@@ -311,7 +311,7 @@ def _decided_query(kind: str) -> Select[Any]:
         select(decision.c.object_uid, decision.c.leaf, decision.c.decided_at, decision.c.recorded_at, *columns, place)
         .join(image, of_one_leaf(image, decision))
         .where(decision.c.kind == "Pod", decision.c.verdict == "Allow")
-        .where(dialect.listed(kind, decision.c.object_uid, "pods"))
+        .where(parameters.listed(kind, decision.c.object_uid, "pods"))
         .subquery()
     )
     query = select(ranked).where(ranked.c.place == 1)
@@ -335,9 +335,9 @@ def _indexes(
 def _indexes_query(kind: str) -> Select[Any]:
     table = tables.image_manifest
     return select(table.c.manifest, table.c.digest).where(
-        dialect.listed(kind, table.c.digest, "digests"),
+        parameters.listed(kind, table.c.digest, "digests"),
         # To be compared, and not to be found by.
-        dialect.listed(kind, table.c.manifest.concat(""), "manifests"),
+        parameters.listed(kind, table.c.manifest.concat(""), "manifests"),
     )
 
 
@@ -358,7 +358,7 @@ def _apart_query(kind: str) -> Select[Any]:
     table = tables.manifest_signers
     first, last = (bindparam(name, type_=tables.Instant) for name in ("first", "last"))
     query = select(table.c.leaf, table.c.position, table.c.manifest, table.c.signers)
-    return query.where(dialect.listed(kind, table.c.leaf, "leaves"), table.c.decided_at.between(first, last))
+    return query.where(parameters.listed(kind, table.c.leaf, "leaves"), table.c.decided_at.between(first, last))
 
 
 _APART = Selecting(_apart_query)

@@ -27,8 +27,9 @@ from sqlalchemy import (
 )
 
 from controller.inventory import tables
-from controller.inventory.dialect import among, bytewise, texts
+from controller.inventory.dialect import bytewise
 from controller.inventory.intervals import Window, windows
+from controller.inventory.parameters import among, texts
 from controller.inventory.run_words import went_on
 from controller.inventory.tables import instant
 

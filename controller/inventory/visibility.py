@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, or_, select, true
 
 from controller.inventory import kinship, tables
-from controller.inventory.dialect import among, texts
 from controller.inventory.kinship import Judged
+from controller.inventory.parameters import among, texts
 
 
 def ran_in(

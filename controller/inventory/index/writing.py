@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, func
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import EvaluationError, Unavailable
-from controller.inventory import dialect, tables
+from controller.inventory import dialect, parameters, tables
 from controller.inventory.append import LOOKUP
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.index.contents import Contents, Listed, PackageName, key_of
@@ -343,7 +343,7 @@ def _stored(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, int]
     return {
         bytes(found): number
         for some in chunks(hashes, LOOKUP)
-        for found, number in dialect.ids_of(connection, column, some).items()
+        for found, number in parameters.ids_of(connection, column, some).items()
     }
 
 
@@ -355,7 +355,7 @@ def _packages(connection: Connection, names: set[PackageName]) -> dict[PackageNa
         return {
             found: number
             for some in chunks(by_key, LOOKUP)
-            for found, number in dialect.ids_of(connection, column, some).items()
+            for found, number in parameters.ids_of(connection, column, some).items()
         }
 
     known = stored()

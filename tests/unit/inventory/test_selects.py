@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, Select, bindparam, insert, select
 from sqlalchemy.exc import OperationalError
 
-from controller.inventory import dialect, tables
+from controller.inventory import dialect, parameters, tables
 from controller.inventory.selects import Selecting
 
 START = datetime(2026, 11, 22, 11, 0, 0, 5, tzinfo=UTC)
@@ -34,7 +34,7 @@ def run(pod: str, started: datetime, *, late: bool) -> dict[str, Any]:
 
 
 def since(kind: str) -> Select[Any]:
-    query = select(RUN).where(dialect.listed(kind, RUN.c.pod_uid, "pods"), RUN.c.kind == "x")
+    query = select(RUN).where(parameters.listed(kind, RUN.c.pod_uid, "pods"), RUN.c.kind == "x")
     return query.where(RUN.c.started_at >= bindparam("first", type_=tables.Instant)).order_by(RUN.c.pod_uid)
 
 
