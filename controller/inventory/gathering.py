@@ -27,7 +27,6 @@ from controller.inventory.run_ranges import RunFilter, page
 from controller.model.reference import Digest
 
 MAX_RECORDS = 10_000  # in one bundle
-MAX_GAPS = 1000  # gaps of the watch in one bundle
 BATCH = 200  # records read at a time
 
 _decision, _image = tables.decision, tables.decision_image
@@ -255,7 +254,7 @@ class _Finding:
         query = select(_gap.c.leaf).where(
             _gap.c.cluster == cluster, _gap.c.since <= until, _gap.c.until > since, _gap.c.recorded_at <= self._known_at
         )
-        self._take(query.order_by(_gap.c.leaf), most=MAX_GAPS)
+        self._take(query.order_by(_gap.c.leaf), most=MAX_RECORDS + 1)
 
     def _in_time(self, table: Table) -> list[ColumnElement[bool]]:
         since, until = self._chosen.since, self._chosen.until

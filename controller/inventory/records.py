@@ -190,10 +190,12 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """Runs, the latest started first, with the gaps of the watch that touch the time that was asked about."""
+    """Runs, the latest started first, with the gaps of the watch that touch the time that was asked about: the latest,
+    and whether there are more."""
 
     items: tuple[RunRecord, ...]
     gaps: tuple[Gap, ...]
+    more_gaps: bool
     cursor: str | None
 
 

@@ -54,9 +54,11 @@ class RunQueries(Asker):
             where = RunFilter(namespace, cluster, digests, admission, signed, sets)
             rows = page(connection, where, as_of=as_of, known_at=known_at, before=place, limit=limit + 1)
             shown = rows[:limit]
+            unwatched = gaps(connection, where, as_of=as_of, known_at=known_at)
             return RunPage(
                 items=records(connection, shown, known_at=known_at),
-                gaps=gaps(connection, where, as_of=as_of, known_at=known_at),
+                gaps=unwatched[:MAX_GAPS],
+                more_gaps=len(unwatched) > MAX_GAPS,
                 cursor=write_cursor(shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None,
             )
 
@@ -97,7 +99,8 @@ def records(connection: Connection, rows: Sequence[Row[Any]], *, known_at: datet
 def gaps(
     connection: Connection, where: RunFilter, *, as_of: datetime | None, known_at: datetime | None
 ) -> tuple[Gap, ...]:
-    """The times in which nobody watched, those that hold `as_of` alone if it is given; the latest first.
+    """The times in which nobody watched, those that hold `as_of` alone if it is given; the latest first. One more than
+    `MAX_GAPS` at the most.
 
     With a namespace those of clusters in which it was met: elsewhere nothing of it is missing, and that they are there
     is nothing to it.
@@ -114,7 +117,7 @@ def gaps(
         query = query.where(gap.c.since <= as_of, gap.c.until > as_of)
     if known_at is not None:
         query = query.where(gap.c.recorded_at <= known_at)
-    rows = connection.execute(query.order_by(gap.c.until.desc()).limit(MAX_GAPS)).all()
+    rows = connection.execute(query.order_by(gap.c.until.desc()).limit(MAX_GAPS + 1)).all()
     return tuple(Gap(row.cluster, row.since, row.until) for row in rows)
 
 

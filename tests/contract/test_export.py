@@ -107,6 +107,13 @@ def test_an_image_comes_with_its_decisions_its_runs_their_ends_and_the_gaps(
     assert ids(opened, digest="sha256:" + "77" * 32) == set()
 
 
+def test_no_gap_is_left_out_however_many_there_are(opened: Store) -> None:
+    ran = sighting("Started", 0, uid="web", id="containerd://web")
+    many = [sighting("Gap", number) for number in range(1, 1101)]
+    put(opened, ran, *many)
+    assert ids(opened, run="containerd://web") == {one["id"] for one in (ran, *many)}
+
+
 def test_a_run_comes_with_what_admitted_it_and_a_decision_with_the_runs_of_its_pod(
     opened: Store, story: dict[str, dict[str, Any]]
 ) -> None:

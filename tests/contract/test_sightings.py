@@ -128,6 +128,16 @@ async def test_guarantee_20_a_namespace_is_told_when_nobody_watched_the_clusters
     assert told(None) == ["bank", "decided", "ended", "ran"]
 
 
+async def test_of_many_gaps_the_latest_are_told_and_that_there_are_more(opened: Store) -> None:
+    await record(opened, *(sighting("Gap", number) for number in range(1, running.MAX_GAPS + 1)))
+    page = opened.queries.runs()
+    assert (len(page.gaps), page.more_gaps) == (running.MAX_GAPS, False)
+    await record(opened, sighting("Gap", running.MAX_GAPS + 1))
+    page = opened.queries.runs()
+    assert [one.until for one in page.gaps] == [seconds(number) for number in range(running.MAX_GAPS + 1, 1, -1)]
+    assert page.more_gaps
+
+
 async def test_a_gap_is_told_with_the_time_that_it_is_about(opened: Store) -> None:
     await record(opened, sighting("Gap", 100))
     assert len(opened.queries.runs(as_of=seconds(50)).gaps) == 1

@@ -90,4 +90,10 @@ def _print(page: RunPage) -> None:
         ),
     )
     for gap in page.gaps:
-        click.echo(f"nobody watched {gap.cluster} from {gap.since:%Y-%m-%d %H:%M:%S} to {gap.until:%H:%M:%S}", err=True)
+        end = f"{gap.until:%H:%M:%S}" if gap.until.date() == gap.since.date() else f"{gap.until:%Y-%m-%d %H:%M:%S}"
+        click.echo(f"nobody watched {gap.cluster} from {gap.since:%Y-%m-%d %H:%M:%S} to {end}", err=True)
+    if page.more_gaps:
+        click.echo(
+            "nobody watched at more times than these: ask of one cluster (--cluster), or of one time (--as-of)",
+            err=True,
+        )

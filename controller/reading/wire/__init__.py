@@ -230,11 +230,13 @@ class Gap(Shown):
 class RunPage(Shown):
     """Runs, the latest started first.
 
-    `gaps`: when nobody watched; where a namespace is asked about, of the clusters in which it was met.
+    `gaps`: when nobody watched, the latest (`moreGaps`: there are others); where a namespace is asked about, of the
+    clusters in which it was met.
     """
 
     items: list[Run]
     gaps: list[Gap]
+    more_gaps: bool
     cursor: str | None
 
 
