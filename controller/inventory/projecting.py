@@ -38,7 +38,8 @@ READ_SCHEMA = "assay.dev/read/v1alpha1"
 VERDICTS = frozenset({"Allow", "Deny"})
 REFUSING = ("Violated", "Error")  # outcomes that are in the way of an image, under a policy that denies
 FINDINGS = {"signatures": "signature", "attestations": "attestation", "rejections": "rejection"}
-MAX_JUDGEMENTS = 4 * 1024 * 1024  # bytes of judgements that are kept, as a leaf has them; their rows take some more
+MAX_JUDGEMENTS = 16 * 1024 * 1024  # bytes of judgements that are kept: some 400 of three policies, 1,500 of one
+ROW_BYTES = 800  # that a row takes in memory, with its name and its values (counted)
 SHARED = (
     *(tables.policy_version, tables.verification, tables.exception, tables.evidence, tables.trace),
     tables.claim,
@@ -160,7 +161,10 @@ class Projector:
 
 
 def _size(judgement: _Judgement) -> int:
-    return sum(map(len, judgement.encoded.values()))
+    """Bytes in memory: most of them are the rows'."""
+    one = judgement
+    rows = sum(map(len, (one.images, one.evaluations, one.uses, one.refusals, one.apart, one.shared)))
+    return sum(map(len, judgement.encoded.values())) + ROW_BYTES * rows
 
 
 def _project(leaf: Mapping[str, Any], judge: Callable[[Mapping[str, Any], Row], _Judgement]) -> Projection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -116,11 +118,23 @@ def test_what_is_remembered_of_another_leaf_changes_nothing(name: str) -> None:
 
 
 def test_judgements_that_are_remembered_are_bounded() -> None:
-    projector = Projector(max_bytes=20_000)
+    projector = Projector(max_bytes=50_000)
     for number in range(50):
         projector.project(leaf(evaluations=[evaluation(policy=f"policy-{number}")]))
     assert 2 < len(projector._known) < 20
-    assert projector._bytes <= 20_000
+    assert projector._bytes <= 50_000
+
+
+def test_judgements_that_are_remembered_are_counted_with_their_rows() -> None:
+    projector = Projector()
+    texts = [json.dumps(leaf(evaluations=[evaluation(policy=f"policy-{number}")])) for number in range(300)]
+    tracemalloc.start()
+    for text in texts:
+        projector.project(json.loads(text))
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(projector._known) == 300
+    assert 0.7 < projector._bytes / held < 1.4
 
 
 def test_what_is_remembered_of_the_database_is_bounded_and_rows_displace_no_judgement() -> None:
