@@ -138,8 +138,7 @@ def resting(
     connection: Connection, footing: Footing, value: str, *, known_at: datetime | None, namespace: str | None
 ) -> dict[Ground, Resting]:
     """The images, by what was judged, and by whose policies found it. With a namespace those that are visible to it,
-    as its own and the cluster's policies found it: no other counts, not even to be too many. What a namespace's own
-    found is left out where it says no more than what the cluster's did.
+    as its own and the cluster's policies found it: no other counts, not even to be too many.
 
     Raises `InputError`: `DigestMalformed`, `ReferenceMalformed` for what cannot be what is asked about,
     `AnswerTooLarge`.
@@ -167,24 +166,7 @@ def resting(
                 source = _SOURCES[word]
                 since, recorded = told.get(source, (decided_at, recorded_at))
                 told[source] = (min(since, decided_at), min(recorded, recorded_at))
-    return {
-        (judged, policies): _resting(judged, *one)
-        for judged, by in found.items()
-        for policies, one in by.items()
-        if not policies or _says_more(one, by.get(""))
-    }
-
-
-def _says_more(one: _Said, cluster: _Said | None) -> bool:
-    """Whether a namespace's own policies found more than those of the cluster, or earlier: mostly they were asked
-    together, and all that they say counts everywhere."""
-    if cluster is None or not one[0] <= cluster[0]:
-        return True
-    for source, (since, recorded_at) in one[1].items():
-        known = cluster[1].get(source)
-        if known is None or since < known[0] or recorded_at < known[1]:
-            return True
-    return False
+    return {(judged, policies): _resting(judged, *one) for judged, by in found.items() for policies, one in by.items()}
 
 
 def _too_many(footing: Footing, namespace: str | None) -> InputError:
@@ -198,9 +180,6 @@ def _too_many(footing: Footing, namespace: str | None) -> InputError:
 
 def _resting(judged: Judged, artifacts: set[str], told: Mapping[Source, tuple[datetime, datetime]]) -> Resting:
     digest, child = judged
-    if len(told) == 1:
-        ((source, times),) = told.items()
-        return Resting(child or digest, tuple(sorted(artifacts)), *times, (Told(source, *times),))
     return Resting(
         digest=child or digest,
         artifacts=tuple(sorted(artifacts)),
