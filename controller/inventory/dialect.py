@@ -179,6 +179,12 @@ def bytewise(connection: Connection, column: ColumnElement[Any]) -> ColumnElemen
     return column
 
 
+def compared(column: ColumnElement[str]) -> ColumnElement[str]:
+    """The column, to be compared and not to be found by: where few rows are looked at, SQLite would go through all that
+    an index has of a common value."""
+    return column.concat("")
+
+
 def stored(connection: Connection, columns: Iterable[Column[Any]]) -> list[ColumnElement[Any]]:
     """The columns as they lie in the database: SQLite keeps whatever was written there, a type notwithstanding."""
     if connection.dialect.name == "postgresql":
@@ -331,6 +337,17 @@ def cause(exc: Exception) -> str:
     return f"{type(original).__name__} {name}" if name else type(original).__name__
 
 
+@contextmanager
+def as_sqlalchemy_has_it(connection: Connection, text: str) -> Iterator[None]:
+    """What SQLite's own driver raises of a statement, as SQLAlchemy would have it: its callers know no other."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise DBAPIError.instance(
+            text, None, exc, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
+        ) from exc
+
+
 def _sqlite_engine(connect: Callable[[], sqlite3.Connection], *, size: int) -> Engine:
     engine = create_engine(
         "sqlite://",
@@ -348,14 +365,12 @@ def _sqlite_engine(connect: Callable[[], sqlite3.Connection], *, size: int) -> E
     def started(connection: Connection) -> None:
         own: Any = connection.connection.dbapi_connection
         begin = "BEGIN IMMEDIATE" if isinstance(own, WritingConnection) else "BEGIN"
-        try:
-            # By the driver itself: what SQLAlchemy does about a statement costs four times as much.
-            with own.turn() if isinstance(own, WritingConnection) else nullcontext():
-                own.execute(begin)
-        except sqlite3.Error as exc:
-            raise DBAPIError.instance(
-                begin, None, exc, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
-            ) from exc
+        # By the driver itself: what SQLAlchemy does about a statement costs four times as much.
+        with (
+            as_sqlalchemy_has_it(connection, begin),
+            own.turn() if isinstance(own, WritingConnection) else nullcontext(),
+        ):
+            own.execute(begin)
 
     return engine
 

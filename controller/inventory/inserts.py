@@ -8,9 +8,7 @@ costs as a message of its own.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -30,10 +28,9 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
-from controller.inventory.dialect import upsert
+from controller.inventory.dialect import as_sqlalchemy_has_it, upsert
 
 SIZES = (256, 64, 16, 4, 1)
 """Rows in one statement to SQLite, the largest first: with 30 columns within what any SQLite takes (32,766 values)."""
@@ -119,13 +116,13 @@ class Appending:
         if connection.dialect.name != "sqlite":
             return dict(self._returning.run(connection, rows))
         driver: Any = connection.connection.dbapi_connection
-        with _errors_of_sqlalchemy(connection, self._last):
+        with as_sqlalchemy_has_it(connection, self._last):
             ((last,),) = driver.execute(self._last).fetchall()
         before = driver.total_changes
         self._numbered.run(connection, [{**row, self._number: last + n} for n, row in enumerate(rows, start=1)])
         if driver.total_changes - before == len(rows):
             return {row[self._name]: last + n for n, row in enumerate(rows, start=1)}
-        with _errors_of_sqlalchemy(connection, self._after):
+        with as_sqlalchemy_has_it(connection, self._after):
             return dict(driver.execute(self._after, (last,)).fetchall())
 
 
@@ -171,7 +168,7 @@ class _Direct:
         cursor = connection.connection.cursor()
         returned: list[Any] = []
         try:
-            with _errors_of_sqlalchemy(connection, self._texts[1]):
+            with as_sqlalchemy_has_it(connection, self._texts[1]):
                 start = 0
                 for size, text in self._texts.items():
                     while len(rows) - start >= size:
@@ -193,17 +190,6 @@ class _Direct:
             known = {value: process(value) for value in set(column)}  # the times of a group are few
             values[index :: self._width] = map(known.__getitem__, column)
         return values
-
-
-@contextmanager
-def _errors_of_sqlalchemy(connection: Connection, text: str) -> Iterator[None]:
-    """What SQLite's driver raises, as SQLAlchemy would have it: its callers know no other."""
-    try:
-        yield
-    except sqlite3.Error as exc:
-        raise DBAPIError.instance(
-            text, None, exc, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
-        ) from exc
 
 
 class _Arrays:

@@ -70,12 +70,6 @@ def akin(connection: Connection, pairs: Collection[Pair], known_at: datetime | N
     return found
 
 
-def counts(run: str, judged: str, child: str) -> bool:
-    """Whether what was found when `judged` (one of the run's `holders`) was judged is about the run's image: about all
-    of it (an empty `child`), or about the manifest that runs. A run that is named by its index may be any of it."""
-    return run == judged or child in {"", run}
-
-
 def of_runs(
     connection: Connection, judged: Iterable[Judged], known_at: datetime | None
 ) -> Mapping[Judged, Sequence[str]]:
@@ -97,7 +91,9 @@ def named(running: CTE, known_at: datetime | None, *, inside: bool = False, call
 
 
 def is_about(found: Table, names: CTE) -> ColumnElement[bool]:
-    """`counts`, where `found` (`evidence`, `claim`, `verification`) stands under a name of an image (`named`)."""
+    """Whether what stands under a name of an image (`named`) in `found` (`evidence`, `claim`, `verification`) is about
+    that image: about all of it (an empty `child`), or about the manifest that runs. A run that is named by its index
+    may be any of it."""
     whole = found.c.child.is_(None) if found.c.child.nullable else found.c.child == ""
     return or_(names.c.name == names.c.digest, whole, found.c.child == names.c.digest)
 

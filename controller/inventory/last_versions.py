@@ -14,10 +14,11 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, literal, select
+from sqlalchemy import Connection, Select, and_, literal, select
 
 from controller.inventory import tables
 from controller.inventory.asking import by_then, of_one_leaf
+from controller.inventory.dialect import compared
 
 RECENT = 50  # decisions of a namespace that are looked at for all policies together
 STEPS = (1_000, 30_000)  # decisions, and then evaluations, that are looked at for each policy that is not among these
@@ -113,17 +114,13 @@ def _only(connection: Connection, policies: Collection[Policy], used: Select[Any
 def _along_decisions(own: Select[Any], policy: Policy) -> Select[Any]:
     last = own.subquery()
     # To be compared, and not to be found by: SQLite would go through all that the policy ever judged.
-    mine = (_compared(_judged.c[f"policy_{name}"]) == value for name, value in zip(_PARTS, policy, strict=False))
+    mine = (compared(_judged.c[f"policy_{name}"]) == value for name, value in zip(_PARTS, policy, strict=False))
     query = select(_judged.c.policy_hash).join(last, and_(of_one_leaf(_judged, last), last.c.cluster == policy[-1]))
     return query.where(*mine).order_by(last.c.decided_at.desc(), last.c.leaf.desc()).limit(1)
 
 
-def _compared(column: ColumnElement[str]) -> ColumnElement[str]:
-    return column.concat("")
-
-
 def _along_judged(judged: Select[Any], step: int, policy: Policy, namespace: str) -> Select[Any]:
     last = judged.limit(step).subquery()
-    there = and_(of_one_leaf(_decision, last), _compared(_decision.c.namespace) == namespace)
+    there = and_(of_one_leaf(_decision, last), compared(_decision.c.namespace) == namespace)
     query = select(last.c.policy_hash).join(_decision, and_(there, _decision.c.cluster == policy[-1]))
     return query.order_by(last.c.decided_at.desc(), last.c.leaf.desc()).limit(1)

@@ -162,9 +162,8 @@ class Projector:
 
 def _size(judgement: _Judgement) -> int:
     """Bytes in memory: most of them are the rows'."""
-    one = judgement
-    rows = sum(map(len, (one.images, one.evaluations, one.uses, one.refusals, one.apart, one.shared)))
-    return sum(map(len, judgement.encoded.values())) + ROW_BYTES * rows
+    own = (judgement.images, judgement.evaluations, judgement.uses, judgement.refusals, judgement.apart)
+    return sum(map(len, judgement.encoded.values())) + ROW_BYTES * sum(map(len, (*own, judgement.shared)))
 
 
 def _project(leaf: Mapping[str, Any], judge: Callable[[Mapping[str, Any], Row], _Judgement]) -> Projection:

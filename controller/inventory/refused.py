@@ -40,6 +40,7 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
+from controller.inventory.dialect import compared
 from controller.inventory.kinship import named
 from controller.inventory.last_versions import Policy, last_versions
 from controller.inventory.parameters import sifted, texts
@@ -267,8 +268,8 @@ def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
         .join(decision, of_one_leaf(decision, image))
         .join(judged, and_(of_one_leaf(judged, image), judged.c.image == image.c.position))
         .where(image.c.digest == refused.c.digest, image.c.decided_at > refused.c.at, *_by_then(image, asked))
-        .where(_compared(decision.c.namespace) == refused.c.namespace, decision.c.cluster == refused.c.cluster)
-        .where(*(_compared(judged.c[name]) == refused.c[name] for name in _POLICY))
+        .where(compared(decision.c.namespace) == refused.c.namespace, decision.c.cluster == refused.c.cluster)
+        .where(*(compared(judged.c[name]) == refused.c[name] for name in _POLICY))
         .where(
             ~select(minds.c.leaf)
             .where(of_one_leaf(minds, judged), minds.c.position == judged.c.position)
@@ -278,12 +279,6 @@ def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
     )
     # Refusal by refusal, and not joined with all that was ever judged: with an offset PostgreSQL leaves it so.
     return query.correlate(refused).offset(0).exists()
-
-
-def _compared(column: ColumnElement[str]) -> ColumnElement[str]:
-    """The column, to be compared and not to be found by: SQLite would go through all that a policy ever judged, or all
-    decisions of a namespace, where the few about the image are meant."""
-    return column.concat("")
 
 
 def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Refusal]:

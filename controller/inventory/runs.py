@@ -336,8 +336,7 @@ def _indexes_query(kind: str) -> Select[Any]:
     table = tables.image_manifest
     return select(table.c.manifest, table.c.digest).where(
         parameters.listed(kind, table.c.digest, "digests"),
-        # To be compared, and not to be found by.
-        parameters.listed(kind, table.c.manifest.concat(""), "manifests"),
+        parameters.listed(kind, dialect.compared(table.c.manifest), "manifests"),
     )
 
 

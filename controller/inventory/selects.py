@@ -6,12 +6,12 @@ For an ordinary question what SQLAlchemy does about it is nothing beside the ans
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Dialect, Select
-from sqlalchemy.exc import DBAPIError
+
+from controller.inventory.dialect import as_sqlalchemy_has_it
 
 Rows = Sequence[Sequence[Any]]
 
@@ -66,11 +66,8 @@ class _Direct:
         values = [given[name] if write is None else write(given[name]) for name, write in self._places]
         cursor = connection.connection.cursor()
         try:
-            found = cursor.execute(self._text, values).fetchall()
-        except sqlite3.Error as exc:  # as SQLAlchemy would have it: its callers know no other
-            raise DBAPIError.instance(
-                self._text, None, exc, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
-            ) from exc
+            with as_sqlalchemy_has_it(connection, self._text):
+                found = cursor.execute(self._text, values).fetchall()
         finally:
             cursor.close()
         return [self._read(row) for row in found] if self._readers else found
