@@ -21,11 +21,11 @@ from sqlalchemy import (
     Row,
     ScalarSelect,
     Select,
-    Table,
+    Subquery,
     and_,
     cast,
-    func,
     literal,
+    or_,
     select,
     tuple_,
 )
@@ -44,12 +44,12 @@ from controller.inventory.asking import (
 from controller.inventory.dialect import compared
 from controller.inventory.kinship import named
 from controller.inventory.last_versions import Policy, last_versions
-from controller.inventory.parameters import sifted, texts
+from controller.inventory.parameters import texts
 from controller.inventory.records import PolicyVersion, RunRecord
 from controller.inventory.run_ranges import by_leaf
 from controller.inventory.standing import Moment
 
-_refusal, _ever, _run = tables.refusal, tables.refused_image, tables.run
+_refusal, _ever, _held, _run = tables.refusal, tables.refused_image, tables.image_manifest, tables.run
 _POLICY = ("policy_kind", "policy_namespace", "policy_name")
 _OF = ("cluster", "namespace", "digest", *_POLICY)
 _WHERE = ("cluster", "namespace", "digest")
@@ -154,9 +154,12 @@ class _Asked:
         """For `by_then`."""
         return {"as_of": self.as_of, "known_at": self.known_at}
 
-    def policies(self, query: Select[Any]) -> Select[Any]:
-        """Of these rows of `refused_image` those that may be refusals by then, by a policy that is asked about."""
+    def of(self, query: Select[Any]) -> Select[Any]:
+        """Of these rows of `refused_image` those that may be refusals by then, where and by whom is asked about."""
         query = by_then(query, _ever, **self.times)
+        for name in ("namespace", "cluster"):
+            if (value := getattr(self, name)) is not None:
+                query = query.where(_ever.c[name] == value)
         if self.policy is None:
             return query
         whose, slash, name = self.policy.rpartition("/")
@@ -174,72 +177,71 @@ Keys = Mapping[Key, datetime]
 def _page(connection: Connection, asked: _Asked, before: Place | None, limit: int) -> Sequence[tuple[Row[Any], Keys]]:
     """The next runs whose images are refused, the latest started first, as many as `limit`, and what refuses each.
 
-    What was said of an image last, and whether a policy let it in later, is asked of the images on the page alone.
+    Whether a policy let the image in later is asked of the images on the page alone.
     """
-    refused = _ever_refused(connection, asked)
-    if not refused:
-        return []
     known: dict[Where, Keys] = {}
+    let_in: dict[Key, bool] = {}
     found: list[tuple[Row[Any], Keys]] = []
-    runs, images = _runs(connection, asked), {"digests": sorted({digest for _, _, digest in refused})}
+    runs, together = _runs(connection, asked), TOGETHER * limit
     more = True
     while more and len(found) < limit:
-        # No more are looked at closely than the page still needs, if all are refused.
-        rows = connection.execute(_after(runs, before).limit(TOGETHER * limit), images).all()
-        more = len(rows) == TOGETHER * limit
+        rows = connection.execute(_after(runs, before).limit(together)).all()
+        more = len(rows) == together
         before = (rows[-1].started_at, rows[-1].leaf) if more else None
-        left = [(row, where) for row in rows if (where := (row.cluster, row.namespace, row.digest)) in refused]
+        together *= TOGETHER
+        places = [(row, (row.cluster, row.namespace, row.digest)) for row in rows]
+        known |= _refused(connection, {where for _, where in places} - known.keys(), asked)
+        left = [(row, keys) for row, where in places if (keys := known[where])]
         while left and (wide := limit - len(found)):
+            # No more are looked at closely than the page still needs, if all are refused.
             some, left = left[:wide], left[wide:]
-            known |= _standing(connection, {where for _, where in some} - known.keys(), asked)
-            found += [(row, keys) for row, where in some if (keys := known[where])]
+            new = {key: at for _, keys in some for key, at in keys.items() if key not in let_in}
+            let_in |= _let_in(connection, new, asked)
+            for row, keys in some:
+                if stand := {key: at for key, at in keys.items() if not let_in[key]}:
+                    found.append((row, stand))
     return found
 
 
-def _ever_refused(connection: Connection, asked: _Asked) -> set[Where]:
-    """Where something runs that was ever refused there, whatever was said later.
+def _runs(connection: Connection, asked: _Asked) -> Select[Any]:
+    """What runs where its image was ever refused, under any of its names, the latest started first.
 
-    It begins with what runs, which is little beside all that was ever refused.
+    Of each image it is asked first whether it was refused anywhere: few were. PostgreSQL hashes a subquery, and does
+    not make a join of it if asked whether it is true (`parameters.sifted`).
     """
-    runs = asked.moment.rows(connection, *_WHERE, also=[_run.c.digest.is_not(None)])
-    running = select(*runs.c).distinct().cte("running")
-    names = named(_refused_anywhere(running, asked), asked.known_at, inside=True)
-    query = select(*(names.c[name] for name in _WHERE)).select_from(names).join(_ever, _there(_ever, names))
-    return {(row[0], row[1], row[2]) for row in connection.execute(asked.policies(query).distinct())}
+    ever = asked.of(select(_ever.c.digest)).distinct().cte("ever")
+    names = named(ever, asked.known_at, inside=True)
+    some = _run.c.digest.in_(select(names.c.name)).is_(True)
+    runs = asked.moment.rows(connection, "leaf", "started_at", *_WHERE, also=[some])
+    query = select(runs).where(_was_refused(runs, asked))
+    return query.order_by(runs.c.started_at.desc(), runs.c.leaf.desc())
 
 
-def _refused_anywhere(running: CTE, asked: _Asked) -> CTE:
-    """Of what runs in some places the images that were refused in any, under any of their names: few.
-
-    PostgreSQL hashes a subquery, and does not make a join of it if asked whether it is true (`parameters.sifted`).
-    """
-    images = select(running.c.digest).distinct().cte("images")
-    names = named(images, asked.known_at, inside=True, called="every")
-    refusals = select(literal(1)).where(_ever.c.digest == names.c.name).correlate(names).offset(0).exists()
-    ever = select(names.c.digest).where(refusals)
-    return select(*running.c).where(running.c.digest.in_(ever).is_(True)).cte("some")
+def _was_refused(runs: Subquery, asked: _Asked) -> ColumnElement[bool]:
+    """Whether what runs was ever refused there: itself, an index that holds it, or a manifest of it."""
+    there = asked.of(select(literal(1)).where(*(_ever.c[name] == runs.c[name] for name in ("namespace", "cluster"))))
+    ways = [there.where(_ever.c.digest == runs.c.digest)]
+    for this, other in ((_held.c.manifest, _held.c.digest), (_held.c.digest, _held.c.manifest)):
+        way = there.select_from(_held).where(this == runs.c.digest, _ever.c.digest == other)
+        ways.append(by_then(way, _held, as_of=None, known_at=asked.known_at))
+    return or_(*(way.correlate(runs).offset(0).exists() for way in ways))
 
 
-def _there(refusals: Table, names: CTE) -> ColumnElement[bool]:
-    """Whether an image was refused under this name (`named`), where it runs."""
-    place = (refusals.c[name] == names.c[name] for name in ("namespace", "cluster"))
-    return and_(refusals.c.digest == names.c.name, *place)
-
-
-def _standing(connection: Connection, wheres: Collection[Where], asked: _Asked) -> Mapping[Where, Keys]:
-    """What refuses each of these images there by its newest evaluation, and when that was: nothing, of some."""
+def _refused(connection: Connection, wheres: Collection[Where], asked: _Asked) -> Mapping[Where, Keys]:
+    """All that ever refused each of these images there, whatever was said later: nothing, of most."""
     found: dict[Where, dict[Key, datetime]] = {where: {} for where in wheres}
     if not wheres:
         return found
     # A manifest that was refused by itself is refused under its index too: nobody lists one to be refused.
     names = named(texts(connection, _WHERE, sorted(wheres)), asked.known_at, inside=True)
+    place = (_ever.c[name] == names.c[name] for name in ("namespace", "cluster"))
     refused = select(*(names.c[name] for name in _WHERE), names.c.name, *(_ever.c[name] for name in _POLICY))
-    query = refused.add_columns(_newest_of(asked).label("at")).select_from(names).join(_ever, _there(_ever, names))
-    for cluster, namespace, seen, digest, *policy, at in connection.execute(asked.policies(query)):
+    query = refused.add_columns(_newest_of(asked).label("at"))
+    query = query.select_from(names).join(_ever, and_(_ever.c.digest == names.c.name, *place))
+    for cluster, namespace, seen, digest, *policy, at in connection.execute(asked.of(query)):
         if at is not None:  # None: what was decided by then became known later
             found[cluster, namespace, seen][cluster, namespace, digest, *policy] = at
-    let_in = _let_in(connection, {key: at for keys in found.values() for key, at in keys.items()}, asked)
-    return {where: {key: at for key, at in keys.items() if key not in let_in} for where, keys in found.items()}
+    return found
 
 
 def _newest_of(asked: _Asked) -> ScalarSelect[Any]:
@@ -247,13 +249,6 @@ def _newest_of(asked: _Asked) -> ScalarSelect[Any]:
     query = select(_refusal.c.decided_at).where(*(_refusal.c[name] == _ever.c[name] for name in _OF))
     query = by_then(query, _refusal, **asked.times).order_by(_refusal.c.decided_at.desc()).limit(1)
     return query.correlate(_ever).scalar_subquery()
-
-
-def _runs(connection: Connection, asked: _Asked) -> Select[Any]:
-    """What runs of the images of the parameter `digests`, the latest started first."""
-    some = sifted(connection.dialect.name, _run.c.digest, "digests")
-    runs = asked.moment.rows(connection, "leaf", "started_at", "cluster", "namespace", "digest", also=[some])
-    return select(runs).order_by(runs.c.started_at.desc(), runs.c.leaf.desc())
 
 
 def _after(runs: Select[Any], place: Place | None) -> Select[Any]:
@@ -264,13 +259,14 @@ def _after(runs: Select[Any], place: Place | None) -> Select[Any]:
     return runs.where(tuple_(columns.started_at, columns.leaf) < tuple_(started_at, leaf))
 
 
-def _let_in(connection: Connection, keys: Keys, asked: _Asked) -> set[Key]:
-    """Those of these refusals after which the same policy let the image in there."""
+def _let_in(connection: Connection, keys: Keys, asked: _Asked) -> Mapping[Key, bool]:
+    """Of each of these refusals whether the same policy let the image in there later."""
     if not keys:
-        return set()
+        return {}
     wanted = _table(connection, keys)
     query = select(*(wanted.c[name] for name in _OF)).where(_was_let_in_later(wanted, asked))
-    return {tuple(row) for row in connection.execute(query)}
+    later = {tuple(row) for row in connection.execute(query)}
+    return {key: key in later for key in keys}
 
 
 def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
@@ -351,24 +347,22 @@ def _words(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) 
 
 
 def _since(connection: Connection, versions: Mapping[Key, str], asked: _Asked) -> Mapping[Key, datetime]:
-    """When this version of each policy first refused the image there."""
+    """When this version of each policy first refused the image there: found among the first, if it was the first."""
     wanted = texts(connection, (*_OF, "hash"), [(*key, version) for key, version in sorted(versions.items())])
-    first = func.min(_refusal.c.decided_at, type_=tables.Instant)
-    query = (
-        select(*(_refusal.c[name] for name in _OF), first)
-        .select_from(wanted)
-        .join(_refusal, and_(*(_refusal.c[name] == wanted.c[name] for name in _OF)))
-        .where(_refusal.c.policy_hash == wanted.c.hash)
-        .group_by(*(_refusal.c[name] for name in _OF))
-    )
-    return {tuple(row[: len(_OF)]): row[-1] for row in connection.execute(by_then(query, _refusal, **asked.times))}
+    first = select(_refusal.c.decided_at).where(*(_refusal.c[name] == wanted.c[name] for name in _OF))
+    first = by_then(first.where(_refusal.c.policy_hash == wanted.c.hash), _refusal, **asked.times)
+    first = first.order_by(_refusal.c.decided_at).limit(1)
+    query = select(*(wanted.c[name] for name in _OF), first.correlate(wanted).scalar_subquery())
+    return {tuple(row[: len(_OF)]): row[-1] for row in connection.execute(query)}
 
 
 def _table(connection: Connection, keys: Keys) -> CTE:
     """Keys as a table, and the time of each (`at`)."""
     rows = [(*key, tables.instant(at)) for key, at in sorted(keys.items())]
     plain = texts(connection, (*_OF, "at"), rows)
-    return select(*(plain.c[name] for name in _OF), cast(plain.c.at, tables.Instant).label("at")).cte("wanted")
+    table = select(*(plain.c[name] for name in _OF), cast(plain.c.at, tables.Instant).label("at")).cte("wanted")
+    # SQLite would read them out of their JSON again for each row that they are compared with.
+    return table.prefix_with("MATERIALIZED", dialect="sqlite")
 
 
 def _name(refusal: Refusal) -> tuple[str, ...]:

@@ -160,7 +160,7 @@ async def test_what_is_refused_at_any_time_as_it_was_known_at_any_other_is_what_
 
     runs_as = {one["run"]["id"]: one["run"]["digest"] for one in runs()}
     seen = set()
-    for as_of, known_at in product((-60, -20, 0, 31, 200), (0, 2, 5, 60)):
+    for as_of, known_at in product((-60, 0, 31, 200), (0, 2, 60)):
         times = START + timedelta(seconds=as_of), START + timedelta(minutes=known_at)
         expected = refusing(recorded, *times)
         assert told(*times) == expected
