@@ -31,7 +31,7 @@ $(VENV)/.runtime: requirements.lock pyproject.toml $(VENV)/.uv
 
 $(VENV)/.development: requirements-dev.lock pyproject.toml $(VENV)/.uv
 	@echo "installing requirements-dev.lock into $(VENV)"
-	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@$(INSTALL) --require-hashes --compile-bytecode -r requirements-dev.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.runtime
 
@@ -59,6 +59,8 @@ check: $(VENV)/.development ## Lint, types, layers, chart and generated pages
 	@$(BIN)/python tests/tools/helm.py lint --strict charts/assay
 
 test: check tools ## Run every check and every test, the policies' own too
+	@# Tests start the program hundreds of times: where bytecode may not be written, each start would compile it all.
+	@$(BIN)/python -m compileall -q controller tests
 	@$(BIN)/assay policy test --quiet policies
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 

@@ -44,7 +44,7 @@ SHARED = (
     *(tables.policy_version, tables.verification, tables.exception, tables.evidence, tables.trace),
     tables.claim,
     *(tables.image_manifest, tables.signer_set, tables.signer_member, tables.policy_use),
-    tables.presence,
+    *(tables.presence, tables.refused_image),
 )
 """The tables whose rows several leaves say together."""
 KEYS = {table.name: tuple(column.name for column in table.primary_key) for table in SHARED}
@@ -217,6 +217,7 @@ def _judgement(leaf: Mapping[str, Any], decision: Row) -> _Judgement:
     policies = {tuple(row.values()): row for row in (_policy(item["policy"]) for item in leaf["evaluations"])}
     evidence = _distinct(row for item in leaf["evaluations"] for row in tracing.evidence(item, digests))
     claimed = _distinct(claims(leaf, digests, decision["namespace"]))
+    refusals = tuple(_refusals(decision, evaluations))
     shared = (
         tuple(policies.values()),
         tuple(row for item in leaf["evaluations"] for row in _facts(item, digests, write_json)),
@@ -229,6 +230,7 @@ def _judgement(leaf: Mapping[str, Any], decision: Row) -> _Judgement:
         signed.members,
         _distinct({"namespace": decision["namespace"], "hash": row["hash"]} for row in policies.values()),
         ({name: decision[name] for name in ("namespace", "cluster")},),
+        _distinct({name: row[name] for name in KEYS[tables.refused_image.name]} for row in refusals),
     )
     return _Judgement(
         name=b"",
@@ -238,7 +240,7 @@ def _judgement(leaf: Mapping[str, Any], decision: Row) -> _Judgement:
         images=images,
         evaluations=evaluations,
         uses=tuple(_use(position, number, row) for position, (number, row) in enumerate(used)),
-        refusals=tuple(_refusals(decision, evaluations)),
+        refusals=refusals,
         apart=signed.apart,
         shared=tuple(
             Shared(table, key_of(table, row), row) for table, rows in zip(SHARED, shared, strict=True) for row in rows

@@ -122,6 +122,17 @@ refusal = Table(
     ),
 )
 
+# Which policies ever refused an image in a place: what `refusal` says more often, each once. How often and when last
+# is asked there, of these keys.
+refused_image = Table(
+    "refused_image",
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in ("digest", "namespace", "cluster")),
+    *(Column(f"policy_{name}", Text, primary_key=True) for name in ("name", "namespace", "kind")),
+    *times(),
+    sqlite_with_rowid=False,
+)
+
 # Which versions of policies judged what is in a namespace: those it may read.
 policy_use = Table(
     "policy_use",

@@ -34,12 +34,13 @@ from controller.inventory.run_tables import manifest_signers as manifest_signers
 from controller.inventory.run_tables import policy_use as policy_use  # noqa: PLC0414
 from controller.inventory.run_tables import presence as presence  # noqa: PLC0414
 from controller.inventory.run_tables import refusal as refusal  # noqa: PLC0414
+from controller.inventory.run_tables import refused_image as refused_image  # noqa: PLC0414
 from controller.inventory.run_tables import run as run  # noqa: PLC0414
 from controller.inventory.run_tables import signer_member as signer_member  # noqa: PLC0414
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0021"  # the newest migration: what a database must be at
+REVISION = "0022"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -302,7 +303,7 @@ PROJECTIONS = (
     *(decision, decision_flag, decision_image, evaluation, verification, evidence, trace, claim),
     *(policy_version, exception, exception_use),
     *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap, legal_hold, read),
-    *(refusal, policy_use, presence),
+    *(refusal, refused_image, policy_use, presence),
 )
 
 # What grows with every decision, and is never changed: in PostgreSQL by month of `decided_at` (`partitions`), which is

@@ -35,7 +35,7 @@ from tests.bench.estate.size import BEGIN, END
 
 A_COMMIT = 500  # facts, about
 MAX_COMMIT_BYTES = 64 * 1024 * 1024
-JUDGEMENTS = 64 * 1024 * 1024  # bytes of what is remembered of leaves, since an estate comes back to old ones
+JUDGEMENTS = 256 * 1024 * 1024  # bytes of what is remembered of leaves, since an estate comes back to old ones
 SIGNER = NoteSigner.of_seed("estate.example/ledger", b"\x07" * 32)
 
 Leaf = tuple[dict[str, Any], Mapping[str, bytes]]
