@@ -18,15 +18,16 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    FromClause,
     Row,
     ScalarSelect,
     Select,
-    Subquery,
     and_,
     cast,
     literal,
     or_,
     select,
+    true,
     tuple_,
 )
 
@@ -211,13 +212,20 @@ def _runs(connection: Connection, asked: _Asked) -> Select[Any]:
     """
     ever = asked.of(select(_ever.c.digest)).distinct().cte("ever")
     names = named(ever, asked.known_at, inside=True)
-    some = _run.c.digest.in_(select(names.c.name)).is_(True)
-    runs = asked.moment.rows(connection, "leaf", "started_at", *_WHERE, also=[some])
-    query = select(runs).where(_was_refused(runs, asked))
-    return query.order_by(runs.c.started_at.desc(), runs.c.leaf.desc())
+    anywhere = _run.c.digest.in_(select(names.c.name)).is_(True)
+    runs = asked.moment.rows(connection, "leaf", "started_at", *_WHERE, also=[anywhere])
+    if connection.dialect.name != "postgresql":
+        query = select(runs).where(_was_refused(runs, asked))
+    else:  # which takes longer to look for a place than to tell which are the same
+        every = select(runs).cte("runs")
+        places = select(*(every.c[name] for name in _WHERE)).distinct().cte("places")
+        there = select(places).where(_was_refused(places, asked))
+        query = select(every).where(tuple_(*(every.c[name] for name in _WHERE)).in_(there).is_(True))
+    columns = query.selected_columns
+    return query.order_by(columns.started_at.desc(), columns.leaf.desc())
 
 
-def _was_refused(runs: Subquery, asked: _Asked) -> ColumnElement[bool]:
+def _was_refused(runs: FromClause, asked: _Asked) -> ColumnElement[bool]:
     """Whether what runs was ever refused there: itself, an index that holds it, or a manifest of it."""
     there = asked.of(select(literal(1)).where(*(_ever.c[name] == runs.c[name] for name in ("namespace", "cluster"))))
     ways = [there.where(_ever.c.digest == runs.c.digest)]
@@ -234,11 +242,15 @@ def _refused(connection: Connection, wheres: Collection[Where], asked: _Asked) -
         return found
     # A manifest that was refused by itself is refused under its index too: nobody lists one to be refused.
     names = named(texts(connection, _WHERE, sorted(wheres)), asked.known_at, inside=True)
-    place = (_ever.c[name] == names.c[name] for name in ("namespace", "cluster"))
-    refused = select(*(names.c[name] for name in _WHERE), names.c.name, *(_ever.c[name] for name in _POLICY))
-    query = refused.add_columns(_newest_of(asked).label("at"))
-    query = query.select_from(names).join(_ever, and_(_ever.c.digest == names.c.name, *place))
-    for cluster, namespace, seen, digest, *policy, at in connection.execute(asked.of(query)):
+    place = (names.c[name] for name in (*_WHERE, "name"))
+    there = and_(_ever.c.digest == names.c.name, *(_ever.c[name] == names.c[name] for name in ("namespace", "cluster")))
+    keys = asked.of(select(*(_ever.c[name] for name in _POLICY), _newest_of(asked).label("at")).where(there))
+    if connection.dialect.name == "postgresql":  # with an offset: or it would go through all that was ever refused
+        each = keys.correlate(names).offset(0).lateral()
+        query = select(*place, *each.c).select_from(names.join(each, true()))
+    else:
+        query = keys.select_from(names, _ever).with_only_columns(*place, *keys.selected_columns)
+    for cluster, namespace, seen, digest, *policy, at in connection.execute(query):
         if at is not None:  # None: what was decided by then became known later
             found[cluster, namespace, seen][cluster, namespace, digest, *policy] = at
     return found
@@ -264,14 +276,15 @@ def _let_in(connection: Connection, keys: Keys, asked: _Asked) -> Mapping[Key, b
     if not keys:
         return {}
     wanted = _table(connection, keys)
-    query = select(*(wanted.c[name] for name in _OF)).where(_was_let_in_later(wanted, asked))
+    query = select(*(wanted.c[name] for name in _OF)).where(_was_let_in_later(wanted, min(keys.values()), asked))
     later = {tuple(row) for row in connection.execute(query)}
     return {key: key in later for key in keys}
 
 
-def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
+def _was_let_in_later(refused: CTE, first: datetime, asked: _Asked) -> ColumnElement[bool]:
     """Whether the same policy did not mind the image there in an evaluation after the refusal (or in the same one:
-    a policy that judged two manifests of an index refuses it if it refuses one)."""
+    a policy that judged two manifests of an index refuses it if it refuses one). `first` is when the first of them
+    was."""
     image, decision, judged = tables.decision_image.alias(), tables.decision.alias(), tables.evaluation.alias()
     minds = tables.refusal.alias()
     query = (
@@ -289,8 +302,11 @@ def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
             .exists()
         )
     )
+    # Each is told between which times: PostgreSQL then leaves out all other months at once, and not row by row.
+    query = query.where(*(table.c.decided_at.between(first, asked.as_of) for table in (image, decision, judged)))
     # Refusal by refusal, and not joined with all that was ever judged: with an offset PostgreSQL leaves it so.
-    return by_then(query, image, **asked.times).correlate(refused).offset(0).exists()
+    query = by_then(query, image, as_of=None, known_at=asked.known_at)
+    return query.correlate(refused).offset(0).exists()
 
 
 def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Refusal]:
@@ -304,7 +320,6 @@ def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked)
         **asked.times,
     )
     told = _words(connection, keys, asked)
-    since = _since(connection, {key: row.policy_hash for key, row in told.items()}, asked)
     return {
         key: Refusal(
             policy=PolicyVersion(key[3], key[4], key[5], row.policy_hash),
@@ -313,7 +328,7 @@ def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked)
             outcome=row.outcome,
             error_kind=row.error_kind or "",
             reasons=tuple(sorted({reason["code"] for reason in json.loads(row.reasons)})),
-            since=since[key],
+            since=row.since,
             evaluated_at=keys[key],
             record=row.id,
         )
@@ -327,17 +342,18 @@ def _policy(key: Key) -> Policy:
 
 
 def _words(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Row[Any]]:
-    """The newest evaluation of each: of several of one time the one that was recorded last."""
+    """The newest evaluation of each: of several of one time the one that was recorded last. `since`: `_since`."""
     judged, decision = tables.evaluation, tables.decision
     wanted = _table(connection, keys)
     query = (
-        select(*(_refusal.c[name] for name in _OF), _refusal.c.policy_hash)
+        select(*(_refusal.c[name] for name in _OF), _refusal.c.policy_hash, _since(asked).label("since"))
         .add_columns(judged.c.outcome, judged.c.error_kind, judged.c.reasons, decision.c.id)
         .select_from(wanted)
         .join(_refusal, and_(*(_refusal.c[name] == wanted.c[name] for name in _OF)))
         .join(judged, and_(of_one_leaf(judged, _refusal), judged.c.position == _refusal.c.position))
         .join(decision, of_one_leaf(decision, _refusal))
         .where(_refusal.c.decided_at == wanted.c.at)
+        .where(*(table.c.decided_at.between(min(keys.values()), max(keys.values())) for table in (judged, decision)))
         .order_by(_refusal.c.leaf.desc(), _refusal.c.position)
     )
     found: dict[Key, Row[Any]] = {}
@@ -346,14 +362,12 @@ def _words(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) 
     return found
 
 
-def _since(connection: Connection, versions: Mapping[Key, str], asked: _Asked) -> Mapping[Key, datetime]:
-    """When this version of each policy first refused the image there: found among the first, if it was the first."""
-    wanted = texts(connection, (*_OF, "hash"), [(*key, version) for key, version in sorted(versions.items())])
-    first = select(_refusal.c.decided_at).where(*(_refusal.c[name] == wanted.c[name] for name in _OF))
-    first = by_then(first.where(_refusal.c.policy_hash == wanted.c.hash), _refusal, **asked.times)
-    first = first.order_by(_refusal.c.decided_at).limit(1)
-    query = select(*(wanted.c[name] for name in _OF), first.correlate(wanted).scalar_subquery())
-    return {tuple(row[: len(_OF)]): row[-1] for row in connection.execute(query)}
+def _since(asked: _Asked) -> ScalarSelect[Any]:
+    """When this version of the policy first refused the image there: found among the first, if it was the first."""
+    one = _refusal.alias("first")
+    query = select(one.c.decided_at).where(*(one.c[name] == _refusal.c[name] for name in (*_OF, "policy_hash")))
+    query = by_then(query, one, **asked.times).order_by(one.c.decided_at).limit(1)
+    return query.correlate(_refusal).scalar_subquery()
 
 
 def _table(connection: Connection, keys: Keys) -> CTE:
