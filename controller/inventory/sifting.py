@@ -13,7 +13,7 @@ from sqlalchemy import CTE, CompoundSelect, Row, Select, func, literal, null, se
 
 from controller.inventory.asking import Place
 
-STEPS = (500, 1_500, 8_000)  # so many rows at a time
+STEPS = (500, 1_000, 2_500, 6_000)  # so many rows at a time
 MAX_SCANNED = sum(STEPS)  # rows looked at for one page
 
 

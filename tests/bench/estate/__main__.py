@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 from pathlib import Path
@@ -82,6 +83,8 @@ def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
         with Store.open_to_read(InventorySettings(database_url=found.url)) as store:
             if not arguments.only:
                 rates |= asking.streams(store.questions, found.sample)
+            gc.collect()
+            gc.freeze()  # as `assay serve` does: what is loaded is not looked through beside an answer
             for question in asking.QUESTIONS:
                 if arguments.only not in question.what:
                     continue
