@@ -7,9 +7,10 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, Row
 
-from controller.inventory import cursors, running, tables
+from controller.inventory import cursors, running
+from controller.inventory.affected_counts import count_runs
 from controller.inventory.affected_decisions import (
     FEW,
     MAX_COUNTED,
@@ -18,7 +19,6 @@ from controller.inventory.affected_decisions import (
     count_admitted,
     decisions,
     merged,
-    parts,
 )
 from controller.inventory.affected_records import (
     AffectedDecision,
@@ -37,11 +37,10 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
-from controller.inventory.parameters import among, texts
 from controller.inventory.queries import summaries
 from controller.inventory.reaching import Reach, reach
 from controller.inventory.records import DecisionSummary
-from controller.inventory.resting import IN_ORDER, Footing, Resting, Source
+from controller.inventory.resting import IN_ORDER, Footing, Said, Source
 from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
 
 
@@ -142,11 +141,8 @@ def _reach(connection: Connection, footing: Footing, value: str, asked: Asked) -
 
 
 def _extent(connection: Connection, found: Reach, asked: Asked) -> Extent:
-    where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found.names)))
-    by = ("digest", "namespace", "cluster")
-    rows = grouped(connection, where, by, as_of=asked.as_of, known_at=asked.known_at)
-    now = [(row, one) for row in rows if (one := found.of(row.digest, row.namespace)) is not None]
-    runs = _count(connection, _ever(connection, found, asked))
+    now = list(_now(connection, found, asked))
+    runs = count_runs(connection, found, asked)
     admitted, more = count_admitted(connection, found, asked)
     return Extent(
         images=len(found.proven),
@@ -163,39 +159,16 @@ def _extent(connection: Connection, found: Reach, asked: Asked) -> Extent:
     )
 
 
-def _count(connection: Connection, queries: Iterable[Select[Any]]) -> int:
-    """How many rows these have, up to `MAX_COUNTED`."""
-    total = 0
-    for query in queries:
-        rows = query.limit(MAX_COUNTED - total).subquery()
-        total += connection.execute(select(func.count()).select_from(rows)).scalar_one()
-        if total == MAX_COUNTED:
-            break
-    return total
-
-
-def _ever(connection: Connection, found: Reach, asked: Asked) -> Iterator[Select[Any]]:
-    """The runs of these images until the time that is asked for."""
-    seen = tables.run
-    everywhere = found.everywhere.names
-    if everywhere:
-        query = select(seen.c.leaf).where(among(connection, seen.c.digest, sorted(everywhere)))
-        if asked.namespace is not None:
-            query = query.where(seen.c.namespace == asked.namespace)
-        yield _until(query, asked)
-    confined = [(name, where) for where, rests in found.more.items() for name in rests.names if name not in everywhere]
-    for some in parts(confined):
-        told = texts(connection, ("digest", "namespace"), some)
-        here = and_(seen.c.digest == told.c.digest, seen.c.namespace == told.c.namespace)
-        query = select(seen.c.leaf).select_from(told).join(seen, here)
-        # SQLite knows nothing of how much each leaves, and would go through all runs of the namespace for each image.
-        yield _until(query.with_hint(seen, "INDEXED BY ix_run_namespace_digest", "sqlite"), asked)
-
-
-def _until(query: Select[Any], asked: Asked) -> Select[Any]:
-    seen = tables.run
-    query = query.where(seen.c.started_at <= asked.as_of)
-    return query if asked.known_at is None else query.where(seen.c.recorded_at <= asked.known_at)
+def _now(connection: Connection, found: Reach, asked: Asked) -> Iterator[tuple[Row[Any], Said]]:
+    """What runs at the time that is asked for, counted by image and place, and what is said of the image there."""
+    by = ("digest", "namespace", "cluster")
+    # What counts in few namespaces alone is met among their runs, and not among all.
+    places = found.more.items() if found.is_confined else [(asked.namespace, found)]
+    for namespace, rests in places:
+        where = RunFilter(namespace=namespace, digests=tuple(rests.names))
+        for row in grouped(connection, where, by, as_of=asked.as_of, known_at=asked.known_at):
+            if (one := rests.of(row.digest, row.namespace)) is not None:
+                yield row, one
 
 
 def _runs(
@@ -212,7 +185,7 @@ def _runs(
     return items, place
 
 
-_Run = tuple[datetime, int, Resting]
+_Run = tuple[datetime, int, Said]
 """When a run started, its leaf, and on what it rests."""
 
 
@@ -267,10 +240,10 @@ def _told_decisions(items: Iterable[DecisionSummary], found: Reach) -> tuple[Aff
     )
 
 
-def _sources(resting: Iterable[Resting], until: datetime | None = None) -> tuple[Source, ...]:
+def _sources(said: Iterable[Said], until: datetime | None = None) -> tuple[Source, ...]:
     """By whose word, as was known until a time (default: ever)."""
-    told = {told.source for one in resting for told in one.sources if until is None or told.since <= until}
-    return tuple(source for source in IN_ORDER if source in told)
+    words = {word for one in said for word, (since, _) in one.words.items() if until is None or since <= until}
+    return tuple(source for source in IN_ORDER if source.value in words)
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, and_, cast, func, select, true
+from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, and_, cast, func, null, select, true
 
 from controller.inventory import tables
 from controller.inventory.asking import MAX_LIMIT, Place, before_place, of_one_leaf, of_rows
@@ -98,7 +98,7 @@ def _add_own(connection: Connection, leaves: set[int], found: Reach, asked: Aske
     """Add the decisions about these images of one namespace, of its `most` latest, until there are `MAX_COUNTED`:
     whether there may be more."""
     own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
-    latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(most).subquery("latest")
+    latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(most).cte("latest")
     # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
     is_of_them = sifted(connection.dialect.name, _image.c.digest, "digests")
     query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at).where(is_of_them)
@@ -108,15 +108,19 @@ def _add_own(connection: Connection, leaves: set[int], found: Reach, asked: Aske
         query = select(*part.c).select_from(latest.join(part, true()))
     else:
         query = query.join(latest, of_one_leaf(_image, latest))
-    rows = connection.execute(query.execution_options(yield_per=MAX_COUNTED), {"digests": sorted(found.names)})
+    # Beside them, as a row without a digest, how many were looked at.
+    told = query.union_all(select(func.count(), null(), null()).select_from(latest))
+    rows = connection.execute(told.execution_options(yield_per=MAX_COUNTED), {"digests": sorted(found.names)})
+    seen = 0
     for leaf, digest, at in rows:
-        if at >= found.since(digest):
+        if digest is None:
+            seen = leaf
+        elif at >= found.since(digest):
             leaves.add(leaf)
         if len(leaves) == MAX_COUNTED:
             rows.close()
             return True
-    seen = select(func.count()).select_from(own.limit(most).subquery())
-    return bool(connection.execute(seen).scalar_one() == most)
+    return bool(seen == most)
 
 
 def _was_known(found: Reach, digest: str | None, namespace: str, at: datetime) -> bool:

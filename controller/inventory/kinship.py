@@ -47,13 +47,14 @@ def _related(
     one: ColumnElement[str],
     other: ColumnElement[str],
 ) -> Mapping[str, Sequence[str]]:
-    found: dict[str, set[str]] = {digest: {digest} for digest in digests}
+    found: dict[str, list[str]] = {digest: [digest] for digest in digests}
     query = select(one, other).where(among(connection, one, sorted(found)))
     if known_at is not None:
         query = query.where(_held.c.recorded_at <= known_at)
     for digest, relative in connection.execute(query) if found else ():
-        found[digest].add(relative)
-    return {digest: sorted(names) for digest, names in found.items()}
+        if relative != digest:
+            found[digest].append(relative)
+    return found
 
 
 def akin(connection: Connection, pairs: Collection[Pair], known_at: datetime | None) -> set[Pair]:

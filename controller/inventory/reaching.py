@@ -6,22 +6,28 @@ For a run, and for a decision, counts what the cluster's policies found, and wha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, reduce
 
 from sqlalchemy import Connection
 
 from controller.inventory import kinship
-from controller.inventory.resting import IN_ORDER, Footing, Resting, Source, Told, resting
-
-EVERYWHERE = ""  # the policies of the cluster: what they found counts in every namespace
+from controller.inventory.resting import (
+    EVERYWHERE,
+    IN_ORDER,
+    Footing,
+    Grounds,
+    Resting,
+    Said,
+    Source,
+    Told,
+    earliest,
+    resting,
+)
 
 APART = 4  # namespaces in which alone something counts that are gone through each by itself
-
-_Grounds = dict[str, Resting]
-"""By whose policies found it: a namespace's, or those of the cluster (`EVERYWHERE`)."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +39,14 @@ class Reach:
     in a namespace, where the policies of that found something of their own, and in all others (`EVERYWHERE`).
     """
 
-    proven: Mapping[str, Mapping[str, Resting]]
-    names: Mapping[str, Mapping[str, Resting]]
+    proven: Mapping[str, Grounds]
+    names: Mapping[str, Grounds]
 
     def image(self, digest: str) -> Resting:
         """All that is said of a proven image, and of each word for whose runs alone it counts."""
         return _of_image(self.proven[digest])
 
-    def of(self, digest: str | None, namespace: str) -> Resting | None:
+    def of(self, digest: str | None, namespace: str) -> Said | None:
         """On what rests what is named by this digest in a namespace; None: not on that which turned out bad."""
         grounds = self.names.get(digest or "")
         return None if grounds is None else grounds.get(namespace) or grounds.get(EVERYWHERE)
@@ -57,7 +63,7 @@ class Reach:
     @cached_property
     def more(self) -> Mapping[str, Reach]:
         """What rests on it in some namespace and not everywhere, or from earlier on there: by namespace."""
-        found: dict[str, dict[str, Mapping[str, Resting]]] = defaultdict(dict)
+        found: dict[str, dict[str, Grounds]] = defaultdict(dict)
         for name, namespace, one in self._more():
             found[namespace][name] = {EVERYWHERE: one}
         return {namespace: Reach(self.proven, names) for namespace, names in sorted(found.items())}
@@ -76,14 +82,14 @@ class Reach:
         """Whether nothing rests on it but in a few namespaces, so that each can be asked by itself."""
         return not self.is_alike and not self.everywhere.names and len(self.more) <= APART
 
-    def _more(self) -> Iterator[tuple[str, str, Resting]]:
+    def _more(self) -> Iterator[tuple[str, str, Said]]:
         for name, grounds in self.names.items():
             before = grounds.get(EVERYWHERE)
             for namespace, one in grounds.items():
                 if namespace != EVERYWHERE and (before is None or one.since < before.since):
                     yield name, namespace, one
 
-    def _narrowed(self, choose: Callable[[Mapping[str, Resting]], Resting | None]) -> Reach:
+    def _narrowed(self, choose: Callable[[Grounds], Said | None]) -> Reach:
         if self.is_alike:
             return self
         chosen = ((name, choose(grounds)) for name, grounds in self.names.items())
@@ -95,17 +101,26 @@ def reach(
 ) -> Reach:
     """As was known, and in a namespace as that may know it. Raises as `resting` does."""
     found = resting(connection, footing, value, known_at=known_at, namespace=namespace)
-    runs = kinship.of_runs(connection, {judged for judged, _ in found}, known_at)
-    proven: dict[str, _Grounds] = defaultdict(dict)
-    names: dict[str, _Grounds] = defaultdict(dict)
-    for (judged, policies), one in found.items():
-        whose = policies if namespace is None else EVERYWHERE  # a namespace is told of nothing else
-        for grounds in (proven[one.digest], *(names[name] for name in runs[judged])):
-            grounds[whose] = grounds[whose].joined(one) if whose in grounds else one
+    runs = kinship.of_runs(connection, found, known_at)
+    proven: dict[str, Grounds] = {}
+    names: dict[str, Grounds] = {}
+    for judged, grounds in found.items():
+        digest, child = judged
+        _add(proven, child or digest, grounds)
+        for name in runs[judged]:
+            _add(names, name, grounds)
     return Reach(proven, {name: _of_runs(grounds) for name, grounds in names.items()})
 
 
-def _of_runs(grounds: _Grounds) -> Mapping[str, Resting]:
+def _add(found: dict[str, Grounds], name: str, grounds: Grounds) -> None:
+    """To what is already said of it. Most is said once: nothing is made for it."""
+    before = found.setdefault(name, grounds)
+    if before is not grounds:
+        both = {whose: before[whose].joined(one) if whose in before else one for whose, one in grounds.items()}
+        found[name] = before | both
+
+
+def _of_runs(grounds: Grounds) -> Grounds:
     """In a namespace counts what the cluster's policies found as well. What adds nothing to that is left out."""
     everywhere = grounds.get(EVERYWHERE)
     if everywhere is None or len(grounds) == 1:
@@ -113,31 +128,19 @@ def _of_runs(grounds: _Grounds) -> Mapping[str, Resting]:
     within = {namespace: everywhere.joined(one) for namespace, one in grounds.items() if namespace != EVERYWHERE}
     return {
         EVERYWHERE: everywhere,
-        **{namespace: one for namespace, one in within.items() if one.sources != everywhere.sources},
+        **{namespace: one for namespace, one in within.items() if one.words != everywhere.words},
     }
 
 
-def _of_image(grounds: Mapping[str, Resting]) -> Resting:
-    if len(grounds) == 1 and EVERYWHERE in grounds:
-        return grounds[EVERYWHERE]
-    every = [grounds[whose] for whose in sorted(grounds)]
-    return replace(_joined(every), sources=tuple(_told(source, grounds) for source in IN_ORDER if _says(source, every)))
+def _of_image(grounds: Grounds) -> Resting:
+    said = reduce(Said.joined, grounds.values())
+    since, recorded_at = reduce(earliest, said.words.values())
+    sources = (_told(source, grounds) for source in IN_ORDER if source.value in said.words)
+    return Resting(said.digest, tuple(sorted(said.artifacts)), since, recorded_at, tuple(sources))
 
 
-def _joined(some: Iterable[Resting]) -> Resting:
-    first, *others = some
-    for one in others:
-        first = first.joined(one)
-    return first
-
-
-def _says(source: Source, some: Iterable[Resting]) -> bool:
-    return any(told.source is source for one in some for told in one.sources)
-
-
-def _told(source: Source, grounds: Mapping[str, Resting]) -> Told:
-    words = {whose: told for whose, one in sorted(grounds.items()) for told in one.sources if told.source is source}
+def _told(source: Source, grounds: Grounds) -> Told:
+    words = {whose: one.words[source.value] for whose, one in sorted(grounds.items()) if source.value in one.words}
     if EVERYWHERE in words:
-        return words[EVERYWHERE]
-    since, recorded_at = (min(getattr(told, name) for told in words.values()) for name in ("since", "recorded_at"))
-    return Told(source, since, recorded_at, only_in=tuple(words))
+        return Told(source, *words[EVERYWHERE])
+    return Told(source, *reduce(earliest, words.values()), only_in=tuple(words))

@@ -8,23 +8,24 @@ An image that no policy has judged again since it was admitted is not here: noth
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
     Connection,
+    FromClause,
     Row,
+    ScalarSelect,
     Select,
     and_,
     cast,
-    func,
     literal,
+    or_,
     select,
     true,
     tuple_,
@@ -35,6 +36,7 @@ from controller.inventory.asking import (
     DEFAULT_LIMIT,
     Asker,
     Place,
+    by_then,
     check_limit,
     of_one_leaf,
     read_cursor,
@@ -43,15 +45,15 @@ from controller.inventory.asking import (
 from controller.inventory.dialect import compared
 from controller.inventory.kinship import named
 from controller.inventory.last_versions import Policy, last_versions
-from controller.inventory.parameters import sifted, texts
+from controller.inventory.parameters import texts
 from controller.inventory.records import PolicyVersion, RunRecord
 from controller.inventory.run_ranges import by_leaf
 from controller.inventory.standing import Moment
 
-_refusal, _run = tables.refusal, tables.run
+_refusal, _ever, _held, _run = tables.refusal, tables.refused_image, tables.image_manifest, tables.run
 _POLICY = ("policy_kind", "policy_namespace", "policy_name")
 _OF = ("cluster", "namespace", "digest", *_POLICY)
-_THERE = (("digest", "name"), ("namespace", "namespace"), ("cluster", "cluster"))
+_WHERE = ("cluster", "namespace", "digest")
 
 TOGETHER = 4  # times as many runs are read together as the page holds: not each of their images is refused there
 
@@ -130,6 +132,11 @@ class Refused(Asker):
         return RefusedPage(items, more)
 
 
+class _Times(TypedDict):
+    as_of: datetime
+    known_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     as_of: datetime
@@ -143,11 +150,26 @@ class _Asked:
         """What runs then."""
         return Moment(self.as_of, self.known_at, self.namespace, self.cluster)
 
+    @property
+    def times(self) -> _Times:
+        """For `by_then`."""
+        return {"as_of": self.as_of, "known_at": self.known_at}
 
-def _by_then(table: Any, asked: _Asked) -> list[ColumnElement[bool]]:
-    conditions = [table.c.decided_at <= asked.as_of]
-    return conditions if asked.known_at is None else [*conditions, table.c.recorded_at <= asked.known_at]
+    def of(self, query: Select[Any]) -> Select[Any]:
+        """Of these rows of `refused_image` those that may be refusals by then, where and by whom is asked about."""
+        query = by_then(query, _ever, **self.times)
+        for name in ("namespace", "cluster"):
+            if (value := getattr(self, name)) is not None:
+                query = query.where(_ever.c[name] == value)
+        if self.policy is None:
+            return query
+        whose, slash, name = self.policy.rpartition("/")
+        query = query.where(_ever.c.policy_name == name)
+        return query.where(_ever.c.policy_namespace == whose) if slash else query
 
+
+Where = tuple[str, str, str]
+"""A cluster, a namespace in it, and the digest of what runs there."""
 
 Keys = Mapping[Key, datetime]
 """Refusals (cluster, namespace, digest, and the policy), and when each was said last."""
@@ -158,85 +180,87 @@ def _page(connection: Connection, asked: _Asked, before: Place | None, limit: in
 
     Whether a policy let the image in later is asked of the images on the page alone.
     """
-    refused = _refused(connection, asked)
-    if not refused:
-        return []
-    known: dict[Key, bool] = {}
+    known: dict[Where, Keys] = {}
+    let_in: dict[Key, bool] = {}
     found: list[tuple[Row[Any], Keys]] = []
-    runs, images = _runs(connection, asked), {"digests": sorted({where[2] for where in refused})}
+    runs, together = _runs(connection, asked), TOGETHER * limit
     more = True
     while more and len(found) < limit:
-        # No more are looked at closely than the page still needs, if all are refused.
-        rows = connection.execute(_after(runs, before).limit(TOGETHER * limit), images).all()
-        more = len(rows) == TOGETHER * limit
+        rows = connection.execute(_after(runs, before).limit(together)).all()
+        more = len(rows) == together
         before = (rows[-1].started_at, rows[-1].leaf) if more else None
-        left = [(row, keys) for row in rows if (keys := refused.get((row.cluster, row.namespace, row.digest)))]
+        together *= TOGETHER
+        places = [(row, (row.cluster, row.namespace, row.digest)) for row in rows]
+        known |= _refused(connection, {where for _, where in places} - known.keys(), asked)
+        left = [(row, keys) for row, where in places if (keys := known[where])]
         while left and (wide := limit - len(found)):
+            # No more are looked at closely than the page still needs, if all are refused.
             some, left = left[:wide], left[wide:]
-            new = {key: at for _, keys in some for key, at in keys.items() if key not in known}
-            known |= _let_in(connection, new, asked)
+            new = {key: at for _, keys in some for key, at in keys.items() if key not in let_in}
+            let_in |= _let_in(connection, new, asked)
             for row, keys in some:
-                if stand := {key: at for key, at in keys.items() if not known[key]}:
+                if stand := {key: at for key, at in keys.items() if not let_in[key]}:
                     found.append((row, stand))
     return found
 
 
-def _refused(connection: Connection, asked: _Asked) -> Mapping[tuple[str, str, str], Keys]:
-    """By cluster, namespace and digest of what runs, all that ever refused it there, whatever was said later.
+def _runs(connection: Connection, asked: _Asked) -> Select[Any]:
+    """What runs where its image was ever refused, under any of its names, the latest started first.
 
-    It begins with what runs, which is little beside all that was ever refused.
+    Of each image it is asked first whether it was refused anywhere: few were. PostgreSQL hashes a subquery, and does
+    not make a join of it if asked whether it is true (`parameters.sifted`).
     """
-    where = ("cluster", "namespace", "digest")
-    runs = asked.moment.rows(connection, *where, also=[_run.c.digest.is_not(None)])
-    running = select(*runs.c).distinct().cte("running")
+    ever = asked.of(select(_ever.c.digest)).distinct().cte("ever")
+    names = named(ever, asked.known_at, inside=True)
+    anywhere = _run.c.digest.in_(select(names.c.name)).is_(True)
+    runs = asked.moment.rows(connection, "leaf", "started_at", *_WHERE, also=[anywhere])
+    if connection.dialect.name != "postgresql":
+        query = select(runs).where(_was_refused(runs, asked))
+    else:  # which takes longer to look for a place than to tell which are the same
+        every = select(runs).cte("runs")
+        places = select(*(every.c[name] for name in _WHERE)).distinct().cte("places")
+        there = select(places).where(_was_refused(places, asked))
+        query = select(every).where(tuple_(*(every.c[name] for name in _WHERE)).in_(there).is_(True))
+    columns = query.selected_columns
+    return query.order_by(columns.started_at.desc(), columns.leaf.desc())
+
+
+def _was_refused(runs: FromClause, asked: _Asked) -> ColumnElement[bool]:
+    """Whether what runs was ever refused there: itself, an index that holds it, or a manifest of it."""
+    there = asked.of(select(literal(1)).where(*(_ever.c[name] == runs.c[name] for name in ("namespace", "cluster"))))
+    ways = [there.where(_ever.c.digest == runs.c.digest)]
+    for this, other in ((_held.c.manifest, _held.c.digest), (_held.c.digest, _held.c.manifest)):
+        way = there.select_from(_held).where(this == runs.c.digest, _ever.c.digest == other)
+        ways.append(by_then(way, _held, as_of=None, known_at=asked.known_at))
+    return or_(*(way.correlate(runs).offset(0).exists() for way in ways))
+
+
+def _refused(connection: Connection, wheres: Collection[Where], asked: _Asked) -> Mapping[Where, Keys]:
+    """All that ever refused each of these images there, whatever was said later: nothing, of most."""
+    found: dict[Where, dict[Key, datetime]] = {where: {} for where in wheres}
+    if not wheres:
+        return found
     # A manifest that was refused by itself is refused under its index too: nobody lists one to be refused.
-    names = named(_ever_refused(running, asked), asked.known_at, inside=True)
-    found: dict[tuple[str, str, str], dict[Key, datetime]] = defaultdict(dict)
-    for seen, *key, at in connection.execute(_newest_of(names, asked, lateral=connection.dialect.name == "postgresql")):
-        found[key[0], key[1], seen][tuple(key)] = at
+    names = named(texts(connection, _WHERE, sorted(wheres)), asked.known_at, inside=True)
+    place = (names.c[name] for name in (*_WHERE, "name"))
+    there = and_(_ever.c.digest == names.c.name, *(_ever.c[name] == names.c[name] for name in ("namespace", "cluster")))
+    keys = asked.of(select(*(_ever.c[name] for name in _POLICY), _newest_of(asked).label("at")).where(there))
+    if connection.dialect.name == "postgresql":  # with an offset: or it would go through all that was ever refused
+        each = keys.correlate(names).offset(0).lateral()
+        query = select(*place, *each.c).select_from(names.join(each, true()))
+    else:
+        query = keys.select_from(names, _ever).with_only_columns(*place, *keys.selected_columns)
+    for cluster, namespace, seen, digest, *policy, at in connection.execute(query):
+        if at is not None:  # None: what was decided by then became known later
+            found[cluster, namespace, seen][cluster, namespace, digest, *policy] = at
     return found
 
 
-def _newest_of(names: CTE, asked: _Asked, *, lateral: bool) -> Select[Any]:
-    """When each policy refused these images there last: the image that runs, the refusal's key, and the time.
-
-    With `lateral` those of one name are counted as the index has them: joined, PostgreSQL would sort all there are.
-    """
-    of_policy = [_refusal.c[name] for name in _POLICY]
-    newest = func.max(_refusal.c.decided_at, type_=tables.Instant).label("at")
-    there = [
-        _refusal.c.digest == names.c.name,
-        *(_refusal.c[name] == names.c[name] for name in ("namespace", "cluster")),
-    ]
-    refusals = select(*of_policy, newest).where(*there, *_by_then(_refusal, asked)).group_by(*of_policy)
-    if asked.policy is not None:
-        whose, slash, name = asked.policy.rpartition("/")
-        refusals = refusals.where(_refusal.c.policy_name == name)
-        refusals = refusals.where(_refusal.c.policy_namespace == whose) if slash else refusals
-    place = (names.c.digest, names.c.cluster, names.c.namespace, names.c.name)
-    if lateral:
-        each = refusals.correlate(names).lateral()
-        return select(*place, *each.c).select_from(names.join(each, true()))
-    return refusals.select_from(names, _refusal).with_only_columns(*place, *of_policy, newest).group_by(*place)
-
-
-def _ever_refused(running: CTE, asked: _Asked) -> CTE:
-    """Of what runs in some places the images that were refused in any, under any of their names: few.
-
-    PostgreSQL hashes a subquery, and does not make a join of it if asked whether it is true (`parameters.sifted`).
-    """
-    images = select(running.c.digest).distinct().cte("images")
-    names = named(images, asked.known_at, inside=True, called="every")
-    refusals = select(literal(1)).where(_refusal.c.digest == names.c.name).correlate(names).offset(0).exists()
-    ever = select(names.c.digest).where(refusals)
-    return select(*running.c).where(running.c.digest.in_(ever).is_(True)).cte("some")
-
-
-def _runs(connection: Connection, asked: _Asked) -> Select[Any]:
-    """What runs of the images of the parameter `digests`, the latest started first."""
-    some = sifted(connection.dialect.name, _run.c.digest, "digests")
-    runs = asked.moment.rows(connection, "leaf", "started_at", "cluster", "namespace", "digest", also=[some])
-    return select(runs).order_by(runs.c.started_at.desc(), runs.c.leaf.desc())
+def _newest_of(asked: _Asked) -> ScalarSelect[Any]:
+    """When this policy refused this image there last: the last entry of an index, however often it did."""
+    query = select(_refusal.c.decided_at).where(*(_refusal.c[name] == _ever.c[name] for name in _OF))
+    query = by_then(query, _refusal, **asked.times).order_by(_refusal.c.decided_at.desc()).limit(1)
+    return query.correlate(_ever).scalar_subquery()
 
 
 def _after(runs: Select[Any], place: Place | None) -> Select[Any]:
@@ -252,14 +276,15 @@ def _let_in(connection: Connection, keys: Keys, asked: _Asked) -> Mapping[Key, b
     if not keys:
         return {}
     wanted = _table(connection, keys)
-    query = select(*(wanted.c[name] for name in _OF)).where(_was_let_in_later(wanted, asked))
+    query = select(*(wanted.c[name] for name in _OF)).where(_was_let_in_later(wanted, min(keys.values()), asked))
     later = {tuple(row) for row in connection.execute(query)}
     return {key: key in later for key in keys}
 
 
-def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
+def _was_let_in_later(refused: CTE, first: datetime, asked: _Asked) -> ColumnElement[bool]:
     """Whether the same policy did not mind the image there in an evaluation after the refusal (or in the same one:
-    a policy that judged two manifests of an index refuses it if it refuses one)."""
+    a policy that judged two manifests of an index refuses it if it refuses one). `first` is when the first of them
+    was."""
     image, decision, judged = tables.decision_image.alias(), tables.decision.alias(), tables.evaluation.alias()
     minds = tables.refusal.alias()
     query = (
@@ -267,7 +292,7 @@ def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
         .select_from(image)
         .join(decision, of_one_leaf(decision, image))
         .join(judged, and_(of_one_leaf(judged, image), judged.c.image == image.c.position))
-        .where(image.c.digest == refused.c.digest, image.c.decided_at > refused.c.at, *_by_then(image, asked))
+        .where(image.c.digest == refused.c.digest, image.c.decided_at > refused.c.at)
         .where(compared(decision.c.namespace) == refused.c.namespace, decision.c.cluster == refused.c.cluster)
         .where(*(compared(judged.c[name]) == refused.c[name] for name in _POLICY))
         .where(
@@ -277,7 +302,10 @@ def _was_let_in_later(refused: CTE, asked: _Asked) -> ColumnElement[bool]:
             .exists()
         )
     )
+    # Each is told between which times: PostgreSQL then leaves out all other months at once, and not row by row.
+    query = query.where(*(table.c.decided_at.between(first, asked.as_of) for table in (image, decision, judged)))
     # Refusal by refusal, and not joined with all that was ever judged: with an offset PostgreSQL leaves it so.
+    query = by_then(query, image, as_of=None, known_at=asked.known_at)
     return query.correlate(refused).offset(0).exists()
 
 
@@ -288,9 +316,8 @@ def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked)
     last = last_versions(
         connection,
         {_policy(key) for key in keys},
-        as_of=asked.as_of,
-        known_at=asked.known_at,
         namespace=asked.namespace,
+        **asked.times,
     )
     told = _words(connection, keys, asked)
     since = _since(connection, {key: row.policy_hash for key, row in told.items()}, asked)
@@ -326,26 +353,23 @@ def _words(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) 
         .join(_refusal, and_(*(_refusal.c[name] == wanted.c[name] for name in _OF)))
         .join(judged, and_(of_one_leaf(judged, _refusal), judged.c.position == _refusal.c.position))
         .join(decision, of_one_leaf(decision, _refusal))
-        .where(_refusal.c.decided_at == wanted.c.at, *_by_then(_refusal, asked))
+        .where(_refusal.c.decided_at == wanted.c.at)
+        .where(*(table.c.decided_at.between(min(keys.values()), max(keys.values())) for table in (judged, decision)))
         .order_by(_refusal.c.leaf.desc(), _refusal.c.position)
     )
     found: dict[Key, Row[Any]] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(by_then(query, _refusal, **asked.times)):
         found.setdefault(tuple(row[: len(_OF)]), row)
     return found
 
 
 def _since(connection: Connection, versions: Mapping[Key, str], asked: _Asked) -> Mapping[Key, datetime]:
-    """When this version of each policy first refused the image there."""
+    """When this version of each policy first refused the image there: found among the first, if it was the first."""
     wanted = texts(connection, (*_OF, "hash"), [(*key, version) for key, version in sorted(versions.items())])
-    first = func.min(_refusal.c.decided_at, type_=tables.Instant)
-    query = (
-        select(*(_refusal.c[name] for name in _OF), first)
-        .select_from(wanted)
-        .join(_refusal, and_(*(_refusal.c[name] == wanted.c[name] for name in _OF)))
-        .where(_refusal.c.policy_hash == wanted.c.hash, *_by_then(_refusal, asked))
-        .group_by(*(_refusal.c[name] for name in _OF))
-    )
+    first = select(_refusal.c.decided_at).where(*(_refusal.c[name] == wanted.c[name] for name in _OF))
+    first = by_then(first.where(_refusal.c.policy_hash == wanted.c.hash), _refusal, **asked.times)
+    first = first.order_by(_refusal.c.decided_at).limit(1)
+    query = select(*(wanted.c[name] for name in _OF), first.correlate(wanted).scalar_subquery())
     return {tuple(row[: len(_OF)]): row[-1] for row in connection.execute(query)}
 
 
@@ -353,7 +377,9 @@ def _table(connection: Connection, keys: Keys) -> CTE:
     """Keys as a table, and the time of each (`at`)."""
     rows = [(*key, tables.instant(at)) for key, at in sorted(keys.items())]
     plain = texts(connection, (*_OF, "at"), rows)
-    return select(*(plain.c[name] for name in _OF), cast(plain.c.at, tables.Instant).label("at")).cte("wanted")
+    table = select(*(plain.c[name] for name in _OF), cast(plain.c.at, tables.Instant).label("at")).cte("wanted")
+    # SQLite would read them out of their JSON again for each row that they are compared with.
+    return table.prefix_with("MATERIALIZED", dialect="sqlite")
 
 
 def _name(refusal: Refusal) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ runs as well: an image is what it is whenever it ran.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -48,7 +47,7 @@ class Source(StrEnum):
 
 
 IN_ORDER = tuple(Source)  # written down: an Enum is gone through ten times as slowly
-_SOURCES = {source.value: source for source in IN_ORDER}
+_CLAIMS = frozenset({claims.ANNOTATION, claims.LABEL})
 
 
 class Footing(StrEnum):
@@ -111,39 +110,59 @@ class Resting:
         """Whether nothing that was verified says it."""
         return all(told.source.is_claim for told in self.sources)
 
-    def joined(self, other: Resting) -> Resting:
+
+Times = tuple[datetime, datetime]
+"""Since when it was known, and since when that was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is said of one image (`Resting`), as thousands of them are held: the bytes that say it, and the times by
+    word, which is the value of a `Source`."""
+
+    digest: str
+    artifacts: set[str]
+    words: dict[str, Times]
+
+    @property
+    def since(self) -> datetime:
+        """Since when it was known to rest on it."""
+        return min(since for since, _ in self.words.values())
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether nothing that was verified says it."""
+        return self.words.keys() <= _CLAIMS
+
+    def joined(self, other: Said) -> Said:
         """What both say, under this one's digest."""
-        told: dict[Source, Told] = {}
-        for one in (*self.sources, *other.sources):
-            before = told.get(one.source, one)
-            earliest = min(one.since, before.since), min(one.recorded_at, before.recorded_at)
-            told[one.source] = Told(one.source, *earliest)
-        return Resting(
-            self.digest,
-            tuple(sorted({*self.artifacts, *other.artifacts})),
-            min(self.since, other.since),
-            min(self.recorded_at, other.recorded_at),
-            tuple(told[source] for source in IN_ORDER if source in told),
-        )
+        words = dict(self.words)
+        for word, times in other.words.items():
+            words[word] = earliest(words[word], times) if word in words else times
+        return Said(self.digest, self.artifacts | other.artifacts, words)
 
 
-Ground = tuple[Judged, str]
-"""What was judged, and the namespace whose own policies found something of it; empty: those of the cluster."""
+def earliest(one: Times, other: Times) -> Times:
+    """Since when either was known, and since when either was recorded."""
+    return min(one[0], other[0]), min(one[1], other[1])
 
-_Said = tuple[set[str], dict[Source, tuple[datetime, datetime]]]
-"""The bytes that say it, and by whose word it is, since when that was known and recorded."""
+
+Grounds = dict[str, Said]
+"""By whose policies it was found: a namespace's own, or those of the cluster (`EVERYWHERE`)."""
+
+EVERYWHERE = ""  # the policies of the cluster: what they found counts in every namespace
 
 
 def resting(
     connection: Connection, footing: Footing, value: str, *, known_at: datetime | None, namespace: str | None
-) -> dict[Ground, Resting]:
-    """The images, by what was judged, and by whose policies found it. With a namespace those that are visible to it,
-    as its own and the cluster's policies found it: no other counts, not even to be too many.
+) -> dict[Judged, Grounds]:
+    """What is said of the images, by what was judged. With a namespace of those that are visible to it, as its own and
+    the cluster's policies found it, which is all `EVERYWHERE` to it: no other counts, not even to be too many.
 
     Raises `InputError`: `DigestMalformed`, `ReferenceMalformed` for what cannot be what is asked about,
     `AnswerTooLarge`.
     """
-    found: dict[Judged, dict[str, _Said]] = {}
+    found: dict[Judged, Grounds] = {}
     for query in _leading_to(footing, value):
         rows = connection.execute(_visible(query, known_at, namespace).execution_options(yield_per=TOGETHER))
         for some in rows.partitions():
@@ -159,14 +178,14 @@ def resting(
                     if len(found) == MAX_IMAGES:
                         raise _too_many(footing, namespace)
                     by = found[judged] = {}
-                if (one := by.get(policies)) is None:
-                    one = by[policies] = (set(), {})
-                artifacts, told = one
-                artifacts.add(artifact)
-                source = _SOURCES[word]
-                since, recorded = told.get(source, (decided_at, recorded_at))
-                told[source] = (min(since, decided_at), min(recorded, recorded_at))
-    return {(judged, policies): _resting(judged, *one) for judged, by in found.items() for policies, one in by.items()}
+                whose = policies if namespace is None else EVERYWHERE
+                times = decided_at, recorded_at
+                if (one := by.get(whose)) is None:
+                    by[whose] = Said(child or digest, {artifact}, {word: times})
+                    continue
+                one.artifacts.add(artifact)
+                one.words[word] = earliest(one.words[word], times) if word in one.words else times
+    return found
 
 
 def _too_many(footing: Footing, namespace: str | None) -> InputError:
@@ -176,17 +195,6 @@ def _too_many(footing: Footing, namespace: str | None) -> InputError:
     where = " in this namespace" if namespace is not None else ""
     advice = f": ask {' or '.join(helps)}" if helps else ""
     return InputError("AnswerTooLarge", f"more than {MAX_IMAGES} images{where} rest on it{advice}")
-
-
-def _resting(judged: Judged, artifacts: set[str], told: Mapping[Source, tuple[datetime, datetime]]) -> Resting:
-    digest, child = judged
-    return Resting(
-        digest=child or digest,
-        artifacts=tuple(sorted(artifacts)),
-        since=min(since for since, _ in told.values()),
-        recorded_at=min(recorded_at for _, recorded_at in told.values()),
-        sources=tuple(Told(source, *told[source]) for source in IN_ORDER if source in told),
-    )
 
 
 def _visible(query: Select[Any], known_at: datetime | None, namespace: str | None) -> Select[Any]:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from controller.errors import InputError
-from controller.inventory import store, tables
+from controller.inventory import affected_counts, store, tables
 from controller.inventory.index import reading
 from controller.inventory.resting import Footing
 from controller.inventory.store import Store
@@ -107,11 +107,40 @@ async def story(opened: Store) -> Store:
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4])
 async def test_counting_ends_at_a_bound_and_says_so(story: Store, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    for module in ("affected", "affected_decisions"):
+    for module in ("affected", "affected_counts", "affected_decisions"):
         monkeypatch.setattr(f"controller.inventory.{module}.MAX_COUNTED", most)
     monkeypatch.setattr("controller.inventory.affected_decisions.FIRST", 1)  # so each image by its own statement
     reach = extent(story)
     assert (reach.ran, reach.admitted, reach.more) == (min(3, most), min(3, most), most <= 3)
+
+
+@pytest.mark.parametrize(
+    ("few", "looked"), [(200, 10_000), (0, 10_000), (0, 3), (0, 0)], ids=["by image", "by namespace", "both", "in vain"]
+)
+async def test_runs_are_counted_alike_whichever_way_they_are_looked_for(
+    opened: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, few: int, looked: int
+) -> None:
+    monkeypatch.setattr(affected_counts, "FEW", few)
+    monkeypatch.setattr(affected_counts, "MAX_LOOKED", looked)
+    own = proven(policy={"kind": "EvidencePolicy", "namespace": "shop", "name": "own", "hash": "h"})
+    await record(
+        opened,
+        admitted(0, ONE, evaluations=[own]),
+        *(ran("Started", second, ONE, pod=second) for second in (10, 11, 12)),
+        ran("Ended", 20, ONE, pod=10),
+        ran("Started", 10, TWO, pod=3),
+        ran("Started", 10, ONE, pod=4, namespace="pay"),  # for whose runs it does not count
+    )
+    clock.now = START + timedelta(days=1)
+    await record(opened, ran("Started", 13, ONE, pod=13))
+    for where in ({}, {"namespace": "shop"}):
+        for second, known, told in ((9, 2, 0), (11, 2, 2), (60, 2, 3), (11, 48, 2), (60, 48, 4)):
+            times = {"as_of": START + timedelta(seconds=second), "known_at": START + timedelta(hours=known)}
+            assert extent(opened, **times, **where).ran == told, (times, where)
+        assert extent(opened, **where).ran == 4
+    for module in ("affected", "affected_counts"):
+        monkeypatch.setattr(f"controller.inventory.{module}.MAX_COUNTED", 3)
+    assert [(one.ran, one.more) for one in (extent(opened), extent(opened, namespace="shop"))] == [(3, True)] * 2
 
 
 async def test_what_rests_on_a_signer_is_counted_and_listed(story: Store) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from controller.inventory import affected, affected_decisions, reaching
+from controller.inventory import affected, affected_counts, affected_decisions, reaching
 from controller.inventory.index import reading
 from controller.inventory.resting import Footing
 from controller.inventory.store import Store
@@ -147,16 +147,21 @@ async def test_all_namespaces_are_told_of_packages_what_each_is_told_of_its_own_
 
 @pytest.mark.parametrize(
     "bounds",
-    [(reaching.APART, affected.FEW, LEADS[::2]), (0, affected.FEW, LEADS[::3]), (0, 1, LEADS[1::3])],
-    ids=["few namespaces", "many namespaces", "many images"],
+    [
+        (reaching.APART, affected.FEW, LEADS[::2]),
+        (0, affected.FEW, LEADS[::3]),
+        (0, 1, LEADS[1::3]),
+        (reaching.APART, 1, LEADS[2::3]),
+    ],
+    ids=["few namespaces", "many namespaces", "many images", "many images of few namespaces"],
 )
 async def test_all_namespaces_are_told_of_a_blast_radius_what_each_is_told_of_its_own(
     opened: Store, database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch, bounds: tuple[int, int, Any]
 ) -> None:
     apart, few, leads = bounds
-    for module in (reaching, affected_decisions):
+    for module in (reaching, affected_counts, affected_decisions):
         monkeypatch.setattr(module, "APART", apart)
-    for module in (affected, affected_decisions):
+    for module in (affected, affected_counts, affected_decisions):
         monkeypatch.setattr(module, "FEW", few)
     known = await record(opened, database, clock, Random(1))  # noqa: S311 - a world, and no secret
     ask = opened.questions.affected.extent
