@@ -1,10 +1,10 @@
 """The version with which a policy judged last, of those who may know it: anybody's decisions in a cluster, or one
 namespace's own alone.
 
-In a namespace a policy of which one version alone was ever used there needs no search (`policy_use`). Of another there
-are two ways to the last one, both newest first: along the namespace's decisions, to one that the policy judged, and
-along what the policy judged, to one of the namespace. Which is shorter depends on both, so each is gone a little of the
-way, and then further: what it costs follows the shorter one.
+A policy of which one version alone was ever used, anywhere or in the namespace (`policy_use`), needs no search. Of
+another there are two ways to the last one in a namespace, both newest first: along the namespace's decisions, to one
+that the policy judged, and along what the policy judged, to one of the namespace. Which is shorter depends on both, so
+each is gone a little of the way, and then further: what it costs follows the shorter one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def last_versions(
     something there, whatever it did elsewhere."""
     times = {"as_of": as_of, "known_at": known_at}
     if namespace is None:
-        return {policy: _value(connection, by_then(_anywhere(policy), _judged, **times)) for policy in policies}
+        found = _only(connection, policies, by_then(_used(), tables.policy_version, **times))
+        left = set(policies) - found.keys()
+        return found | {policy: _value(connection, by_then(_anywhere(policy), _judged, **times)) for policy in left}
     own = by_then(select(_decision).where(_decision.c.namespace == namespace), _decision, **times)
     own = own.with_only_columns(*(_decision.c[name] for name in ("leaf", "decided_at", "cluster")))
     own = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc())
@@ -95,15 +97,17 @@ def _recent(connection: Connection, own: Select[Any], policies: Collection[Polic
     return {policy: found[policy] for policy in policies if policy in found}
 
 
-def _used(namespace: str) -> Select[Any]:
-    """The versions that ever judged something in the namespace, and whose."""
+def _used(namespace: str | None = None) -> Select[Any]:
+    """The versions that ever judged something, in the namespace if there is one, and whose."""
     version, use = tables.policy_version, tables.policy_use
-    columns = (version.c[name] for name in (*_PARTS, "hash"))
-    return select(*columns).join(use, use.c.hash == version.c.hash).where(use.c.namespace == namespace)
+    query = select(*(version.c[name] for name in (*_PARTS, "hash")))
+    if namespace is None:
+        return query
+    return query.join(use, use.c.hash == version.c.hash).where(use.c.namespace == namespace)
 
 
 def _only(connection: Connection, policies: Collection[Policy], used: Select[Any]) -> dict[Policy, str]:
-    """Those of these policies of which one version alone ever judged anything there: that is the last one."""
+    """Those of these policies of which one version alone was ever used: that is the last one."""
     version = tables.policy_version
     versions: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for *policy, name in connection.execute(used.where(version.c.name.in_({policy[2] for policy in policies}))):

@@ -320,7 +320,6 @@ def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked)
         **asked.times,
     )
     told = _words(connection, keys, asked)
-    since = _since(connection, {key: row.policy_hash for key, row in told.items()}, asked)
     return {
         key: Refusal(
             policy=PolicyVersion(key[3], key[4], key[5], row.policy_hash),
@@ -329,7 +328,7 @@ def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked)
             outcome=row.outcome,
             error_kind=row.error_kind or "",
             reasons=tuple(sorted({reason["code"] for reason in json.loads(row.reasons)})),
-            since=since[key],
+            since=row.since,
             evaluated_at=keys[key],
             record=row.id,
         )
@@ -343,11 +342,11 @@ def _policy(key: Key) -> Policy:
 
 
 def _words(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Row[Any]]:
-    """The newest evaluation of each: of several of one time the one that was recorded last."""
+    """The newest evaluation of each: of several of one time the one that was recorded last. `since`: `_since`."""
     judged, decision = tables.evaluation, tables.decision
     wanted = _table(connection, keys)
     query = (
-        select(*(_refusal.c[name] for name in _OF), _refusal.c.policy_hash)
+        select(*(_refusal.c[name] for name in _OF), _refusal.c.policy_hash, _since(asked).label("since"))
         .add_columns(judged.c.outcome, judged.c.error_kind, judged.c.reasons, decision.c.id)
         .select_from(wanted)
         .join(_refusal, and_(*(_refusal.c[name] == wanted.c[name] for name in _OF)))
@@ -363,14 +362,12 @@ def _words(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) 
     return found
 
 
-def _since(connection: Connection, versions: Mapping[Key, str], asked: _Asked) -> Mapping[Key, datetime]:
-    """When this version of each policy first refused the image there: found among the first, if it was the first."""
-    wanted = texts(connection, (*_OF, "hash"), [(*key, version) for key, version in sorted(versions.items())])
-    first = select(_refusal.c.decided_at).where(*(_refusal.c[name] == wanted.c[name] for name in _OF))
-    first = by_then(first.where(_refusal.c.policy_hash == wanted.c.hash), _refusal, **asked.times)
-    first = first.order_by(_refusal.c.decided_at).limit(1)
-    query = select(*(wanted.c[name] for name in _OF), first.correlate(wanted).scalar_subquery())
-    return {tuple(row[: len(_OF)]): row[-1] for row in connection.execute(query)}
+def _since(asked: _Asked) -> ScalarSelect[Any]:
+    """When this version of the policy first refused the image there: found among the first, if it was the first."""
+    one = _refusal.alias("first")
+    query = select(one.c.decided_at).where(*(one.c[name] == _refusal.c[name] for name in (*_OF, "policy_hash")))
+    query = by_then(query, one, **asked.times).order_by(one.c.decided_at).limit(1)
+    return query.correlate(_refusal).scalar_subquery()
 
 
 def _table(connection: Connection, keys: Keys) -> CTE:
