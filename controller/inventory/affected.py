@@ -14,7 +14,6 @@ from controller.inventory.affected_counts import count_runs
 from controller.inventory.affected_decisions import (
     FEW,
     MAX_COUNTED,
-    MAX_SCANNED,
     Asked,
     count_admitted,
     decisions,
@@ -41,7 +40,8 @@ from controller.inventory.queries import summaries
 from controller.inventory.reaching import Reach, reach
 from controller.inventory.records import DecisionSummary
 from controller.inventory.resting import IN_ORDER, Footing, Said, Source
-from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places
+from controller.inventory.run_ranges import LAST, RunFilter, by_leaf, grouped, places, places_of
+from controller.inventory.sifting import MAX_SCANNED, STEPS, gone_through
 
 
 class Affected(Asker):
@@ -200,20 +200,44 @@ def _places(
             for one in found.more
         ]
         return merged(each, limit, lambda run: run[:2])
-    few = len(found.names) <= FEW
-    where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found.names)) if few else None)
+    look = _places_of_few if len(found.names) <= FEW else _places_of_many
+    return look(connection, found, asked, limit=limit, place=place)
+
+
+def _places_of_many(
+    connection: Connection, found: Reach, asked: Asked, *, limit: int, place: Place | None
+) -> tuple[Sequence[_Run], Place | None]:
+    """One is soon met among all runs."""
+
+    def look(wide: int, after: Place | None) -> Sequence[Row[Any]]:
+        return places_of(connection, where, digests, **_when(asked, after), limit=wide)
+
+    where, digests = RunFilter(namespace=asked.namespace), sorted(found.names)
+    rows, place = gone_through(
+        STEPS, look, lambda row: found.of(row.digest, row.namespace) is not None, limit=limit, place=place
+    )
+    said = ((row, found.of(row.digest, row.namespace)) for row in rows)
+    return [(row.started_at, row.leaf, one) for row, one in said if one is not None], place
+
+
+def _when(asked: Asked, after: Place | None) -> dict[str, Any]:
+    """Which runs are gone through, and from where on."""
     until = (asked.as_of, LAST)
+    return {
+        "as_of": None if asked.ever else asked.as_of,
+        "known_at": asked.known_at,
+        "before": min(after or until, until),
+    }
+
+
+def _places_of_few(
+    connection: Connection, found: Reach, asked: Asked, *, limit: int, place: Place | None
+) -> tuple[Sequence[_Run], Place | None]:
+    where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found.names)))
     taken: list[_Run] = []
-    scanned, more, wide = 0, True, limit if few else MAX_LIMIT
+    scanned, more, wide = 0, True, limit
     while more and len(taken) < limit and scanned < MAX_SCANNED:
-        rows = places(
-            connection,
-            where,
-            as_of=None if asked.ever else asked.as_of,
-            known_at=asked.known_at,
-            before=min(place or until, until),
-            limit=wide + 1,
-        )
+        rows = places(connection, where, **_when(asked, place), limit=wide + 1)
         more, rows = len(rows) > wide, rows[:wide]
         for number, row in enumerate(rows, 1):
             place = (row.started_at, row.leaf)

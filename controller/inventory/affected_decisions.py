@@ -7,18 +7,29 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, and_, cast, func, null, select, true
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    Result,
+    Row,
+    Select,
+    and_,
+    cast,
+    select,
+    true,
+)
 
 from controller.inventory import tables
 from controller.inventory.asking import MAX_LIMIT, Place, before_place, of_one_leaf, of_rows
 from controller.inventory.parameters import sifted, texts
 from controller.inventory.reaching import APART, Reach
+from controller.inventory.sifting import MAX_SCANNED, STEPS, gone_through, with_end
 
 MAX_COUNTED = 1_000  # decisions and earlier runs that are counted; past it, *at least so many*
 MAX_SEEN = 20_000  # decisions of some namespaces that are looked at to count those; past it, *at least so many*
 MAX_APART = 5_000  # the same, where they are looked at for what counts in these alone
 FIRST, TOGETHER = 20, 500  # images whose decisions are counted in one statement: at first, and at the most
-MAX_SCANNED = 10_000  # runs or decisions looked at for one page
 FEW = 200  # images up to which their rows are looked up, instead of going through all rows by time
 
 _decision, _image = tables.decision, tables.decision_image
@@ -97,30 +108,36 @@ def _add_confined(connection: Connection, leaves: set[int], found: Reach, asked:
 def _add_own(connection: Connection, leaves: set[int], found: Reach, asked: Asked, *, most: int) -> bool:
     """Add the decisions about these images of one namespace, of its `most` latest, until there are `MAX_COUNTED`:
     whether there may be more."""
-    own = _allowed(asked).with_only_columns(_decision.c.leaf, _decision.c.decided_at)
-    latest = own.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(most).cte("latest")
+    rows = _among_latest(connection, found, asked, most)
+    seen = 0
+    for row in rows:
+        if row.seen:
+            seen = row.seen
+        elif row.decided_at >= found.since(row.digest):
+            leaves.add(row.leaf)
+        if len(leaves) == MAX_COUNTED:
+            rows.close()
+            return True
+    return bool(seen == most)
+
+
+def _among_latest(
+    connection: Connection, found: Reach, asked: Asked, most: int, place: Place | None = None
+) -> Result[Any]:
+    """Of the `most` latest decisions after a place those about these images, by each (`sifting.with_end`)."""
+    columns = (_decision.c.decided_at, _decision.c.leaf, _decision.c.namespace)
+    latest = _latest(_allowed(asked), place, most).with_only_columns(*columns).cte("latest")
     # By the leaf, and not by an index of digests: that has the decisions of all namespaces.
     is_of_them = sifted(connection.dialect.name, _image.c.digest, "digests")
-    query = select(_image.c.leaf, _image.c.digest, _image.c.decided_at).where(is_of_them)
-    if connection.dialect.name == "postgresql" and most <= MAX_APART:
+    query = select(_image.c.decided_at, _image.c.leaf, _image.c.digest).where(is_of_them)
+    if connection.dialect.name == "postgresql":
         # Each by itself: or it would read what was decided in all months about any of the images, and join that.
         part = query.where(of_one_leaf(_image, latest)).correlate(latest).offset(0).lateral()
         query = select(*part.c).select_from(latest.join(part, true()))
     else:
         query = query.join(latest, of_one_leaf(_image, latest))
-    # Beside them, as a row without a digest, how many were looked at.
-    told = query.union_all(select(func.count(), null(), null()).select_from(latest))
-    rows = connection.execute(told.execution_options(yield_per=MAX_COUNTED), {"digests": sorted(found.names)})
-    seen = 0
-    for leaf, digest, at in rows:
-        if digest is None:
-            seen = leaf
-        elif at >= found.since(digest):
-            leaves.add(leaf)
-        if len(leaves) == MAX_COUNTED:
-            rows.close()
-            return True
-    return bool(seen == most)
+    told = with_end(latest, query.add_columns(latest.c.namespace), "decided_at")
+    return connection.execute(told.execution_options(yield_per=MAX_COUNTED), {"digests": sorted(found.names)})
 
 
 def _was_known(found: Reach, digest: str | None, namespace: str, at: datetime) -> bool:
@@ -145,20 +162,13 @@ def _allowed(asked: Asked) -> Select[Any]:
     return query if asked.known_at is None else query.where(_decision.c.recorded_at <= asked.known_at)
 
 
-def _admitted(connection: Connection, found: Reach, asked: Asked) -> Select[Any]:
-    """The decisions that let one of these images in from when it was known to rest on it, each once."""
-    rests = _rests(connection, sorted(found.names), found)
-    about = select(_image.c.leaf, _image.c.decided_at).join(rests, _is_later(rests, asked)).distinct().subquery("about")
-    query = _allowed(asked).join(about, of_one_leaf(_decision, about))
-    return query.where(_decision.c.decided_at >= min(map(found.since, found.names)))
-
-
 def _admitted_leaves(connection: Connection, images: Sequence[str], found: Reach, asked: Asked) -> Select[Any]:
-    """The leaves of the same, in no order, and some more than once: each is told as soon as it is met, so that who
-    counts some reads no more."""
+    """The decisions that let one of these images in from when it was known to rest on it: their leaves, in no order,
+    and some more than once. Each is told as soon as it is met, so that who counts some reads no more."""
     rests = _rests(connection, images, found)
     about = rests.join(_image, _is_later(rests, asked)).join(_decision, of_one_leaf(_decision, _image))
-    return _allowed(asked).with_only_columns(_decision.c.leaf).select_from(about)
+    query = _allowed(asked).with_only_columns(_decision.c.leaf).select_from(about)
+    return query.with_hint(_decision, "NOT INDEXED", "sqlite")  # but by the leaf, or it goes through all of a namespace
 
 
 def _is_later(rests: CTE, asked: Asked) -> ColumnElement[bool]:
@@ -186,11 +196,16 @@ def decisions(
             for one in found.more
         ]
         return merged(each, limit, lambda row: (row.decided_at, row.leaf))
-    few = len(found.names) <= FEW
+    if len(found.names) > FEW:
+        return _among(connection, found, asked, STEPS, limit=limit, place=place)
+    if asked.namespace is not None:  # where few images may be met as soon
+        rows, end = _among(connection, found, asked, STEPS[:1], limit=limit, place=place)
+        if len(rows) == limit or end is None:
+            return rows, end
     taken: list[Row[Any]] = []
-    scanned, more, wide = 0, True, limit if few else MAX_LIMIT
+    scanned, more, wide = 0, True, limit
     while more and len(taken) < limit and scanned < MAX_SCANNED:
-        places, told = (_about if few else _among)(connection, found, asked, place, wide + 1)
+        places, told = _about(connection, found, asked, place, wide + 1)
         more, places = len(places) > wide, places[:wide]
         for number, one in enumerate(places, 1):
             place = (one.decided_at, one.leaf)
@@ -204,15 +219,15 @@ def decisions(
     return taken, place if more else None
 
 
-_Told = tuple[Sequence[Row[Any]], Mapping[int, Row[Any]]]
-"""The next decisions (`leaf`, `decided_at`), the latest first, and by their leaves those of them that are meant."""
-
-
-def _about(connection: Connection, found: Reach, asked: Asked, place: Place | None, wide: int) -> _Told:
-    """What was decided about few images: looked for by these."""
+def _about(
+    connection: Connection, found: Reach, asked: Asked, place: Place | None, wide: int
+) -> tuple[Sequence[Row[Any]], Mapping[int, Row[Any]]]:
+    """The next decisions about few images (`leaf`, `decided_at`), the latest first, and by their leaves those of them
+    that are meant: looked for by the images."""
     if asked.namespace is not None:
-        rows = connection.execute(_latest(_admitted(connection, found, asked), place, wide)).all()
-        return rows, {row.leaf: row for row in rows}
+        leaves = _admitted_leaves(connection, sorted(found.names), found, asked).add_columns(_decision.c.decided_at)
+        places = connection.execute(_latest(leaves.distinct(), place, wide)).all()
+        return places, _by_leaf(connection, select(_decision).where(of_rows(_decision, places)))
     places = connection.execute(_latest_about(connection, found, asked, place, wide)).all()
     told = _by_leaf(connection, _allowed(asked).where(of_rows(_decision, places)))
     if found.is_alike:
@@ -221,11 +236,19 @@ def _about(connection: Connection, found: Reach, asked: Asked, place: Place | No
     return places, {leaf: row for leaf, row in told.items() if leaf in wanted}
 
 
-def _among(connection: Connection, found: Reach, asked: Asked, place: Place | None, wide: int) -> _Told:
-    """What was decided about many: one is soon met among all decisions."""
-    rows = connection.execute(_latest(_allowed(asked), place, wide)).all()
-    wanted = _resting_leaves(connection, rows, found)
-    return rows, {row.leaf: row for row in rows if row.leaf in wanted}
+def _among(
+    connection: Connection, found: Reach, asked: Asked, steps: Sequence[int], *, limit: int, place: Place | None
+) -> tuple[Sequence[Row[Any]], Place | None]:
+    """The same of many images: one is soon met among all decisions."""
+    taken, place = gone_through(
+        steps,
+        lambda wide, after: _among_latest(connection, found, asked, wide, after).all(),
+        lambda row: _was_known(found, row.digest, row.namespace, row.decided_at),
+        limit=limit,
+        place=place,
+    )
+    told = _by_leaf(connection, select(_decision).where(of_rows(_decision, taken))) if taken else {}
+    return [told[row.leaf] for row in taken], place
 
 
 def merged(

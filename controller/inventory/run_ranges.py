@@ -42,6 +42,7 @@ from controller.inventory.parameters import as_list, listed, sifted
 from controller.inventory.proven import NOBODY_SIGNED
 from controller.inventory.records import Admission
 from controller.inventory.run_words import Condition, admission_of, ends_after, signers_of, went_on
+from controller.inventory.sifting import with_end
 
 MAX_FIRSTS = 4  # values of an index's first column that are looked up each by itself; of more, runs are looked through
 MAX_IMAGES = 100  # images of which all runs are read that there ever were, to find those of a moment
@@ -153,6 +154,25 @@ def places(
     return sorted([*rows, *others], key=lambda row: (row.started_at, row.leaf), reverse=True)[:limit]
 
 
+def places_of(
+    connection: Connection,
+    where: RunFilter,
+    digests: Sequence[str],
+    *,
+    as_of: datetime | None,
+    known_at: datetime | None,
+    before: Place,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """Of the next `limit` places those of these images, which are many, in no order (`sifting.with_end`). Of a filter
+    by namespace or cluster alone."""
+    form, firsts, values = _asked(connection, where, as_of, known_at, _PLACE)
+    until, leaf = before
+    values |= {"limit": limit, "until": until, "leaf": leaf, "digests": as_list(digests)}
+    ranges = _parameters(form, _ranges(firsts, as_of, known_at, before))
+    return connection.execute(_sifted_in_order(form), values | ranges).all()
+
+
 def by_leaf(connection: Connection, leaves: Collection[int]) -> Mapping[int, Row[Any]]:
     """The rows of `run` of these leaves."""
     if not leaves:
@@ -251,6 +271,12 @@ def _parameters(form: _Form, ranges: Sequence[_Range]) -> dict[str, Any]:
 def _in_order(form: _Form) -> Select[Any] | CompoundSelect[Any]:
     """The rows of all ranges, as far as the page goes."""
     return _page(_of_each(form, _page) if form.kind == "postgresql" else union_all(*_each(form)))
+
+
+@lru_cache(MAX_FORMS)
+def _sifted_in_order(form: _Form) -> CompoundSelect[Any]:
+    looked = _in_order(form).cte("looked")
+    return with_end(looked, select(*looked.c).where(sifted(form.kind, looked.c.digest, "digests")), "started_at")
 
 
 @lru_cache(MAX_FORMS)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, select
 
 from controller.errors import InputError
-from controller.inventory import affected_counts, store, tables
+from controller.inventory import affected, affected_counts, affected_decisions, store, tables
 from controller.inventory.index import reading
 from controller.inventory.resting import Footing
 from controller.inventory.store import Store
@@ -244,11 +245,33 @@ async def test_pages_hold_everything_once_whichever_way_they_are_read(
             assert len(pages) == 3
 
 
-def _pages(opened: Store, what: str) -> Iterator[Any]:
-    page = asked(opened, what, limit=3)
+@pytest.mark.parametrize("few", [0, 200])
+async def test_a_page_ends_after_so_many_rows_and_the_next_goes_on_there(
+    opened: Store, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    for module in (affected, affected_decisions):
+        monkeypatch.setattr(module, "FEW", few)
+        monkeypatch.setattr(module, "STEPS", (1, 2, 1))
+    digests = [f"sha256:{number:064x}" for number in range(5)]
+    leaves = [admitted(4 * number, digest) for number, digest in enumerate(digests)]
+    leaves += [ran("Started", 4 * number, digest, pod=4 * number) for number, digest in enumerate(digests)]
+    for number in set(range(20)) - set(range(0, 20, 4)):  # and between two of them three of others
+        leaves += [admitted(number, THREE, evaluations=[]), ran("Started", number, THREE, pod=number)]
+    await record(opened, *leaves)
+    for what, where in product(("runs", "decisions"), ({}, {"namespace": "shop"})):
+        for ever in ({"ever": True}, {}) if what == "runs" else ({},):
+            pages = list(_pages(opened, what, **where, **ever))
+            names = [getattr(one, "digest", None) or one.images[0].digest for page in pages for one in page.items]
+            assert names == digests[::-1], (what, where, ever)
+            assert max(len(page.items) for page in pages) <= (1 if few == 0 else 3)
+            assert len(pages) == (5 if few == 0 else 2)
+
+
+def _pages(opened: Store, what: str, **where: Any) -> Iterator[Any]:
+    page = asked(opened, what, limit=3, **where)
     yield page
     while page.cursor is not None:
-        page = asked(opened, what, limit=3, cursor=page.cursor)
+        page = asked(opened, what, limit=3, cursor=page.cursor, **where)
         yield page
 
 
@@ -349,7 +372,11 @@ async def test_an_index_says_of_foreign_manifests_nothing_that_other_namespaces_
     assert [one.digest for one in found] == [FOREIGN]
 
 
-async def test_a_decision_about_many_images_counts_once(opened: Store) -> None:
+@pytest.mark.parametrize("few", [0, 200])
+async def test_a_decision_about_many_images_counts_once(
+    opened: Store, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(affected_decisions, "FEW", few)
     digests = [f"sha256:{number:064x}" for number in range(40)]
     decision = leaf(
         0,
