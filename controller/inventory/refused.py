@@ -276,15 +276,16 @@ def _let_in(connection: Connection, keys: Keys, asked: _Asked) -> Mapping[Key, b
     if not keys:
         return {}
     wanted = _table(connection, keys)
-    query = select(*(wanted.c[name] for name in _OF)).where(_was_let_in_later(wanted, min(keys.values()), asked))
+    first = min(keys.values()) if connection.dialect.name == "postgresql" else None
+    query = select(*(wanted.c[name] for name in _OF)).where(_was_let_in_later(wanted, first, asked))
     later = {tuple(row) for row in connection.execute(query)}
     return {key: key in later for key in keys}
 
 
-def _was_let_in_later(refused: CTE, first: datetime, asked: _Asked) -> ColumnElement[bool]:
+def _was_let_in_later(refused: CTE, first: datetime | None, asked: _Asked) -> ColumnElement[bool]:
     """Whether the same policy did not mind the image there in an evaluation after the refusal (or in the same one:
-    a policy that judged two manifests of an index refuses it if it refuses one). `first` is when the first of them
-    was."""
+    a policy that judged two manifests of an index refuses it if it refuses one). None of them was before `first`: told
+    that of each table, PostgreSQL leaves out the months before at once, and not row by row."""
     image, decision, judged = tables.decision_image.alias(), tables.decision.alias(), tables.evaluation.alias()
     minds = tables.refusal.alias()
     query = (
@@ -302,11 +303,10 @@ def _was_let_in_later(refused: CTE, first: datetime, asked: _Asked) -> ColumnEle
             .exists()
         )
     )
-    # Each is told between which times: PostgreSQL then leaves out all other months at once, and not row by row.
-    query = query.where(*(table.c.decided_at.between(first, asked.as_of) for table in (image, decision, judged)))
+    if first is not None:
+        query = query.where(*(table.c.decided_at.between(first, asked.as_of) for table in (image, decision, judged)))
     # Refusal by refusal, and not joined with all that was ever judged: with an offset PostgreSQL leaves it so.
-    query = by_then(query, image, as_of=None, known_at=asked.known_at)
-    return query.correlate(refused).offset(0).exists()
+    return by_then(query, image, **asked.times).correlate(refused).offset(0).exists()
 
 
 def _newest(connection: Connection, keys: Mapping[Key, datetime], asked: _Asked) -> dict[Key, Refusal]:

@@ -13,6 +13,7 @@ from typing import Protocol
 from fastapi import Request
 
 from controller.model.workload import User
+from controller.reading.telling import Refused
 
 GROUP = "inventory.assay.dev"
 EVERYWHERE = ""
@@ -30,16 +31,6 @@ class Readers(Protocol):
     async def may(self, user: User, *, verb: str, resource: str, namespace: str) -> bool:
         """Whether the user may; `namespace` `EVERYWHERE` means in each. Raises `Unavailable`."""
         ...
-
-
-class Refused(Exception):
-    """A question that is not answered: 401 to nobody, 403 to somebody who may not."""
-
-    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
-        super().__init__(status, code, message)
-        self.status = status
-        self.code = code
-        self.message = message
 
 
 class Access:

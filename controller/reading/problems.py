@@ -10,11 +10,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from controller.errors import AssayError, InputError, Unavailable
-from controller.reading.access import Refused
+from controller.reading.telling import UNEXPECTED, Refused
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 2  # seconds after which a database that was busy may be asked again
-_UNEXPECTED = "the question could not be answered"
 _CODES = {HTTPStatus.NOT_FOUND: "NotFound", HTTPStatus.METHOD_NOT_ALLOWED: "MethodNotAllowed"}
 
 
@@ -22,20 +21,6 @@ def problem(status: int, code: str, detail: str, headers: dict[str, str] | None 
     """One problem. `code` is what programs look at, `detail` is for people."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
-
-
-def told(error: Exception) -> dict[str, object]:
-    """What may be told of an error whose answer has begun already: as `problem` has it."""
-    match error:
-        case Refused():
-            status, code, detail = error.status, error.code, error.message
-        case InputError():
-            status, code, detail = HTTPStatus.BAD_REQUEST, error.code, error.message
-        case Unavailable():
-            status, code, detail = HTTPStatus.SERVICE_UNAVAILABLE, error.code, error.message
-        case _:
-            status, code, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", _UNEXPECTED
-    return {"status": int(status), "code": code, "detail": detail}
 
 
 def install(app: FastAPI) -> None:
@@ -80,4 +65,4 @@ async def _http(_request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", _UNEXPECTED)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "InternalError", UNEXPECTED)

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from controller.errors import InputError
 from controller.inventory.asking import MAX_LIMIT
-from controller.reading import problems
+from controller.reading.telling import told
 from controller.reading.wire.base import Paged
 from controller.reading.wire.rows import Form, Rows
 
@@ -105,5 +105,5 @@ async def _stream(ask: Callable[[str], Awaitable[Any]], page: Any, rows: Rows) -
             page = await ask(page.cursor)
         except Exception as exc:
             log.warning("a list broke off before its end: %s", type(exc).__name__)
-            yield rows.problem(problems.told(exc))
+            yield rows.problem(told(exc))
             raise

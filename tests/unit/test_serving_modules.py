@@ -1,4 +1,4 @@
-"""What a serving process does not hold in memory: modules for what happens elsewhere, or hardly ever."""
+"""What a serving process does not hold in memory, and a command does not wait for: modules of other work."""
 
 from __future__ import annotations
 
@@ -19,12 +19,32 @@ ELSEWHERE = {
     "kubernetes": "without a cluster there is nothing to ask",
     "requests": "aiohttp is what asks",
 }
+SERVING = {
+    "fastapi": "nothing is served: it takes a third of the time until there is an answer",
+    "starlette": "the same",
+    "uvicorn": "the same",
+    "controller.verification": "nothing is verified",
+    "controller.cluster": "the database is asked, not the cluster",
+    "controller.workers": "nothing is judged",
+    "opentelemetry": "nothing is traced",
+    "alembic": "a reader migrates nothing",
+}
 
 
 @pytest.fixture(scope="module")
 def imported() -> set[str]:
     """The modules of a process that could serve."""
-    program = "import sys, controller.cli.serve; print(*sys.modules, sep='\\n')"
+    return _imported_by("controller.cli.serve")
+
+
+@pytest.fixture(scope="module")
+def imported_to_read() -> set[str]:
+    """The modules of a command that answers a question."""
+    return _imported_by("controller.cli.inventory.running")
+
+
+def _imported_by(module: str) -> set[str]:
+    program = f"import sys, {module}; print(*sys.modules, sep='\\n')"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     return set(run.stdout.split())
 
@@ -33,6 +53,12 @@ def imported() -> set[str]:
 def test_a_serving_process_imports_nothing_that_it_does_not_need(module: str, imported: set[str]) -> None:
     assert "controller.serving" in imported
     assert module not in imported, ELSEWHERE[module]
+
+
+@pytest.mark.parametrize("module", SERVING)
+def test_a_command_that_reads_imports_nothing_that_only_serving_needs(module: str, imported_to_read: set[str]) -> None:
+    assert "controller.inventory.store" in imported_to_read
+    assert module not in imported_to_read, SERVING[module]
 
 
 def test_migrations_are_loaded_where_there_is_something_to_migrate(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from controller.cli import render
 from controller.errors import AssayError, InputError
 from controller.inventory.asking import MAX_LIMIT
-from controller.reading import problems
+from controller.reading.telling import told
 from controller.reading.wire.rows import Form, Rows
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,7 +83,7 @@ class Listing:
             try:
                 page = ask(MAX_LIMIT, page.cursor, known_at)
             except AssayError as exc:
-                _write(rows.problem(problems.told(exc)))
+                _write(rows.problem(told(exc)))
                 raise
             _write(rows.items(getattr(model.model_validate(page), "items")))  # noqa: B009
         say_next(page.cursor)

@@ -79,7 +79,9 @@ def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
     answers = []
     with keeping.kept(kind, arguments.size, grown=arguments.grown, say=_say) as found:
         where = bench.machine()
-        rates = recording.measure(found) | linking.measure(found) if not arguments.only else {}
+        rates: dict[str, Any] = {}
+        if not arguments.only:
+            rates = recording.measure(found) | linking.measure(found) | asking.commands(found.url)
         with Store.open_to_read(InventorySettings(database_url=found.url)) as store:
             if not arguments.only:
                 rates |= asking.streams(store.questions, found.sample)

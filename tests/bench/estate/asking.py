@@ -6,6 +6,8 @@ the records. The database is warm as one in use is: each question is asked some 
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from controller.inventory.findings import FindingFilter
 from controller.inventory.questions import Questions
 from controller.inventory.records import Admission, DecisionFilter
 from controller.inventory.resting import Footing
+from tests.bench.estate.keeping import CHECKOUT
 from tests.bench.estate.sample import Sample, days
 from tests.bench.estate.size import END
 from tests.bench.statistics import percentile
@@ -27,6 +30,8 @@ PAGE = 100
 TIMES = 100
 WARM = 5
 PATIENCE = 40.0  # seconds for one question; what is slower is measured a few times less
+COMMANDS = ("running", "refused", "findings")  # of `assay inventory`: one that is quick, and two that are not
+STARTS = 10  # that each command is started
 FIRST, OTHER = 150.0, 300.0  # milliseconds that 95 of 100 may take: questions 1 to 6, and the rest
 
 Ask = Callable[[Questions, Sample, Random], Any]
@@ -289,6 +294,23 @@ QUESTIONS: tuple[Question, ...] = (
     Question(14, "what ran on a day on a base image", _affected(Footing.BASE, "bases")),
     Question(14, "what ran on a day on a log entry", _affected(Footing.LOG_ENTRY, "log_entries")),
 )
+
+
+def commands(url: str) -> dict[str, str]:
+    """Milliseconds of a whole command, from its start to its end, with the first 100 rows as a table."""
+    return {f"`assay inventory {name}`, start to end, p50 / p95 ms": _command(name, url) for name in COMMANDS}
+
+
+def _command(name: str, url: str) -> str:
+    program = [sys.executable, "-c", "from controller.cli import main; main()"]
+    asked = [*program, "inventory", name, "--database-url", url, "--limit", str(PAGE)]
+    taken = []
+    for number in range(WARM + STARTS):
+        began = time.perf_counter()
+        subprocess.run(asked, cwd=CHECKOUT, check=True, capture_output=True, timeout=PATIENCE)
+        if number >= WARM:
+            taken.append(1000 * (time.perf_counter() - began))
+    return f"{percentile(taken, 0.5):.0f} / {percentile(taken, 0.95):.0f}"
 
 
 def streams(questions: Questions, sample: Sample) -> dict[str, str]:
