@@ -36,6 +36,7 @@ from controller.inventory.asking import (
     read_cursor,
     write_cursor,
 )
+from controller.inventory.hindsight import last_decided
 from controller.inventory.queries import summaries
 from controller.inventory.reaching import Reach, reach
 from controller.inventory.records import DecisionSummary
@@ -105,6 +106,7 @@ class Affected(Asker):
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace)
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked)
+            asked = _decided(connection, asked)
             rows, place = decisions(connection, found, asked, limit=limit, place=place)
             told = _told_decisions(summaries(connection, rows), found)
             return AffectedDecisions(told, _cursor(place))
@@ -135,6 +137,11 @@ def _cursor(place: Place | None) -> str | None:
     return write_cursor(*place) if place is not None else None
 
 
+def _decided(connection: Connection, asked: Asked) -> Asked:
+    """The same about decisions alone, of which none was known before it was made."""
+    return replace(asked, as_of=last_decided(connection, as_of=asked.as_of, known_at=asked.known_at))
+
+
 def _reach(connection: Connection, footing: Footing, value: str, asked: Asked) -> Reach:
     """Raises as `resting` does."""
     return reach(connection, footing, value, known_at=asked.known_at, namespace=asked.namespace)
@@ -143,7 +150,7 @@ def _reach(connection: Connection, footing: Footing, value: str, asked: Asked) -
 def _extent(connection: Connection, found: Reach, asked: Asked) -> Extent:
     now = list(_now(connection, found, asked))
     runs = count_runs(connection, found, asked)
-    admitted, more = count_admitted(connection, found, asked)
+    admitted, more = count_admitted(connection, found, _decided(connection, asked))
     return Extent(
         images=len(found.proven),
         claimed=sum(all(one.is_claimed for one in grounds.values()) for grounds in found.proven.values()),

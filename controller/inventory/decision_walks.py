@@ -31,6 +31,7 @@ from sqlalchemy import (
 from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.asking import by_place, check_limit, of_one_leaf, of_rows, read_cursor
+from controller.inventory.hindsight import last_decided
 from controller.inventory.records import FLAGS, DecisionFilter
 from controller.model.reference import Digest, Reference
 
@@ -84,6 +85,7 @@ def page(
 ) -> Sequence[Row[Any]]:
     """The next rows of `decision`: `limit`, and one more if there is one. Raises as `Queries.decisions` does."""
     check_limit(limit)
+    as_of = last_decided(connection, as_of=as_of, known_at=known_at)
     asked = _read(connection, where, cursor=cursor, as_of=as_of, known_at=known_at)
     if asked is None:
         return ()

@@ -43,6 +43,7 @@ from controller.inventory.asking import (
     write_cursor,
 )
 from controller.inventory.dialect import compared
+from controller.inventory.hindsight import last_decided
 from controller.inventory.kinship import named
 from controller.inventory.last_versions import Policy, last_versions
 from controller.inventory.parameters import texts
@@ -117,8 +118,10 @@ class Refused(Asker):
         """
         check_limit(limit)
         place = read_cursor(cursor) if cursor is not None else None
-        asked = _Asked(as_of or datetime.now(UTC), known_at, namespace, cluster, policy)
+        as_of = as_of or datetime.now(UTC)
         with self._reading() as connection:
+            decided = last_decided(connection, as_of=as_of, known_at=known_at)
+            asked = _Asked(as_of, decided, known_at, namespace, cluster, policy)
             found = _page(connection, asked, place, limit + 1)
             shown = [run.leaf for run, _ in found[:limit]]
             rows = by_leaf(connection, shown)
@@ -140,6 +143,7 @@ class _Times(TypedDict):
 @dataclass(frozen=True, slots=True)
 class _Asked:
     as_of: datetime
+    decided: datetime  # until when what is asked about was decided (`hindsight`)
     known_at: datetime | None
     namespace: str | None
     cluster: str | None
@@ -153,7 +157,7 @@ class _Asked:
     @property
     def times(self) -> _Times:
         """For `by_then`."""
-        return {"as_of": self.as_of, "known_at": self.known_at}
+        return {"as_of": self.decided, "known_at": self.known_at}
 
     def of(self, query: Select[Any]) -> Select[Any]:
         """Of these rows of `refused_image` those that may be refusals by then, where and by whom is asked about."""
@@ -304,7 +308,7 @@ def _was_let_in_later(refused: CTE, first: datetime | None, asked: _Asked) -> Co
         )
     )
     if first is not None:
-        query = query.where(*(table.c.decided_at.between(first, asked.as_of) for table in (image, decision, judged)))
+        query = query.where(*(table.c.decided_at.between(first, asked.decided) for table in (image, decision, judged)))
     # Refusal by refusal, and not joined with all that was ever judged: with an offset PostgreSQL leaves it so.
     return by_then(query, image, **asked.times).correlate(refused).offset(0).exists()
 

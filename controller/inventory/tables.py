@@ -40,7 +40,7 @@ from controller.inventory.run_tables import signer_member as signer_member  # no
 from controller.inventory.run_tables import signer_set as signer_set  # noqa: PLC0414
 from controller.inventory.run_tables import watch_gap as watch_gap  # noqa: PLC0414
 
-REVISION = "0022"  # the newest migration: what a database must be at
+REVISION = "0023"  # the newest migration: what a database must be at
 
 leaf = Table(
     "leaf",
@@ -70,6 +70,7 @@ blob = Table(
 )
 
 _DENIED = text("verdict = 'Deny'")
+_FORETOLD = text("recorded_at < decided_at")
 
 decision = Table(
     "decision",
@@ -97,6 +98,8 @@ decision = Table(
     Index(None, "name", "decided_at", "leaf"),
     # Denials are few among decisions, and asked for all the time: what each policy denied in the last hour.
     Index("ix_decision_denied", "decided_at", "leaf", postgresql_where=_DENIED, sqlite_where=_DENIED),
+    # None, but where a clock was set back: hence what was known at a time was decided by then (`hindsight`).
+    Index("ix_decision_foretold", "decided_at", "recorded_at", postgresql_where=_FORETOLD, sqlite_where=_FORETOLD),
 )
 
 # How a decision came about, beside its verdict: a row for each of its flags, of which most have none.
