@@ -23,7 +23,7 @@ from controller.inventory.retention import configurations
 log = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-PROJECTED = "0021"  # the newest migration that changed what is made of leaves: older databases make it anew
+PROJECTED = "0021"  # the newest migration after which what is made of leaves is made anew (0022 fills its own table)
 UNCONFIGURED = "0019"  # the migration with which the configurations of images go that older versions kept
 ADVISORY_LOCK = 0x61737361795F6462  # "assay_db": the name of the lock that migrating replicas wait for in PostgreSQL
 

@@ -57,6 +57,7 @@ _OF = ("cluster", "namespace", "digest", *_POLICY)
 _WHERE = ("cluster", "namespace", "digest")
 
 TOGETHER = 4  # times as many runs are read together as the page holds: not each of their images is refused there
+MAX_TOGETHER = 16_000  # runs that are read together at the most, however many are in vain: bounds memory
 
 Key = tuple[str, ...]
 
@@ -193,7 +194,7 @@ def _page(connection: Connection, asked: _Asked, before: Place | None, limit: in
         rows = connection.execute(_after(runs, before).limit(together)).all()
         more = len(rows) == together
         before = (rows[-1].started_at, rows[-1].leaf) if more else None
-        together *= TOGETHER
+        together = min(TOGETHER * together, MAX_TOGETHER)
         places = [(row, (row.cluster, row.namespace, row.digest)) for row in rows]
         known |= _refused(connection, {where for _, where in places} - known.keys(), asked)
         left = [(row, keys) for row, where in places if (keys := known[where])]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from controller.cli import run
 from controller.cli.inventory import shared
 from controller.errors import InputError
-from controller.inventory import last_versions
+from controller.inventory import last_versions, refused
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from tests.support.inventory import (
@@ -193,6 +195,31 @@ async def test_refused_runs_are_found_however_many_that_are_not_started_since(op
     assert seen == ["r150", "r2", "r1"]
     assert found(opened, as_of=seconds(149)).keys() == {"r1", "r2"}
     assert found(opened, namespace="bank") == {}
+
+
+async def test_what_is_read_in_vain_for_a_page_is_read_some_at_a_time(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty images were refused, and all but that of the first run let in after that."""
+    digests = [f"sha256:{number:064x}" for number in range(40)]
+    await record(
+        opened,
+        *(sighting("Started", n, uid=f"pod-{n}", id=f"run-{n}", digest=digest) for n, digest in enumerate(digests)),
+        *(judged(50, "Violated", digest=digest) for digest in digests),
+        *(judged(60, "Satisfied", digest=digest) for digest in digests[1:]),
+    )
+    read: list[int] = []
+    ask = refused._refused
+
+    def counted(connection: Connection, wheres: Collection[refused.Where], asked: Any) -> Any:
+        read.append(len(wheres))
+        return ask(connection, wheres, asked)
+
+    monkeypatch.setattr(refused, "_refused", counted)
+    monkeypatch.setattr(refused, "MAX_TOGETHER", 10)
+    page = opened.questions.refused.refused(as_of=seconds(1000), limit=1)
+    assert [item.run.run for item in page.items] == ["run-0"]
+    assert read == [8, 10, 10, 10, 2]
 
 
 @pytest.mark.guarantee(20)
