@@ -36,12 +36,14 @@ Blobs = Mapping[Digest, bytes]
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """Decisions a second, milliseconds of CPU that one cost the recording process, milliseconds of each that was
-    recorded `alone`, and the bytes of a leaf."""
+    recorded `alone`, and the bytes of a leaf. `began` and `ended` are by the clock that all processes share."""
 
     rate: float
     cpu: float
     alone: tuple[float, ...]
     leaf_bytes: int
+    began: float
+    ended: float
 
 
 def taken_from(connection: Connection) -> tuple[Leaf, Blobs]:
@@ -92,14 +94,15 @@ async def _recorded(writer: Writer, leaves: Sequence[Leaf], blobs: Blobs, count:
 
     began, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(client() for _ in range(WAITING)))
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    ended, cpu = time.perf_counter(), time.process_time() - cpu
     alone = []
     for named in [_named() for _ in range(ALONE)]:
-        began = time.perf_counter()
+        start = time.perf_counter()
         await record(named)
-        alone.append(1000 * (time.perf_counter() - began))
+        alone.append(1000 * (time.perf_counter() - start))
     sizes = [len(canonical(leaf)) for leaf in leaves]
-    return Recorded(count / seconds, 1000 * cpu / count, tuple(alone), round(statistics.mean(sizes)))
+    rate, leaf_bytes = count / (ended - began), round(statistics.mean(sizes))
+    return Recorded(rate, 1000 * cpu / count, tuple(alone), leaf_bytes, began, ended)
 
 
 def _named() -> Leaf:
