@@ -307,7 +307,9 @@ def _command(name: str, url: str) -> str:
     taken = []
     for number in range(WARM + STARTS):
         began = time.perf_counter()
-        subprocess.run(asked, cwd=CHECKOUT, check=True, capture_output=True, timeout=PATIENCE)
+        run = subprocess.run(asked, cwd=CHECKOUT, check=False, capture_output=True, text=True, timeout=PATIENCE)
+        if run.returncode:
+            raise RuntimeError(f"assay inventory {name}: {run.stderr.strip()}")
         if number >= WARM:
             taken.append(1000 * (time.perf_counter() - began))
     return f"{percentile(taken, 0.5):.0f} / {percentile(taken, 0.95):.0f}"
