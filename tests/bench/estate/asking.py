@@ -6,6 +6,7 @@ the records. The database is warm as one in use is: each question is asked some 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -304,10 +305,13 @@ def commands(url: str) -> dict[str, str]:
 def _command(name: str, url: str) -> str:
     program = [sys.executable, "-c", "from controller.cli import main; main()"]
     asked = [*program, "inventory", name, "--database-url", url, "--limit", str(PAGE)]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ASSAY_")}  # the benchmark's own
     taken = []
     for number in range(WARM + STARTS):
         began = time.perf_counter()
-        run = subprocess.run(asked, cwd=CHECKOUT, check=False, capture_output=True, text=True, timeout=PATIENCE)
+        run = subprocess.run(
+            asked, cwd=CHECKOUT, env=own, check=False, capture_output=True, text=True, timeout=PATIENCE
+        )
         if run.returncode:
             raise RuntimeError(f"assay inventory {name}: {run.stderr.strip()}")
         if number >= WARM:
