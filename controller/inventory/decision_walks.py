@@ -210,7 +210,7 @@ def _part(shape: _Shape, lead: str, number: int = 0) -> Select[Any]:
     query = query.where(*_compared(shape, lead, table, number=number))
     if table is not _decision:
         query = query.distinct()  # one decision has several images, and a policy judges each
-        if shape.of("decision") or shape.verdict is not None:
+        if _is_more_to_tell(shape, lead):
             own = _decision.alias("own")
             query = query.join(own, of_one_leaf(own, table)).where(*_compared(shape, "decision", own))
             query = query.where(*_bounded(shape, own))
@@ -223,6 +223,13 @@ def _part(shape: _Shape, lead: str, number: int = 0) -> Select[Any]:
             )
             query = query.where(found.correlate(table).exists())
     return query.order_by(table.c.decided_at.desc(), table.c.leaf.desc()).limit(bindparam("most"))
+
+
+def _is_more_to_tell(shape: _Shape, lead: str) -> bool:
+    """Whether the decision is asked about anything that a row of the leading table does not tell: a flag's row has the
+    namespace. Joined all the same, PostgreSQL would read all that was decided there, and sort it."""
+    told = set(shape.of("flag")) if lead == "flag" else set()
+    return shape.verdict is not None or not told.issuperset(shape.of("decision"))
 
 
 def _compared(shape: _Shape, name: str, table: Any, *, number: int | None = 0) -> list[ColumnElement[bool]]:
