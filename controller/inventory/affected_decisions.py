@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from controller.inventory import tables
-from controller.inventory.asking import MAX_LIMIT, Place, before_place, of_one_leaf, of_rows
+from controller.inventory.asking import MAX_LIMIT, Place, before_place, by_then, of_one_leaf, of_rows
 from controller.inventory.parameters import sifted, texts
 from controller.inventory.reaching import APART, Reach
 from controller.inventory.sifting import MAX_SCANNED, STEPS, gone_through, with_end
@@ -156,10 +156,10 @@ def parts(images: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def _allowed(asked: Asked) -> Select[Any]:
     """Decisions until the time that is asked for that let somebody in."""
-    query = select(_decision).where(_decision.c.verdict == "Allow", _decision.c.decided_at <= asked.as_of)
+    query = select(_decision).where(_decision.c.verdict == "Allow")
     if asked.namespace is not None:
         query = query.where(_decision.c.namespace == asked.namespace)
-    return query if asked.known_at is None else query.where(_decision.c.recorded_at <= asked.known_at)
+    return by_then(query, _decision, as_of=asked.as_of, known_at=asked.known_at)
 
 
 def _admitted_leaves(connection: Connection, images: Sequence[str], found: Reach, asked: Asked) -> Select[Any]:
