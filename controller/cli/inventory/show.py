@@ -26,6 +26,7 @@ REPLAY_SCHEMA = "assay.dev/replay/v1alpha1"
 
 @click.command()
 @click.argument("name", metavar="DIGEST|RECORD")
+@click.option("-n", "--namespace", help="Of an image: as far as this namespace is concerned.")
 @as_of
 @known_at
 @click.option("--replay", "again", is_flag=True, help="Make each proof again, from the stored bytes alone.")
@@ -35,6 +36,7 @@ def show(
     load: Callable[..., Settings],
     *,
     name: str,
+    namespace: str | None,
     as_of: datetime | None,
     known_at: datetime | None,
     again: bool,
@@ -45,11 +47,15 @@ def show(
     With --replay the proofs are made again from what is stored: no registry, no cluster, as of the decision's time.
     Exit status: 0, or with --replay 1 if a proof does not hold any more.
     """
+    is_image = name.startswith("sha256:")
+    times: dict[str, Any] = {"as_of": as_of, "known_at": known_at}
+    if namespace is not None and not is_image:
+        raise InputError("ParameterInvalid", "a record is one namespace's: --namespace goes with an image (sha256:…)")
     if again:
-        return _replay(load(), name, as_of=as_of, known_at=known_at, form=form)
+        return _replay(load(), name, namespace=namespace, form=form, **times)
     with Store.open_to_read(load().inventory) as store:
-        if name.startswith("sha256:"):
-            image = store.queries.image(name, as_of=as_of, known_at=known_at)
+        if is_image:
+            image = store.queries.image(name, namespace=namespace, **times)
             if image is None:
                 raise InputError("ImageUnknown", f"no decision about {name} is recorded")
             if form == "table":
@@ -57,7 +63,7 @@ def show(
             else:
                 dump(wire.ImageRecord.model_validate(image), form)
             return 0
-        decision = store.queries.decision(name, as_of=as_of, known_at=known_at)
+        decision = store.queries.decision(name, **times)
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {name} is recorded")
         if form == "table":
@@ -67,10 +73,18 @@ def show(
     return 0
 
 
-def _replay(settings: Settings, name: str, *, as_of: datetime | None, known_at: datetime | None, form: str) -> int:
+def _replay(
+    settings: Settings,
+    name: str,
+    *,
+    namespace: str | None,
+    as_of: datetime | None,
+    known_at: datetime | None,
+    form: str,
+) -> int:
     digest = name if name.startswith("sha256:") else ""
     with Store.open_to_read(settings.inventory) as store:
-        leaves = list(_leaves(store, name, as_of=as_of, known_at=known_at))
+        leaves = list(_leaves(store, name, namespace=namespace, as_of=as_of, known_at=known_at))
         done = [
             (
                 leaf,
@@ -92,16 +106,16 @@ def _replay(settings: Settings, name: str, *, as_of: datetime | None, known_at: 
     return 1 if any(proof.trouble for _, found in done for proof in found) else 0
 
 
-def _leaves(store: Store, name: str, *, as_of: datetime | None, known_at: datetime | None) -> Iterator[Any]:
+def _leaves(store: Store, name: str, *, namespace: str | None, **times: Any) -> Iterator[Any]:
     """The decision of this id, or the newest ones about the image of this digest."""
     ids = [name]
     if name.startswith("sha256:"):
-        image = store.queries.image(name, as_of=as_of, known_at=known_at)
+        image = store.queries.image(name, namespace=namespace, **times)
         if image is None:
             raise InputError("ImageUnknown", f"no decision about {name} is recorded")
         ids = [item.id for item in image.decisions.items]
     for identity in ids:
-        decision = store.queries.decision(identity, as_of=as_of, known_at=known_at)
+        decision = store.queries.decision(identity, **times)
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {identity} is recorded")
         yield decision.leaf
