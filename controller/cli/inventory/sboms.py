@@ -9,7 +9,7 @@ import click
 
 from controller.cli import options, render
 from controller.cli.inventory.shared import TIMES, Listing, days, known_at, listing, utc
-from controller.inventory.sboms import MAY_LACK, Demands, SbomPage, SbomState
+from controller.inventory.asking.documents.sboms import MAY_LACK, Demands, SbomPage, SbomState
 from controller.inventory.store import Store
 from controller.reading.wire import sboms as wire
 from controller.settings import Settings
