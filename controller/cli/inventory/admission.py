@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, as_of, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing
 from controller.errors import InputError
 from controller.inventory.asking.decisions.admissions import MAX_ADMISSIONS, AdmissionPage, AdmissionRecord, JudgedImage
 from controller.inventory.store import Store
@@ -58,14 +58,14 @@ def admission(
                 cluster=cluster,
                 limit=min(limit, MAX_ADMISSIONS),
                 cursor=cursor,
-                as_of=utc(as_of),
+                as_of=as_of,
                 known_at=known_at,
             )
             if not found.items and cursor is None:
                 raise InputError("DecisionUnknown", f"no decision about {kind} {name} is recorded")
             return found
 
-        listing.show(ask, wire.AdmissionPage, table=_print, known_at=utc(known_at))
+        listing.show(ask, wire.AdmissionPage, table=_print, known_at=known_at)
 
 
 def _is_uid(text: str) -> bool:

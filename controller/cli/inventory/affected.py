@@ -10,7 +10,8 @@ import click
 
 from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
-from controller.cli.inventory.shared import TIMES, Listing, dump, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, dump, known_at, listing
+from controller.cli.times import TIME
 from controller.errors import InputError
 from controller.inventory.asking.affected.questions import Affected
 from controller.inventory.asking.affected.records import AffectedDecisions, AffectedImages, AffectedRuns, Extent
@@ -32,7 +33,7 @@ _LISTS = ("runs", "decisions", "images")
 @click.option("--list", "what", type=click.Choice(_LISTS), default="runs", show_default=True, help="What is listed.")
 @click.option("--count", is_flag=True, help="How far it reaches alone, without a list.")
 @click.option("--ever", is_flag=True, help="All runs until then, not only those at that time.")
-@click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
+@click.option("--as-of", type=TIME, help="What ran at this time (UTC); default: now.")
 @click.option("-n", "--namespace", help="Only what ran or was decided in this namespace.")
 @known_at
 @listing("Items")
@@ -59,11 +60,11 @@ def affected(
     """
     bad = {Footing(name.replace("_", "-")): text for name, text in named.items() if text is not None}
     footing, value = wire.only(bad)
-    times: dict[str, Any] = {"as_of": utc(as_of), "namespace": namespace}
+    times: dict[str, Any] = {"as_of": as_of, "namespace": namespace}
     with Store.open_to_read(load().inventory) as store:
         family = store.questions.affected
         if count or (listing.form == "table" and listing.cursor is None):
-            extent = family.extent(footing, value, known_at=utc(known_at), **times)
+            extent = family.extent(footing, value, known_at=known_at, **times)
             _show_extent(extent, f"{footing} {value}", as_of, listing.form)
         if count:
             return
@@ -75,7 +76,7 @@ def affected(
             ),
             model,
             table=table,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

@@ -8,7 +8,8 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, as_of, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing
+from controller.cli.times import TIME
 from controller.inventory.records import FLAGS, DecisionFilter, DecisionImage, DecisionSummary
 from controller.inventory.store import Store
 from controller.reading import wire
@@ -24,8 +25,8 @@ from controller.settings import Settings
 @click.option("--policy", help="Only where this policy (name or namespace/name) was evaluated.")
 @click.option("--exception", help="Only where this EvidenceException was used.")
 @click.option("--flag", type=click.Choice(FLAGS), help="Only those that came about so.")
-@click.option("--since", type=TIMES, help="Decided at or after this time (UTC).")
-@click.option("--until", type=TIMES, help="Decided before this time (UTC).")
+@click.option("--since", type=TIME, help="Decided at or after this time (UTC).")
+@click.option("--until", type=TIME, help="Decided before this time (UTC).")
 @as_of
 @known_at
 @listing("Decisions")
@@ -57,17 +58,17 @@ def decisions(
         policy=policy,
         exception=exception,
         flag=flag,
-        since=utc(since),
-        until=utc(until),
+        since=since,
+        until=until,
     )
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.queries.decisions(
-                where, limit=limit, cursor=cursor, as_of=utc(as_of), known_at=known_at
+                where, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at
             ),
             wire.DecisionPage,
             table=lambda page: print_decisions(page.items),
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

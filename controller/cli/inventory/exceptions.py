@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, as_of, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing
 from controller.inventory.records import ExceptionPage
 from controller.inventory.store import Store
 from controller.reading import wire
@@ -33,11 +33,11 @@ def exceptions(
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.queries.exceptions(
-                name=name, limit=limit, cursor=cursor, as_of=utc(as_of), known_at=known_at
+                name=name, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at
             ),
             wire.ExceptionPage,
             table=_print,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from controller import __version__
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, known_at, utc
+from controller.cli.inventory.shared import known_at
 from controller.cli.ledger import verifier_key
+from controller.cli.times import TIME
 from controller.errors import ConfigurationError, InputError
 from controller.inventory.bundle import archive, assembling, checking, signing
 from controller.inventory.bundle.archive import Archive, File
@@ -38,8 +39,8 @@ _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--run", help="One run of a container, by its runtime's name (containerd://…).")
 @click.option("--record", help="One decision or sighting, by its id, with what belongs to it.")
 @click.option("-n", "--namespace", help="Everything of this namespace; beside another: as far as it is this one's.")
-@click.option("--from", "since", type=TIMES, help="Decided, or still running, at or after this time (UTC).")
-@click.option("--to", "until", type=TIMES, help="Decided, or started, before this time (UTC).")
+@click.option("--from", "since", type=TIME, help="Decided, or still running, at or after this time (UTC).")
+@click.option("--to", "until", type=TIME, help="Decided, or started, before this time (UTC).")
 @known_at
 @click.option("-O", "--output-file", "target", type=click.Path(dir_okay=False), help="The bundle's file; - is stdout.")
 @click.option("--verify", "bundle", type=_EXISTING, help="Verify this bundle instead; needs no database.")
@@ -76,10 +77,10 @@ def export(
     if not target:
         raise InputError("OutputMissing", "name the bundle's file: -O FILE.tar")
     now = datetime.now(UTC)
-    chosen = Selection(digest, run, record, namespace, utc(since), utc(until))
+    chosen = Selection(digest, run, record, namespace, since, until)
     key = open_export_key(settings.inventory)
     with Store.open_to_read(settings.inventory) as store:
-        moment = utc(known_at) or now
+        moment = known_at or now
         found = store.questions.gatherer.gather(chosen, known_at=moment)
         if found is None:
             raise InputError("NothingToExport", "the inventory has no record of that")

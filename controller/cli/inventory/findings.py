@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, days, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, days, known_at, listing
+from controller.cli.times import TIME
 from controller.inventory.asking.documents.findings import FindingFilter, FindingPage, FindingRecord
 from controller.inventory.store import Store
 from controller.model.documents import Severity
@@ -23,7 +24,7 @@ from controller.settings import Settings
 @click.option("--fixable/--unfixable", default=None, help="Only with, or without, a known fix, by the report's word.")
 @click.option("--cleared/--open", "cleared", default=None, help="Only what VEX clears, or what nothing clears.")
 @click.option("--min-age", help="Only what has been known for so long: 30d, 12w.")
-@click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
+@click.option("--as-of", type=TIME, help="What ran at this time (UTC); default: now.")
 @click.option("-n", "--namespace", help="Only what runs in this namespace.")
 @click.option("--cluster", help="Only what runs in this cluster.")
 @known_at
@@ -58,15 +59,14 @@ def findings(
         namespace=namespace,
         cluster=cluster,
     )
-    moment = utc(as_of)
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.questions.findings.findings(
-                where, as_of=moment, limit=limit, cursor=cursor, known_at=known_at
+                where, as_of=as_of, limit=limit, cursor=cursor, known_at=known_at
             ),
             wire.FindingPage,
-            table=lambda page: _print(page, moment or datetime.now(UTC)),
-            known_at=utc(known_at),
+            table=lambda page: _print(page, as_of or datetime.now(UTC)),
+            known_at=known_at,
         )
 
 

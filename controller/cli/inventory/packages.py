@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, as_of, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing
 from controller.errors import InputError
 from controller.inventory.asking.documents.components import ComponentPage
 from controller.inventory.asking.documents.merged import Subject, merge
@@ -48,15 +48,14 @@ def packages(
 
     The answer is what verified SBOMs say. An image without one is in no answer: assay inventory sboms lists those.
     """
-    moment = utc(as_of)
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.questions.packages.packages(
-                purl, versions, as_of=moment, limit=limit, cursor=cursor, known_at=known_at, **where
+                purl, versions, as_of=as_of, limit=limit, cursor=cursor, known_at=known_at, **where
             ),
             wire.PackagePage,
             table=_print_packages,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 
@@ -107,22 +106,21 @@ def components(
     Of all clusters, of one, of a namespace, or of one image. With -o cyclonedx all of them as one CycloneDX 1.6
     document; it is the same to the byte for the same --as-of and --known-at.
     """
-    moment = utc(as_of)
     with Store.open_to_read(load().inventory) as store:
         if listing.form == "cyclonedx":
-            subject = Subject(moment or datetime.now(UTC), **{name: value or "" for name, value in where.items()})
+            subject = Subject(as_of or datetime.now(UTC), **{name: value or "" for name, value in where.items()})
             if listing.cursor is not None:
                 raise InputError("ParameterInvalid", "a merged document takes no --cursor: it is the whole list")
-            for piece in merge(store.questions.components, subject, unverified=unverified, known_at=utc(known_at)):
+            for piece in merge(store.questions.components, subject, unverified=unverified, known_at=known_at):
                 sys.stdout.write(piece)
             return
         listing.show(
             lambda limit, cursor, known_at: store.questions.components.components(
-                as_of=moment, unverified=unverified, limit=limit, cursor=cursor, known_at=known_at, **where
+                as_of=as_of, unverified=unverified, limit=limit, cursor=cursor, known_at=known_at, **where
             ),
             wire.ComponentPage,
             table=_print_components,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import known_at, utc
+from controller.cli.inventory.shared import known_at
 from controller.cli.ledger import verifier_key
 from controller.errors import InputError
 from controller.inventory.bundle.export_key import ledger_key
@@ -54,7 +54,7 @@ def command(
     known = verifier_key(ledger_key_text) if ledger_key_text else ledger_key(settings.inventory)
     with Store.open_to_read(settings.inventory) as store:
         found = store.questions.gatherer.gather(
-            Selection.named(name, namespace), known_at=utc(known_at) or datetime.now(UTC), newest=limit
+            Selection.named(name, namespace), known_at=known_at or datetime.now(UTC), newest=limit
         )
         if found is None:
             raise InputError("NothingToProve", f"the inventory has no record of {name[:100]}")

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, known_at, listing
+from controller.cli.times import TIME
 from controller.inventory.asking.decisions.refused import Refusal, RefusedPage
 from controller.inventory.store import Store
 from controller.reading.wire import refused as wire
@@ -16,7 +17,7 @@ from controller.settings import Settings
 
 
 @click.command()
-@click.option("--as-of", type=TIMES, help="What ran at this time (UTC), and was refused by then; default: now.")
+@click.option("--as-of", type=TIME, help="What ran at this time (UTC), and was refused by then; default: now.")
 @click.option("-n", "--namespace", help="Only of this namespace.")
 @click.option("--cluster", help="Only of this cluster.")
 @click.option("--policy", help="Only by this policy (name or namespace/name).")
@@ -39,7 +40,7 @@ def refused(
     policy: it has judged with another version since. What no policy judged again since it was admitted is not listed:
     nothing is known of it.
     """
-    moment = utc(as_of) or datetime.now(UTC)
+    moment = as_of or datetime.now(UTC)
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.questions.refused.refused(
@@ -53,7 +54,7 @@ def refused(
             ),
             wire.RefusedPage,
             table=_print,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

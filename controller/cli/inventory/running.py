@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, known_at, listing
+from controller.cli.times import TIME
 from controller.inventory.records import Admission, RunPage
 from controller.inventory.store import Store
 from controller.reading import wire
@@ -16,7 +17,7 @@ from controller.settings import Settings
 
 
 @click.command()
-@click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
+@click.option("--as-of", type=TIME, help="What ran at this time (UTC); default: now.")
 @click.option("--ever", is_flag=True, help="Whatever ran at any time.")
 @click.option("-n", "--namespace", help="Only of this namespace.")
 @click.option("--cluster", help="Only of this cluster.")
@@ -51,7 +52,7 @@ def running(
     Signed by: whose signature or attestation of this very image was verified when its pod was admitted. What was never
     admitted was never verified, so it counts as unsigned.
     """
-    moment = None if ever else utc(as_of) or datetime.now(UTC)
+    moment = None if ever else as_of or datetime.now(UTC)
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.queries.runs(
@@ -68,7 +69,7 @@ def running(
             ),
             wire.RunPage,
             table=_print,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

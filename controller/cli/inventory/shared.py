@@ -13,6 +13,7 @@ import click
 from pydantic import BaseModel
 
 from controller.cli import render
+from controller.cli.times import TIME
 from controller.errors import AssayError, InputError
 from controller.inventory.asking.asker import MAX_LIMIT
 from controller.reading.telling import told
@@ -23,17 +24,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 MAX_DIGITS = 5  # of an age: some thousand years
 _DAYS = {"d": 1, "w": 7}
 SCHEMA = "assay.dev/inventory/v1alpha1"
-TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 
 
 def known_at(function: F) -> F:
     """Add `--known-at TIME`."""
-    return click.option("--known-at", type=TIMES, help="From what had been recorded by this time (UTC).")(function)
+    return click.option("--known-at", type=TIME, help="From what had been recorded by this time (UTC).")(function)
 
 
 def as_of(function: F) -> F:
     """Add `--as-of TIME`."""
-    return click.option("--as-of", type=TIMES, help="What was true at this time (UTC).")(function)
+    return click.option("--as-of", type=TIME, help="What was true at this time (UTC).")(function)
 
 
 class Page(Protocol):
@@ -118,11 +118,6 @@ def listing(what: str, *forms: str) -> Callable[[Callable[..., Any]], Callable[.
 def _write(content: bytes) -> None:
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
-
-
-def utc(moment: datetime | None) -> datetime | None:
-    """A time without a zone is in UTC."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def days(text: str) -> timedelta:

@@ -10,7 +10,7 @@ import click
 
 from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
-from controller.cli.inventory.shared import as_of, dump, known_at, utc
+from controller.cli.inventory.shared import as_of, dump, known_at
 from controller.errors import InputError
 from controller.inventory.records import (
     Finding,
@@ -46,10 +46,10 @@ def show(
     Exit status: 0, or with --replay 1 if a proof does not hold any more.
     """
     if again:
-        return _replay(load(), name, as_of=utc(as_of), known_at=utc(known_at), form=form)
+        return _replay(load(), name, as_of=as_of, known_at=known_at, form=form)
     with Store.open_to_read(load().inventory) as store:
         if name.startswith("sha256:"):
-            image = store.queries.image(name, as_of=utc(as_of), known_at=utc(known_at))
+            image = store.queries.image(name, as_of=as_of, known_at=known_at)
             if image is None:
                 raise InputError("ImageUnknown", f"no decision about {name} is recorded")
             if form == "table":
@@ -57,7 +57,7 @@ def show(
             else:
                 dump(wire.ImageRecord.model_validate(image), form)
             return 0
-        decision = store.queries.decision(name, as_of=utc(as_of), known_at=utc(known_at))
+        decision = store.queries.decision(name, as_of=as_of, known_at=known_at)
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {name} is recorded")
         if form == "table":
