@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from controller import settings as settings_module
-from controller.inventory.appending import append_one
-from controller.inventory.reads import Logged, Read, leaf
+from controller.inventory.asking.reads import Logged, Read, leaf
+from controller.inventory.recording.appending import append_one
 from controller.settings import Settings
 
 _GROUPS = ("inventory", "query")

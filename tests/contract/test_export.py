@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controller.errors import InputError
-from controller.inventory import gathering
+from controller.inventory.asking import gathering
 from controller.inventory.bundle import archive, assembling, checking
 from controller.inventory.bundle.archive import Archive
 from controller.inventory.bundle.signing import ExportKey

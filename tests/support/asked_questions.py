@@ -15,12 +15,12 @@ from functools import cache, partial
 from random import Random
 from typing import Any
 
-from controller.inventory.affected import MAX_COUNTED
+from controller.inventory.asking.affected.questions import MAX_COUNTED
+from controller.inventory.asking.affected.resting import Footing
+from controller.inventory.asking.documents.findings import FindingFilter
 from controller.inventory.bundle.source import Selection
-from controller.inventory.findings import FindingFilter
 from controller.inventory.questions import Questions
 from controller.inventory.records import Admission, DecisionFilter
-from controller.inventory.resting import Footing
 from tests.bench.estate.facts import Component, Evidence, Sbom
 from tests.bench.estate.oracle import Asset, Contained, Found, Refused
 from tests.bench.estate.size import BEGIN
@@ -92,8 +92,7 @@ def lags() -> tuple[datetime, ...]:
     """Moments at which something was true already, and not recorded yet."""
     facts = [(d.decided_at, d.recorded_at) for d in estate().decisions]
     facts += [(run.started_at, run.recorded_at) for run in estate().runs]
-    random = Random("lags")
-    return tuple(true + (recorded - true) / 2 for true, recorded in random.sample(facts, CANDIDATES))
+    return tuple(true + (recorded - true) / 2 for true, recorded in Random("lags").sample(facts, CANDIDATES))
 
 
 @cache
@@ -135,8 +134,7 @@ def pods() -> list[str]:
 @cache
 def digests() -> list[str]:
     """Images that ran here, there, and nowhere; an index and its manifests; and what nobody decided upon."""
-    random = Random("digests")
-    images = random.sample(estate().world.images, 8)
+    images = Random("digests").sample(estate().world.images, 8)
     drifted = next(run.digest for run in estate().runs if run.digest and run.subject.namespace == "kube-system")
     return [name for image in images for name in (image.digest, *image.children[:1])] + [drifted]
 
@@ -144,8 +142,7 @@ def digests() -> list[str]:
 @cache
 def artifacts() -> list[str]:
     found = [e.artifact for image in estate().world.images for e in image.evidence if e.artifact]
-    random = Random("artifacts")
-    return random.sample(found, 40)
+    return Random("artifacts").sample(found, 40)
 
 
 def signer() -> str:

@@ -24,11 +24,11 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel
 
 from controller.cli import run
+from controller.inventory.asking.affected.resting import Footing
+from controller.inventory.asking.documents.findings import FindingFilter
 from controller.inventory.bundle.source import Selection
-from controller.inventory.findings import FindingFilter
 from controller.inventory.questions import Questions
 from controller.inventory.records import DecisionFilter
-from controller.inventory.resting import Footing
 from controller.reading import wire
 from controller.reading.app import create_app
 from controller.reading.evidence import Evidence

@@ -13,9 +13,9 @@ from controller.cli.inventory.decisions import print_decisions
 from controller.cli.inventory.shared import Listing, dump, known_at, listing
 from controller.cli.times import TIME
 from controller.errors import InputError
-from controller.inventory.affected import Affected
-from controller.inventory.affected_records import AffectedDecisions, AffectedImages, AffectedRuns, Extent
-from controller.inventory.resting import Footing, Told
+from controller.inventory.asking.affected.questions import Affected
+from controller.inventory.asking.affected.records import AffectedDecisions, AffectedImages, AffectedRuns, Extent
+from controller.inventory.asking.affected.resting import Footing, Told
 from controller.inventory.store import Store
 from controller.reading.wire import affected as wire
 from controller.settings import Settings

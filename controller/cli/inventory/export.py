@@ -20,8 +20,8 @@ from controller.errors import InputError
 from controller.inventory.bundle import archive, assembling, checking, signing
 from controller.inventory.bundle.archive import Archive, File
 from controller.inventory.bundle.checking import BundleReport
+from controller.inventory.bundle.export_key import ledger_key, open_export_key
 from controller.inventory.bundle.source import Circumstances, Selection
-from controller.inventory.export_key import ledger_key, open_export_key
 from controller.inventory.ledger.notes import NoteKey
 from controller.inventory.store import Store
 from controller.settings import Settings

@@ -10,7 +10,7 @@ import click
 from controller.cli import options, render
 from controller.cli.inventory.shared import Listing, days, known_at, listing
 from controller.cli.times import TIME
-from controller.inventory.findings import FindingFilter, FindingPage, FindingRecord
+from controller.inventory.asking.documents.findings import FindingFilter, FindingPage, FindingRecord
 from controller.inventory.store import Store
 from controller.model.documents import Severity
 from controller.reading.wire import findings as wire

@@ -12,9 +12,9 @@ import click
 from controller.cli import options, render
 from controller.cli.inventory.shared import Listing, as_of, known_at, listing
 from controller.errors import InputError
-from controller.inventory.components import ComponentPage
-from controller.inventory.merged import Subject, merge
-from controller.inventory.packages import PackagePage
+from controller.inventory.asking.documents.components import ComponentPage
+from controller.inventory.asking.documents.merged import Subject, merge
+from controller.inventory.asking.documents.packages import PackagePage
 from controller.inventory.store import Store
 from controller.reading.wire import packages as wire
 from controller.settings import Settings

@@ -12,9 +12,9 @@ from controller.cli import options, render
 from controller.cli.inventory.shared import known_at
 from controller.cli.ledger import verifier_key
 from controller.errors import InputError
+from controller.inventory.bundle.export_key import ledger_key
+from controller.inventory.bundle.proving import Chain, Link, State, prove
 from controller.inventory.bundle.source import Selection
-from controller.inventory.export_key import ledger_key
-from controller.inventory.proving import Chain, Link, State, prove
 from controller.inventory.store import Store
 from controller.reading.wire.proofs import Proof
 from controller.settings import Settings

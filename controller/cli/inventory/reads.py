@@ -10,7 +10,7 @@ import click
 from controller.cli import options, render
 from controller.cli.inventory.shared import Listing, as_of, known_at, listing
 from controller.cli.times import TIME
-from controller.inventory.reads import ReadPage
+from controller.inventory.asking.reads import ReadPage
 from controller.inventory.store import Store
 from controller.reading.wire import reads as wire
 from controller.settings import Settings

@@ -10,7 +10,7 @@ import click
 from controller.cli import options, render
 from controller.cli.inventory.shared import Listing, known_at, listing
 from controller.cli.times import TIME
-from controller.inventory.refused import Refusal, RefusedPage
+from controller.inventory.asking.decisions.refused import Refusal, RefusedPage
 from controller.inventory.store import Store
 from controller.reading.wire import refused as wire
 from controller.settings import Settings

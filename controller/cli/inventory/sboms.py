@@ -10,7 +10,7 @@ import click
 from controller.cli import options, render
 from controller.cli.inventory.shared import Listing, days, known_at, listing
 from controller.cli.times import TIME
-from controller.inventory.sboms import MAY_LACK, Demands, SbomPage, SbomState
+from controller.inventory.asking.documents.sboms import MAY_LACK, Demands, SbomPage, SbomState
 from controller.inventory.store import Store
 from controller.reading.wire import sboms as wire
 from controller.settings import Settings

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from controller.cli import render
 from controller.cli.times import TIME
 from controller.errors import AssayError, InputError
-from controller.inventory.asking import MAX_LIMIT
+from controller.inventory.asking.asker import MAX_LIMIT
 from controller.reading.telling import told
 from controller.reading.wire.rows import Form, Rows
 

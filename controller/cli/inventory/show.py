@@ -12,6 +12,7 @@ from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
 from controller.cli.inventory.shared import as_of, dump, known_at
 from controller.errors import InputError
+from controller.inventory.asking.asker import DEFAULT_LIMIT
 from controller.inventory.records import (
     Finding,
     ImageRecord,
@@ -29,6 +30,9 @@ REPLAY_SCHEMA = "assay.dev/replay/v1alpha1"
 @click.option("-n", "--namespace", help="Of an image: as far as this namespace is concerned.")
 @as_of
 @known_at
+@click.option(
+    "--limit", default=DEFAULT_LIMIT, show_default=True, help="Of an image: decisions that are shown, the newest."
+)
 @click.option("--replay", "again", is_flag=True, help="Make each proof again, from the stored bytes alone.")
 @options.output
 @options.with_settings("database_url")
@@ -39,6 +43,7 @@ def show(
     namespace: str | None,
     as_of: datetime | None,
     known_at: datetime | None,
+    limit: int,
     again: bool,
     form: str,
 ) -> int:
@@ -52,10 +57,10 @@ def show(
     if namespace is not None and not is_image:
         raise InputError("ParameterInvalid", "a record is one namespace's: --namespace goes with an image (sha256:…)")
     if again:
-        return _replay(load(), name, namespace=namespace, form=form, **times)
+        return _replay(load(), name, limit=limit, namespace=namespace, form=form, **times)
     with Store.open_to_read(load().inventory) as store:
         if is_image:
-            image = store.queries.image(name, namespace=namespace, **times)
+            image = store.queries.image(name, limit=limit, namespace=namespace, **times)
             if image is None:
                 raise InputError("ImageUnknown", f"no decision about {name} is recorded")
             if form == "table":
@@ -77,14 +82,13 @@ def _replay(
     settings: Settings,
     name: str,
     *,
-    namespace: str | None,
-    as_of: datetime | None,
-    known_at: datetime | None,
     form: str,
+    known_at: datetime | None,
+    **asked: Any,
 ) -> int:
     digest = name if name.startswith("sha256:") else ""
     with Store.open_to_read(settings.inventory) as store:
-        leaves = list(_leaves(store, name, namespace=namespace, as_of=as_of, known_at=known_at))
+        leaves = list(_leaves(store, name, known_at=known_at, **asked))
         done = [
             (
                 leaf,
@@ -106,11 +110,11 @@ def _replay(
     return 1 if any(proof.trouble for _, found in done for proof in found) else 0
 
 
-def _leaves(store: Store, name: str, *, namespace: str | None, **times: Any) -> Iterator[Any]:
+def _leaves(store: Store, name: str, *, limit: int, namespace: str | None, **times: Any) -> Iterator[Any]:
     """The decision of this id, or the newest ones about the image of this digest."""
     ids = [name]
     if name.startswith("sha256:"):
-        image = store.queries.image(name, namespace=namespace, **times)
+        image = store.queries.image(name, limit=limit, namespace=namespace, **times)
         if image is None:
             raise InputError("ImageUnknown", f"no decision about {name} is recorded")
         ids = [item.id for item in image.decisions.items]
