@@ -239,7 +239,23 @@ def views_page() -> str:
     return f"{HEAD}\n{made.page()}"
 
 
+def questions_page() -> str:
+    """The fifteen questions, with a command, a call and the tests of each."""
+    from docs import questions_page as made
+
+    there = {
+        f"{file.relative_to(ROOT)}::{node.name}"
+        for file in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    if missing := made.tests() - there:
+        sys.exit(f"docs/questions_page.py names tests that are not there: {', '.join(sorted(missing))}")
+    return f"{HEAD}\n{made.page()}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "questions.md": questions_page,
     "views.md": views_page,
     "resources.md": resources_page,
     "settings.md": settings_page,

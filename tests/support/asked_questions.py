@@ -21,6 +21,7 @@ from controller.inventory.asking.documents.findings import FindingFilter
 from controller.inventory.bundle.source import Selection
 from controller.inventory.questions import Questions
 from controller.inventory.records import Admission, DecisionFilter
+from controller.model.reference import Digest
 from tests.bench.estate.facts import Component, Evidence, Sbom
 from tests.bench.estate.oracle import Asset, Contained, Found, Refused
 from tests.bench.estate.size import BEGIN
@@ -241,8 +242,10 @@ def rule_of(judged: Any) -> tuple[str, str, str]:
     return rule.rule, str(rule.value), rule.code
 
 
-def admissions_wanted(when: When, namespace: str | None) -> Any:
-    return {name: oracle().admissions(name, namespace=namespace, **when.asked) for name in pods()}
+def admissions_wanted(when: When, namespace: str | None, *, confined: bool = False) -> Any:
+    """`confined`: as somebody is told who may see the namespace alone."""
+    asked = {"namespace": namespace, "confined": confined, **when.asked}
+    return {name: oracle().admissions(name, **asked) for name in pods()}
 
 
 # 6: what was admitted otherwise than by the rules, and what runs without any admission.
@@ -346,7 +349,7 @@ def images_told(questions: Questions, when: When, namespace: str | None) -> Any:
             [{(f.detail["artifact"], policy_of(f)[:3]) for f in getattr(record, f"{kind}s")} for kind in kinds],
         )
     blobs = {one: questions.queries.blob(one, known_at=when.known_at, namespace=namespace) for one in artifacts()}
-    return found, {one for one, content in blobs.items() if content is not None}
+    return found, {one for one, content in blobs.items() if content is not None and str(Digest.of(content)) == one}
 
 
 def images_wanted(when: When, namespace: str | None) -> Any:
@@ -426,6 +429,26 @@ def assets_told(questions: Questions, when: When, namespace: str | None) -> Any:
 
 def assets_wanted(when: When, namespace: str | None) -> Any:
     return oracle().assets(when.at, known_at=when.known_at, namespace=namespace)
+
+
+def asset_rows_told(door: Any, when: When, namespace: str | None) -> Any:
+    """As people get them: rows of a workbook."""
+    found = every(lambda cursor: door.assets.assets(**when.asked, namespace=namespace, limit=PAGE, cursor=cursor))
+    return [(row.identifier, row.software, row.location, row.system, row.baseline, row.in_latest_scan) for row in found]
+
+
+def asset_rows_wanted(when: When, namespace: str | None) -> Any:
+    return [
+        (
+            one.identifier,
+            ", ".join(one.references),
+            ", ".join(sorted({cluster for cluster, *_ in one.workloads})),
+            one.system[0],
+            one.base[0],
+            "Yes" if one.in_latest_scan else "No",
+        )
+        for one in assets_wanted(when, namespace)
+    ]
 
 
 # 13: what scanners found.
@@ -514,15 +537,16 @@ def exports_told(questions: Questions, when: When, namespace: str | None) -> Any
     return told
 
 
-def exports_wanted(when: When, namespace: str | None) -> Any:
+def exports_wanted(when: When, namespace: str | None, *, confined: bool | None = None) -> Any:
+    """`confined`: evidence is kept back that the namespace which is exported may not see; default: where one asks."""
     wanted = []
     known_at = when.known_at or datetime.now(UTC)
     for chosen in selections(when, namespace):
         records, decisions = oracle().export(**chosen, known_at=known_at)
         evidence, grounds = oracle().parts(decisions)
         seen = evidence
-        if namespace is not None:
-            seen = evidence & oracle().visible_evidence(namespace, known_at=known_at)
+        if chosen["namespace"] is not None and (confined if confined is not None else namespace is not None):
+            seen = evidence & oracle().visible_evidence(chosen["namespace"], known_at=known_at)
         wanted.append((records, seen | grounds, evidence - seen))
     return wanted
 
@@ -549,11 +573,26 @@ QUESTIONS = (
     Question(15, exports_told, exports_wanted),
 )
 
+ROWS = Question(12, asset_rows_told, asset_rows_wanted)
+BY_REST = {
+    5: Question(5, admissions_told, partial(admissions_wanted, confined=True)),
+    12: ROWS,
+    15: Question(15, exports_told, partial(exports_wanted, confined=True)),
+}
+"""What REST answers otherwise: it asks as somebody who may see the namespace that he names alone."""
+BY_COMMAND = {12: ROWS, 15: Question(15, exports_told, partial(exports_wanted, confined=False))}
+"""What the commands answer otherwise: whoever has the database has all of it."""
+
 
 @cache
+def true_of(question: Question, when: When, namespace: str | None) -> Any:
+    """The oracle's answer, worked out once for both databases and each door."""
+    return question.wanted(when, namespace)
+
+
 def wanted(number: int, when: When, namespace: str | None) -> Any:
-    """The oracle's answer, worked out once for both databases."""
-    return QUESTIONS[number - 1].wanted(when, namespace)
+    """The oracle's answer to the question of this number."""
+    return true_of(QUESTIONS[number - 1], when, namespace)
 
 
 @cache

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from controller.cli import run
 from controller.inventory.asking.affected.resting import Footing
@@ -32,12 +32,18 @@ from controller.inventory.records import DecisionFilter
 from controller.reading import wire
 from controller.reading.app import create_app
 from controller.reading.evidence import Evidence
-from controller.reading.wire import admissions, affected, assets, findings, packages, refused, sboms
+from controller.reading.wire import admissions, affected, findings, packages, refused, sboms
 from controller.settings import InventorySettings
 from tests.support.asgi import call
 
 NEGATED = {"signed": ("--unsigned",)}  # flags that say no; others are left out
 ABSENT = 2  # exit status of a command that finds nothing of that name
+UNKNOWN = {  # what it says then, and what REST would have answered
+    "ImageUnknown": None,
+    "BlobUnknown": None,
+    "NothingToExport": None,
+    "DecisionUnknown": b'{"items": [], "cursor": null}',
+}
 Parameters = Mapping[str, Any]
 
 
@@ -53,6 +59,24 @@ class Way:
     fixed: tuple[str, ...] = ()  # flags that it always has
 
 
+class Row(BaseModel):
+    """What is looked at of a row of the workbook."""
+
+    identifier: str = Field(alias="UNIQUE ASSET IDENTIFIER")
+    software: str = Field(alias="Software/ Database Name & Version")
+    location: str = Field(alias="Location")
+    system: str = Field(alias="OS Name and Version")
+    baseline: str = Field(alias="Baseline Configuration Name")
+    in_latest_scan: str = Field(alias="In Latest Scan")
+
+
+class Workbook(BaseModel):
+    """A page of such rows."""
+
+    items: list[Row]
+    cursor: str | None
+
+
 PACKAGES = Way("/api/v1/packages", "packages", ("purl", "versions"), packages.PackagePage)
 COMPONENTS = Way("/api/v1/components", "components", (), packages.ComponentPage)
 RUNS = Way("/api/v1/runs", "running", (), wire.RunPage)
@@ -63,7 +87,7 @@ EXCEPTIONS = Way("/api/v1/exceptions", "exceptions", (), wire.ExceptionPage)
 IMAGE = Way("/api/v1/images/{digest}", "show", ("digest",), wire.ImageRecord)
 BLOB = Way("/api/v1/blobs/{digest}", "blob", ("digest",))
 SBOMS = Way("/api/v1/sboms", "sboms", (), sboms.SbomPage)
-ASSETS = Way("/api/v1/assets", "assets", (), assets.AssetPage)
+ASSETS = Way("/api/v1/assets", "assets", (), Workbook)
 FINDINGS = Way("/api/v1/findings", "findings", (), findings.FindingPage)
 EXTENT = Way("/api/v1/affected", "affected", (), affected.Extent, fixed=("--count",))
 AFFECTED_RUNS = Way("/api/v1/affected/runs", "affected", (), affected.AffectedRuns, fixed=("--list", "runs"))
@@ -95,6 +119,12 @@ class Door:
         self.affected = SimpleNamespace(
             extent=self._resting(EXTENT), images=self._resting(AFFECTED_IMAGES), runs=self._resting(AFFECTED_RUNS)
         )
+
+    def described(self) -> Iterator[tuple[str, Any]]:
+        """The paths that OpenAPI describes, with their methods."""
+        answer = self._ask(Way("/api/v1/openapi.json", ""), {})
+        assert answer is not None
+        yield from json.loads(answer)["paths"].items()
 
     def _asked(self, way: Way, parameters: Parameters) -> Any:
         self.used.add(way)
@@ -188,8 +218,8 @@ def by_command(settings: InventorySettings) -> Door:
         assert status in {0, ABSENT}, (command, said.getvalue())
         if status == ABSENT:
             code = said.getvalue().split(":")[1].strip()
-            assert code in {"ImageUnknown", "BlobUnknown", "NothingToExport"}, (command, said.getvalue())
-            return None
+            assert code in UNKNOWN, (command, said.getvalue())
+            return UNKNOWN[code]
         return written.getvalue()
 
     return Door(ask)
