@@ -68,6 +68,13 @@ def check_limit(limit: int) -> None:
         raise InputError("LimitOutOfRange", f"limit must be between 1 and {MAX_LIMIT}")
 
 
+def check_period(since: datetime | None, until: datetime | None) -> None:
+    """Raise `InputError` (`PeriodEmpty`) for a time that ends before it begins: *nothing* would be no answer to it."""
+    if since is not None and until is not None and until <= since:
+        ends, begins = (f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" for moment in (until, since))
+        raise InputError("PeriodEmpty", f"the time that is asked about ends ({ends}) before it begins ({begins})")
+
+
 def write_cursor(moment: datetime, leaf: int) -> str:
     """The cursor that asks for what comes after this place."""
     text = f"{tables.instant(moment)} {leaf}"

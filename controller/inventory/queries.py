@@ -17,6 +17,7 @@ from controller.inventory import decision_walks, exception_uses, tables
 from controller.inventory.asking import (
     DEFAULT_LIMIT,
     by_then,
+    check_period,
     of_one_leaf,
     of_rows,
     write_cursor,
@@ -64,8 +65,9 @@ class Queries(RunQueries):
         """Decisions, newest first.
 
         Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`, `ReferenceMalformed`,
-        `VerdictUnknown`.
+        `VerdictUnknown`, `PeriodEmpty`.
         """
+        check_period(where.since, where.until)
         with self._reading() as connection:
             return _page(connection, where, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at)
 

@@ -25,6 +25,7 @@ from controller.inventory.asking import (
     before_place,
     by_then,
     check_limit,
+    check_period,
     read_cursor,
     write_cursor,
 )
@@ -142,8 +143,9 @@ class ReadLog(Asker):
         as_of: datetime | None = None,
         known_at: datetime | None = None,
     ) -> ReadPage:
-        """Who read what, the latest first. Raises `InputError` (`LimitOutOfRange`, `CursorMalformed`)."""
+        """Who read what, the latest first. Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `PeriodEmpty`."""
         check_limit(limit)
+        check_period(since, until)
         table = tables.read
         query = by_then(select(table), table, as_of=as_of, known_at=known_at)
         for column, value in ((table.c.username, username), (table.c.resource, resource), (table.c.identity, identity)):
