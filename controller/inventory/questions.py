@@ -15,6 +15,7 @@ from controller.inventory.components import Components
 from controller.inventory.findings import Findings
 from controller.inventory.gathering import Gatherer
 from controller.inventory.ledger_reading import LedgerReader
+from controller.inventory.names import Names
 from controller.inventory.packages import Packages
 from controller.inventory.queries import Queries
 from controller.inventory.reads import ReadLog
@@ -40,6 +41,7 @@ class Questions:
     refused: Refused
     holds: Holds
     reads: ReadLog
+    names: Names
 
     @classmethod
     def of(cls, reading: Engine, blobs: Blobs) -> Self:
@@ -58,4 +60,5 @@ class Questions:
             refused=Refused(reading),
             holds=Holds(reading),
             reads=ReadLog(reading),
+            names=Names(reading),
         )

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, func, select
 from controller.inventory import proven, tables
 from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit, read_cursor, write_cursor
 from controller.inventory.dialect import take_time
+from controller.inventory.names import check_signer
 from controller.inventory.proven import NOBODY_SIGNED
 from controller.inventory.records import Admission, Gap, RunPage, RunRecord, SignerRecord
 from controller.inventory.run_ranges import RunFilter, page
@@ -50,7 +51,7 @@ class RunQueries(Asker):
         digests = (str(Digest.parse(digest)),) if digest is not None else None
         place = read_cursor(cursor) if cursor is not None else None
         with self._reading() as connection:
-            sets = _sets(connection, signer) if signer is not None else None
+            sets = _sets(connection, check_signer(signer)) if signer is not None else None
             where = RunFilter(namespace, cluster, digests, admission, signed, sets)
             rows = page(connection, where, as_of=as_of, known_at=known_at, before=place, limit=limit + 1)
             shown = rows[:limit]
