@@ -10,12 +10,12 @@ import click
 
 from controller.cli import options, render
 from controller.errors import ConfigurationError, InputError
-from controller.inventory.audit import Kept, Report
-from controller.inventory.keeping import PUBLIC_KEY
+from controller.inventory.audit.verifying import Kept, Report
+from controller.inventory.ledger.keeping import PUBLIC_KEY
 from controller.inventory.ledger.notes import COSIGNATURE, MAX_NOTE, NoteKey
+from controller.inventory.ledger.witnessing import witnesses_of
 from controller.inventory.store import Store
 from controller.inventory.tables import instant
-from controller.inventory.witnessing import witnesses_of
 from controller.settings import Settings
 
 VERIFICATION_SCHEMA = "assay.dev/ledger-verification/v1alpha1"

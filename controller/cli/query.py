@@ -13,8 +13,8 @@ from controller.errors import InputError
 from controller.inventory.querying.answer import Answer, Cell
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.querying.statement import MAX_STATEMENT
+from controller.inventory.querying.views import VIEWS
 from controller.inventory.store import Store
-from controller.inventory.views import VIEWS
 from controller.reading.query import lines
 from controller.reading.wire.rows import Form
 from controller.settings import Settings

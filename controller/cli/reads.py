@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from controller import settings as settings_module
-from controller.inventory.appending import append_one
-from controller.inventory.names import Named, may_be_cut
-from controller.inventory.reads import Logged, Read, leaf
+from controller.inventory.asking.names import Named, may_be_cut
+from controller.inventory.asking.reads import Logged, Read, leaf
+from controller.inventory.recording.appending import append_one
 from controller.inventory.store import Store
 from controller.settings import Settings
 

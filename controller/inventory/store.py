@@ -17,28 +17,30 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import ConfigurationError
-from controller.inventory import audit, dialect, partitions, projections
-from controller.inventory.audit import Kept, Report
+from controller.inventory.asking.queries import Queries
+from controller.inventory.audit import verifying
+from controller.inventory.audit.verifying import Kept, Report
 from controller.inventory.blobs.files import BlobFolder
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.fallback import Fallback
+from controller.inventory.database import dialect, partitions
+from controller.inventory.database.lock import FileLock, create_private
+from controller.inventory.database.partition_keeping import PartitionKeeper
 from controller.inventory.index import reading as documents
 from controller.inventory.index import writing as index
 from controller.inventory.index.writing import Indexer, Read
 from controller.inventory.ledger.notes import NoteKey, NoteSigner
-from controller.inventory.ledger_reading import LedgerReader
-from controller.inventory.lock import FileLock, create_private
-from controller.inventory.partition_keeping import PartitionKeeper
-from controller.inventory.queries import Queries
+from controller.inventory.ledger.reading import LedgerReader
+from controller.inventory.ledger.sequencing import Sequencer
+from controller.inventory.ledger.witnessing import Cosigned
 from controller.inventory.questions import Questions
+from controller.inventory.recording import projections
+from controller.inventory.recording.fallback import Fallback
+from controller.inventory.recording.spool import Spool
+from controller.inventory.recording.writer import Writer
 from controller.inventory.retention.configurations import ConfigurationKeeper
 from controller.inventory.retention.pruning import Pruner
 from controller.inventory.retention.rules import rules
-from controller.inventory.sequencing import Sequencer
-from controller.inventory.spool import Spool
 from controller.inventory.tables import REVISION
-from controller.inventory.witnessing import Cosigned
-from controller.inventory.writer import Writer
 from controller.settings import DocumentSettings, InventorySettings
 
 NOT_MIGRATED = "DatabaseNotMigrated"
@@ -234,7 +236,7 @@ class Store:
             with self._reading.begin() as connection:
                 dialect.take_time(connection)
                 with dialect.any_text(connection):
-                    return audit.verify(connection, keys=keys, kept=kept, blobs=self._blobs)
+                    return verifying.verify(connection, keys=keys, kept=kept, blobs=self._blobs)
         except SQLAlchemyError as exc:
             raise dialect.unavailable(exc) from exc
 

@@ -15,9 +15,10 @@ from alembic import command
 from sqlalchemy import select, update
 
 from controller.errors import Unacceptable
-from controller.inventory import dialect, tables
 from controller.inventory import migrate as migrations
+from controller.inventory import tables
 from controller.inventory.blobs import packing
+from controller.inventory.database import dialect
 from controller.inventory.store import Store, migrate
 from tests.support import postgres
 from tests.support.inventory import START, Database, blob, leaf, postgres_database, soon, sqlite_database

@@ -14,7 +14,8 @@ from alembic import command
 from sqlalchemy import create_engine, func, select, table, text
 
 from controller.errors import Unavailable
-from controller.inventory import dialect, migrate, store, tables
+from controller.inventory import migrate, store, tables
+from controller.inventory.database import dialect
 from controller.inventory.index import reading, writing
 from controller.inventory.index.contents import Contents
 from controller.inventory.store import Store

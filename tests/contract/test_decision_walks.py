@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from controller.inventory import decision_walks, dialect
+from controller.inventory.asking.decisions import walks as decision_walks
+from controller.inventory.database import dialect
 from controller.inventory.records import DecisionFilter
 from controller.inventory.store import Store
 from controller.inventory.tables import INSTANT_FORMAT

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controller.cli import EXIT_DENIED, EXIT_ERROR, run
 from controller.errors import InputError
-from controller.inventory import gathering
+from controller.inventory.asking import gathering
 from controller.inventory.bundle import archive, assembling, checking
 from controller.inventory.bundle.archive import Archive
 from controller.inventory.bundle.signing import ExportKey

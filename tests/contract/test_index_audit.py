@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, delete, insert, select, update
 
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import dialect
 from controller.inventory.index import reading, writing
 from controller.inventory.store import Store
 from controller.model.reference import Digest

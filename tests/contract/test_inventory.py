@@ -22,7 +22,9 @@ from sqlalchemy import Connection, MetaData, create_engine, event, func, select,
 from sqlalchemy.exc import DBAPIError
 
 from controller.errors import InputError, RecordingFailed
-from controller.inventory import dialect, migrate, queries, store, tables
+from controller.inventory import migrate, store, tables
+from controller.inventory.asking import queries
+from controller.inventory.database import dialect
 from controller.inventory.records import DecisionFilter, ExceptionRecord
 from controller.inventory.retention.leaves import PLACED, Selection, hold_leaf
 from controller.inventory.store import Store

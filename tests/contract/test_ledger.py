@@ -18,15 +18,17 @@ from sqlalchemy import Connection, create_engine, delete, func, insert, select, 
 from sqlalchemy.exc import OperationalError
 
 from controller.errors import InputError
-from controller.inventory import dialect, keeping, projections, sequencing, tables
-from controller.inventory.audit import Kept, Report
+from controller.inventory import tables
+from controller.inventory.audit.verifying import Kept, Report
 from controller.inventory.canonical import canonical
-from controller.inventory.keeping import CHECKPOINT, LedgerKeeper
-from controller.inventory.ledger import merkle, notes, tiles
+from controller.inventory.database import dialect
+from controller.inventory.ledger import keeping, merkle, notes, sequencing, tiles
 from controller.inventory.ledger.checkpoint import Checkpoint
+from controller.inventory.ledger.keeping import CHECKPOINT, LedgerKeeper
 from controller.inventory.ledger.merkle import leaf_hash
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.sequencing import LedgerError, Sequencer
+from controller.inventory.ledger.sequencing import LedgerError, Sequencer
+from controller.inventory.recording import projections
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from tests.support import postgres

@@ -15,7 +15,7 @@ import pytest
 from controller.cli import run
 from controller.cli.inventory import shared
 from controller.errors import InputError
-from controller.inventory.asking import read_place, write_place
+from controller.inventory.asking.asker import read_place, write_place
 from controller.inventory.store import Store
 from tests.support.inventory import (
     DIGEST,

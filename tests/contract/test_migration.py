@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, insert, select
 
-from controller.inventory import dialect, migrate, store, tables
+from controller.inventory import migrate, store, tables
+from controller.inventory.database import dialect
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.support.inventory import (

@@ -9,8 +9,8 @@ import pytest
 
 from controller.cli import run
 from controller.errors import InputError
-from controller.inventory.names import Named
-from controller.inventory.resting import Footing
+from controller.inventory.asking.affected.resting import Footing
+from controller.inventory.asking.names import Named
 from controller.inventory.store import Store
 from tests.support.inventory import Database, evaluation, image, leaf, sighting, soon
 

@@ -12,19 +12,20 @@ import pytest
 from sqlalchemy import column as named
 from sqlalchemy import create_engine, insert, select, table, text
 
-from controller.inventory import dialect, migrate, store, tables
-from controller.inventory.append import Record, append
+from controller.inventory import migrate, store, tables
 from controller.inventory.blobs.files import BlobFolder
 from controller.inventory.blobs.packing import pack
 from controller.inventory.bundle.parts import parts
-from controller.inventory.fallback import _record
+from controller.inventory.database import dialect
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.projecting import project
-from controller.inventory.projections import Remembered
+from controller.inventory.recording.append import Record, append
+from controller.inventory.recording.fallback import _record
+from controller.inventory.recording.projecting import project
+from controller.inventory.recording.projections import Remembered
+from controller.inventory.recording.spool import Spooled
 from controller.inventory.retention.configurations import ConfigurationKeeper
 from controller.inventory.retention.leaves import Selection
 from controller.inventory.retention.recording import HoldRecorder
-from controller.inventory.spool import Spooled
 from controller.inventory.store import Store, beside
 from controller.model.reference import Digest
 from controller.settings import InventorySettings

@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event, func, insert, inspect, select, text
 
-from controller.inventory import dialect, partitions, roles, store, tables
-from controller.inventory.asking import MAX_LIMIT
+from controller.inventory import store, tables
+from controller.inventory.asking.asker import MAX_LIMIT
 from controller.inventory.bundle.source import Selection
+from controller.inventory.database import dialect, partitions
+from controller.inventory.database.partition_keeping import PartitionKeeper
+from controller.inventory.database.partitions import month_of
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.partition_keeping import PartitionKeeper
-from controller.inventory.partitions import month_of
+from controller.inventory.querying import roles
 from controller.inventory.records import DecisionFilter
 from controller.inventory.store import Store
 from controller.inventory.tables import INSTANT_FORMAT

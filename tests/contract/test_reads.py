@@ -14,9 +14,10 @@ from sqlalchemy import select, text
 
 from controller.cli import run
 from controller.errors import RecordingFailed
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.asking.reads import Logged
+from controller.inventory.database import dialect
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.reads import Logged
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.model.workload import User

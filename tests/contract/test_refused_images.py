@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, insert, select
 
-from controller.inventory import dialect, migrate, projections, store, tables
-from controller.inventory.projections import Appended, Remembered
+from controller.inventory import migrate, store, tables
+from controller.inventory.database import dialect
+from controller.inventory.recording import projections
+from controller.inventory.recording.projections import Appended, Remembered
 from controller.inventory.store import Store
 from tests.support.inventory import START, Clock, Database, evaluation, image, leaf, sighting, soon
 

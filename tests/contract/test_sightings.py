@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from controller.errors import InputError
-from controller.inventory import dialect, running
+from controller.inventory.asking.runs import running
+from controller.inventory.database import dialect
 from controller.inventory.records import Admission, DecisionFilter
 from controller.inventory.store import Store
 from tests.support.inventory import (

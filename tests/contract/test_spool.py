@@ -22,8 +22,10 @@ from sqlalchemy import func, select
 
 from controller import telemetry
 from controller.errors import ConfigurationError, RecordingFailed
-from controller.inventory import dialect, fallback, spool, tables
-from controller.inventory.spool import Spool, Spooled
+from controller.inventory import tables
+from controller.inventory.database import dialect
+from controller.inventory.recording import fallback, spool
+from controller.inventory.recording.spool import Spool, Spooled
 from controller.inventory.store import Store
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest

@@ -20,8 +20,9 @@ import pytest
 from sqlalchemy import Boolean, Column, Engine, LargeBinary, Table, and_, create_engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from controller.inventory import dialect, tables
-from controller.inventory.audit import Report
+from controller.inventory import tables
+from controller.inventory.audit.verifying import Report
+from controller.inventory.database import dialect
 from controller.inventory.ledger import tiles
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.store import Store

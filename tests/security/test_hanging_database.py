@@ -18,7 +18,8 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from controller.errors import ConfigurationError, RecordingFailed, Unavailable
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import dialect
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.store import Store, is_away
 from controller.inventory.tables import REVISION
@@ -42,7 +43,7 @@ def record_until_told(url: str, folder: str) -> None:
     """A process that records, keeps the ledger and reads, as a serving one does, and closes all of it on a word."""
     from datetime import UTC, datetime
 
-    from controller.inventory.keeping import LedgerKeeper, open_signer
+    from controller.inventory.ledger.keeping import LedgerKeeper, open_signer
     from controller.inventory.store import Store
     from controller.settings import InventorySettings
 

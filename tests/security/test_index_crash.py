@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, func, select
 
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import dialect
 from controller.inventory.index import reading, writing
 from controller.settings import DocumentSettings, InventorySettings
 from tests.support import postgres

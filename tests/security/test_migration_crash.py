@@ -18,8 +18,9 @@ import pytest
 from alembic import command
 from sqlalchemy import column, create_engine, insert, inspect, select, table, text
 
-from controller.inventory import dialect, store, tables
 from controller.inventory import migrate as migrations
+from controller.inventory import store, tables
+from controller.inventory.database import dialect
 from controller.inventory.ledger.notes import NoteSigner
 from controller.model.reference import Digest
 from controller.settings import InventorySettings

@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import event
 
-from controller.inventory import dialect, store
+from controller.inventory import store
+from controller.inventory.database import dialect
 from tests.support.inventory import before_forks
 
 

@@ -9,10 +9,9 @@ from uuid import UUID
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, listing
-from controller.cli.inventory.times import as_of, known_at
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing
 from controller.errors import InputError
-from controller.inventory.admissions import MAX_ADMISSIONS, AdmissionPage, AdmissionRecord, JudgedImage
+from controller.inventory.asking.decisions.admissions import MAX_ADMISSIONS, AdmissionPage, AdmissionRecord, JudgedImage
 from controller.inventory.store import Store
 from controller.reading.wire import admissions as wire
 from controller.settings import Settings

@@ -10,13 +10,12 @@ import click
 
 from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
-from controller.cli.inventory.shared import Listing, dump, listing, shortened
-from controller.cli.inventory.times import known_at, ran_as_of
+from controller.cli.inventory.shared import Listing, dump, known_at, listing, ran_as_of, shortened
 from controller.errors import InputError
-from controller.inventory.affected import Affected
-from controller.inventory.affected_records import AffectedDecisions, AffectedImages, AffectedRuns, Extent
-from controller.inventory.names import Named
-from controller.inventory.resting import Footing, Told
+from controller.inventory.asking.affected.questions import Affected
+from controller.inventory.asking.affected.records import AffectedDecisions, AffectedImages, AffectedRuns, Extent
+from controller.inventory.asking.affected.resting import Footing, Told
+from controller.inventory.asking.names import Named
 from controller.inventory.store import Store
 from controller.reading.wire import affected as wire
 from controller.settings import Settings

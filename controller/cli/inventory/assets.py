@@ -8,8 +8,7 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, listing
-from controller.cli.inventory.times import known_at, ran_as_of
+from controller.cli.inventory.shared import Listing, known_at, listing, ran_as_of
 from controller.inventory.store import Store
 from controller.reading.wire import assets as wire
 from controller.settings import Settings

@@ -9,9 +9,9 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, listing, whole
-from controller.cli.inventory.times import TIMES, as_of, known_at
-from controller.inventory.names import Named
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing, whole
+from controller.cli.times import TIME
+from controller.inventory.asking.names import Named
 from controller.inventory.records import FLAGS, DecisionFilter, DecisionImage, DecisionSummary
 from controller.inventory.store import Store
 from controller.reading import wire
@@ -27,8 +27,8 @@ from controller.settings import Settings
 @click.option("--policy", help="Only where this policy (name or namespace/name) was evaluated.")
 @click.option("--exception", help="Only where this EvidenceException was used.")
 @click.option("--flag", type=click.Choice(FLAGS, case_sensitive=False), help="Only those that came about so.")
-@click.option("--since", type=TIMES, help="Decided at or after this time (UTC).")
-@click.option("--until", type=TIMES, help="Decided before this time (UTC).")
+@click.option("--since", type=TIME, help="Decided at or after this time (UTC).")
+@click.option("--until", type=TIME, help="Decided before this time (UTC).")
 @as_of
 @known_at
 @listing("Decisions")

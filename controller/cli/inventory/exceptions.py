@@ -8,8 +8,7 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, listing
-from controller.cli.inventory.times import as_of, known_at
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing
 from controller.inventory.records import ExceptionPage
 from controller.inventory.store import Store
 from controller.reading import wire

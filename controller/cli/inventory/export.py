@@ -16,17 +16,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from controller import __version__
 from controller.cli import EXIT_DENIED, EXIT_ERROR, options, render
-from controller.cli.inventory.shared import whole
-from controller.cli.inventory.times import TIMES, known_at
+from controller.cli.inventory.shared import known_at, whole
 from controller.cli.ledger import verifier_key
+from controller.cli.times import TIME
 from controller.errors import ConfigurationError, InputError
+from controller.inventory.asking.names import Named
 from controller.inventory.bundle import archive, assembling, checking, signing
 from controller.inventory.bundle.archive import Archive, File
 from controller.inventory.bundle.checking import BundleReport
+from controller.inventory.bundle.export_key import ledger_key, open_export_key
 from controller.inventory.bundle.source import Circumstances, Selection
-from controller.inventory.export_key import ledger_key, open_export_key
 from controller.inventory.ledger.notes import NoteKey
-from controller.inventory.names import Named
 from controller.inventory.store import Store
 from controller.settings import Settings
 from controller.workers.replay import replay
@@ -41,8 +41,8 @@ _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--run", help="One run of a container, by its runtime's name (containerd://…).")
 @click.option("--record", help="One decision or sighting, by its id, with what belongs to it.")
 @click.option("-n", "--namespace", help="Everything of this namespace; beside another: as far as it is this one's.")
-@click.option("--from", "since", type=TIMES, help="Decided, or still running, at or after this time (UTC).")
-@click.option("--to", "until", type=TIMES, help="Decided, or started, before this time (UTC).")
+@click.option("--from", "since", type=TIME, help="Decided, or still running, at or after this time (UTC).")
+@click.option("--to", "until", type=TIME, help="Decided, or started, before this time (UTC).")
 @known_at
 @click.option("-O", "--output-file", "target", type=click.Path(dir_okay=False), help="The bundle's file; - is stdout.")
 @click.option("--verify", "bundle", type=_EXISTING, help="Verify this bundle instead; needs no database.")

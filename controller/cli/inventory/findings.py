@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, days, listing, whole
-from controller.cli.inventory.times import known_at, ran_as_of
-from controller.inventory.findings import FindingFilter, FindingPage, FindingRecord
-from controller.inventory.names import Named
+from controller.cli.inventory.shared import Listing, days, known_at, listing, ran_as_of, whole
+from controller.inventory.asking.documents.findings import FindingFilter, FindingPage, FindingRecord
+from controller.inventory.asking.names import Named
 from controller.inventory.store import Store
 from controller.model.documents import Severity
 from controller.reading.wire import findings as wire

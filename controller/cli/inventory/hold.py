@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import SCHEMA
-from controller.cli.inventory.times import DAY, PAST, TIMES, known_at
+from controller.cli.inventory.shared import DAY, SCHEMA, known_at
+from controller.cli.times import PAST, TIME
 from controller.inventory.retention.holds import Hold
 from controller.inventory.retention.leaves import Selection
 from controller.inventory.retention.recording import HoldRecorder
@@ -33,8 +33,8 @@ def _by(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--reason", required=True, help="Why, for whoever reads it in years.")
 @click.option("--digest", help="Keep what is about this image (sha256:…), its index and manifests.")
 @click.option("-n", "--namespace", help="Keep what is about this namespace.")
-@click.option("--since", type=TIMES, help="Keep what happened from this time on (UTC).")
-@click.option("--until", type=TIMES, help="Keep what happened before this time (UTC).")
+@click.option("--since", type=TIME, help="Keep what happened from this time on (UTC).")
+@click.option("--until", type=TIME, help="Keep what happened before this time (UTC).")
 @_by
 @options.with_settings("database_url")
 def add(

@@ -10,13 +10,12 @@ from typing import Any
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, listing, whole
-from controller.cli.inventory.times import as_of, known_at
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing, whole
 from controller.errors import InputError
-from controller.inventory.components import ComponentPage
-from controller.inventory.merged import Subject, merge
-from controller.inventory.names import Named
-from controller.inventory.packages import PackagePage
+from controller.inventory.asking.documents.components import ComponentPage
+from controller.inventory.asking.documents.merged import Subject, merge
+from controller.inventory.asking.documents.packages import PackagePage
+from controller.inventory.asking.names import Named
 from controller.inventory.store import Store
 from controller.reading.wire import packages as wire
 from controller.settings import Settings

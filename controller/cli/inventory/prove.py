@@ -9,14 +9,13 @@ from functools import partial
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import whole
-from controller.cli.inventory.times import known_at
+from controller.cli.inventory.shared import known_at, whole
 from controller.cli.ledger import verifier_key
 from controller.errors import InputError
+from controller.inventory.asking.names import Named
+from controller.inventory.bundle.export_key import ledger_key
+from controller.inventory.bundle.proving import Chain, Link, State, prove
 from controller.inventory.bundle.source import Selection
-from controller.inventory.export_key import ledger_key
-from controller.inventory.names import Named
-from controller.inventory.proving import Chain, Link, State, prove
 from controller.inventory.store import Store
 from controller.reading.wire.proofs import Proof
 from controller.settings import Settings

@@ -8,9 +8,9 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, listing
-from controller.cli.inventory.times import TIMES, as_of, known_at
-from controller.inventory.reads import ReadPage
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing
+from controller.cli.times import TIME
+from controller.inventory.asking.reads import ReadPage
 from controller.inventory.store import Store
 from controller.reading.wire import reads as wire
 from controller.settings import Settings
@@ -20,8 +20,8 @@ from controller.settings import Settings
 @click.option("--user", "username", help="Only of this user.")
 @click.option("--resource", help="Only of this: decisions, images, blobs, …")
 @click.option("--of", "identity", help="Only of this digest or record.")
-@click.option("--since", type=TIMES, help="Read at or after this time (UTC).")
-@click.option("--until", type=TIMES, help="Read before this time (UTC).")
+@click.option("--since", type=TIME, help="Read at or after this time (UTC).")
+@click.option("--until", type=TIME, help="Read before this time (UTC).")
 @as_of
 @known_at
 @listing("Reads")

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, listing, shortened
-from controller.cli.inventory.times import DAY, PAST, known_at
-from controller.inventory.refused import Refusal, RefusedPage
+from controller.cli.inventory.shared import DAY, Listing, known_at, listing, shortened
+from controller.cli.times import PAST
+from controller.inventory.asking.decisions.refused import Refusal, RefusedPage
 from controller.inventory.store import Store
 from controller.reading.wire import refused as wire
 from controller.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from controller.inventory import roles as database
+from controller.inventory.querying import roles as database
 
 
 @click.command(short_help="SQL for PostgreSQL's roles that cannot write.")

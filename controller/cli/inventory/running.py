@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, listing, shortened, whole
-from controller.cli.inventory.times import known_at, ran_as_of
-from controller.inventory.names import Named
+from controller.cli.inventory.shared import Listing, known_at, listing, ran_as_of, shortened, whole
+from controller.inventory.asking.names import Named
 from controller.inventory.records import Admission, RunPage
 from controller.inventory.store import Store
 from controller.reading import wire

@@ -8,9 +8,8 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, days, listing
-from controller.cli.inventory.times import known_at, ran_as_of
-from controller.inventory.sboms import MAY_LACK, Demands, SbomPage, SbomState
+from controller.cli.inventory.shared import Listing, days, known_at, listing, ran_as_of
+from controller.inventory.asking.documents.sboms import MAY_LACK, Demands, SbomPage, SbomState
 from controller.inventory.store import Store
 from controller.reading.wire import sboms as wire
 from controller.settings import Settings

@@ -7,15 +7,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import click
 from pydantic import BaseModel
 
 from controller.cli import render
+from controller.cli.times import PAST
 from controller.errors import AssayError, InputError
-from controller.inventory.asking import MAX_LIMIT
-from controller.inventory.names import Named
+from controller.inventory.asking.asker import MAX_LIMIT
+from controller.inventory.asking.names import Named
 from controller.inventory.store import Store
 from controller.reading.telling import told
 from controller.reading.wire.rows import Form, Rows
@@ -23,6 +24,23 @@ from controller.reading.wire.rows import Form, Rows
 MAX_DIGITS = 5  # of an age: some thousand years
 _DAYS = {"d": 1, "w": 7}
 SCHEMA = "assay.dev/inventory/v1alpha1"
+DAY = "in UTC; a day alone is its beginning"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def known_at(function: F) -> F:
+    """Add `--known-at TIME`."""
+    return click.option("--known-at", type=PAST, help="Only from what had been recorded by this time.")(function)
+
+
+def as_of(function: F) -> F:
+    """Add `--as-of TIME`."""
+    return click.option("--as-of", type=PAST, help=f"What was true at this time ({DAY}); default: now.")(function)
+
+
+def ran_as_of(function: F) -> F:
+    """Add `--as-of TIME` to what lists things that run."""
+    return click.option("--as-of", type=PAST, help=f"What ran at this time ({DAY}); default: now.")(function)
 
 
 class Page(Protocol):

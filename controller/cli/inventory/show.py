@@ -10,10 +10,9 @@ import click
 
 from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
-from controller.cli.inventory.shared import dump
-from controller.cli.inventory.times import as_of, known_at
+from controller.cli.inventory.shared import as_of, dump, known_at
 from controller.errors import InputError
-from controller.inventory.names import Named
+from controller.inventory.asking.names import Named
 from controller.inventory.records import (
     Finding,
     ImageRecord,

@@ -37,7 +37,7 @@ from controller.inventory.bundle.tlog_proof import TlogProof
 from controller.inventory.ledger import merkle, notes
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.notes import NoteKey
-from controller.inventory.projecting import project
+from controller.inventory.recording.projecting import project
 
 BYTES_MISSING = "BytesMissing:"  # how a replay says that it lacks bytes
 MAX_FINDINGS = 100  # told of one bundle

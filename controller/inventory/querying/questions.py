@@ -7,7 +7,7 @@ import threading
 from sqlalchemy.engine import URL
 
 from controller.errors import ConfigurationError, Unavailable
-from controller.inventory import dialect
+from controller.inventory.database import dialect
 from controller.inventory.querying import postgresql, sqlite
 from controller.inventory.querying.answer import Answer, Bounds
 from controller.inventory.querying.statement import check

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select
 
 from controller.errors import InputError
-from controller.inventory import cursors, tables
-from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
+from controller.inventory import tables
+from controller.inventory.asking import cursors
+from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.retention.leaves import LIFTED, PLACED, Row, Selection, hold_leaf
 from controller.model.reference import Digest
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from controller.inventory.asking import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
+from controller.inventory.asking.asker import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
 
 MAX_TEXT = 1024  # characters of one filter
 

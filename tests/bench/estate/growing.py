@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, Text, func, select, text
 
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import dialect
 from tests.bench.estate.sample import Sample
 
 SHARED = frozenset(

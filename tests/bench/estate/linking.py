@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import create_engine, select
 
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import dialect
 from controller.inventory.index import reading as documents
 from controller.inventory.index.contents import Contents
 from controller.inventory.records import DecisionFilter

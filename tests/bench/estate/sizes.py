@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import func, select, text
 
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import dialect
 from controller.settings import InventorySettings
 
 _POSTGRESQL = """

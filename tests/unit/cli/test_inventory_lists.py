@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.cli import EXIT_ERROR, EXIT_USAGE, run
-from controller.inventory.sboms import SbomState
+from controller.inventory.asking.documents.sboms import SbomState
 from tests.support.inventory import Clock, excepted, leaf, sighting, soon, sqlite_database
 
 Say = Callable[..., tuple[str, str]]

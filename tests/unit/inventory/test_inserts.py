@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from controller.inventory import tables
-from controller.inventory.dialect import parse, writing_engine
-from controller.inventory.inserts import Appending, Inserting, keeping_earliest
+from controller.inventory.database.dialect import parse, writing_engine
+from controller.inventory.database.inserts import Appending, Inserting, keeping_earliest
 
 EARLY = datetime(2026, 11, 22, 13, 0, 0, 5, tzinfo=timezone(timedelta(hours=2)))
 LATE = EARLY + timedelta(days=1)

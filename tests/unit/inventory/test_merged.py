@@ -13,8 +13,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.inventory.components import ComponentRecord
-from controller.inventory.merged import MAX_VERSION, SPEC_VERSION, Subject, component, cyclonedx
+from controller.inventory.asking.documents.components import ComponentRecord
+from controller.inventory.asking.documents.merged import MAX_VERSION, SPEC_VERSION, Subject, component, cyclonedx
 
 NOW = datetime(2026, 11, 22, 11, tzinfo=UTC)
 DOCUMENT, IMAGE = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32

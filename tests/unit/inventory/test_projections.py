@@ -12,8 +12,8 @@ import pytest
 
 from controller.errors import RecordingFailed
 from controller.inventory import tables
-from controller.inventory.projecting import Projector, project
-from controller.inventory.projections import MAX_REMEMBERED, MAX_ROWS, Remembered
+from controller.inventory.recording.projecting import Projector, project
+from controller.inventory.recording.projections import MAX_REMEMBERED, MAX_ROWS, Remembered
 from tests.support.inventory import evaluation, image, leaf
 
 NOW = datetime(2026, 11, 22, 11, tzinfo=UTC)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from controller.inventory.bundle.proving import Chain, State, prove
 from controller.inventory.bundle.source import Kept
 from controller.inventory.bundle.tlog_proof import TlogProof
 from controller.inventory.canonical import canonical
@@ -17,7 +18,6 @@ from controller.inventory.ledger import merkle, notes
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.entry import entry_of
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.proving import Chain, State, prove
 from controller.model.reference import Digest
 from tests.support.fixtures import recorded_bundle, recorded_layer
 from tests.support.inventory import DIGEST, evaluation, image, leaf, sighting

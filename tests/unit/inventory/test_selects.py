@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import Engine, Select, bindparam, insert, select
 from sqlalchemy.exc import OperationalError
 
-from controller.inventory import dialect, parameters, tables
-from controller.inventory.selects import Selecting
+from controller.inventory import tables
+from controller.inventory.database import dialect, parameters
+from controller.inventory.database.selects import Selecting
 
 START = datetime(2026, 11, 22, 11, 0, 0, 5, tzinfo=UTC)
 RUN = tables.run

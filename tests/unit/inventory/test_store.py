@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from controller.errors import ConfigurationError, RecordingFailed, Unavailable
-from controller.inventory import dialect, store
+from controller.inventory import store
+from controller.inventory.database import dialect
 from controller.inventory.index.contents import Contents
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.store import Store

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from controller.inventory import dialect
-from controller.inventory.turns import Turns, turns_of
+from controller.inventory.database import dialect
+from controller.inventory.database.turns import Turns, turns_of
 
 
 def _engine(file: Path) -> Engine:

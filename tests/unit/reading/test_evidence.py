@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from controller.errors import Unavailable
 from controller.inventory.bundle import assembling, checking
 from controller.inventory.bundle.archive import Archive
-from controller.inventory.export_key import open_export_key
-from controller.inventory.keeping import open_signer
+from controller.inventory.bundle.export_key import open_export_key
+from controller.inventory.ledger.keeping import open_signer
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.model.workload import User
