@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import Table, create_engine, func, select
 
 from controller.inventory import tables
 from controller.inventory.database import engines
@@ -129,7 +129,7 @@ def _every_document_that_counts_is_whole(database: Database) -> tuple[int, int]:
     return len(whole), sum(count for _, count in found)
 
 
-def _count(database: Database, table: tables.Table) -> int:
+def _count(database: Database, table: Table) -> int:
     engine = create_engine(engines.parse(database.settings.database_url))
     with engine.begin() as connection:
         count = connection.execute(select(func.count()).select_from(table)).scalar_one()
