@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.database.dialect import unavailable
+from controller.inventory.database.failures import unavailable
 
 MAX_LIMIT = 500  # items on one page
 DEFAULT_LIMIT = 50
