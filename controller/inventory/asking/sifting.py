@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import CTE, CompoundSelect, Row, Select, func, literal, null, select
 
-from controller.inventory.asking.asker import Place
+from controller.inventory.asking.cursors import Place
 
 STEPS = (500, 1_000, 2_500, 6_000)  # so many rows at a time
 MAX_SCANNED = sum(STEPS)  # rows looked at for one page

@@ -22,7 +22,8 @@ from sqlalchemy import (
 
 from controller.inventory import tables
 from controller.inventory.asking.affected.reaching import APART, Reach
-from controller.inventory.asking.asker import MAX_LIMIT, Place, before_place, by_then
+from controller.inventory.asking.asker import MAX_LIMIT, before_place, by_then
+from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.sifting import MAX_SCANNED, STEPS, gone_through, with_end
 from controller.inventory.database.parameters import sifted, texts
 from controller.inventory.tables import of_one_leaf, of_rows

@@ -29,15 +29,8 @@ from controller.inventory.asking.affected.records import (
     Extent,
 )
 from controller.inventory.asking.affected.resting import IN_ORDER, Footing, Said, Source
-from controller.inventory.asking.asker import (
-    DEFAULT_LIMIT,
-    MAX_LIMIT,
-    Asker,
-    Place,
-    check_limit,
-    read_cursor,
-    write_cursor,
-)
+from controller.inventory.asking.asker import DEFAULT_LIMIT, MAX_LIMIT, Asker, check_limit
+from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.hindsight import last_decided
 from controller.inventory.asking.queries import summaries
 from controller.inventory.asking.runs import running
@@ -83,7 +76,7 @@ class Affected(Asker):
     ) -> AffectedRuns:
         """What runs at a time (default: now) that rests on it; with `ever` whatever ran until then."""
         check_limit(limit)
-        place = read_cursor(cursor) if cursor is not None else None
+        place = cursors.read_place(cursor) if cursor is not None else None
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace, ever=ever)
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked)
@@ -103,7 +96,7 @@ class Affected(Asker):
     ) -> AffectedDecisions:
         """The decisions until a time (default: now) that let in what was known to rest on it."""
         check_limit(limit)
-        place = read_cursor(cursor) if cursor is not None else None
+        place = cursors.read_place(cursor) if cursor is not None else None
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace)
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked)
@@ -125,17 +118,17 @@ class Affected(Asker):
     ) -> AffectedImages:
         """The images that rest on it, whether they run or not."""
         check_limit(limit)
-        after = str(cursors.read(cursor, str)[0]) if cursor is not None else ""
+        after = cursors.read(cursor, str)[0] if cursor is not None else ""
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace)
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked)
         left = [digest for digest in sorted(found.proven) if digest > after]
-        more = cursors.write([left[limit - 1]]) if len(left) > limit else None
+        more = cursors.write(left[limit - 1]) if len(left) > limit else None
         return AffectedImages(tuple(map(found.image, left[:limit])), more)
 
 
 def _cursor(place: Place | None) -> str | None:
-    return write_cursor(*place) if place is not None else None
+    return cursors.write_place(*place) if place is not None else None
 
 
 def _decided(connection: Connection, asked: Asked) -> Asked:

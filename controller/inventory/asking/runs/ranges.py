@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from controller.inventory import tables
-from controller.inventory.asking.asker import Place
+from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.runs.words import Condition, admission_of, ends_after, signers_of, went_on
 from controller.inventory.asking.sifting import with_end
 from controller.inventory.database.parameters import as_list, listed, sifted
