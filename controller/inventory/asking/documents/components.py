@@ -16,7 +16,7 @@ from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.asking.documents import attesting
 from controller.inventory.asking.documents.attesting import Attested, Knowledge
-from controller.inventory.asking.runs.ranges import RunFilter, grouped
+from controller.inventory.asking.runs.ranges import RunFilter, namespaces_by_image
 from controller.inventory.database.parameters import among
 from controller.model.reference import Digest
 
@@ -101,7 +101,8 @@ class Components(Asker):
             if exact is not None:
                 attested = attesting.of_image(connection, exact, known)
             else:
-                running = _running(connection, as_of or datetime.now(UTC), namespace, cluster, known_at)
+                where = RunFilter(namespace=namespace, cluster=cluster)
+                running = namespaces_by_image(connection, where, as_of=as_of or datetime.now(UTC), known_at=known_at)
                 attested = _counting(running, attesting.of_runs(connection, running, known))
             scope = _scope(attested)
             items, last = _page(connection, scope, place=place, limit=limit, confined=namespace is not None)
@@ -115,18 +116,6 @@ def _cursor(last: _Place | None) -> str | None:
     """The place in full, and not by the component's number alone: who may ask of one namespace would learn, by where
     his own components stand to it, the name of any other. A key is short enough (`index.contents.MAX_NAME`)."""
     return cursors.write_pair(*last) if last is not None else None
-
-
-def _running(
-    connection: Connection, as_of: datetime, namespace: str | None, cluster: str | None, known_at: datetime | None
-) -> Mapping[str, Collection[str]]:
-    """The images that run, and in which namespaces each does."""
-    where = RunFilter(namespace=namespace, cluster=cluster)
-    found: dict[str, set[str]] = defaultdict(set)
-    for row in grouped(connection, where, ("digest", "namespace"), as_of=as_of, known_at=known_at):
-        if row.digest is not None:
-            found[row.digest].add(row.namespace)
-    return found
 
 
 def _counting(

@@ -19,7 +19,7 @@ from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.documents import attesting, listing
 from controller.inventory.asking.documents.attesting import Attested, Knowledge
-from controller.inventory.asking.runs.ranges import RunFilter, by_leaf, grouped, places
+from controller.inventory.asking.runs.ranges import RunFilter, by_leaf, namespaces_by_image, places
 from controller.inventory.database.parameters import among
 from controller.inventory.index.contents import key_of, package_name
 from controller.model.documents import Component
@@ -141,7 +141,7 @@ class Packages(Asker):
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
         with self._reading() as connection:
             where, times = RunFilter(namespace, cluster), {"as_of": None if ever else at, "known_at": known_at}
-            found = _find(connection, query, known, lambda: _digests(connection, where, **times))
+            found = _find(connection, query, known, lambda: namespaces_by_image(connection, where, **times))
             digests = tuple(sorted(attesting.names_of(connection, sorted(found.listed), known)))
             runs = _Runs(connection, replace(where, digests=digests), **times)
             items, last = _matches(runs, found, place=place, limit=limit, at=at)
@@ -260,12 +260,6 @@ def _find(connection: Connection, query: Query, known: Knowledge, running: Calla
             message = f"more than {most} {what} of this namespace match: ask for a range of versions, or one cluster"
             raise InputError("AnswerTooLarge", message)
     return _Found(components, matching, known)
-
-
-def _digests(connection: Connection, where: RunFilter, **times: datetime | None) -> frozenset[str]:
-    """What ran then."""
-    rows = grouped(connection, where, ("digest",), **times)
-    return frozenset(row.digest for row in rows if row.digest is not None)
 
 
 def _keys(query: Query) -> list[str]:
