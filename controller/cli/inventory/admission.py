@@ -22,7 +22,7 @@ _UNTOLD = {
 }
 
 
-@click.command()
+@click.command(short_help="Under which policies a pod was judged, by which rule values.")
 @click.argument("name", metavar="[NAMESPACE/]NAME|UID")
 @click.option("--kind", default="Pod", show_default=True, help="Kind of the object.")
 @click.option("--cluster", help="Only in this cluster.")

@@ -18,7 +18,7 @@ from controller.inventory.store import beside
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Drop what is older than it has to be kept.")
 @click.option("--dry-run", is_flag=True, help="Say what would be dropped, and change nothing.")
 @options.output
 @options.with_settings(

@@ -12,6 +12,7 @@ from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
 from controller.cli.inventory.shared import as_of, dump, known_at
 from controller.errors import InputError
+from controller.inventory.asking.names import Named
 from controller.inventory.records import (
     Finding,
     ImageRecord,
@@ -24,7 +25,7 @@ from controller.workers.replay import Replayed, replay
 REPLAY_SCHEMA = "assay.dev/replay/v1alpha1"
 
 
-@click.command()
+@click.command(short_help="All that is known of an image, or one decision whole.")
 @click.argument("name", metavar="DIGEST|RECORD")
 @as_of
 @known_at
@@ -45,9 +46,11 @@ def show(
     With --replay the proofs are made again from what is stored: no registry, no cluster, as of the decision's time.
     Exit status: 0, or with --replay 1 if a proof does not hold any more.
     """
-    if again:
-        return _replay(load(), name, as_of=as_of, known_at=known_at, form=form)
-    with Store.open_to_read(load().inventory) as store:
+    settings = load()
+    with Store.open_to_read(settings.inventory) as store:
+        name = store.questions.names.whole(Named.IMAGE, name)
+        if again:
+            return _replay(store, settings, name, as_of=as_of, known_at=known_at, form=form)
         if name.startswith("sha256:"):
             image = store.queries.image(name, as_of=as_of, known_at=known_at)
             if image is None:
@@ -67,22 +70,22 @@ def show(
     return 0
 
 
-def _replay(settings: Settings, name: str, *, as_of: datetime | None, known_at: datetime | None, form: str) -> int:
+def _replay(
+    store: Store, settings: Settings, name: str, *, as_of: datetime | None, known_at: datetime | None, form: str
+) -> int:
     digest = name if name.startswith("sha256:") else ""
-    with Store.open_to_read(settings.inventory) as store:
-        leaves = list(_leaves(store, name, as_of=as_of, known_at=known_at))
-        done = [
-            (
+    done = [
+        (
+            leaf,
+            replay(
                 leaf,
-                replay(
-                    leaf,
-                    lambda wanted: store.queries.blob(wanted, known_at=known_at),
-                    limits=settings.documents,
-                    digest=digest,
-                ),
-            )
-            for leaf in leaves
-        ]
+                lambda wanted: store.queries.blob(wanted, known_at=known_at),
+                limits=settings.documents,
+                digest=digest,
+            ),
+        )
+        for leaf in _leaves(store, name, as_of=as_of, known_at=known_at)
+    ]
     if form != "table":
         proofs = [{"record": leaf["id"], **_replayed(proof)} for leaf, found in done for proof in found]
         render.dump({"schema": REPLAY_SCHEMA, "proofs": proofs}, form)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -59,6 +59,13 @@ def check_limit(limit: int) -> None:
     """Raise `InputError` (`LimitOutOfRange`) for a page that is empty or too large."""
     if not 1 <= limit <= MAX_LIMIT:
         raise InputError("LimitOutOfRange", f"limit must be between 1 and {MAX_LIMIT}")
+
+
+def check_period(since: datetime | None, until: datetime | None) -> None:
+    """Raise `InputError` (`PeriodEmpty`) for a time that ends before it begins: *nothing* would be no answer to it."""
+    if since is not None and until is not None and until <= since:
+        ends, begins = (f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" for moment in (until, since))
+        raise InputError("PeriodEmpty", f"the time that is asked about ends ({ends}) before it begins ({begins})")
 
 
 def by_then(query: Q, rows: FromClause, *, as_of: datetime | None, known_at: datetime | None) -> Q:

@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from controller.inventory import tables
 from controller.inventory.asking import cursors
-from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, before_place, by_then, check_limit
+from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, before_place, by_then, check_limit, check_period
 
 SCHEMA = "assay.dev/read/v1alpha1"
 MAX_PARAMETER = 4096  # characters of one parameter that are recorded; a longer one is cut
@@ -135,8 +135,9 @@ class ReadLog(Asker):
         as_of: datetime | None = None,
         known_at: datetime | None = None,
     ) -> ReadPage:
-        """Who read what, the latest first. Raises `InputError` (`LimitOutOfRange`, `CursorMalformed`)."""
+        """Who read what, the latest first. Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `PeriodEmpty`."""
         check_limit(limit)
+        check_period(since, until)
         table = tables.read
         query = by_then(select(table), table, as_of=as_of, known_at=known_at)
         for column, value in ((table.c.username, username), (table.c.resource, resource), (table.c.identity, identity)):

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from controller.documents import purls
 from controller.documents.packages import Query
+from controller.documents.unquoted import quoting
 from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.asking import cursors
@@ -135,7 +136,7 @@ class Packages(Asker):
         try:
             query = Query.parse(purl, versions)
         except ValueError as exc:
-            raise InputError("PackageMalformed", str(exc)) from exc
+            raise InputError("PackageMalformed", quoting(exc)) from exc  # whoever asks wrote the text
         at = as_of or datetime.now(UTC)
         place = cursors.read(cursor, datetime, int, int) if cursor is not None else None
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
