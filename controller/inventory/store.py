@@ -23,7 +23,7 @@ from controller.inventory.audit.verifying import Kept, Report
 from controller.inventory.blobs.files import BlobFolder
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.database import dialect, engines, failures, partitions
-from controller.inventory.database.lock import FileLock, create_private
+from controller.inventory.database.lock import FileLock, claimed
 from controller.inventory.database.partition_keeping import PartitionKeeper
 from controller.inventory.index import reading as documents
 from controller.inventory.index import writing as index
@@ -334,15 +334,7 @@ def _blobs(settings: InventorySettings, url: URL) -> Blobs:
 
 def _claim(url: URL) -> FileLock | None:
     file = engines.sqlite_file(url)
-    if file is None:
-        return None
-    lock = FileLock(file)
-    try:
-        create_private(file)
-    except BaseException:
-        lock.release()
-        raise
-    return lock
+    return claimed(file) if file is not None else None
 
 
 @contextmanager
