@@ -180,10 +180,19 @@ def cli_page() -> str:
     from controller.cli import root
 
     lines = [HEAD, "# Commands\n", "`assay` is also installed as `kubectl-assay`, so `kubectl assay …` works."]
-    lines.append("Exit statuses: 0 good, 1 denied, 2 could not tell or another error, 64 wrong usage.\n")
+    lines.append(
+        "Exit statuses: 0 good, 1 denied, 2 could not tell or another error, 64 wrong usage,\n"
+        "130 interrupted, 141 whoever read the output went away (as `| head` does): nothing was answered.\n"
+    )
 
     def add(command: click.Command, path: str, parent: click.Context | None) -> None:
-        context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent, max_content_width=100)
+        context = click.Context(
+            command,
+            info_name=path.rpartition(" ")[2],
+            parent=parent,
+            max_content_width=100,
+            help_option_names=root.context_settings["help_option_names"],
+        )
         context.terminal_width = 100
         lines.extend([f"## {path}\n", "```text", command.get_help(context), "```", ""])
         if isinstance(command, click.Group):
@@ -239,23 +248,7 @@ def views_page() -> str:
     return f"{HEAD}\n{made.page()}"
 
 
-def questions_page() -> str:
-    """The fifteen questions, with a command, a call and the tests of each."""
-    from docs import questions_page as made
-
-    there = {
-        f"{file.relative_to(ROOT)}::{node.name}"
-        for file in sorted((ROOT / "tests").rglob("test_*.py"))
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
-    if missing := made.tests() - there:
-        sys.exit(f"docs/questions_page.py names tests that are not there: {', '.join(sorted(missing))}")
-    return f"{HEAD}\n{made.page()}"
-
-
 PAGES: dict[str, Callable[[], str]] = {
-    "questions.md": questions_page,
     "views.md": views_page,
     "resources.md": resources_page,
     "settings.md": settings_page,

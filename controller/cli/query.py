@@ -59,7 +59,7 @@ def query(
         sys.stdout.buffer.flush()
     elif form == "table":
         render.table(answer.columns, [[_shown(cell) for cell in row] for row in answer.rows])
-        click.echo(f"{len(answer.rows)} rows", err=True)
+        click.echo(f"{len(answer.rows)} row{'' if len(answer.rows) == 1 else 's'}", err=True)
     else:
         value = {"schema": SCHEMA, "columns": list(answer.columns), "rows": [list(row) for row in answer.rows]}
         render.dump(value | {"cut": answer.cut}, form)

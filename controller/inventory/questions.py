@@ -16,6 +16,7 @@ from controller.inventory.asking.documents.findings import Findings
 from controller.inventory.asking.documents.packages import Packages
 from controller.inventory.asking.documents.sboms import Sboms
 from controller.inventory.asking.gathering import Gatherer
+from controller.inventory.asking.names import Names
 from controller.inventory.asking.queries import Queries
 from controller.inventory.asking.reads import ReadLog
 from controller.inventory.blobs.store import Blobs
@@ -40,6 +41,7 @@ class Questions:
     refused: Refused
     holds: Holds
     reads: ReadLog
+    names: Names
 
     @classmethod
     def of(cls, reading: Engine, blobs: Blobs) -> Self:
@@ -58,4 +60,5 @@ class Questions:
             refused=Refused(reading),
             holds=Holds(reading),
             reads=ReadLog(reading),
+            names=Names(reading),
         )

@@ -22,7 +22,7 @@ from controller.errors import InputError
 from controller.inventory.asking.affected.resting import Footing
 from controller.inventory.asking.documents.findings import FindingFilter
 from controller.inventory.asking.documents.sboms import Demands, SbomState
-from controller.inventory.database import dialect
+from controller.inventory.database import engines
 from controller.inventory.index import reading
 from controller.inventory.store import Store
 from controller.model.documents import Severity
@@ -735,7 +735,7 @@ async def test_findings_are_asked_of_the_view_as_the_reports_have_them(database:
         "SELECT f.vulnerability, f.severity, f.package, f.fixed_versions, f.scanner, e.digest FROM v_findings f"
         " JOIN v_evidence e ON e.artifact = f.artifact WHERE f.fixable ORDER BY f.rank, f.vulnerability, e.digest"
     )
-    engine = create_engine(dialect.parse(database.settings.url()))
+    engine = create_engine(engines.parse(database.settings.url()))
     with engine.begin() as connection:
         rows = [tuple(row) for row in connection.execute(query)]
     engine.dispose()

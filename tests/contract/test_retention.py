@@ -16,7 +16,7 @@ from sqlalchemy import MetaData, Table, create_engine, delete, select, update
 from controller.errors import ConfigurationError, InputError
 from controller.inventory import tables
 from controller.inventory.audit.verifying import Report
-from controller.inventory.database import dialect
+from controller.inventory.database import engines
 from controller.inventory.index import reading
 from controller.inventory.index.writing import OWN_ROWS
 from controller.inventory.ledger.notes import NoteSigner
@@ -120,7 +120,7 @@ class World:
 
     def change(self, *statements: Any) -> None:
         """What somebody does who can write the database."""
-        engine = create_engine(dialect.parse(self.database.settings.url()))
+        engine = create_engine(engines.parse(self.database.settings.url()))
         with engine.begin() as connection:
             for statement in statements:
                 statement(connection) if callable(statement) else connection.execute(statement)

@@ -8,15 +8,14 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, known_at, listing
-from controller.cli.times import TIME
+from controller.cli.inventory.shared import Listing, known_at, listing, ran_as_of
 from controller.inventory.store import Store
 from controller.reading.wire import assets as wire
 from controller.settings import Settings
 
 
-@click.command()
-@click.option("--as-of", type=TIME, help="What ran at this time (UTC); default: now.")
+@click.command(short_help="Images that run, as FedRAMP's asset list.")
+@ran_as_of
 @click.option("-n", "--namespace", help="Only what runs in this namespace.")
 @click.option("--cluster", help="Only what runs in this cluster.")
 @known_at

@@ -12,12 +12,13 @@ from controller.cli import options
 from controller.cli.inventory.shared import known_at
 from controller.cli.writing import writing
 from controller.errors import InputError
+from controller.inventory.asking.names import Named
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Raw evidence, byte for byte.")
 @click.argument("digest")
 @click.option("-n", "--namespace", help="Only if this namespace may see it.")
 @known_at
@@ -31,10 +32,10 @@ def blob(
     DIGEST (sha256:…) is what records, proofs and exports call it by, and what its bytes hash to. They are a stranger's,
     so a terminal does not get them.
     """
-    name = str(Digest.parse(digest))
     if target == "-" and sys.stdout.isatty():
         raise InputError("OutputMissing", "raw bytes are not shown on a terminal: name a file (-O FILE), or use a pipe")
     with Store.open_to_read(load().inventory) as store:
+        name = str(Digest.parse(store.questions.names.whole(Named.ARTIFACT, digest)))
         content = store.queries.blob(name, known_at=known_at, namespace=namespace)
     if content is None:
         seen = f" that namespace {namespace} may see" if namespace else ""

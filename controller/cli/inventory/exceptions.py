@@ -15,7 +15,7 @@ from controller.reading import wire
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Exceptions: who approved them, until when, how often used.")
 @click.argument("name", required=False)
 @as_of
 @known_at
@@ -29,7 +29,11 @@ def exceptions(
     known_at: datetime | None,
     listing: Listing,
 ) -> None:
-    """List the exceptions that were used (or the versions of NAME), the last used first: by whom, why and how often."""
+    """List the exceptions that were used (or the versions of NAME), the last used first: by whom, why and how often.
+
+    A line is one version of one exception in one cluster: extending it makes another. One that was never used is not in
+    the inventory: kubectl get evidenceexceptions.
+    """
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.queries.exceptions(
@@ -43,11 +47,14 @@ def exceptions(
 
 def _print(page: ExceptionPage) -> None:
     render.table(
-        ("EXCEPTION", "APPROVER", "EXPIRES", "USES", "LAST USED", "WHY"),
+        ("EXCEPTION", "CLUSTER", "VERSION", "APPROVER", "APPROVED", "EXPIRES", "USES", "LAST USED", "WHY"),
         (
             (
                 item.name + (" (break-glass)" if item.break_glass else ""),
+                item.cluster,
+                item.hash[:19],
                 item.approver + (" (claimed)" if item.approval == "claimed" else ""),
+                f"{item.approved_at:%Y-%m-%d %H:%M:%S}" if item.approved_at is not None else "-",
                 f"{item.expires:%Y-%m-%d %H:%M:%S}",
                 str(item.uses),
                 f"{item.last_used_at:%Y-%m-%d %H:%M:%S}",

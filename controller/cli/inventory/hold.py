@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import SCHEMA, known_at
-from controller.cli.times import TIME
+from controller.cli.inventory.shared import DAY, SCHEMA, known_at
+from controller.cli.times import PAST, TIME
 from controller.inventory.retention.holds import Hold
 from controller.inventory.retention.leaves import Selection
 from controller.inventory.retention.recording import HoldRecorder
@@ -19,7 +19,7 @@ from controller.inventory.store import Store, beside
 from controller.settings import Settings
 
 
-@click.group()
+@click.group(short_help="Legal holds: keep what a court or an investigation needs.")
 def hold() -> None:
     """Keep what a court or an investigation needs, and say why: placing and lifting are both in the ledger."""
 
@@ -75,7 +75,7 @@ def lift(load: Callable[..., Settings], *, name: str, reason: str, person: str) 
 
 @hold.command("list")
 @click.option("--all", "lifted", is_flag=True, help="Those that were lifted too.")
-@click.option("--as-of", type=TIME, help="Those in force at this time (UTC); default: now.")
+@click.option("--as-of", type=PAST, help=f"Those in force at this time ({DAY}); default: now.")
 @known_at
 @options.output
 @options.with_settings("database_url")

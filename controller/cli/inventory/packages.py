@@ -10,17 +10,18 @@ from typing import Any
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, as_of, known_at, listing
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing, whole
 from controller.errors import InputError
 from controller.inventory.asking.documents.components import ComponentPage
 from controller.inventory.asking.documents.merged import Subject, merge
 from controller.inventory.asking.documents.packages import PackagePage
+from controller.inventory.asking.names import Named
 from controller.inventory.store import Store
 from controller.reading.wire import packages as wire
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="What runs, or ran, that contains a package.")
 @click.argument("purl")
 @click.argument("versions", default="")
 @as_of
@@ -57,12 +58,11 @@ def packages(
             table=_print_packages,
             known_at=known_at,
         )
+        if listing.form == "table":
+            click.echo("an image without an SBOM that counts is in no answer: assay inventory sboms", err=True)
 
 
 def _print_packages(page: PackagePage) -> None:
-    if not page.items:
-        click.echo("no verified SBOM of what ran then lists it", err=True)
-        return
     render.table(
         ("STARTED", "ENDED", "CLUSTER", "POD", "CONTAINER", "VERSION", "PACKAGE", "IMAGE", "SBOM", "KNOWN SINCE"),
         (
@@ -83,7 +83,7 @@ def _print_packages(page: PackagePage) -> None:
     )
 
 
-@click.command()
+@click.command(short_help="All components of a cluster, namespace or image; as CycloneDX.")
 @as_of
 @click.option("-n", "--namespace", help="Only of what ran in this namespace.")
 @click.option("--cluster", help="Only of what ran in this cluster.")
@@ -107,6 +107,7 @@ def components(
     document; it is the same to the byte for the same --as-of and --known-at.
     """
     with Store.open_to_read(load().inventory) as store:
+        where["digest"] = whole(store, Named.IMAGE, where["digest"])
         if listing.form == "cyclonedx":
             subject = Subject(as_of or datetime.now(UTC), **{name: value or "" for name, value in where.items()})
             if listing.cursor is not None:

@@ -16,7 +16,7 @@ from controller.reading.wire import reads as wire
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Who read what, where that is recorded.")
 @click.option("--user", "username", help="Only of this user.")
 @click.option("--resource", help="Only of this: decisions, images, blobs, …")
 @click.option("--of", "identity", help="Only of this digest or record.")

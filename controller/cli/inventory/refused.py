@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, known_at, listing
-from controller.cli.times import TIME
+from controller.cli.inventory.shared import DAY, Listing, known_at, listing, shortened
+from controller.cli.times import PAST
 from controller.inventory.asking.decisions.refused import Refusal, RefusedPage
 from controller.inventory.store import Store
 from controller.reading.wire import refused as wire
 from controller.settings import Settings
 
 
-@click.command()
-@click.option("--as-of", type=TIME, help="What ran at this time (UTC), and was refused by then; default: now.")
+@click.command(short_help="What runs and today's policies would refuse.")
+@click.option("--as-of", type=PAST, help=f"What ran at this time ({DAY}), and was refused by then; default: now.")
 @click.option("-n", "--namespace", help="Only of this namespace.")
 @click.option("--cluster", help="Only of this cluster.")
 @click.option("--policy", help="Only by this policy (name or namespace/name).")
@@ -60,13 +60,14 @@ def refused(
 
 def _print(page: RefusedPage) -> None:
     render.table(
-        ("STARTED", "POD", "CONTAINER", "IMAGE", "DIGEST", "REFUSED BY", "SINCE", "WHY", "RECORD"),
+        ("STARTED", "CLUSTER", "POD", "CONTAINER", "IMAGE", "DIGEST", "REFUSED BY", "SINCE", "WHY", "RECORD"),
         (
             (
                 f"{item.run.started_at:%Y-%m-%d %H:%M:%S}",
+                item.run.cluster,
                 f"{item.run.namespace}/{item.run.pod}",
                 item.run.container,
-                item.run.reference,
+                shortened(item.run.reference),
                 (item.run.digest or "unknown")[:19],
                 _policy(refusal),
                 f"{refusal.since:%Y-%m-%d %H:%M:%S}",

@@ -13,6 +13,7 @@ from controller.cli.inventory.decisions import print_decisions
 from controller.cli.inventory.shared import as_of, dump, known_at
 from controller.errors import InputError
 from controller.inventory.asking.asker import DEFAULT_LIMIT
+from controller.inventory.asking.names import Named
 from controller.inventory.records import (
     Finding,
     ImageRecord,
@@ -25,7 +26,7 @@ from controller.workers.replay import Replayed, replay
 REPLAY_SCHEMA = "assay.dev/replay/v1alpha1"
 
 
-@click.command()
+@click.command(short_help="All that is known of an image, or one decision whole.")
 @click.argument("name", metavar="DIGEST|RECORD")
 @click.option("-n", "--namespace", help="Of an image: as far as this namespace is concerned.")
 @as_of
@@ -52,17 +53,21 @@ def show(
     With --replay the proofs are made again from what is stored: no registry, no cluster, as of the decision's time.
     Exit status: 0, or with --replay 1 if a proof does not hold any more.
     """
-    is_image = name.startswith("sha256:")
+    settings = load()
     times: dict[str, Any] = {"as_of": as_of, "known_at": known_at}
-    if namespace is not None and not is_image:
-        raise InputError("ParameterInvalid", "a record is one namespace's: --namespace goes with an image (sha256:…)")
-    if again:
-        return _replay(load(), name, limit=limit, namespace=namespace, form=form, **times)
-    with Store.open_to_read(load().inventory) as store:
+    with Store.open_to_read(settings.inventory) as store:
+        name = store.questions.names.whole(Named.IMAGE, name)
+        is_image = name.startswith("sha256:")
+        if namespace is not None and not is_image:
+            raise InputError(
+                "ParameterInvalid", "a record is one namespace's: --namespace goes with an image (sha256:…)"
+            )
+        if again:
+            return _replay(store, settings, name, limit=limit, namespace=namespace, form=form, **times)
         if is_image:
             image = store.queries.image(name, limit=limit, namespace=namespace, **times)
             if image is None:
-                raise InputError("ImageUnknown", f"no decision about {name} is recorded")
+                raise _unknown(store, name)
             if form == "table":
                 _print_image(image)
             else:
@@ -70,7 +75,7 @@ def show(
             return 0
         decision = store.queries.decision(name, **times)
         if decision is None:
-            raise InputError("DecisionUnknown", f"no decision {name} is recorded")
+            raise InputError("DecisionUnknown", f"no decision {name} is recorded: give its whole id, or a digest")
         if form == "table":
             _print_decision(decision.leaf)
         else:
@@ -78,29 +83,20 @@ def show(
     return 0
 
 
-def _replay(
-    settings: Settings,
-    name: str,
-    *,
-    form: str,
-    known_at: datetime | None,
-    **asked: Any,
-) -> int:
+def _replay(store: Store, settings: Settings, name: str, *, form: str, known_at: datetime | None, **asked: Any) -> int:
     digest = name if name.startswith("sha256:") else ""
-    with Store.open_to_read(settings.inventory) as store:
-        leaves = list(_leaves(store, name, known_at=known_at, **asked))
-        done = [
-            (
+    done = [
+        (
+            leaf,
+            replay(
                 leaf,
-                replay(
-                    leaf,
-                    lambda wanted: store.queries.blob(wanted, known_at=known_at),
-                    limits=settings.documents,
-                    digest=digest,
-                ),
-            )
-            for leaf in leaves
-        ]
+                lambda wanted: store.queries.blob(wanted, known_at=known_at),
+                limits=settings.documents,
+                digest=digest,
+            ),
+        )
+        for leaf in _leaves(store, name, known_at=known_at, **asked)
+    ]
     if form != "table":
         proofs = [{"record": leaf["id"], **_replayed(proof)} for leaf, found in done for proof in found]
         render.dump({"schema": REPLAY_SCHEMA, "proofs": proofs}, form)
@@ -116,13 +112,20 @@ def _leaves(store: Store, name: str, *, limit: int, namespace: str | None, **tim
     if name.startswith("sha256:"):
         image = store.queries.image(name, limit=limit, namespace=namespace, **times)
         if image is None:
-            raise InputError("ImageUnknown", f"no decision about {name} is recorded")
+            raise _unknown(store, name)
         ids = [item.id for item in image.decisions.items]
     for identity in ids:
         decision = store.queries.decision(identity, **times)
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {identity} is recorded")
         yield decision.leaf
+
+
+def _unknown(store: Store, digest: str) -> InputError:
+    """That nothing was decided about it: where it is a manifest of an index, what was decided is about that."""
+    found = store.questions.names.indexes(digest)
+    where = f"; it is a manifest of the index {' and of '.join(found)}: show that" if found else ""
+    return InputError("ImageUnknown", f"no decision about {digest} is recorded{where}")
 
 
 def _replayed(proof: Replayed) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_,
 
 from controller.errors import InputError
 from controller.inventory import tables
-from controller.inventory.asking.asker import Asker
+from controller.inventory.asking.asker import Asker, check_period
 from controller.inventory.asking.queries import Queries
 from controller.inventory.asking.runs.ranges import RunFilter, page
 from controller.inventory.bundle.parts import Role, parts
@@ -89,7 +89,8 @@ class Gatherer(Asker):
 
         With `newest` only so many runs and so many decisions, the newest, with what belongs to them. `confined`: for
         somebody who may see the selection's namespace alone; else that only says which records are meant.
-        Raises `InputError` (`ExportTooLarge`, `SelectionMissing`, `SelectionAmbiguous`, `DigestMalformed`).
+        Raises `InputError` (`ExportTooLarge`, `SelectionMissing`, `SelectionAmbiguous`, `PeriodEmpty`,
+        `DigestMalformed`).
         """
         _check(chosen)
         with self._reading() as connection:
@@ -285,8 +286,7 @@ def _check(chosen: Selection) -> None:
         raise InputError("SelectionAmbiguous", f"{' and '.join(given)} exclude each other: ask for one")
     if not given and chosen.namespace is None:
         raise InputError("SelectionMissing", "say what to export: a digest, a run, a record or a namespace")
-    if chosen.since is not None and chosen.until is not None and chosen.since >= chosen.until:
-        raise InputError("SelectionAmbiguous", "the time ends before it begins")
+    check_period(chosen.since, chosen.until)
 
 
 def _batched(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

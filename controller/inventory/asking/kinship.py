@@ -6,7 +6,7 @@ manifest. What was found when a manifest was judged by itself does not count for
 an index lists what manifests he likes, and would borrow their evidence, or read it in a namespace where they never ran.
 
 An index tells of `review.leaf.MAX_MANIFESTS` manifests at the most. How many indexes hold one manifest is bounded by
-nothing but the time that a statement may take (`dialect.READ_TIMEOUT`), past which the question is refused, and never
+nothing but the time that a statement may take (`engines.READ_TIMEOUT`), past which the question is refused, and never
 answered from some of them: ten thousand indexes of strangers cost it 25 to 100 ms.
 """
 

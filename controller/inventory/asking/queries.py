@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
 
 from controller.inventory import tables
-from controller.inventory.asking.asker import DEFAULT_LIMIT, by_then, write_cursor
+from controller.inventory.asking import cursors
+from controller.inventory.asking.asker import DEFAULT_LIMIT, by_then, check_period
 from controller.inventory.asking.decisions import exception_uses, walks
 from controller.inventory.asking.runs.running import RunQueries
 from controller.inventory.asking.visibility import is_evidence_in, is_found_in, is_policy_in, ran_in
@@ -60,8 +61,9 @@ class Queries(RunQueries):
         """Decisions, newest first.
 
         Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`, `ReferenceMalformed`,
-        `VerdictUnknown`.
+        `VerdictUnknown`, `PeriodEmpty`.
         """
+        check_period(where.since, where.until)
         with self._reading() as connection:
             return _page(connection, where, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at)
 
@@ -213,7 +215,7 @@ def _page(
     shown = rows[:limit]
     return DecisionPage(
         items=summaries(connection, shown),
-        cursor=write_cursor(shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None,
+        cursor=cursors.write_place(shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None,
     )
 
 

@@ -19,15 +19,8 @@ from typing import Any
 from sqlalchemy import select
 
 from controller.inventory import tables
-from controller.inventory.asking.asker import (
-    DEFAULT_LIMIT,
-    Asker,
-    before_place,
-    by_then,
-    check_limit,
-    read_cursor,
-    write_cursor,
-)
+from controller.inventory.asking import cursors
+from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, before_place, by_then, check_limit, check_period
 
 SCHEMA = "assay.dev/read/v1alpha1"
 MAX_PARAMETER = 4096  # characters of one parameter that are recorded; a longer one is cut
@@ -142,8 +135,9 @@ class ReadLog(Asker):
         as_of: datetime | None = None,
         known_at: datetime | None = None,
     ) -> ReadPage:
-        """Who read what, the latest first. Raises `InputError` (`LimitOutOfRange`, `CursorMalformed`)."""
+        """Who read what, the latest first. Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `PeriodEmpty`."""
         check_limit(limit)
+        check_period(since, until)
         table = tables.read
         query = by_then(select(table), table, as_of=as_of, known_at=known_at)
         for column, value in ((table.c.username, username), (table.c.resource, resource), (table.c.identity, identity)):
@@ -154,12 +148,12 @@ class ReadLog(Asker):
         if until is not None:
             query = query.where(table.c.decided_at < until)
         if cursor is not None:
-            query = query.where(before_place(table, read_cursor(cursor)))
+            query = query.where(before_place(table, cursors.read_place(cursor)))
         query = query.order_by(table.c.decided_at.desc(), table.c.leaf.desc()).limit(limit + 1)
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         shown = [dict(row) for row in rows[:limit]]
-        after = write_cursor(shown[-1]["decided_at"], shown[-1]["leaf"]) if len(rows) > limit else None
+        after = cursors.write_place(shown[-1]["decided_at"], shown[-1]["leaf"]) if len(rows) > limit else None
         items = tuple(
             ReadRecord(**{name: row[name] for name in _COPIED}, parameters=json.loads(row["parameters"]))
             for row in shown

@@ -7,14 +7,17 @@ would be read. Where they are not soon met, a page ends, so that no question tak
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import CTE, CompoundSelect, Row, Select, func, literal, null, select
 
-from controller.inventory.asking.asker import Place
+from controller.inventory.asking.asker import MAX_LIMIT
+from controller.inventory.asking.cursors import Place
 
 STEPS = (500, 1_000, 2_500, 6_000)  # so many rows at a time
 MAX_SCANNED = sum(STEPS)  # rows looked at for one page
+
+T = TypeVar("T")
 
 
 def with_end(looked: CTE, meant: Select[Any], at: str) -> CompoundSelect[Any]:
@@ -57,6 +60,28 @@ def gone_through(
     if place == last and (seen < wide or not any(row.seen for row in look(1, place))):
         return taken, None
     return taken, place
+
+
+def looked_up(
+    look: Callable[[int, Place | None], Sequence[tuple[Place, T | None]]], *, limit: int, place: Place | None
+) -> tuple[list[T], Place | None]:
+    """The same of a list of which most is meant. `look` tells the next so many places after one, the latest first, and
+    what is at each, or None where that is not meant; at most about `MAX_SCANNED` of them are looked at."""
+    taken: list[T] = []
+    scanned, more, wide = 0, True, limit
+    while more and len(taken) < limit and scanned < MAX_SCANNED:
+        found = look(wide + 1, place)
+        more, found = len(found) > wide, found[:wide]
+        for number, (at, one) in enumerate(found, 1):
+            place = at
+            if one is not None:
+                taken.append(one)
+            if len(taken) == limit:
+                more = more or number < len(found)
+                break
+        scanned += len(found)
+        wide = min(2 * wide, MAX_LIMIT)
+    return taken, place if more else None
 
 
 def _place(row: Row[Any]) -> Place:

@@ -23,7 +23,7 @@ from controller.inventory.audit.ledger import BATCH, check_ledger
 from controller.inventory.audit.report import Finding, Kept, Report
 from controller.inventory.blobs.store import COLUMNS, Blobs, FileGone
 from controller.inventory.configurations import demanded
-from controller.inventory.database import dialect
+from controller.inventory.database import dialect, engines
 from controller.inventory.index import reading as documents
 from controller.inventory.ledger.notes import NoteKey
 from controller.inventory.recording import projections
@@ -56,7 +56,7 @@ def verify(
 def _check_projections(connection: Connection, report: Report) -> None:
     """Make all projections anew from the leaves, beside the database, and hold the rows that are there against them."""
     with tempfile.TemporaryDirectory() as folder:
-        engine = dialect.scratch_engine(Path(folder) / "projections.db")
+        engine = engines.scratch_engine(Path(folder) / "projections.db")
         try:
             with engine.begin() as scratch:
                 tables.metadata.create_all(scratch, tables.PROJECTIONS)

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from controller.errors import Unacceptable
-from controller.inventory.bundle.source import Kept, Source
+from controller.inventory.bundle.source import IMPOSSIBLE, Kept, Source
 from controller.inventory.ledger import merkle, notes
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.notes import NoteKey
@@ -305,6 +305,8 @@ def _subject(image: str, content: bytes | None) -> Link:
 def _proof(made: Again) -> Link:
     signer = made.recorded["signer"]
     who = f"key {signer['key']}" if signer["key"] else f"{signer['subject']} ({signer['issuer']})"
+    if made.trouble.startswith(IMPOSSIBLE):
+        return Link("proof", State.MISSING, f"by {who}: cannot be made again here: {made.trouble}", "ReplayImpossible")
     if made.trouble:
         return Link("proof", State.FAILS, f"by {who}: {made.trouble}", "ProofFails")
     entry = made.recorded["logEntry"]

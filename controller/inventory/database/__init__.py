@@ -1,1 +1,1 @@
-"""The ways in which SQLite and PostgreSQL differ, and what makes a statement quick in either."""
+"""How both databases are opened (`engines`), fail (`failures`), differ (`dialect`), and are asked quickly."""

@@ -30,7 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
-from controller.inventory.database.dialect import as_sqlalchemy_has_it, upsert
+from controller.inventory.database.dialect import upsert
+from controller.inventory.database.failures import as_sqlalchemy_has_it
 
 SIZES = (256, 64, 16, 4, 1)
 """Rows in one statement to SQLite, the largest first: with 30 columns within what any SQLite takes (32,766 values)."""

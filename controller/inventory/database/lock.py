@@ -43,7 +43,18 @@ class FileLock:
             self._descriptor = -1
 
 
-def create_private(file: Path) -> None:
+def claimed(file: Path) -> FileLock:
+    """The lock of a file, which is made if it is not there. Raises as `FileLock` does."""
+    lock = FileLock(file)
+    try:
+        _create_private(file)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _create_private(file: Path) -> None:
     """Make an empty file that only its owner reads, its name durable; nothing if it is there already.
 
     Raises `ConfigurationError` (`DatabaseUnusable`).

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, Table, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.inventory import tables
-from controller.inventory.database.dialect import cause
+from controller.inventory.database.failures import cause
 
 AHEAD = 3  # months made before they begin: so long may nobody look after them without any harm
 BEHIND = 60  # months at most that are made for what is there already: each is some tables that a question may lock

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Dialect, Select
 
-from controller.inventory.database.dialect import as_sqlalchemy_has_it
+from controller.inventory.database.failures import as_sqlalchemy_has_it
 
 Rows = Sequence[Sequence[Any]]
 

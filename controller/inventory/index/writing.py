@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller.errors import EvaluationError, Unavailable
 from controller.inventory import tables
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.database import dialect, parameters
+from controller.inventory.database import dialect, engines, parameters
 from controller.inventory.database.inserts import Inserting
 from controller.inventory.index.contents import Contents, Listed, PackageName, key_of
 from controller.inventory.index.reading import EDITION, failed
@@ -141,7 +141,7 @@ class Indexer:
 
     def rest(self) -> None:
         """There is nothing to write for a while."""
-        dialect.let_go(self._writing)
+        engines.let_go(self._writing)
 
     def _pending(self) -> list[tuple[str, datetime]]:
         """What was recorded and is not indexed, the oldest first."""

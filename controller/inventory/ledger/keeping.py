@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from controller import telemetry
 from controller.errors import AssayError, ConfigurationError
-from controller.inventory.database.dialect import cause
+from controller.inventory.database.failures import cause
 from controller.inventory.ledger import notes
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.checkpoint_files import CheckpointFiles

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import InputError, Unacceptable
 from controller.inventory import tables
-from controller.inventory.database.dialect import unavailable
+from controller.inventory.database.failures import unavailable
 from controller.inventory.ledger import merkle, tiles
 from controller.inventory.ledger.entry import entry_of
 from controller.inventory.ledger.merkle import HASH_SIZE

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller import telemetry
 from controller.errors import AssayError, ConfigurationError
 from controller.inventory import tables
-from controller.inventory.database.dialect import cause
+from controller.inventory.database.failures import cause
 from controller.inventory.ledger import notes, witness
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.posting import CheckAddress, post

@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from controller.errors import ConfigurationError, InputError, Unavailable
-from controller.inventory.database.dialect import CONNECT_TIMEOUT
+from controller.inventory.database.engines import CONNECT_TIMEOUT
 from controller.inventory.querying import views
 from controller.inventory.querying.answer import Answer, Bounds, collect
 

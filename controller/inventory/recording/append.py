@@ -17,8 +17,8 @@ from controller.inventory import tables
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.database.inserts import Appending
 from controller.inventory.recording import projections
-from controller.inventory.recording.projecting import Projection
 from controller.inventory.recording.projections import Appended, Remembered, Written
+from controller.inventory.recording.rows import Projection
 from controller.model.reference import Digest
 
 LOOKUP = 500  # names in one IN list

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import RecordingFailed
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.database import dialect
+from controller.inventory.database import engines, failures
 from controller.inventory.recording.append import Record, append
 from controller.inventory.recording.projecting import project
 from controller.inventory.recording.projections import Remembered
@@ -22,12 +22,12 @@ def append_one(settings: InventorySettings, leaf: Mapping[str, Any], *, now: dat
 
     Raises `RecordingFailed` (`DatabaseUnavailable`, `LeafMalformed`), `ConfigurationError`.
     """
-    engine = dialect.writing_engine(dialect.parse(settings.url()))
+    engine = engines.writing_engine(engines.parse(settings.url()))
     try:
         with engine.begin() as connection:
             append(connection, [Record(project(leaf), {})], now=now, remembered=Remembered(), blobs=Blobs())
     except SQLAlchemyError as exc:
-        message = f"what is read could not be recorded ({dialect.cause(exc)}), so nothing is shown"
+        message = f"what is read could not be recorded ({failures.cause(exc)}), so nothing is shown"
         raise RecordingFailed("DatabaseUnavailable", message) from exc
     finally:
         engine.dispose()

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, text
 from controller import telemetry
 from controller.errors import RecordingFailed
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.database.dialect import cause, is_away
+from controller.inventory.database.failures import cause, is_away
 from controller.inventory.recording import spool as files
 from controller.inventory.recording.append import Record, append
 from controller.inventory.recording.projecting import project

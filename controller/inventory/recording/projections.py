@@ -21,7 +21,9 @@ from controller.inventory.database import dialect
 from controller.inventory.database.inserts import Inserting, keeping_earliest
 from controller.inventory.recording import runs
 from controller.inventory.recording.fields import moment
-from controller.inventory.recording.projecting import SHARED, Projection, Row, key_of, lets_in, project
+from controller.inventory.recording.judgements import lets_in
+from controller.inventory.recording.projecting import project
+from controller.inventory.recording.rows import SHARED, Projection, Row, key_of
 from controller.inventory.recording.runs import Admitted, Told
 
 FIRST_POSITION = -(2**63)  # before any that a row can have, whoever wrote it

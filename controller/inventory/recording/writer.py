@@ -1,6 +1,6 @@
 """The acknowledged write: one thread, a bounded queue, and one commit for all who wait (group commit).
 
-A record is acknowledged only after its group's commit has returned, which `dialect` makes durable, or, while the
+A record is acknowledged only after its group's commit has returned, which `engines` makes durable, or, while the
 database is away, after the spool was synced. The event loop never waits for either: it hands over what arrived, once it
 has run all that was ready, and is called back. One bad record never fails the others of its group.
 """
@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from controller.errors import ConfigurationError, RecordingFailed
 from controller.inventory.blobs.packing import MAX_BLOB_BYTES
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.database.dialect import cause, is_away
+from controller.inventory.database.failures import cause, is_away
 from controller.inventory.recording.append import Record, append, blob_key
 from controller.inventory.recording.fallback import Fallback
 from controller.inventory.recording.projecting import Projector

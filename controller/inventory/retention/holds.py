@@ -82,7 +82,7 @@ class Holds(Asker):
         after = cursors.read(cursor, str, str) if cursor is not None else ("", "")
         found = self.holds(lifted=lifted, as_of=as_of, known_at=known_at)
         left = [hold for hold in sorted(found, key=_place) if _place(hold) > after]
-        return HoldPage(tuple(left[:limit]), cursors.write(_place(left[limit - 1])) if len(left) > limit else None)
+        return HoldPage(tuple(left[:limit]), cursors.write(*_place(left[limit - 1])) if len(left) > limit else None)
 
 
 def _place(hold: Hold) -> tuple[str, str]:

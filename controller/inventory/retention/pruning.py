@@ -18,7 +18,8 @@ from sqlalchemy import Connection, Engine, LargeBinary, delete, func, select, tu
 from controller.errors import ConfigurationError
 from controller.inventory import tables
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.database.dialect import exclude_writers, let_go, take_time
+from controller.inventory.database.dialect import exclude_writers, take_time
+from controller.inventory.database.engines import let_go
 from controller.inventory.index.writing import OWN_ROWS, forget
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.recording import projections

@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.database.dialect import exclude_writers, unavailable
+from controller.inventory.database.dialect import exclude_writers
+from controller.inventory.database.failures import unavailable
 from controller.inventory.recording.append import Record, append
 from controller.inventory.recording.projecting import project
 from controller.inventory.recording.projections import Remembered

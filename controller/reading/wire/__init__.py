@@ -178,7 +178,8 @@ class ImageRecord(Shown):
 class RunsAsked(InNamespace, Paged):
     """Filters and paging of the list of runs."""
 
-    as_of: MomentAsked | None = Field(None, description="What ran then; default: whatever ran at any time.")
+    as_of: MomentAsked | None = Field(None, description="What ran then; default: now.")
+    ever: bool = Field(False, description="Whatever ran at any time, not only then.")
     cluster: Text | None = Field(None, description="Only of this cluster.")
     digest: Text | None = Field(None, description="sha256:… of the image.")
     admission: Admission | None = Field(None, description="Only runs that came to be so.")

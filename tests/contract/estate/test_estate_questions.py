@@ -6,6 +6,7 @@ By the program's own questions, and through each of the doors that people have: 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from urllib.parse import parse_qsl
 
@@ -15,8 +16,6 @@ import pytest
 from controller.cli.inventory import inventory as inventory_commands
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
-from docs import questions_page
-from docs.questions_page import Way
 from tests.support.asked_estate import Inventories
 from tests.support.asked_questions import (
     BY_COMMAND,
@@ -33,8 +32,23 @@ from tests.support.asked_questions import (
     wanted,
 )
 from tests.support.doors import Door, by_call, by_command
+from tests.support.fixtures import CHECKOUT
 
 pytestmark = pytest.mark.timeout(1200)  # the first test of each database waits until it is written
+
+
+ROW = re.compile(r"^\| (\d+) \| .*? \| (?P<commands>.*) \| (?P<calls>.*) \|$", re.MULTILINE)
+PAGE = (CHECKOUT / "docs" / "reference" / "questions.md").read_text()
+COMMANDS, CALLS = (
+    {
+        int(row[1]): [text for text in re.findall("`(.*?)`", row[column]) if re.match(begin, text)]
+        for row in ROW.finditer(PAGE)
+    }
+    for column, begin in (("commands", f"({'|'.join(inventory_commands.list_commands(None))})( |$)"), ("calls", "/"))
+)
+"""What the page of the questions tells people to type, by the question's number."""
+OTHERWISE = {"prove", "/api/v1/proofs/{digest}", "/api/v1/bom", "/api/v1/affected/decisions"}
+"""What is on the page, and asked in other tests (test_export.py, test_packages.py, test_estate_evidence.py)."""
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +90,13 @@ def test_time_and_namespace_make_a_difference_to_each_answer(inventories: Invent
 @pytest.mark.parametrize("number", range(1, 16))
 def test_a_question_by_rest_has_the_answer_that_is_true(by_rest: Door, number: int) -> None:
     _assert_true(by_rest, BY_REST.get(number, QUESTIONS[number - 1]))
-    assert {way.path for way in by_rest.used} == {_template(way) for way in _ways(number)}
+    assert {_template(call) for call in CALLS[number]} - OTHERWISE == {way.path for way in by_rest.used}
 
 
 @pytest.mark.parametrize("number", range(1, 16))
 def test_a_question_by_command_has_the_answer_that_is_true(commands: Door, number: int) -> None:
     _assert_true(commands, BY_COMMAND.get(number, QUESTIONS[number - 1]))
-    assert {way.command for way in commands.used} == {way.name for way in _ways(number)}
+    assert {command.split()[0] for command in COMMANDS[number]} - OTHERWISE == {way.command for way in commands.used}
 
 
 def _assert_true(door: Door, question: Question) -> None:
@@ -94,27 +108,22 @@ def _assert_true(door: Door, question: Question) -> None:
             assert told == true_of(question, when, namespace), (when, namespace)
 
 
-def _ways(number: int) -> list[Way]:
-    """How the page of the questions says that this one is asked, but for what is tried elsewhere."""
-    return [way for way in questions_page.QUESTIONS[number][1] if not way.tests]
-
-
-def _template(way: Way) -> str:
-    return way.path.replace("DIGEST", "{digest}")
+def _template(call: str) -> str:
+    return "/api/v1" + call.partition("?")[0].replace("sha256:…", "{digest}")
 
 
 def test_the_page_of_the_questions_shows_commands_and_calls_that_there_are(by_rest: Door) -> None:
-    calls = {
-        path: {one["name"] for one in methods["get"].get("parameters", ())} for path, methods in by_rest.described()
-    }
-    for way in (way for _, ways in questions_page.QUESTIONS.values() for way in ways):
-        command = inventory_commands.get_command(click.Context(inventory_commands), way.name)
-        assert command is not None, way
-        options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
-        assert {word for word in way.command.split() if word.startswith("-")} <= options, way
-        if way.call:
-            (path,) = [one for one in calls if re.fullmatch(re.sub(r"\{.*?\}", "[A-Z]+", one), way.path)]
-            assert {name for name, _ in parse_qsl(way.call.partition("?")[2])} <= calls[path], way
+    described = dict(by_rest.described())
+    for command in (command for commands in COMMANDS.values() for command in commands):
+        name, *words = shlex.split(command)
+        known = inventory_commands.get_command(click.Context(inventory_commands), name)
+        assert known is not None, command
+        options = {option for one in known.params for option in (*one.opts, *one.secondary_opts)}
+        assert {word for word in words if re.match("-[^0-9]", word)} <= options, command
+    for call in (call for calls in CALLS.values() for call in calls):
+        path = _template(call) if not call.startswith("/proofs/") else "/api/v1/proofs/{name}"
+        parameters = described[path]["get"]["parameters"]
+        assert {name for name, _ in parse_qsl(call.partition("?")[2])} <= {one["name"] for one in parameters}, call
 
 
 def test_every_question_of_the_design_is_asked() -> None:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from controller.cli.times import TIME
+from controller.cli.times import PAST, TIME
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,17 @@ def test_what_is_no_time_is_refused_in_words_that_show_one(text: str) -> None:
         TIME.convert(text, None, None)
     assert repr(text) in refused.value.message
     assert "2026-03-01T14:30:00Z" in refused.value.message
+
+
+def test_a_time_in_the_future_is_remarked_upon_where_the_past_is_asked_about() -> None:
+    @click.command()
+    @click.option("--as-of", type=PAST)
+    @click.option("--until", type=TIME)
+    def command(as_of: datetime | None, until: datetime | None) -> None:
+        click.echo(f"{as_of or until:%Y}")
+
+    said = CliRunner().invoke(command, ["--as-of", "2999-01-01"])
+    assert (said.exit_code, said.stdout) == (0, "2999\n")
+    assert "--as-of 2999-01-01 is in the future" in said.stderr
+    for words in (["--as-of", "2020-01-01"], ["--until", "2999-01-01"]):
+        assert CliRunner().invoke(command, words).stderr == ""

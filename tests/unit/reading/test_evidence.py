@@ -159,7 +159,7 @@ def test_guarantee_20_a_proof_is_of_a_namespaces_own_runs_alone(
     links = {link["name"]: link["state"] for link in answer["runs"][0]["links"]}
     assert links == {"run": "Holds", "ledger": "Holds", "admission": "Holds"}
     assert answer["holds"] is False  # what is kept here as evidence proves nothing
-    assert {link["code"] for link in answer["documents"][0]["links"]} == {"", "SubjectMissing", "ProofFails"}
+    assert {link["code"] for link in answer["documents"][0]["links"]} == {"", "SubjectMissing", "ReplayImpossible"}
 
 
 def test_only_so_many_exports_run_at_a_time_and_each_gives_its_place_back(

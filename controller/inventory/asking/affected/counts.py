@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, and_, func, select
 from controller.inventory import tables
 from controller.inventory.asking.affected.decisions import FEW, MAX_COUNTED, Asked, parts
 from controller.inventory.asking.affected.reaching import APART, Reach
+from controller.inventory.asking.runs.words import Condition, began
 from controller.inventory.database.parameters import among, sifted, texts
 from controller.inventory.intervals import SPANS
 
@@ -29,7 +30,7 @@ def count_runs(connection: Connection, found: Reach, asked: Asked) -> int:
     total = 0
     if everywhere:
         of_them = among(connection, _run.c.digest, sorted(everywhere))
-        total = _count(connection, _until(select(_run.c.leaf).where(of_them), asked), MAX_COUNTED)
+        total = _count(connection, select(_run.c.leaf).where(of_them, _by_then(asked)), MAX_COUNTED)
     confined = {where: rests.names.keys() - everywhere.keys() for where, rests in found.more.items()}
     return total + _count_confined(connection, confined, asked, MAX_COUNTED - total)
 
@@ -55,7 +56,7 @@ def _count_confined(connection: Connection, confined: _Confined, asked: Asked, m
         query = select(_run.c.leaf).select_from(told).join(_run, here)
         # SQLite knows nothing of how much each leaves, and would go through all runs of the namespace for each image.
         query = query.with_hint(_run, "INDEXED BY ix_run_namespace_digest", "sqlite")
-        total += _count(connection, _until(query, asked), most - total)
+        total += _count(connection, query.where(_by_then(asked)), most - total)
     return min(total, most)
 
 
@@ -63,7 +64,7 @@ def _count_there(
     connection: Connection, namespace: str, names: Collection[str], asked: Asked, most: int
 ) -> tuple[int, bool]:
     """How many of `MAX_LOOKED` runs of the namespace are of these images, up to `most`, and whether it had no more."""
-    there = _until(select(_run.c.digest).where(_run.c.namespace == namespace, _run.c.span.in_(SPANS)), asked)
+    there = select(_run.c.digest).where(_run.c.namespace == namespace, _run.c.span.in_(SPANS), _by_then(asked))
     there = there.with_hint(_run, "INDEXED BY ix_run_namespace_span_started_at_leaf", "sqlite").limit(MAX_LOOKED)
     some = there.subquery()
     of_them = select(some.c.digest).where(sifted(connection.dialect.name, some.c.digest, "digests"))
@@ -76,6 +77,5 @@ def _count(connection: Connection, query: Select[Any], most: int, values: Mappin
     return int(connection.execute(select(func.count()).select_from(rows), values).scalar_one())
 
 
-def _until(query: Select[Any], asked: Asked) -> Select[Any]:
-    query = query.where(_run.c.started_at <= asked.as_of)
-    return query if asked.known_at is None else query.where(_run.c.recorded_at <= asked.known_at)
+def _by_then(asked: Asked) -> Condition:
+    return began(_run, as_of=asked.as_of, known_at=asked.known_at)

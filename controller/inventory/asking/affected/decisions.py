@@ -22,8 +22,9 @@ from sqlalchemy import (
 
 from controller.inventory import tables
 from controller.inventory.asking.affected.reaching import APART, Reach
-from controller.inventory.asking.asker import MAX_LIMIT, Place, before_place, by_then
-from controller.inventory.asking.sifting import MAX_SCANNED, STEPS, gone_through, with_end
+from controller.inventory.asking.asker import before_place, by_then
+from controller.inventory.asking.cursors import Place
+from controller.inventory.asking.sifting import STEPS, gone_through, looked_up, with_end
 from controller.inventory.database.parameters import sifted, texts
 from controller.inventory.tables import of_one_leaf, of_rows
 
@@ -203,21 +204,12 @@ def decisions(
         rows, end = _among(connection, found, asked, STEPS[:1], limit=limit, place=place)
         if len(rows) == limit or end is None:
             return rows, end
-    taken: list[Row[Any]] = []
-    scanned, more, wide = 0, True, limit
-    while more and len(taken) < limit and scanned < MAX_SCANNED:
-        places, told = _about(connection, found, asked, place, wide + 1)
-        more, places = len(places) > wide, places[:wide]
-        for number, one in enumerate(places, 1):
-            place = (one.decided_at, one.leaf)
-            if one.leaf in told:
-                taken.append(told[one.leaf])
-            if len(taken) == limit:
-                more = more or number < len(places)
-                break
-        scanned += len(places)
-        wide = min(2 * wide, MAX_LIMIT)
-    return taken, place if more else None
+
+    def look(wide: int, after: Place | None) -> Sequence[tuple[Place, Row[Any] | None]]:
+        places, told = _about(connection, found, asked, after, wide)
+        return [((one.decided_at, one.leaf), told.get(one.leaf)) for one in places]
+
+    return looked_up(look, limit=limit, place=place)
 
 
 def _about(

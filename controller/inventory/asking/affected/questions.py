@@ -29,20 +29,13 @@ from controller.inventory.asking.affected.records import (
     Extent,
 )
 from controller.inventory.asking.affected.resting import IN_ORDER, Footing, Said, Source
-from controller.inventory.asking.asker import (
-    DEFAULT_LIMIT,
-    MAX_LIMIT,
-    Asker,
-    Place,
-    check_limit,
-    read_cursor,
-    write_cursor,
-)
+from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
+from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.hindsight import last_decided
 from controller.inventory.asking.queries import summaries
 from controller.inventory.asking.runs import running
 from controller.inventory.asking.runs.ranges import LAST, RunFilter, by_leaf, grouped, places, places_of
-from controller.inventory.asking.sifting import MAX_SCANNED, STEPS, gone_through
+from controller.inventory.asking.sifting import STEPS, gone_through, looked_up
 from controller.inventory.records import DecisionSummary
 
 
@@ -83,7 +76,7 @@ class Affected(Asker):
     ) -> AffectedRuns:
         """What runs at a time (default: now) that rests on it; with `ever` whatever ran until then."""
         check_limit(limit)
-        place = read_cursor(cursor) if cursor is not None else None
+        place = cursors.read_place(cursor) if cursor is not None else None
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace, ever=ever)
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked)
@@ -103,7 +96,7 @@ class Affected(Asker):
     ) -> AffectedDecisions:
         """The decisions until a time (default: now) that let in what was known to rest on it."""
         check_limit(limit)
-        place = read_cursor(cursor) if cursor is not None else None
+        place = cursors.read_place(cursor) if cursor is not None else None
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace)
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked)
@@ -125,17 +118,17 @@ class Affected(Asker):
     ) -> AffectedImages:
         """The images that rest on it, whether they run or not."""
         check_limit(limit)
-        after = str(cursors.read(cursor, str)[0]) if cursor is not None else ""
+        after = cursors.read(cursor, str)[0] if cursor is not None else ""
         asked = Asked(as_of or datetime.now(UTC), known_at, namespace)
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked)
         left = [digest for digest in sorted(found.proven) if digest > after]
-        more = cursors.write([left[limit - 1]]) if len(left) > limit else None
+        more = cursors.write(left[limit - 1]) if len(left) > limit else None
         return AffectedImages(tuple(map(found.image, left[:limit])), more)
 
 
 def _cursor(place: Place | None) -> str | None:
-    return write_cursor(*place) if place is not None else None
+    return cursors.write_place(*place) if place is not None else None
 
 
 def _decided(connection: Connection, asked: Asked) -> Asked:
@@ -221,11 +214,8 @@ def _places_of_many(
         return places_of(connection, where, digests, **_when(asked, after), limit=wide)
 
     where, digests = RunFilter(namespace=asked.namespace), sorted(found.names)
-    rows, place = gone_through(
-        STEPS, look, lambda row: found.of(row.digest, row.namespace) is not None, limit=limit, place=place
-    )
-    said = ((row, found.of(row.digest, row.namespace)) for row in rows)
-    return [(row.started_at, row.leaf, one) for row, one in said if one is not None], place
+    rows, place = gone_through(STEPS, look, lambda row: _run(row, found) is not None, limit=limit, place=place)
+    return [run for row in rows if (run := _run(row, found)) is not None], place
 
 
 def _when(asked: Asked, after: Place | None) -> dict[str, Any]:
@@ -241,22 +231,19 @@ def _when(asked: Asked, after: Place | None) -> dict[str, Any]:
 def _places_of_few(
     connection: Connection, found: Reach, asked: Asked, *, limit: int, place: Place | None
 ) -> tuple[Sequence[_Run], Place | None]:
+    """All of theirs are looked up."""
+
+    def look(wide: int, after: Place | None) -> Sequence[tuple[Place, _Run | None]]:
+        rows = places(connection, where, **_when(asked, after), limit=wide)
+        return [((row.started_at, row.leaf), _run(row, found)) for row in rows]
+
     where = RunFilter(namespace=asked.namespace, digests=tuple(sorted(found.names)))
-    taken: list[_Run] = []
-    scanned, more, wide = 0, True, limit
-    while more and len(taken) < limit and scanned < MAX_SCANNED:
-        rows = places(connection, where, **_when(asked, place), limit=wide + 1)
-        more, rows = len(rows) > wide, rows[:wide]
-        for number, row in enumerate(rows, 1):
-            place = (row.started_at, row.leaf)
-            if (one := found.of(row.digest, row.namespace)) is not None:
-                taken.append((*place, one))
-            if len(taken) == limit:
-                more = more or number < len(rows)
-                break
-        scanned += len(rows)
-        wide = min(2 * wide, MAX_LIMIT)
-    return taken, place if more else None
+    return looked_up(look, limit=limit, place=place)
+
+
+def _run(row: Row[Any], found: Reach) -> _Run | None:
+    said = found.of(row.digest, row.namespace)
+    return (row.started_at, row.leaf, said) if said is not None else None
 
 
 def _told_decisions(items: Iterable[DecisionSummary], found: Reach) -> tuple[AffectedDecision, ...]:

@@ -6,6 +6,7 @@ runs as well: an image is what it is whenever it ran.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, Select, Table, literal, or_, select
 from controller.errors import InputError
 from controller.inventory import origins, tables
 from controller.inventory.asking.kinship import Judged
+from controller.inventory.asking.names import check_signer
 from controller.inventory.asking.visibility import met_in
 from controller.inventory.recording import claims, tracing
 from controller.model.reference import Digest
@@ -23,6 +25,7 @@ from controller.model.reference import Digest
 MAX_IMAGES = 50_000  # that may rest on one thing for one answer: bounds its memory
 TOGETHER = 5000  # rows that are looked at together
 
+_ENTRY = re.compile(r"([^:\s]+:)?[0-9]+")  # as `tracing.log_entry` writes it
 _evidence, _trace = tables.evidence, tables.trace
 _COLUMNS = ("digest", "child", "artifact", "decided_at", "recorded_at", "policy_namespace")
 
@@ -160,8 +163,8 @@ def resting(
     """What is said of the images, by what was judged. With a namespace of those that are visible to it, as its own and
     the cluster's policies found it, which is all `EVERYWHERE` to it: no other counts, not even to be too many.
 
-    Raises `InputError`: `DigestMalformed`, `ReferenceMalformed` for what cannot be what is asked about,
-    `AnswerTooLarge`.
+    Raises `InputError`: `DigestMalformed`, `ReferenceMalformed`, `LogEntryMalformed` for what cannot be what is asked
+    about, `AnswerTooLarge`.
     """
     found: dict[Judged, Grounds] = {}
     for query in _leading_to(footing, value):
@@ -212,9 +215,9 @@ def _leading_to(footing: Footing, value: str) -> list[Select[Any]]:
     """What leads there: rows of `evidence`, `trace` or `claim`, whose columns have one name, and `source`."""
     match footing:
         case Footing.SIGNER:
-            return [_traced(value, Source.PROOF, tracing.KEY, tracing.SUBJECT)]
+            return [_traced(check_signer(value), Source.PROOF, tracing.KEY, tracing.SUBJECT)]
         case Footing.LOG_ENTRY:
-            return [_traced(value, Source.PROOF, tracing.LOG)]
+            return [_traced(_entry(value), Source.PROOF, tracing.LOG)]
         case Footing.ARTIFACT:
             counted = or_(_evidence.c.finding == "signature", _evidence.c.finding == "attestation")
             return [_of(_evidence, Source.PROOF).where(_evidence.c.artifact == str(Digest.parse(value)), counted)]
@@ -224,6 +227,13 @@ def _leading_to(footing: Footing, value: str) -> list[Select[Any]]:
         case Footing.BASE:
             name = origins.asked(footing, value)
             return [_documented(name, footing), _claimed(name, footing)]
+
+
+def _entry(name: str) -> str:
+    """The name of a log's entry. Raises `InputError` (`LogEntryMalformed`) for what cannot be one."""
+    if not _ENTRY.fullmatch(name):
+        raise InputError("LogEntryMalformed", f"{name!r} is no entry of a log: give its index, or LOGID:INDEX")
+    return name
 
 
 def _of(table: Table, source: Source) -> Select[Any]:

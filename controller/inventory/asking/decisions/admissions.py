@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Engine, Row, select, tuple_
 
 from controller.errors import InputError, Unacceptable
 from controller.inventory import tables
-from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, before_place, check_limit, read_cursor, write_cursor
+from controller.inventory.asking import cursors
+from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, before_place, check_limit
 from controller.inventory.asking.decisions.rule_values import RuleValue, rule_values
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.records import PolicyVersion
@@ -112,7 +113,7 @@ class Admissions(Asker):
         if known_at is not None:
             query = query.where(_decision.c.recorded_at <= known_at)
         if cursor is not None:
-            query = query.where(before_place(_decision, read_cursor(cursor)))
+            query = query.where(before_place(_decision, cursors.read_place(cursor)))
         limit = min(limit, MAX_ADMISSIONS)
         query = query.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(limit + 1)
         with self._reading() as connection:
@@ -123,7 +124,7 @@ class Admissions(Asker):
             since = _first_used(connection, used, known_at, namespace if confined else None)
         return AdmissionPage(
             items=tuple(_record(row, leaf, policies, since) for row, leaf in zip(rows, leaves, strict=False)),
-            cursor=write_cursor(rows[limit - 1].decided_at, rows[limit - 1].leaf) if len(rows) > limit else None,
+            cursor=cursors.write_place(rows[limit - 1].decided_at, rows[limit - 1].leaf) if len(rows) > limit else None,
         )
 
     def _policies(self, connection: Connection, hashes: set[str], known_at: datetime | None) -> Mapping[str, bytes]:

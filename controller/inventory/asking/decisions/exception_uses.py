@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
 from controller.inventory import tables
-from controller.inventory.asking.asker import beyond, by_then, check_limit, read_place, write_place
+from controller.inventory.asking import cursors
+from controller.inventory.asking.asker import beyond, by_then, check_limit
 from controller.inventory.records import ExceptionPage, ExceptionRecord
 
 KEY = ("cluster", "name", "hash", "approval")
@@ -28,11 +29,11 @@ def page(
     check_limit(limit)
     query, order = _uses(name, as_of, known_at)
     if cursor is not None:
-        query = query.where(beyond(order, read_place(cursor, (datetime, *(str for _ in KEY)))))
+        query = query.where(beyond(order, cursors.read(cursor, datetime, *(str for _ in KEY))))
     rows = connection.execute(query.limit(limit + 1)).mappings().all()
     items = tuple(ExceptionRecord(**row) for row in rows[:limit])
     after = (items[-1].last_used_at, *(getattr(items[-1], key) for key in KEY)) if items else ()
-    return ExceptionPage(items=items, cursor=write_place(*after) if len(rows) > limit else None)
+    return ExceptionPage(items=items, cursor=cursors.write(*after) if len(rows) > limit else None)
 
 
 def _uses(

@@ -7,7 +7,7 @@ that the policy judged, and along what the policy judged, to one of the namespac
 each is gone a little of the way, and then further: what it costs follows the shorter one.
 
 Where both are longer than `STEPS` the first is gone to its end, which nothing bounds but the time that a statement may
-take (`dialect.READ_TIMEOUT`): 1.3 s for a policy that judges elsewhere all the time, and here did so last 300,000
+take (`engines.READ_TIMEOUT`): 1.3 s for a policy that judges elsewhere all the time, and here did so last 300,000
 decisions ago. No version is guessed: the newest may have been taken back.
 """
 

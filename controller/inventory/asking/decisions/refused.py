@@ -32,15 +32,9 @@ from sqlalchemy import (
 )
 
 from controller.inventory import tables
-from controller.inventory.asking.asker import (
-    DEFAULT_LIMIT,
-    Asker,
-    Place,
-    by_then,
-    check_limit,
-    read_cursor,
-    write_cursor,
-)
+from controller.inventory.asking import cursors
+from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, by_then, check_limit
+from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.decisions.last_versions import Policy, last_versions
 from controller.inventory.asking.hindsight import last_decided
 from controller.inventory.asking.kinship import named
@@ -119,7 +113,7 @@ class Refused(Asker):
         Raises `InputError` (`LimitOutOfRange`, `CursorMalformed`).
         """
         check_limit(limit)
-        place = read_cursor(cursor) if cursor is not None else None
+        place = cursors.read_place(cursor) if cursor is not None else None
         as_of = as_of or datetime.now(UTC)
         with self._reading() as connection:
             decided = last_decided(connection, as_of=as_of, known_at=known_at)
@@ -133,7 +127,7 @@ class Refused(Asker):
             RefusedRun(record, tuple(sorted((told[key] for key in keys), key=_name)))
             for record, (_, keys) in zip(records, found, strict=False)
         )
-        more = write_cursor(rows[shown[-1]].started_at, shown[-1]) if len(found) > limit else None
+        more = cursors.write_place(rows[shown[-1]].started_at, shown[-1]) if len(found) > limit else None
         return RefusedPage(items, more)
 
 

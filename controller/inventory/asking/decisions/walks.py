@@ -30,7 +30,8 @@ from sqlalchemy import (
 
 from controller.errors import InputError
 from controller.inventory import tables
-from controller.inventory.asking.asker import by_place, check_limit, read_cursor
+from controller.inventory.asking import cursors
+from controller.inventory.asking.asker import by_place, check_limit
 from controller.inventory.asking.hindsight import last_decided
 from controller.inventory.records import FLAGS, DecisionFilter
 from controller.inventory.tables import of_one_leaf, of_rows
@@ -121,7 +122,7 @@ def _read(
         told["flag"]["namespace"] = where.namespace
     bounds: dict[str, Any] = {"since": where.since, "until": where.until, "as_of": as_of, "known_at": known_at}
     if cursor is not None:
-        bounds["at"], bounds["leaf"] = read_cursor(cursor)
+        bounds["at"], bounds["leaf"] = cursors.read_place(cursor)
     namespaces: Sequence[str] = ()
     if where.policy is not None:
         namespace, slash, name = where.policy.rpartition("/")

@@ -94,7 +94,7 @@ class Assets(Asker):
     ) -> AssetPage:
         """The assets at a time (default: now). Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`."""
         check_limit(limit)
-        after = str(cursors.read(cursor, str)[0]) if cursor is not None else ""
+        after = cursors.read(cursor, str)[0] if cursor is not None else ""
         times = Moment(as_of or datetime.now(UTC), known_at, namespace, cluster)
         with self._reading() as connection:
             left = _identifiers(connection, times, after, limit + 1)
@@ -112,7 +112,7 @@ class Assets(Asker):
             _asset(identifier, some, found[_digest(some)], told, claims=_nearest(claimed, _digest(some)), times=times)
             for identifier, some in shown.items()
         ]
-        return AssetPage(tuple(assets), cursors.write([left[limit - 1]]) if len(left) > limit else None)
+        return AssetPage(tuple(assets), cursors.write(left[limit - 1]) if len(left) > limit else None)
 
 
 def _nearest(claimed: Mapping[str, Mapping[str, Sequence[_Claim]]], digest: str) -> list[_Claim]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -13,12 +11,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
-from controller.errors import InputError
 from controller.inventory import tables
-from controller.inventory.asking.asker import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, Asker, check_limit
+from controller.inventory.asking import cursors
+from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.asking.documents import attesting
 from controller.inventory.asking.documents.attesting import Attested, Knowledge
-from controller.inventory.asking.runs.ranges import RunFilter, grouped
+from controller.inventory.asking.runs.ranges import RunFilter, namespaces_by_image
 from controller.inventory.database.parameters import among
 from controller.model.reference import Digest
 
@@ -27,7 +25,7 @@ SCANNED = 1000  # components looked at in one statement
 MAX_SCANS = 20  # such statements for one page
 
 _component, _package, _link, _run = tables.component, tables.package, tables.sbom_component, tables.run
-_Place = tuple[str, int]  # a package's key and a component's number: the order of the list
+_Place = tuple[int, str]  # a component's number, and its package's key, by which the list is ordered first
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +94,15 @@ class Components(Asker):
         have a next one. Raises `InputError`: `DigestMalformed`, `LimitOutOfRange`, `CursorMalformed`.
         """
         check_limit(limit)
-        place = _read(cursor) if cursor is not None else None
+        place = cursors.read_pair(cursor, int, str) if cursor is not None else None
         exact = str(Digest.parse(digest)) if digest is not None else None
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
         with self._reading() as connection:
             if exact is not None:
                 attested = attesting.of_image(connection, exact, known)
             else:
-                running = _running(connection, as_of or datetime.now(UTC), namespace, cluster, known_at)
+                where = RunFilter(namespace=namespace, cluster=cluster)
+                running = namespaces_by_image(connection, where, as_of=as_of or datetime.now(UTC), known_at=known_at)
                 attested = _counting(running, attesting.of_runs(connection, running, known))
             scope = _scope(attested)
             items, last = _page(connection, scope, place=place, limit=limit, confined=namespace is not None)
@@ -116,36 +115,7 @@ class Components(Asker):
 def _cursor(last: _Place | None) -> str | None:
     """The place in full, and not by the component's number alone: who may ask of one namespace would learn, by where
     his own components stand to it, the name of any other. A key is short enough (`index.contents.MAX_NAME`)."""
-    if last is None:
-        return None
-    key, number = last
-    return base64.urlsafe_b64encode(f"{number} {key}".encode()).decode().rstrip("=")
-
-
-def _read(cursor: str) -> _Place:
-    """Raises `InputError` (`CursorMalformed`)."""
-    try:
-        if len(cursor) > MAX_CURSOR_LENGTH:
-            raise ValueError("too long")
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        number, _, key = text.partition(" ")
-        if not number.isdecimal() or not 0 <= int(number) < 2**63 or "\0" in key:
-            raise ValueError("no place")
-    except (ValueError, binascii.Error) as exc:
-        raise InputError("CursorMalformed", "the cursor is none that this inventory gave out") from exc
-    return key, int(number)
-
-
-def _running(
-    connection: Connection, as_of: datetime, namespace: str | None, cluster: str | None, known_at: datetime | None
-) -> Mapping[str, Collection[str]]:
-    """The images that run, and in which namespaces each does."""
-    where = RunFilter(namespace=namespace, cluster=cluster)
-    found: dict[str, set[str]] = defaultdict(set)
-    for row in grouped(connection, where, ("digest", "namespace"), as_of=as_of, known_at=known_at):
-        if row.digest is not None:
-            found[row.digest].add(row.namespace)
-    return found
+    return cursors.write_pair(*last) if last is not None else None
 
 
 def _counting(
@@ -190,7 +160,7 @@ def _page(
         rows = connection.execute(_after(connection, scope, place, few=few).limit(wide)).all()
         counted = _counted(connection, scope, [row.id for row in rows])
         for row in rows:
-            place = (row.key, row.id)
+            place = (row.id, row.key)
             if row.id in counted:
                 if len(listed) == limit:
                     return _records(connection, scope, listed), told
@@ -220,7 +190,7 @@ def _after(connection: Connection, scope: _Scope, place: _Place | None, *, few: 
         query = query.where(_component.c.id.in_(listed))
         order = _package.c.key + ""  # or an index in this order would be gone through, of all that there are
     if place is not None:
-        key, number = place
+        number, key = place
         query = query.where(
             _package.c.key >= key, or_(_package.c.key > key, and_(_package.c.key == key, _component.c.id > number))
         )

@@ -157,7 +157,7 @@ class Findings(Asker):
                 items=items,
                 images=len(images),
                 unreported=sum(not reports for reports in images.values()) if cursor is None else None,
-                cursor=cursors.write(place) if place is not None else None,
+                cursor=cursors.write(*place) if place is not None else None,
             )
 
 

@@ -12,13 +12,15 @@ from sqlalchemy import Connection, Row, func, select
 
 from controller.documents import purls
 from controller.documents.packages import Query
+from controller.documents.unquoted import quoting
 from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.asking import cursors
-from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, Place, check_limit
+from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
+from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.documents import attesting, listing
 from controller.inventory.asking.documents.attesting import Attested, Knowledge
-from controller.inventory.asking.runs.ranges import RunFilter, by_leaf, grouped, places
+from controller.inventory.asking.runs.ranges import RunFilter, by_leaf, namespaces_by_image, places
 from controller.inventory.database.parameters import among
 from controller.inventory.index.contents import key_of, package_name
 from controller.model.documents import Component
@@ -134,17 +136,17 @@ class Packages(Asker):
         try:
             query = Query.parse(purl, versions)
         except ValueError as exc:
-            raise InputError("PackageMalformed", str(exc)) from exc
+            raise InputError("PackageMalformed", quoting(exc)) from exc  # whoever asks wrote the text
         at = as_of or datetime.now(UTC)
-        place = _read(cursor) if cursor is not None else None
+        place = cursors.read(cursor, datetime, int, int) if cursor is not None else None
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
         with self._reading() as connection:
             where, times = RunFilter(namespace, cluster), {"as_of": None if ever else at, "known_at": known_at}
-            found = _find(connection, query, known, lambda: _digests(connection, where, **times))
+            found = _find(connection, query, known, lambda: namespaces_by_image(connection, where, **times))
             digests = tuple(sorted(attesting.names_of(connection, sorted(found.listed), known)))
             runs = _Runs(connection, replace(where, digests=digests), **times)
             items, last = _matches(runs, found, place=place, limit=limit, at=at)
-        return PackagePage(tuple(items), _write(last) if last is not None else None)
+        return PackagePage(tuple(items), cursors.write(*last) if last is not None else None)
 
 
 class _Runs:
@@ -261,12 +263,6 @@ def _find(connection: Connection, query: Query, known: Knowledge, running: Calla
     return _Found(components, matching, known)
 
 
-def _digests(connection: Connection, where: RunFilter, **times: datetime | None) -> frozenset[str]:
-    """What ran then."""
-    rows = grouped(connection, where, ("digest",), **times)
-    return frozenset(row.digest for row in rows if row.digest is not None)
-
-
 def _keys(query: Query) -> list[str]:
     names = [package_name(*query.key), *(package_name("", "", name) for name in sorted(query.names))]
     return [key_of(name) for name in names]
@@ -318,16 +314,3 @@ def _listed(connection: Connection, components: Sequence[int]) -> Mapping[int, S
             helps = "ask for a range of versions, or of one namespace"
             raise _TooMany(f"more than {MAX_DOCUMENTS} documents that list this package in the inventory: {helps}")
     return found
-
-
-def _write(place: _Place) -> str:
-    return cursors.write([tables.instant(place[0]), place[1], place[2]])
-
-
-def _read(cursor: str) -> _Place:
-    moment, leaf, component = cursors.read(cursor, str, int, int)
-    try:
-        at = datetime.strptime(str(moment), tables.INSTANT_FORMAT).replace(tzinfo=UTC)
-    except ValueError as exc:
-        raise InputError("CursorMalformed", "the cursor is none that this inventory gave out") from exc
-    return at, int(leaf), int(component)

@@ -139,7 +139,7 @@ class Sboms(Asker):
                 items=items,
                 counts={str(state): counts[rank] for state, rank in RANKS.items()},
                 unidentified=unidentified(connection, moment),
-                cursor=cursors.write(left[limit - 1]) if len(left) > limit else None,
+                cursor=cursors.write(*left[limit - 1]) if len(left) > limit else None,
             )
 
 

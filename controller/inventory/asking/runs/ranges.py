@@ -7,6 +7,7 @@ each of them apart, for ten times as long as it looks; it is given the ranges as
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -36,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from controller.inventory import tables
-from controller.inventory.asking.asker import Place
+from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.runs.words import Condition, admission_of, ends_after, signers_of, went_on
 from controller.inventory.asking.sifting import with_end
 from controller.inventory.database.parameters import as_list, listed, sifted
@@ -202,6 +203,17 @@ def grouped(
         values["digests"] = as_list(where.digests)
     query = _by_group(form, sifting=where.digests is not None)
     return connection.execute(query, values | _parameters(form, _ranges(firsts, as_of, known_at, _BEYOND))).all()
+
+
+def namespaces_by_image(
+    connection: Connection, where: RunFilter, *, as_of: datetime | None, known_at: datetime | None
+) -> Mapping[str, Collection[str]]:
+    """The images that ran then, and in which namespaces each did. (`grouped` says of which filters.)"""
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in grouped(connection, where, ("digest", "namespace"), as_of=as_of, known_at=known_at):
+        if row.digest is not None:
+            found[row.digest].add(row.namespace)
+    return found
 
 
 def _asked(

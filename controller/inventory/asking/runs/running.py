@@ -12,7 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from controller.inventory import tables
-from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit, read_cursor, write_cursor
+from controller.inventory.asking import cursors
+from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
+from controller.inventory.asking.names import check_signer
 from controller.inventory.asking.runs.ranges import RunFilter, page
 from controller.inventory.database.dialect import take_time
 from controller.inventory.recording import proven
@@ -49,9 +51,9 @@ class RunQueries(Asker):
         """
         check_limit(limit)
         digests = (str(Digest.parse(digest)),) if digest is not None else None
-        place = read_cursor(cursor) if cursor is not None else None
+        place = cursors.read_place(cursor) if cursor is not None else None
         with self._reading() as connection:
-            sets = _sets(connection, signer) if signer is not None else None
+            sets = _sets(connection, check_signer(signer)) if signer is not None else None
             where = RunFilter(namespace, cluster, digests, admission, signed, sets)
             rows = page(connection, where, as_of=as_of, known_at=known_at, before=place, limit=limit + 1)
             shown = rows[:limit]
@@ -60,7 +62,7 @@ class RunQueries(Asker):
                 items=records(connection, shown, known_at=known_at),
                 gaps=unwatched[:MAX_GAPS],
                 more_gaps=len(unwatched) > MAX_GAPS,
-                cursor=write_cursor(shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None,
+                cursor=cursors.write_place(shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None,
             )
 
     def open_runs(self, cluster: str) -> tuple[RunRecord, ...]:

@@ -17,14 +17,20 @@ Condition = ColumnElement[bool]
 Time = datetime | ColumnElement[Any]
 
 
-def went_on(run: FromClause, *, as_of: Time | None, known_at: Time | None) -> Condition:
-    """Whether this run (the table, or an alias of it) went on at `as_of`, as it was known at `known_at`. Exact."""
+def began(run: FromClause, *, as_of: Time | None, known_at: Time | None) -> Condition:
+    """Whether this run (the table, or an alias of it) had begun by `as_of`, as it was known at `known_at`."""
     conditions: list[Condition] = []
     if known_at is not None:
         conditions.append(run.c.recorded_at <= known_at)
     if as_of is not None:
-        conditions += [run.c.started_at <= as_of, ends_after(run, as_of, known_at)]
+        conditions.append(run.c.started_at <= as_of)
     return and_(true(), *conditions)
+
+
+def went_on(run: FromClause, *, as_of: Time | None, known_at: Time | None) -> Condition:
+    """Whether a run went on at `as_of`, as it was known at `known_at`. Exact."""
+    begun = began(run, as_of=as_of, known_at=known_at)
+    return begun if as_of is None else and_(begun, ends_after(run, as_of, known_at))
 
 
 def ends_after(run: FromClause, moment: Time, known_at: Time | None) -> Condition:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Select, bindparam, insert, select
 from sqlalchemy.exc import OperationalError
 
 from controller.inventory import tables
-from controller.inventory.database import dialect, parameters
+from controller.inventory.database import engines, parameters
 from controller.inventory.database.selects import Selecting
 
 START = datetime(2026, 11, 22, 11, 0, 0, 5, tzinfo=UTC)
@@ -21,7 +21,7 @@ RUN = tables.run
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = dialect.writing_engine(dialect.parse(f"sqlite:///{tmp_path / 'inventory.db'}"))
+    engine = engines.writing_engine(engines.parse(f"sqlite:///{tmp_path / 'inventory.db'}"))
     tables.metadata.create_all(engine)
     yield engine
     engine.dispose()

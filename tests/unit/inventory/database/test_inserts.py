@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from controller.inventory import tables
-from controller.inventory.database.dialect import parse, writing_engine
+from controller.inventory.database.engines import parse, writing_engine
 from controller.inventory.database.inserts import Appending, Inserting, keeping_earliest
 
 EARLY = datetime(2026, 11, 22, 13, 0, 0, 5, tzinfo=timezone(timedelta(hours=2)))

@@ -150,6 +150,7 @@ def test_a_manifest_within_the_admitted_index_is_the_admitted_image() -> None:
         ({"artifact": about(OTHER)}, [("subject", "Fails", "SubjectMismatch")]),
         ({"artifact": b"[[[["}, [("subject", "Fails", "SubjectMissing")]),
         ({"trouble": "the stored bytes no longer prove it"}, [("proof", "Fails", "ProofFails")]),
+        ({"trouble": "ReplayImpossible: this version …"}, [("proof", "Missing", "ReplayImpossible")]),
     ],
 )
 def test_the_broken_link_is_named(changes: dict[str, Any], expected: list[tuple[str, str, str]]) -> None:

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from controller.inventory.database import dialect
+from controller.inventory.database import engines
 from controller.inventory.database.turns import Turns, turns_of
 
 
 def _engine(file: Path) -> Engine:
-    return dialect.writing_engine(dialect.parse(f"sqlite:///{file}"))
+    return engines.writing_engine(engines.parse(f"sqlite:///{file}"))
 
 
 def test_who_waits_has_his_turn_before_who_had_the_last_one(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_turn_ends_with_the_transaction_however_it_ends(tmp_path: Path, ends
 def test_one_whose_turn_does_not_come_is_told_that_the_database_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialect, "BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT", 0.1)
     file = tmp_path / "x.db"
     one, other = _engine(file), _engine(file)
     with one.begin(), pytest.raises(OperationalError, match="locked"), other.begin():
