@@ -355,7 +355,8 @@ def _exclusive(url: str) -> Iterator[Engine]:
 def _require_there(url: URL) -> None:
     file = engines.sqlite_file(url)
     if file is not None and not file.is_file():
-        raise ConfigurationError("DatabaseMissing", f"there is no inventory at {file}: nothing was recorded there")
+        message = f"there is no inventory at {file}: nothing was recorded there; --database-url names another"
+        raise ConfigurationError("DatabaseMissing", message)
 
 
 def _require_current(engine: Engine, *, migrate: bool, blobs: Blobs | None = None) -> None:

@@ -55,7 +55,7 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     """A parameter that is malformed, or that there is none of: a filter misspelt would answer with everything."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     first = error.errors()[0]
-    name = str(first["loc"][-1])[:100]
+    name = next((str(each) for each in first["loc"][1:]), str(first["loc"][-1]))[:100]  # of a list: its name
     if first["type"] == "extra_forbidden":
         return problem(HTTPStatus.BAD_REQUEST, "ParameterUnknown", f"there is no parameter {name!r}")
     message = TIME_EXPECTED if first["type"] in _NO_TIME else first["msg"]

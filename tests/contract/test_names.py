@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.cli import run
+from controller.cli import EXIT_ERROR, run
 from controller.errors import InputError
 from controller.inventory.asking.affected.resting import Footing
 from controller.inventory.asking.names import Named
@@ -117,3 +117,15 @@ def test_who_read_what_is_recorded_by_the_whole_name(
     assert run(["inventory", "show", ONE[:25], "-o", "json"]) == 0
     (read,) = held.questions.reads.reads(identity=ONE).items
     assert read.resource == "show"
+
+
+def test_a_manifest_that_runs_and_was_judged_as_part_of_its_index_leads_to_that(
+    database: Database, opened: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database.settings.database_url)
+    value = leaf(images=[{**image(digest=ONE), "kind": "container", "manifests": [TWO]}])
+    asyncio.run(record(opened, value, sighting("Started", 1, digest=TWO, imageId=f"ghcr.io/acme/app@{TWO}")))
+    assert run(["inventory", "show", TWO[:25]]) == EXIT_ERROR
+    assert f"it is a manifest of the index {ONE}: show that" in capfd.readouterr().err
+    assert run(["inventory", "show", KEY]) == EXIT_ERROR
+    assert "manifest" not in capfd.readouterr().err

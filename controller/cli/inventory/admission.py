@@ -62,7 +62,8 @@ def admission(
                 known_at=known_at,
             )
             if not found.items and cursor is None:
-                raise InputError("DecisionUnknown", f"no decision about {kind} {name} is recorded")
+                then = " of that time" if as_of is not None or known_at is not None else ""
+                raise InputError("DecisionUnknown", f"no decision about {kind} {name} is recorded{then}")
             return found
 
         listing.show(ask, wire.AdmissionPage, table=_print, known_at=known_at)

@@ -86,7 +86,7 @@ def export(
         moment = known_at or now
         found = store.questions.gatherer.gather(chosen, known_at=moment)
         if found is None:
-            raise InputError("NothingToExport", "the inventory has no record of that")
+            raise InputError("NothingToExport", f"nothing is recorded of {_told(chosen)}")
         about = Circumstances(chosen, moment, now, known or ledger_key(settings.inventory), __version__)
         files = assembling.assemble(found, about, key)
         counted = _Counted(files)
@@ -103,6 +103,13 @@ def export(
             err=True,
         )
     return 0
+
+
+def _told(chosen: Selection) -> str:
+    """What was selected, in words."""
+    named = {"digest": chosen.digest, "run": chosen.run, "record": chosen.record, "namespace": chosen.namespace}
+    told = ", ".join(f"{name} {value[:100]}" for name, value in named.items() if value is not None)
+    return told if chosen.since is None and chosen.until is None else f"{told} in that time"
 
 
 class _Counted:

@@ -54,7 +54,7 @@ def show(
         if name.startswith("sha256:"):
             image = store.queries.image(name, as_of=as_of, known_at=known_at)
             if image is None:
-                raise InputError("ImageUnknown", f"no decision about {name} is recorded")
+                raise _unknown(store, name)
             if form == "table":
                 _print_image(image)
             else:
@@ -62,7 +62,7 @@ def show(
             return 0
         decision = store.queries.decision(name, as_of=as_of, known_at=known_at)
         if decision is None:
-            raise InputError("DecisionUnknown", f"no decision {name} is recorded")
+            raise InputError("DecisionUnknown", f"no decision {name} is recorded: give its whole id, or a digest")
         if form == "table":
             _print_decision(decision.leaf)
         else:
@@ -101,13 +101,20 @@ def _leaves(store: Store, name: str, *, as_of: datetime | None, known_at: dateti
     if name.startswith("sha256:"):
         image = store.queries.image(name, as_of=as_of, known_at=known_at)
         if image is None:
-            raise InputError("ImageUnknown", f"no decision about {name} is recorded")
+            raise _unknown(store, name)
         ids = [item.id for item in image.decisions.items]
     for identity in ids:
         decision = store.queries.decision(identity, as_of=as_of, known_at=known_at)
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {identity} is recorded")
         yield decision.leaf
+
+
+def _unknown(store: Store, digest: str) -> InputError:
+    """That nothing was decided about it: where it is a manifest of an index, what was decided is about that."""
+    found = store.questions.names.indexes(digest)
+    where = f"; it is a manifest of the index {' and of '.join(found)}: show that" if found else ""
+    return InputError("ImageUnknown", f"no decision about {digest} is recorded{where}")
 
 
 def _replayed(proof: Replayed) -> dict[str, Any]:

@@ -59,11 +59,19 @@ class Names(Asker):
             for column in _COLUMNS[what]:
                 found |= _between(connection, column, low, high)
         if not found:
-            raise InputError("NameUnknown", f"no {what} is recorded whose digest begins with sha256:{digits}")
+            also = "; a record's id is given whole" if not cut["algorithm"] else ""
+            raise InputError("NameUnknown", f"no {what} is recorded whose digest begins with sha256:{digits}{also}")
         if len(found) > 1:
             some = ", ".join(sorted(found)[:MAX_NAMED])
             raise InputError("NameAmbiguous", f"several {what}s begin with sha256:{digits}: {some}")
         return found.pop()
+
+    def indexes(self, manifest: str) -> tuple[str, ...]:
+        """The digests of the indexes that were seen to hold this manifest, a few of them: as such it was judged."""
+        held = tables.image_manifest
+        query = select(held.c.digest).where(held.c.manifest == manifest).distinct().limit(MAX_NAMED)
+        with self._reading() as connection:
+            return tuple(sorted(connection.execute(query).scalars()))
 
 
 def may_be_cut(name: str) -> bool:

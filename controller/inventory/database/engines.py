@@ -43,19 +43,20 @@ KEEPING_CACHE = 2 * 1024  # the same for who writes in order, or hardly ever
 PROGRESS_STEPS = 10_000  # SQLite instructions between two looks at the clock
 
 
+_EXPECTED = "the database must be sqlite:///FILE or postgresql+psycopg://HOST/NAME"
+
+
 def parse(url: str) -> URL:
     """The database's address. Raises `ConfigurationError` (`DatabaseUrlInvalid`), which never quotes the URL."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as exc:
-        raise ConfigurationError("DatabaseUrlInvalid", "the database URL cannot be read") from exc
+        raise ConfigurationError("DatabaseUrlInvalid", _EXPECTED) from exc
     backend = parsed.drivername.partition("+")[0]
     if backend in {"postgresql", "postgres"}:
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise ConfigurationError(
-            "DatabaseUrlInvalid", "the database must be sqlite:///FILE or postgresql+psycopg://HOST/NAME"
-        )
+        raise ConfigurationError("DatabaseUrlInvalid", _EXPECTED)
     if not parsed.database or parsed.database == ":memory:" or parsed.query:
         raise ConfigurationError(
             "DatabaseUrlInvalid", "an SQLite database is named sqlite:///FILE, without parameters: memory keeps nothing"

@@ -61,3 +61,8 @@ def test_a_time_that_ends_before_it_begins_is_refused(app: FastAPI, path: str) -
     answer = ask(app, path, "since=2026-05-01T00:00:00Z&until=2026-04-01T00:00:00Z")
     assert (answer.status, answer.json["code"]) == (400, "PeriodEmpty")
     assert ask(app, path, "since=2026-04-01T00:00:00Z&until=2026-05-01T00:00:00Z").status == 200
+
+
+def test_a_parameter_that_is_a_list_is_called_by_its_name(app: FastAPI) -> None:
+    answer = ask(app, "/api/v1/sboms", "state=Stale&state=fine")
+    assert answer.json["detail"].startswith("parameter 'state': Input should be 'NotLookedFor'")
