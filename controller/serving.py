@@ -31,15 +31,15 @@ from controller.app import (
     read_trust_roots,
 )
 from controller.errors import AssayError, ConfigurationError, NotReady
-from controller.inventory.checkpoint_files import CheckpointFiles
+from controller.inventory.asking.reads import Logged
 from controller.inventory.index.keeping import IndexKeeper, pace
-from controller.inventory.keeping import LedgerKeeper, open_signer, origin_of
+from controller.inventory.ledger.checkpoint_files import CheckpointFiles
+from controller.inventory.ledger.keeping import LedgerKeeper, open_signer, origin_of
+from controller.inventory.ledger.witnessing import Witnessing, witnesses_of
 from controller.inventory.querying.questions import OwnQuestions
-from controller.inventory.reads import Logged
 from controller.inventory.retention.keeping import RetentionKeeper
 from controller.inventory.retention.rules import rules as retention_rules
 from controller.inventory.store import NOT_MIGRATED, Store, is_away, is_server, migrate
-from controller.inventory.witnessing import Witnessing, witnesses_of
 from controller.operator.holder import SnapshotHolder
 from controller.reading import app as reading
 from controller.reading.access import GROUP

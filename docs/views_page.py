@@ -1,9 +1,9 @@
-"""The reference page of the stable views, from `controller.inventory.views`."""
+"""The reference page of the stable views, from `controller.inventory.querying.views`."""
 
 from __future__ import annotations
 
 from controller.inventory.querying import sqlite_child, statement
-from controller.inventory.views import VIEWS
+from controller.inventory.querying.views import VIEWS
 
 INTRODUCTION = """\
 What `assay query` (and `GET /api/v1/query`) asks, on SQLite and PostgreSQL alike. A view keeps its columns and what they mean;

@@ -2,14 +2,18 @@
 
 This one holds what all of them share: the entry, errors as messages, and exit statuses.
 
-Exit statuses: 0 good; 1 Violated under Deny (or a finding); 2 could not tell, or another error; 64 wrong usage.
+Exit statuses: 0 good; 1 Violated under Deny (or a finding); 2 could not tell, or another error; 64 wrong usage; 130
+interrupted; 141 whoever read the output went away, so that nothing was answered (both as a shell has them).
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 import click
+from click.shell_completion import shell_complete
 
 from controller import __version__
 from controller.cli.commands import COMMANDS, Lazy
@@ -18,7 +22,10 @@ from controller.errors import AssayError
 EXIT_DENIED = 1
 EXIT_ERROR = 2
 EXIT_USAGE = 64  # sysexits.h EX_USAGE
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130  # 128 and SIGINT
+EXIT_UNREAD = 141  # 128 and SIGPIPE
+_COMPLETE = "_ASSAY_COMPLETE"  # by which a shell asks click what may follow
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @click.group(
@@ -36,8 +43,27 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit status. Messages go to standard error."""
+    if asked := os.environ.get(_COMPLETE):
+        return shell_complete(root, {}, "assay", _COMPLETE, asked)
     try:
-        status = root.main(args=arguments, prog_name="assay", standalone_mode=False)
+        status = _run(arguments)
+        sys.stdout.flush()
+    except OSError as exc:
+        if exc.errno != errno.EPIPE and exc.errno not in _UNWRITABLE:
+            raise
+        _let_go()
+        if exc.errno == errno.EPIPE:
+            return EXIT_UNREAD
+        click.echo(f"assay: OutputUnwritable: the output is not whole: {exc.strerror}", err=True)
+        return EXIT_ERROR
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        # Not click's `main`, which ends with 1 when nobody reads on: that is the status of a finding.
+        with root.make_context("assay", list(arguments)) as context:
+            status = root.invoke(context)
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except click.UsageError as exc:
@@ -47,11 +73,14 @@ def run(arguments: list[str]) -> int:
         exc.show(sys.stderr)
         return EXIT_ERROR
     except (click.Abort, KeyboardInterrupt):
+        click.echo(err=True)  # after a terminal's ^C
         return EXIT_INTERRUPTED
     except AssayError as exc:
         click.echo(f"assay: {exc}", err=True)
         return EXIT_ERROR
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
     return status if isinstance(status, int) else 0
+
+
+def _let_go() -> None:
+    """Give up standard output, so that what is still to be written to it is no error as the program ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

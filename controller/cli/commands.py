@@ -39,3 +39,17 @@ class Lazy(click.Group):
         module, _, attribute = self._places[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As every group does; of a name that there is none of, with the one that may have been meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as exc:
+            from difflib import get_close_matches
+
+            meant = get_close_matches(args[0], self._places, n=1)
+            if not meant:
+                raise
+            raise click.UsageError(f"{exc.message} Did you mean {meant[0]!r}?", ctx) from None

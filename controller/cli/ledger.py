@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from controller.cli import options, render
+from controller.cli.consistency import consistency
 from controller.errors import ConfigurationError, InputError
-from controller.inventory.audit import Kept, Report
-from controller.inventory.keeping import PUBLIC_KEY
+from controller.inventory.audit.verifying import Kept, Report
+from controller.inventory.ledger.keeping import PUBLIC_KEY
 from controller.inventory.ledger.notes import COSIGNATURE, MAX_NOTE, NoteKey
+from controller.inventory.ledger.witnessing import witnesses_of
 from controller.inventory.store import Store
 from controller.inventory.tables import instant
-from controller.inventory.witnessing import witnesses_of
 from controller.settings import Settings
 
 VERIFICATION_SCHEMA = "assay.dev/ledger-verification/v1alpha1"
@@ -28,7 +29,10 @@ def ledger() -> None:
     """Show that nothing in the inventory was changed, removed or reordered."""
 
 
-@ledger.command()
+ledger.add_command(consistency)
+
+
+@ledger.command(short_help="The newest signed checkpoint, to be kept elsewhere.")
 @options.with_settings("database_url")
 def checkpoint(load: Callable[..., Settings]) -> int:
     """Print the newest signed checkpoint (a C2SP signed note), to be kept elsewhere.
@@ -43,12 +47,14 @@ def checkpoint(load: Callable[..., Settings]) -> int:
     return 0
 
 
-@ledger.command()
+@ledger.command(short_help="That a record is in the ledger.")
 @click.argument("record")
 @options.output
 @options.with_settings("database_url")
 def proof(load: Callable[..., Settings], *, record: str, form: str) -> int:
-    """Print the proof that RECORD (a decision's id) is in the ledger: entry, hashes (RFC 6962) and checkpoint.
+    """Print the proof that RECORD (a decision's or a sighting's id) is in the ledger: entry, hashes, checkpoint.
+
+    The hashes are an inclusion proof of RFC 6962 (2.1.1).
 
     An entry's number stands for a record that was dropped by rule: its id went with it, its hash is still proven.
 
@@ -82,7 +88,7 @@ def proof(load: Callable[..., Settings], *, record: str, form: str) -> int:
     return 0
 
 
-@ledger.command()
+@ledger.command(short_help="That nothing was changed, removed or reordered.")
 @click.option(
     "--checkpoint",
     "checkpoints",

@@ -13,8 +13,8 @@ from controller.errors import InputError
 from controller.inventory.querying.answer import Answer, Cell
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.querying.statement import MAX_STATEMENT
+from controller.inventory.querying.views import VIEWS
 from controller.inventory.store import Store
-from controller.inventory.views import VIEWS
 from controller.reading.query import lines
 from controller.reading.wire.rows import Form
 from controller.settings import Settings
@@ -59,7 +59,7 @@ def query(
         sys.stdout.buffer.flush()
     elif form == "table":
         render.table(answer.columns, [[_shown(cell) for cell in row] for row in answer.rows])
-        click.echo(f"{len(answer.rows)} rows", err=True)
+        click.echo(f"{len(answer.rows)} row{'' if len(answer.rows) == 1 else 's'}", err=True)
     else:
         value = {"schema": SCHEMA, "columns": list(answer.columns), "rows": [list(row) for row in answer.rows]}
         render.dump(value | {"cut": answer.cut}, form)

@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from controller import settings as settings_module
-from controller.inventory.appending import append_one
-from controller.inventory.reads import Logged, Read, leaf
+from controller.inventory.asking.names import Named, may_be_cut
+from controller.inventory.asking.reads import Logged, Read, leaf
+from controller.inventory.recording.appending import append_one
+from controller.inventory.store import Store
 from controller.settings import Settings
 
 _GROUPS = ("inventory", "query")
@@ -38,13 +40,21 @@ def note(settings: Settings) -> None:
         verb="get" if command in _ONE else "list",
         resource=command,
         namespace=str(asked.get("namespace") or ""),
-        identity=next((str(asked[name]) for name in _ARGUMENTS if isinstance(asked.get(name), str)), ""),
+        identity=_whole(settings, next((asked[name] for name in _ARGUMENTS if isinstance(asked.get(name), str)), "")),
         parameters={name: _texts(value) for name, value in asked.items() if value not in (None, False, ())},
         status=0,
         count=None,
     )
     now = datetime.now(UTC)
     append_one(settings.inventory, leaf(read, cluster=settings.review.cluster_name, now=now), now=now)
+
+
+def _whole(settings: Settings, name: str) -> str:
+    """What is read, by the name under which it is looked for later: not as tables cut it."""
+    if not may_be_cut(name):
+        return name
+    with Store.open_to_read(settings.inventory) as store:
+        return store.questions.names.whole(Named.IMAGE, name)
 
 
 def _texts(value: Any) -> list[str]:

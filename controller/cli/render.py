@@ -38,8 +38,10 @@ def dump(value: Any, form: str) -> None:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns; the last one is never padded."""
+    """Print aligned columns; the last one is never padded. Of no rows nothing, not even the headings."""
     body = [[str(cell) for cell in row] for row in rows]
+    if not body:
+        return
     widths = [max(len(row[i]) for row in [list(headings), *body]) for i in range(len(headings))]
     for row in [list(headings), *body]:
         padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]

@@ -16,6 +16,7 @@ import yaml
 
 from controller import admission, images
 from controller.cli import local, options, render
+from controller.cli.times import TIME
 from controller.errors import InputError
 from controller.model.deadline import Deadline
 from controller.model.decision import Decision, Verdict
@@ -35,7 +36,7 @@ MAX_INPUT = 16 * 1024 * 1024  # bytes of one file: more than an API server takes
 @click.option("--group", "groups", multiple=True, help="Group of the user; may be given several times.")
 @click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of a manifest without one.")
 @click.option("--namespace-object", type=click.File("rb"), help="The Namespace object, for its labels.")
-@click.option("--now", "at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="Judge as of this time (RFC 3339).")
+@click.option("--now", "at", type=TIME, help="Judge as of this time (RFC 3339).")
 @options.offline
 @click.option("--timeout", default=local.SECONDS, show_default=True, help="Seconds that the verdict may take.")
 @options.output

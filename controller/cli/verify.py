@@ -13,6 +13,7 @@ import click
 
 from controller import admission, images
 from controller.cli import local, options, render
+from controller.cli.times import TIME
 from controller.errors import InputError
 from controller.model.deadline import Deadline
 from controller.model.evidence import Proof
@@ -29,7 +30,7 @@ SCHEMA = "assay.dev/verification/v1alpha1"
 @click.argument("image")
 @click.option("--policies", required=True, type=click.Path(exists=True, path_type=Path), help="Directory of policies.")
 @click.option("-n", "--namespace", default="default", show_default=True, help="Namespace that the image would run in.")
-@click.option("--now", "at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="Judge as of this time (RFC 3339).")
+@click.option("--now", "at", type=TIME, help="Judge as of this time (RFC 3339).")
 @options.offline
 @click.option(
     "--bundle",

@@ -15,9 +15,11 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
 
 from controller.errors import ConfigurationError
-from controller.inventory import partitions, projections, views
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.dialect import revision, stop_appends, take_time
+from controller.inventory.database import partitions
+from controller.inventory.database.dialect import revision, stop_appends, take_time
+from controller.inventory.querying import views
+from controller.inventory.recording import projections
 from controller.inventory.retention import configurations
 
 log = logging.getLogger(__name__)

@@ -7,20 +7,21 @@ from typing import Self
 
 from sqlalchemy import Engine
 
-from controller.inventory.admissions import Admissions
-from controller.inventory.affected import Affected
-from controller.inventory.assets import Assets
+from controller.inventory.asking.affected.questions import Affected
+from controller.inventory.asking.decisions.admissions import Admissions
+from controller.inventory.asking.decisions.refused import Refused
+from controller.inventory.asking.documents.assets import Assets
+from controller.inventory.asking.documents.components import Components
+from controller.inventory.asking.documents.findings import Findings
+from controller.inventory.asking.documents.packages import Packages
+from controller.inventory.asking.documents.sboms import Sboms
+from controller.inventory.asking.gathering import Gatherer
+from controller.inventory.asking.names import Names
+from controller.inventory.asking.queries import Queries
+from controller.inventory.asking.reads import ReadLog
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.components import Components
-from controller.inventory.findings import Findings
-from controller.inventory.gathering import Gatherer
-from controller.inventory.ledger_reading import LedgerReader
-from controller.inventory.packages import Packages
-from controller.inventory.queries import Queries
-from controller.inventory.reads import ReadLog
-from controller.inventory.refused import Refused
+from controller.inventory.ledger.reading import LedgerReader
 from controller.inventory.retention.holds import Holds
-from controller.inventory.sboms import Sboms
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Questions:
     refused: Refused
     holds: Holds
     reads: ReadLog
+    names: Names
 
     @classmethod
     def of(cls, reading: Engine, blobs: Blobs) -> Self:
@@ -58,4 +60,5 @@ class Questions:
             refused=Refused(reading),
             holds=Holds(reading),
             reads=ReadLog(reading),
+            names=Names(reading),
         )

@@ -17,28 +17,30 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import ConfigurationError
-from controller.inventory import audit, dialect, partitions, projections
-from controller.inventory.audit import Kept, Report
+from controller.inventory.asking.queries import Queries
+from controller.inventory.audit import verifying
+from controller.inventory.audit.verifying import Kept, Report
 from controller.inventory.blobs.files import BlobFolder
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.fallback import Fallback
+from controller.inventory.database import dialect, engines, failures, partitions
+from controller.inventory.database.lock import FileLock, claimed
+from controller.inventory.database.partition_keeping import PartitionKeeper
 from controller.inventory.index import reading as documents
 from controller.inventory.index import writing as index
 from controller.inventory.index.writing import Indexer, Read
 from controller.inventory.ledger.notes import NoteKey, NoteSigner
-from controller.inventory.ledger_reading import LedgerReader
-from controller.inventory.lock import FileLock, create_private
-from controller.inventory.partition_keeping import PartitionKeeper
-from controller.inventory.queries import Queries
+from controller.inventory.ledger.reading import LedgerReader
+from controller.inventory.ledger.sequencing import Sequencer
+from controller.inventory.ledger.witnessing import Cosigned
 from controller.inventory.questions import Questions
+from controller.inventory.recording import projections
+from controller.inventory.recording.fallback import Fallback
+from controller.inventory.recording.spool import Spool
+from controller.inventory.recording.writer import Writer
 from controller.inventory.retention.configurations import ConfigurationKeeper
 from controller.inventory.retention.pruning import Pruner
 from controller.inventory.retention.rules import rules
-from controller.inventory.sequencing import Sequencer
-from controller.inventory.spool import Spool
 from controller.inventory.tables import REVISION
-from controller.inventory.witnessing import Cosigned
-from controller.inventory.writer import Writer
 from controller.settings import DocumentSettings, InventorySettings
 
 NOT_MIGRATED = "DatabaseNotMigrated"
@@ -50,12 +52,12 @@ def _now() -> datetime:
 
 def is_server(settings: InventorySettings) -> bool:
     """Whether the inventory is a database server's, which several processes may use, and not a file of one's own."""
-    return dialect.sqlite_file(dialect.parse(settings.url())) is None
+    return engines.sqlite_file(engines.parse(settings.url())) is None
 
 
 def is_away(error: ConfigurationError) -> bool:
     """Whether an inventory could not be opened because its server did not answer: later it may."""
-    return isinstance(error.__cause__, SQLAlchemyError) and dialect.is_server_away(error.__cause__)
+    return isinstance(error.__cause__, SQLAlchemyError) and failures.is_server_away(error.__cause__)
 
 
 class Store:
@@ -76,10 +78,10 @@ class Store:
         Raises `ConfigurationError`: `DatabaseUrlInvalid`, `DatabaseInUse`, `DatabaseUnusable`, `DatabaseNotDurable`,
         `DatabaseNotMigrated`, `DatabaseNewer`, `DriverMissing`.
         """
-        url = dialect.parse(settings.url())
+        url = engines.parse(settings.url())
         lock = _claim(url)
         try:
-            engine = dialect.writing_engine(url)
+            engine = engines.writing_engine(url)
             try:
                 _require_current(engine, migrate=lock is not None, blobs=_blobs(settings, url))
                 reading = _reading_engine(settings, url)
@@ -93,7 +95,7 @@ class Store:
         blobs = _blobs(settings, url)
         fallback = None
         if settings.durability == "Spool":
-            spool = Spool(settings.spool_folder(dialect.sqlite_file(url)), max_bytes=settings.spool_max_bytes)
+            spool = Spool(settings.spool_folder(engines.sqlite_file(url)), max_bytes=settings.spool_max_bytes)
             fallback = Fallback(spool, _keeping_engine(url), blobs=blobs, lose=settings.spool_full == "Admit")
         writer = Writer(
             engine,
@@ -108,7 +110,7 @@ class Store:
     @classmethod
     def open_to_read(cls, settings: InventorySettings) -> Store:
         """For everyone else, beside a serving process or without one. Raises `ConfigurationError` as `open` does."""
-        url = dialect.parse(settings.url())
+        url = engines.parse(settings.url())
         _require_there(url)
         reading = _reading_engine(settings, url)
         try:
@@ -149,7 +151,7 @@ class Store:
         self, settings: InventorySettings, *, signer: NoteSigner, clock: Callable[[], datetime] = _now
     ) -> Sequencer:
         """Who gives the recorded leaves their numbers; on a connection of its own, so that recording goes on beside."""
-        engine = _keeping_engine(dialect.parse(settings.url()))
+        engine = _keeping_engine(engines.parse(settings.url()))
         self._engines.append(engine)
         return Sequencer(engine, self._reading, signer=signer, clock=clock)
 
@@ -163,7 +165,7 @@ class Store:
         clock: Callable[[], datetime] = _now,
     ) -> Pruner:
         """Who drops what is older than its rule allows; on a connection of its own."""
-        engine = dialect.writing_engine(dialect.parse(settings.url()))
+        engine = engines.writing_engine(engines.parse(settings.url()))
         self._engines.append(engine)
         return Pruner(
             engine,
@@ -178,7 +180,7 @@ class Store:
 
     def cosigned(self, settings: InventorySettings, sequencer: Sequencer) -> Cosigned:
         """Who puts witnesses' cosignatures beside what the sequencer signed; on a connection of its own."""
-        engine = _keeping_engine(dialect.parse(settings.url()))
+        engine = _keeping_engine(engines.parse(settings.url()))
         self._engines.append(engine)
         cosigned = Cosigned(engine, term=lambda: sequencer.term)
         sequencer.cosigned = lambda: cosigned.size
@@ -190,7 +192,7 @@ class Store:
         """Who makes the months that come; on a connection of its own. None in SQLite, which has none."""
         if not self.is_shared:
             return None
-        engine = _keeping_engine(dialect.parse(settings.url()))
+        engine = _keeping_engine(engines.parse(settings.url()))
         self._engines.append(engine)
         return PartitionKeeper(engine, clock=clock)
 
@@ -201,7 +203,7 @@ class Store:
         """
         if not self.is_shared:
             return None
-        engine = _keeping_engine(dialect.parse(settings.url()))
+        engine = _keeping_engine(engines.parse(settings.url()))
         self._engines.append(engine)
         return ConfigurationKeeper(engine, self._blobs)
 
@@ -221,7 +223,7 @@ class Store:
 
         `pace` is told how long each of its transactions took.
         """
-        engine = dialect.deriving_engine(dialect.parse(settings.url()))
+        engine = engines.deriving_engine(engines.parse(settings.url()))
         self._engines.append(engine)
         return Indexer(engine, self._reading, blobs=self._blobs, read=read, clock=clock, pace=pace)
 
@@ -234,9 +236,9 @@ class Store:
             with self._reading.begin() as connection:
                 dialect.take_time(connection)
                 with dialect.any_text(connection):
-                    return audit.verify(connection, keys=keys, kept=kept, blobs=self._blobs)
+                    return verifying.verify(connection, keys=keys, kept=kept, blobs=self._blobs)
         except SQLAlchemyError as exc:
-            raise dialect.unavailable(exc) from exc
+            raise failures.unavailable(exc) from exc
 
     def close(self) -> None:
         """Write what waits, then let go. Blocks for as long as that takes; may be called twice."""
@@ -264,9 +266,9 @@ def beside(settings: InventorySettings) -> Iterator[tuple[Engine, Blobs]]:
     An SQLite file has one serving process, which remembers what it wrote; nothing is done here that makes that wrong.
     Raises `ConfigurationError` as `open_to_read` does.
     """
-    url = dialect.parse(settings.url())
+    url = engines.parse(settings.url())
     _require_there(url)
-    engine = dialect.writing_engine(url)
+    engine = engines.writing_engine(url)
     try:
         _require_current(engine, migrate=False)
         yield engine, _blobs(settings, url)
@@ -281,7 +283,7 @@ def migrate(url: str, *, settings: InventorySettings | None = None) -> None:
     Raises `ConfigurationError` as `Store.open` does.
     """
     with _exclusive(url) as engine:
-        blobs = _blobs(settings or InventorySettings(database_url=url), dialect.parse(url))
+        blobs = _blobs(settings or InventorySettings(database_url=url), engines.parse(url))
         _require_current(engine, migrate=True, blobs=blobs)
         partitions.keep(engine, _now())
 
@@ -303,7 +305,7 @@ def rebuild(
             dialect.take_time(connection)
             dialect.stop_appends(connection)
             count = projections.rebuild(connection)
-        blobs = _blobs(settings or InventorySettings(database_url=url), dialect.parse(url))
+        blobs = _blobs(settings or InventorySettings(database_url=url), engines.parse(url))
         index.rebuild(engine, blobs=blobs, read=lambda content: documents.read(content, limits), clock=_now)
         return count
 
@@ -311,44 +313,36 @@ def rebuild(
 def _reading_engine(settings: InventorySettings, url: URL) -> Engine:
     """The pool that reads: as the role for that, where there is one."""
     given = settings.database_reader_url
-    reading = dialect.parse(given) if given else url
-    if reading.get_backend_name() != url.get_backend_name() or (given and dialect.sqlite_file(reading) is not None):
+    reading = engines.parse(given) if given else url
+    if reading.get_backend_name() != url.get_backend_name() or (given and engines.sqlite_file(reading) is not None):
         raise ConfigurationError(
             "SettingInvalid", "database_reader_url names the PostgreSQL of database_url, as another role"
         )
-    return dialect.reading_engine(reading, connections=max(1, settings.database_readers))
+    return engines.reading_engine(reading, connections=max(1, settings.database_readers))
 
 
 def _keeping_engine(url: URL) -> Engine:
     """The connection of one of those who keep the inventory beside the recorder."""
-    return dialect.writing_engine(url, cache=dialect.KEEPING_CACHE)
+    return engines.writing_engine(url, cache=engines.KEEPING_CACHE)
 
 
 def _blobs(settings: InventorySettings, url: URL) -> Blobs:
     """Raw evidence, with the folder of large files where there is one."""
-    folder = settings.blob_folder(dialect.sqlite_file(url))
+    folder = settings.blob_folder(engines.sqlite_file(url))
     return Blobs(BlobFolder(folder), file_bytes=settings.blob_file_bytes) if folder is not None else Blobs()
 
 
 def _claim(url: URL) -> FileLock | None:
-    file = dialect.sqlite_file(url)
-    if file is None:
-        return None
-    lock = FileLock(file)
-    try:
-        create_private(file)
-    except BaseException:
-        lock.release()
-        raise
-    return lock
+    file = engines.sqlite_file(url)
+    return claimed(file) if file is not None else None
 
 
 @contextmanager
 def _exclusive(url: str) -> Iterator[Engine]:
-    parsed = dialect.parse(url)
+    parsed = engines.parse(url)
     lock = _claim(parsed)
     try:
-        engine = dialect.writing_engine(parsed)
+        engine = engines.writing_engine(parsed)
         try:
             yield engine
         finally:
@@ -359,9 +353,10 @@ def _exclusive(url: str) -> Iterator[Engine]:
 
 
 def _require_there(url: URL) -> None:
-    file = dialect.sqlite_file(url)
+    file = engines.sqlite_file(url)
     if file is not None and not file.is_file():
-        raise ConfigurationError("DatabaseMissing", f"there is no inventory at {file}: nothing was recorded there")
+        message = f"there is no inventory at {file}: nothing was recorded there; --database-url names another"
+        raise ConfigurationError("DatabaseMissing", message)
 
 
 def _require_current(engine: Engine, *, migrate: bool, blobs: Blobs | None = None) -> None:
@@ -379,7 +374,7 @@ def _require_current(engine: Engine, *, migrate: bool, blobs: Blobs | None = Non
     except SQLAlchemyError as exc:
         raise ConfigurationError(
             "DatabaseUnusable",
-            f"the database cannot be used ({dialect.cause(exc)}): is it there, is it Assay's, and may you read it?",
+            f"the database cannot be used ({failures.cause(exc)}): is it there, is it Assay's, and may you read it?",
         ) from exc
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
-from controller.inventory.admissions import MAX_ADMISSIONS
+from controller.inventory.asking.decisions.admissions import MAX_ADMISSIONS
 from controller.inventory.questions import Questions
 from controller.reading.access import Access
 from controller.reading.whole import listed

@@ -8,6 +8,7 @@ that this server is known by.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -127,7 +128,7 @@ def create_app(
         await access.require(request, verb="list", resource="runs", namespace=asked.namespace)
         page = await run_in_threadpool(
             queries.runs,
-            as_of=asked.as_of,
+            as_of=None if asked.ever else asked.as_of or datetime.now(UTC),
             namespace=asked.namespace,
             cluster=asked.cluster,
             digest=asked.digest,

@@ -21,13 +21,13 @@ from starlette.types import Receive, Scope, Send
 
 from controller import __version__
 from controller.errors import ConfigurationError, Unavailable
+from controller.inventory.asking.gathering import Gathered
 from controller.inventory.bundle import archive, assembling
+from controller.inventory.bundle.export_key import ledger_key, open_export_key
+from controller.inventory.bundle.proving import Chain, prove
 from controller.inventory.bundle.signing import ExportKey
 from controller.inventory.bundle.source import Circumstances, Selection
-from controller.inventory.export_key import ledger_key, open_export_key
-from controller.inventory.gathering import Gathered
 from controller.inventory.ledger.notes import NoteKey
-from controller.inventory.proving import Chain, prove
 from controller.inventory.questions import Questions
 from controller.reading import problems
 from controller.reading.access import Access

@@ -13,8 +13,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from controller.errors import InputError
-from controller.inventory.ledger_reading import LedgerReader
-from controller.inventory.queries import Queries
+from controller.inventory.asking.queries import Queries
+from controller.inventory.ledger.reading import LedgerReader
 from controller.inventory.records import DecisionRecord
 from controller.reading import problems, wire
 from controller.reading.access import EVERYWHERE, Access

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from controller.inventory.merged import Subject, merge
+from controller.inventory.asking.documents.merged import Subject, merge
 from controller.inventory.questions import Questions
 from controller.reading.access import Access
 from controller.reading.whole import listed

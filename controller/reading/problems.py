@@ -13,6 +13,10 @@ from controller.errors import AssayError, InputError, Unavailable
 from controller.reading.telling import UNEXPECTED, Refused
 
 MEDIA_TYPE = "application/problem+json"
+TIME_EXPECTED = (
+    "expected a time with its zone, such as 2026-03-01T00:00:00Z (in an address the + of +02:00 is written %2B)"
+)
+_NO_TIME = {"timezone_aware", "datetime_parsing", "datetime_from_date_parsing", "datetime_type"}  # pydantic's names
 RETRY_AFTER = 2  # seconds after which a database that was busy may be asked again
 _CODES = {HTTPStatus.NOT_FOUND: "NotFound", HTTPStatus.METHOD_NOT_ALLOWED: "MethodNotAllowed"}
 
@@ -51,10 +55,11 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     """A parameter that is malformed, or that there is none of: a filter misspelt would answer with everything."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     first = error.errors()[0]
-    name = str(first["loc"][-1])[:100]
+    name = next((str(each) for each in first["loc"][1:]), str(first["loc"][-1]))[:100]  # of a list: its name
     if first["type"] == "extra_forbidden":
         return problem(HTTPStatus.BAD_REQUEST, "ParameterUnknown", f"there is no parameter {name!r}")
-    return problem(HTTPStatus.BAD_REQUEST, "ParameterInvalid", f"parameter {name!r}: {first['msg']}")
+    message = TIME_EXPECTED if first["type"] in _NO_TIME else first["msg"]
+    return problem(HTTPStatus.BAD_REQUEST, "ParameterInvalid", f"parameter {name!r}: {message}")
 
 
 async def _http(_request: Request, error: Exception) -> Response:

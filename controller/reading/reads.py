@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from controller.inventory.reads import Logged, Read, leaf
+from controller.inventory.asking.reads import Logged, Read, leaf
 from controller.model.deadline import Deadline
 from controller.model.workload import User
 from controller.reading.access import ASKED, WHO

@@ -24,7 +24,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from controller.errors import InputError
-from controller.inventory.asking import MAX_LIMIT
+from controller.inventory.asking.asker import MAX_LIMIT
 from controller.reading.telling import told
 from controller.reading.wire.base import Paged
 from controller.reading.wire.rows import Form, Rows

@@ -18,9 +18,9 @@ from typing import Any
 from controller.cli.serve import running, settle
 from controller.inventory.blobs.packing import unpack
 from controller.inventory.canonical import canonical
+from controller.inventory.recording.writer import Writer
 from controller.inventory.store import Store
 from controller.inventory.tables import instant
-from controller.inventory.writer import Writer
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest
 from controller.settings import InventorySettings

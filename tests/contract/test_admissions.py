@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from controller.errors import InputError
-from controller.inventory.admissions import AdmissionRecord
-from controller.inventory.rule_values import Value
+from controller.inventory.asking.decisions.admissions import AdmissionRecord
+from controller.inventory.asking.decisions.rule_values import Value
 from tests.support.inventory import START, Clock, Database, leaf, soon, sqlite_database
 from tests.support.pipeline import Rig, pod, running, workflow_authority
 

@@ -12,9 +12,12 @@ import pytest
 from sqlalchemy import delete, select
 
 from controller.errors import InputError
-from controller.inventory import affected, affected_counts, affected_decisions, store, tables
+from controller.inventory import store, tables
+from controller.inventory.asking.affected import counts as affected_counts
+from controller.inventory.asking.affected import decisions as affected_decisions
+from controller.inventory.asking.affected import questions as affected
+from controller.inventory.asking.affected.resting import Footing
 from controller.inventory.index import reading
-from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from controller.settings import DocumentSettings
 from tests.support.attested import SLSA, attesting, bundle
@@ -108,9 +111,9 @@ async def story(opened: Store) -> Store:
 
 @pytest.mark.parametrize("most", [1, 2, 3, 4])
 async def test_counting_ends_at_a_bound_and_says_so(story: Store, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    for module in ("affected", "affected_counts", "affected_decisions"):
-        monkeypatch.setattr(f"controller.inventory.{module}.MAX_COUNTED", most)
-    monkeypatch.setattr("controller.inventory.affected_decisions.FIRST", 1)  # so each image by its own statement
+    for module in ("questions", "counts", "decisions"):
+        monkeypatch.setattr(f"controller.inventory.asking.affected.{module}.MAX_COUNTED", most)
+    monkeypatch.setattr("controller.inventory.asking.affected.decisions.FIRST", 1)  # so each image by its own statement
     reach = extent(story)
     assert (reach.ran, reach.admitted, reach.more) == (min(3, most), min(3, most), most <= 3)
 
@@ -139,8 +142,8 @@ async def test_runs_are_counted_alike_whichever_way_they_are_looked_for(
             times = {"as_of": START + timedelta(seconds=second), "known_at": START + timedelta(hours=known)}
             assert extent(opened, **times, **where).ran == told, (times, where)
         assert extent(opened, **where).ran == 4
-    for module in ("affected", "affected_counts"):
-        monkeypatch.setattr(f"controller.inventory.{module}.MAX_COUNTED", 3)
+    for module in ("questions", "counts"):
+        monkeypatch.setattr(f"controller.inventory.asking.affected.{module}.MAX_COUNTED", 3)
     assert [(one.ran, one.more) for one in (extent(opened), extent(opened, namespace="shop"))] == [(3, True)] * 2
 
 
@@ -236,8 +239,8 @@ async def test_pages_hold_everything_once_whichever_way_they_are_read(
     leaves += [ran("Started", number + 20, THREE, pod=number + 20) for number in range(7)]
     await record(opened, *leaves)
     for few in (0, 200):  # as images that are many, and as ones that are few
-        for module in ("affected", "affected_decisions"):
-            monkeypatch.setattr(f"controller.inventory.{module}.FEW", few)
+        for module in ("questions", "decisions"):
+            monkeypatch.setattr(f"controller.inventory.asking.affected.{module}.FEW", few)
         for what in LISTS:
             pages = list(_pages(opened, what))
             names = [getattr(one, "digest", None) or one.images[0].digest for page in pages for one in page.items]

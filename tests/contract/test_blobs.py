@@ -15,9 +15,10 @@ from alembic import command
 from sqlalchemy import select, update
 
 from controller.errors import Unacceptable
-from controller.inventory import dialect, tables
 from controller.inventory import migrate as migrations
+from controller.inventory import tables
 from controller.inventory.blobs import packing
+from controller.inventory.database import engines
 from controller.inventory.store import Store, migrate
 from tests.support import postgres
 from tests.support.inventory import START, Database, blob, leaf, postgres_database, soon, sqlite_database
@@ -57,7 +58,7 @@ def files(database: Database, tmp_path: Path) -> dict[str, Path]:
 
 
 def change(database: Database, statement: Any) -> None:
-    engine = dialect.writing_engine(dialect.parse(database.settings.url()))
+    engine = engines.writing_engine(engines.parse(database.settings.url()))
     with engine.begin() as connection:
         assert connection.execute(statement).rowcount in {1, -1}  # an INSERT tells PostgreSQL's driver nothing
     engine.dispose()
@@ -188,7 +189,7 @@ async def test_a_record_with_a_large_blob_is_brought_from_the_spool_too(tmp_path
 
 def test_a_migrated_database_keeps_its_evidence(server: postgres.Postgres, tmp_path: Path) -> None:
     for url in (f"sqlite:///{tmp_path / 'old.db'}", server.new_database()):
-        engine = dialect.writing_engine(dialect.parse(url))
+        engine = engines.writing_engine(engines.parse(url))
         digest, content = blob(SBOM)
         with engine.begin() as connection:
             config = migrations._config()

@@ -14,7 +14,8 @@ from alembic import command
 from sqlalchemy import create_engine, func, select, table, text
 
 from controller.errors import Unavailable
-from controller.inventory import dialect, migrate, store, tables
+from controller.inventory import migrate, store, tables
+from controller.inventory.database import engines
 from controller.inventory.index import reading, writing
 from controller.inventory.index.contents import Contents
 from controller.inventory.store import Store
@@ -35,7 +36,7 @@ def test_findings_of_a_database_from_before_learn_what_they_are_about(
         url = f"sqlite:///{tmp_path / 'before.db'}"
     else:
         url = request.getfixturevalue("server").new_database()
-    engine = create_engine(dialect.parse(url))
+    engine = create_engine(engines.parse(url))
     details = {
         "1": {"signedAt": "2026-11-22T10:00:00.500000Z", "child": {"digest": CHILD, "platform": "linux/arm64"}},
         "2": {"signedAt": None},

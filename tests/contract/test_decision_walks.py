@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from controller.inventory import decision_walks, dialect
+from controller.inventory.asking.decisions import walks as decision_walks
+from controller.inventory.database import engines
 from controller.inventory.records import DecisionFilter
 from controller.inventory.store import Store
 from controller.inventory.tables import INSTANT_FORMAT
@@ -230,7 +231,7 @@ def test_each_condition_is_a_walk_in_the_order_of_its_index(tmp_path: Path, name
 
         opened.queries.decisions(DecisionFilter(**CONDITIONS[name]), limit=1)
         (walk,) = [each for each in asked if "ORDER BY" in each[0] and "decided_at DESC" in each[0]]
-        engine = dialect.reading_engine(dialect.parse(database.settings.url()), connections=1)
+        engine = engines.reading_engine(engines.parse(database.settings.url()), connections=1)
         with engine.begin() as connection:
             plan = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {walk[0]}", walk[1])]
         engine.dispose()

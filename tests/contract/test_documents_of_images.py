@@ -19,11 +19,11 @@ from sqlalchemy import create_engine, event, text
 from controller.cli import run
 from controller.cli.inventory import shared
 from controller.errors import InputError
-from controller.inventory import dialect
-from controller.inventory.findings import FindingFilter
+from controller.inventory.asking.affected.resting import Footing
+from controller.inventory.asking.documents.findings import FindingFilter
+from controller.inventory.asking.documents.sboms import Demands, SbomState
+from controller.inventory.database import engines
 from controller.inventory.index import reading
-from controller.inventory.resting import Footing
-from controller.inventory.sboms import Demands, SbomState
 from controller.inventory.store import Store
 from controller.model.documents import Severity
 from controller.model.reference import Digest
@@ -388,8 +388,8 @@ async def test_a_report_that_says_nothing_is_no_clean_one(opened: Store, databas
 async def test_pages_of_findings_hold_each_once_whichever_way_they_are_read(
     opened: Store, database: Database, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("controller.inventory.findings.FEW", few)
-    monkeypatch.setattr("controller.inventory.findings.BATCH", 2)
+    monkeypatch.setattr("controller.inventory.asking.documents.findings.FEW", few)
+    monkeypatch.setattr("controller.inventory.asking.documents.findings.BATCH", 2)
     shared = scan(*((f"CVE-{number}", "HIGH", OPENSSL, "") for number in range(5)), at=START)
     both = attesting(shared, digest=APP, predicate_type=VULNS), attesting(shared, digest=WEB, predicate_type=VULNS)
     gone = attesting(scan(("CVE-0", "CRITICAL", ZLIB, "")), digest=JOB, predicate_type=VULNS)
@@ -735,7 +735,7 @@ async def test_findings_are_asked_of_the_view_as_the_reports_have_them(database:
         "SELECT f.vulnerability, f.severity, f.package, f.fixed_versions, f.scanner, e.digest FROM v_findings f"
         " JOIN v_evidence e ON e.artifact = f.artifact WHERE f.fixable ORDER BY f.rank, f.vulnerability, e.digest"
     )
-    engine = create_engine(dialect.parse(database.settings.url()))
+    engine = create_engine(engines.parse(database.settings.url()))
     with engine.begin() as connection:
         rows = [tuple(row) for row in connection.execute(query)]
     engine.dispose()

@@ -7,18 +7,20 @@ import hashlib
 import io
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from controller.cli import EXIT_DENIED, EXIT_ERROR, run
 from controller.errors import InputError
-from controller.inventory import gathering
+from controller.inventory.asking import gathering
 from controller.inventory.bundle import archive, assembling, checking
 from controller.inventory.bundle.archive import Archive
 from controller.inventory.bundle.signing import ExportKey
 from controller.inventory.bundle.source import Circumstances, Selection
-from controller.inventory.ledger.notes import NoteSigner
+from controller.inventory.ledger.notes import NoteKey, NoteSigner
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from tests.support.inventory import (
@@ -187,7 +189,7 @@ def test_runs_of_a_manifest_belong_to_the_index_that_was_admitted(opened: Store)
         ({}, "SelectionMissing"),
         ({"digest": DIGEST, "run": "x"}, "SelectionAmbiguous"),
         ({"record": "x", "run": "x"}, "SelectionAmbiguous"),
-        ({"namespace": "shop", "since": START, "until": START}, "SelectionAmbiguous"),
+        ({"namespace": "shop", "since": START, "until": START}, "PeriodEmpty"),
         ({"digest": "sha256:12"}, "DigestMalformed"),
     ],
 )
@@ -215,19 +217,19 @@ def test_too_much_is_refused_before_anything_is_written(
     assert assembling.assemble(found, about, KEY)
 
 
-def bundle(opened: Store, **chosen: Any) -> bytes:
+def bundle(opened: Store, ledger_key: NoteKey | None = SIGNER.key(), **chosen: Any) -> bytes:  # noqa: B008 - frozen
     selection = Selection(**chosen)
     found = opened.questions.gatherer.gather(selection, known_at=MUCH_LATER)
     assert found is not None
-    about = Circumstances(selection, MUCH_LATER, START, SIGNER.key(), "0.1.0")
+    about = Circumstances(selection, MUCH_LATER, START, ledger_key, "0.1.0")
     return b"".join(archive.write(assembling.assemble(found, about, KEY)))
 
 
-def checked(content: bytes) -> checking.BundleReport:
+def checked(content: bytes, *keys: NoteKey) -> checking.BundleReport:
     return checking.verify(
         Archive(io.BytesIO(content)),
         export_key=KEY.private.public_key(),
-        ledger_keys=[SIGNER.key()],
+        ledger_keys=keys or [SIGNER.key()],
         replay=lambda *_: (),
     )
 
@@ -264,3 +266,42 @@ def test_the_same_question_gives_the_same_bytes_on_both_databases(
 def test_without_a_ledger_nothing_is_claimed_of_it(opened: Store, story: dict[str, dict[str, Any]]) -> None:
     report = checked(bundle(opened, record=story["web"]["id"]))
     assert (report.findings, report.records, report.proven, report.checkpoint) == ([], 4, 0, None)
+
+
+def test_without_the_ledgers_key_nothing_fails_and_nothing_is_said_to_be_proven(
+    opened: Store, database: Database, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """That a key is not at hand is no finding about the bundle; a key that did not sign it is one."""
+    lone = leaf(evaluations=[])
+    put(opened, lone)
+    number(opened, database)
+    file = tmp_path / "keyless.tar"
+    file.write_bytes(bundle(opened, None, record=lone["id"]))
+    command = ["inventory", "export", "--verify", str(file)]
+    assert run(command) == EXIT_ERROR
+    out = capfd.readouterr().out
+    assert "InclusionFails" not in out
+    assert "does NOT hold" not in out
+    assert "give it with --ledger-key" in out
+    assert run([*command, "-o", "json"]) == EXIT_ERROR
+    told = json.loads(capfd.readouterr().out)
+    assert (told["holds"], told["ledgerKeyKnown"], told["findings"], told["recordsInLedger"]) == (False, False, [], 0)
+    assert run([*command, "--ledger-key", str(SIGNER.key())]) == 0
+    assert "1 of 1 records are proven" in capfd.readouterr().out
+    other = NoteSigner.of_seed(SIGNER.key().name, b"\x09" * 32).key()
+    assert run([*command, "--ledger-key", str(other)]) == EXIT_DENIED
+    assert "CheckpointInvalid" in capfd.readouterr().out
+
+
+def test_a_proof_that_this_version_cannot_make_again_is_not_one_that_fails(
+    opened: Store, story: dict[str, dict[str, Any]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "old.tar"
+    file.write_bytes(bundle(opened, record=story["denied"]["id"]))  # it does not say as what its evidence was found
+    assert run(["inventory", "export", "--verify", str(file), "-o", "json"]) == EXIT_ERROR
+    told = json.loads(capfd.readouterr().out)
+    assert (told["holds"], told["impossible"], told["proofs"], told["findings"]) == (False, 2, 0, [])
+    assert run(["inventory", "export", "--verify", str(file)]) == EXIT_ERROR
+    out = capfd.readouterr().out
+    assert "2 cannot be made again by this version of Assay: ReplayImpossible: the record does not say" in out
+    assert "does NOT hold" not in out

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from controller.inventory.findings import FindingFilter
+from controller.inventory.asking.affected.resting import Footing
+from controller.inventory.asking.documents.findings import FindingFilter
+from controller.inventory.asking.documents.merged import Subject, merge
 from controller.inventory.index import reading
-from controller.inventory.merged import Subject, merge
-from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings

@@ -22,7 +22,9 @@ from urllib.parse import quote
 import pytest
 from fastapi import FastAPI
 
-from controller.inventory import components, gathering, packages, resting
+from controller.inventory.asking import gathering
+from controller.inventory.asking.affected import resting
+from controller.inventory.asking.documents import components, packages
 from controller.inventory.bundle.archive import Archive
 from controller.inventory.index import reading
 from controller.inventory.store import Store

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from controller.inventory.findings import FindingFilter
+from controller.inventory.asking.affected.resting import Footing
+from controller.inventory.asking.documents.findings import FindingFilter
 from controller.inventory.index import reading
 from controller.inventory.questions import Questions
 from controller.inventory.records import DecisionFilter
-from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings

@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime, timedelta
 from itertools import product
 
-from controller.inventory.hindsight import last_decided
+from controller.inventory.asking.hindsight import last_decided
 from controller.inventory.records import DecisionFilter
 from controller.inventory.store import Store
 from controller.inventory.tables import INSTANT_FORMAT

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, delete, insert, select, update
 
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import engines
 from controller.inventory.index import reading, writing
 from controller.inventory.store import Store
 from controller.model.reference import Digest
@@ -56,7 +57,7 @@ def indexed(database: Database) -> Iterator[Store]:
 
 @pytest.fixture
 def intruder(database: Database) -> Iterator[Engine]:
-    engine = create_engine(dialect.parse(database.settings.url()))
+    engine = create_engine(engines.parse(database.settings.url()))
     yield engine
     engine.dispose()
 
@@ -195,7 +196,7 @@ def test_guarantee_14_what_a_report_found_is_held_too(database: Database) -> Non
             pass
         assert found(opened) == []
         table = tables.vulnerability_finding
-        engine = create_engine(dialect.parse(database.settings.url()))
+        engine = create_engine(engines.parse(database.settings.url()))
         with engine.begin() as connection:
             row = connection.execute(select(table)).mappings().first()
             assert row is not None
@@ -238,7 +239,7 @@ def said(engine: Engine) -> Any:
 @pytest.mark.guarantee(14)
 def test_guarantee_14_who_says_that_all_is_indexed_hides_no_document(database: Database) -> None:
     """Not from a process that looks at what was recorded since it looked last, and not from the audit."""
-    engine, clock = create_engine(dialect.parse(database.settings.url())), Clock()
+    engine, clock = create_engine(engines.parse(database.settings.url())), Clock()
 
     def read(content: bytes) -> writing.Contents:
         return reading.read(content, DocumentSettings())
@@ -287,7 +288,7 @@ def test_guarantee_14_who_says_that_little_is_indexed_makes_no_document_look_as_
 def test_guarantee_14_a_running_indexer_looks_again_where_the_note_of_its_work_was_put_back(
     database: Database,
 ) -> None:
-    engine, clock = create_engine(dialect.parse(database.settings.url())), Clock()
+    engine, clock = create_engine(engines.parse(database.settings.url())), Clock()
     with database.open(clock) as opened:
         value, blobs = attesting(ONE)
         asyncio.run(opened.writer.record(value, blobs=blobs, deadline=soon()))

@@ -22,7 +22,9 @@ from sqlalchemy import Connection, MetaData, create_engine, event, func, select,
 from sqlalchemy.exc import DBAPIError
 
 from controller.errors import InputError, RecordingFailed
-from controller.inventory import dialect, migrate, queries, store, tables
+from controller.inventory import migrate, store, tables
+from controller.inventory.asking import queries
+from controller.inventory.database import engines
 from controller.inventory.records import DecisionFilter, ExceptionRecord
 from controller.inventory.retention.leaves import PLACED, Selection, hold_leaf
 from controller.inventory.store import Store
@@ -75,7 +77,7 @@ def partitioned(connection: Connection) -> set[str]:
 @contextmanager
 def locked(database: Database) -> Iterator[threading.Event]:
     """Somebody else holds the database so that no commit gets through, until the block ends or the event is set."""
-    engine = dialect.writing_engine(dialect.parse(database.settings.url()))
+    engine = engines.writing_engine(engines.parse(database.settings.url()))
     release = threading.Event()
     held = threading.Event()
 
@@ -515,7 +517,7 @@ async def test_a_use_that_does_not_say_by_whom_until_when_and_why_is_no_record(o
 def test_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
     store.migrate(database.settings.url())
     assert migrate.head() == tables.REVISION
-    engine = create_engine(dialect.parse(database.settings.url()))
+    engine = create_engine(engines.parse(database.settings.url()))
     with engine.connect() as connection:
         follow = partitioned(connection)
         opts: dict[str, Any] = {"compare_type": True, "include_name": lambda name, *_: name not in follow}
@@ -558,7 +560,7 @@ async def test_two_postgresql_replicas_record_one_decision_once(server: postgres
 @pytest.mark.guarantee(13)
 async def test_postgresql_commits_are_durable_whatever_the_database_was_set_to(server: postgres.Postgres) -> None:
     database = postgres_database(server)
-    name = dialect.parse(database.settings.url()).database
+    name = engines.parse(database.settings.url()).database
     server.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
     with database.open() as opened, opened.writer._engine.connect() as connection:
         assert connection.execute(text("SHOW synchronous_commit")).scalar() == "on"
@@ -566,7 +568,7 @@ async def test_postgresql_commits_are_durable_whatever_the_database_was_set_to(s
 
 async def test_recording_goes_on_after_postgresql_ended_the_connection(server: postgres.Postgres) -> None:
     database = postgres_database(server)
-    name = dialect.parse(database.settings.url()).database
+    name = engines.parse(database.settings.url()).database
     with database.open() as opened:
         await record(opened, leaf(1))
         server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608
@@ -617,7 +619,7 @@ async def test_what_each_policy_denied_is_counted_by_image_however_often_it_was_
 async def test_denials_are_found_without_a_look_at_what_was_allowed(database: Database, opened: Store) -> None:
     await record(opened, *(leaf(number) for number in range(300)), leaf(300, verdict="Deny"))
     asked: list[tuple[str, Any]] = []
-    engine = dialect.writing_engine(dialect.parse(database.settings.url()))
+    engine = engines.writing_engine(engines.parse(database.settings.url()))
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
     engine.dispose()

@@ -18,15 +18,17 @@ from sqlalchemy import Connection, create_engine, delete, func, insert, select, 
 from sqlalchemy.exc import OperationalError
 
 from controller.errors import InputError
-from controller.inventory import dialect, keeping, projections, sequencing, tables
-from controller.inventory.audit import Kept, Report
+from controller.inventory import tables
+from controller.inventory.audit.verifying import Kept, Report
 from controller.inventory.canonical import canonical
-from controller.inventory.keeping import CHECKPOINT, LedgerKeeper
-from controller.inventory.ledger import merkle, notes, tiles
+from controller.inventory.database import engines
+from controller.inventory.ledger import keeping, merkle, notes, sequencing, tiles
 from controller.inventory.ledger.checkpoint import Checkpoint
+from controller.inventory.ledger.keeping import CHECKPOINT, LedgerKeeper
 from controller.inventory.ledger.merkle import leaf_hash
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.sequencing import LedgerError, Sequencer
+from controller.inventory.ledger.sequencing import LedgerError, Sequencer
+from controller.inventory.recording import projections
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from tests.support import postgres
@@ -80,7 +82,7 @@ class Ledger:
 
     def change(self, *statements: Any) -> None:
         """What somebody does who can write the database."""
-        engine = create_engine(dialect.parse(self.database.settings.url()))
+        engine = create_engine(engines.parse(self.database.settings.url()))
         with engine.begin() as connection:
             for statement in statements:
                 statement(connection) if callable(statement) else connection.execute(statement)
@@ -191,7 +193,7 @@ async def test_numbering_does_not_wait_for_a_writer_that_was_frozen_while_all_ot
         await store.writer.record(leaf(0), blobs={}, deadline=soon())
         sequencer = store.sequencer(database.settings, signer=SIGNER)
         sequencer.take_over()
-        engine = dialect.writing_engine(dialect.parse(database.settings.url()))
+        engine = engines.writing_engine(engines.parse(database.settings.url()))
         with engine.begin() as frozen:
             frozen.execute(
                 insert(_LEAF).values(id="x", decision_key="x", verdict="Allow", canonical=b"", recorded_at=START)
@@ -212,8 +214,8 @@ async def test_looking_at_everything_takes_what_it_takes(ledger: Ledger, monkeyp
     await ledger.record(COUNT)
     ledger.sequence()
     ledger.store._reading.dispose()
-    monkeypatch.setattr(dialect, "READ_TIMEOUT", 0.001)
-    monkeypatch.setattr(dialect, "PROGRESS_STEPS", 500)
+    monkeypatch.setattr(engines, "READ_TIMEOUT", 0.001)
+    monkeypatch.setattr(engines, "PROGRESS_STEPS", 500)
     assert ledger.verify().entries == COUNT
 
 

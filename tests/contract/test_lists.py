@@ -15,7 +15,7 @@ import pytest
 from controller.cli import run
 from controller.cli.inventory import shared
 from controller.errors import InputError
-from controller.inventory.asking import read_place, write_place
+from controller.inventory.asking import cursors
 from controller.inventory.store import Store
 from tests.support.inventory import (
     DIGEST,
@@ -111,17 +111,19 @@ async def test_exceptions_last_used_at_one_moment_are_each_on_one_page(opened: S
 
 @pytest.mark.parametrize(
     "cursor",
-    ["", "forged", write_place(1, "a"), write_place(START, "a", "b", "c", 4), write_place(START, *"abc\0"), "A" * 4096],
+    [
+        "",
+        "forged",
+        cursors.write(1, "a"),
+        cursors.write(START, "a", "b", "c", 4),
+        cursors.write(START, *"abc\0"),
+        "A" * 4096,
+    ],
 )
 async def test_a_cursor_of_exceptions_that_was_not_given_out_is_refused(opened: Store, cursor: str) -> None:
     with pytest.raises(InputError) as refused:
         opened.queries.exceptions(cursor=cursor)
     assert refused.value.code == "CursorMalformed"
-
-
-def test_a_place_is_read_as_it_was_written() -> None:
-    values = (START, 'déjà \U0001f980, "quoted"', -5, "")
-    assert read_place(write_place(*values), (datetime, str, int, str)) == list(values)
 
 
 async def test_every_question_of_decisions_can_be_asked_as_of_an_earlier_day(opened: Store, clock: Clock) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, insert, select
 
-from controller.inventory import dialect, migrate, store, tables
+from controller.inventory import migrate, store, tables
+from controller.inventory.database import engines
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.support.inventory import (
@@ -34,7 +35,7 @@ def released(request: pytest.FixtureRequest, database: Database, tmp_path: Path)
     folder.mkdir()
     is_file = database.kind == "sqlite"
     url = f"sqlite:///{folder / 'inventory.db'}" if is_file else request.getfixturevalue("server").new_database()
-    engine = dialect.writing_engine(dialect.parse(url))
+    engine = engines.writing_engine(engines.parse(url))
     with engine.begin() as connection:
         migrate.upgrade(connection, to=RELEASED)
     engine.dispose()
@@ -42,7 +43,7 @@ def released(request: pytest.FixtureRequest, database: Database, tmp_path: Path)
 
 
 def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
-    engine = create_engine(dialect.parse(url))
+    engine = create_engine(engines.parse(url))
     with engine.connect() as connection:
         found = {
             table.name: sorted(map(tuple, connection.execute(select(table))), key=repr) for table in tables.PROJECTIONS
@@ -82,7 +83,7 @@ async def test_a_leaf_that_cannot_be_read_does_not_keep_a_database_from_its_new_
         await opened.writer.record(broken := leaf(2), blobs={}, deadline=soon())
     url = f"sqlite:///{tmp_path / 'released.db'}"
     old = Database("sqlite", InventorySettings(database_url=url, durability="Database"))
-    engine = dialect.writing_engine(dialect.parse(old.settings.url()))
+    engine = engines.writing_engine(engines.parse(old.settings.url()))
     with engine.begin() as connection:
         migrate.upgrade(connection, to=RELEASED)
     engine.dispose()
@@ -94,7 +95,7 @@ async def test_a_leaf_that_cannot_be_read_does_not_keep_a_database_from_its_new_
 
 def _copy(source: str, target: str, *, but: str = "") -> None:
     """The leaves alone; that of the id `but` with nothing in it."""
-    reading, writing = create_engine(dialect.parse(source)), dialect.writing_engine(dialect.parse(target))
+    reading, writing = create_engine(engines.parse(source)), engines.writing_engine(engines.parse(target))
     with reading.connect() as here, writing.begin() as there:
         for row in here.execute(select(tables.leaf)).mappings():
             there.execute(insert(tables.leaf), {**row, **({"canonical": b"{}"} if row["id"] == but else {})})

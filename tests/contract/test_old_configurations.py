@@ -12,19 +12,20 @@ import pytest
 from sqlalchemy import column as named
 from sqlalchemy import create_engine, insert, select, table, text
 
-from controller.inventory import dialect, migrate, store, tables
-from controller.inventory.append import Record, append
+from controller.inventory import migrate, store, tables
 from controller.inventory.blobs.files import BlobFolder
 from controller.inventory.blobs.packing import pack
 from controller.inventory.bundle.parts import parts
-from controller.inventory.fallback import _record
+from controller.inventory.database import engines
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.projecting import project
-from controller.inventory.projections import Remembered
+from controller.inventory.recording.append import Record, append
+from controller.inventory.recording.fallback import _record
+from controller.inventory.recording.projecting import project
+from controller.inventory.recording.projections import Remembered
+from controller.inventory.recording.spool import Spooled
 from controller.inventory.retention.configurations import ConfigurationKeeper
 from controller.inventory.retention.leaves import Selection
 from controller.inventory.retention.recording import HoldRecorder
-from controller.inventory.spool import Spooled
 from controller.inventory.store import Store, beside
 from controller.model.reference import Digest
 from controller.settings import InventorySettings
@@ -93,7 +94,7 @@ async def fill(settings: InventorySettings, tmp_path: Path, *, revision: str) ->
     with beside(source.settings) as (engine, blobs):  # a hold keeps records and evidence, and no environment value
         recorder = HoldRecorder(engine, blobs, cluster="local", clock=Clock())
         recorder.place("court", reason="a court asked", person="jane", what=Selection(digest=DIGEST))
-    reading, writing = create_engine(source.settings.url()), dialect.writing_engine(dialect.parse(settings.url()))
+    reading, writing = create_engine(source.settings.url()), engines.writing_engine(engines.parse(settings.url()))
     with reading.connect() as here, writing.begin() as there:
         migrate.upgrade(there, to=revision)
         for row in here.execute(select(tables.leaf)).mappings():
@@ -153,7 +154,7 @@ async def test_what_is_left_verifies_and_a_blob_that_somebody_removes_is_named(
         assert opened.verify(keys=[SIGNER.key()]).findings == []
         for content in (AS_EVIDENCE, AS_ROOT, EVIDENCE, POLICY):
             removed = digest_of(content)
-            engine = dialect.writing_engine(dialect.parse(settings.url()))
+            engine = engines.writing_engine(engines.parse(settings.url()))
             with engine.begin() as connection:
                 connection.execute(tables.blob.delete().where(tables.blob.c.digest == removed))
             engine.dispose()
@@ -162,7 +163,7 @@ async def test_what_is_left_verifies_and_a_blob_that_somebody_removes_is_named(
 
 
 def kept_of(settings: InventorySettings) -> set[str]:
-    engine = create_engine(dialect.parse(settings.url()))
+    engine = create_engine(engines.parse(settings.url()))
     with engine.connect() as connection:
         found = set(connection.execute(select(tables.blob.c.digest)).scalars())
     engine.dispose()

@@ -14,10 +14,11 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from controller.errors import InputError
-from controller.inventory import packages, run_ranges
+from controller.inventory.asking.documents import packages
+from controller.inventory.asking.documents.merged import Subject, merge
+from controller.inventory.asking.runs import ranges as run_ranges
 from controller.inventory.index import reading
 from controller.inventory.index.contents import Contents
-from controller.inventory.merged import Subject, merge
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.settings import DocumentSettings
@@ -330,8 +331,8 @@ async def test_the_list_of_components_counts_images_and_is_by_package(
     running = [digest for number, digest in enumerate(contents) if number % 3]
     for gathered in (20_000, 0):
         for module_limit in (3, 500):
-            monkeypatch.setattr("controller.inventory.components.GATHERED", gathered)
-            monkeypatch.setattr("controller.inventory.components.SCANNED", 5)
+            monkeypatch.setattr("controller.inventory.asking.documents.components.GATHERED", gathered)
+            monkeypatch.setattr("controller.inventory.asking.documents.components.SCANNED", 5)
             for as_of, images in ((hours(9), running), (hours(2), list(contents))):
                 found, cursor, first = [], None, None
                 while True:

@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event, func, insert, inspect, select, text
 
-from controller.inventory import dialect, partitions, roles, store, tables
-from controller.inventory.asking import MAX_LIMIT
+from controller.inventory import store, tables
+from controller.inventory.asking.asker import MAX_LIMIT
 from controller.inventory.bundle.source import Selection
+from controller.inventory.database import engines, partitions
+from controller.inventory.database.partition_keeping import PartitionKeeper
+from controller.inventory.database.partitions import month_of
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.partition_keeping import PartitionKeeper
-from controller.inventory.partitions import month_of
+from controller.inventory.querying import roles
 from controller.inventory.records import DecisionFilter
 from controller.inventory.store import Store
 from controller.inventory.tables import INSTANT_FORMAT
@@ -56,7 +58,7 @@ def database(server: postgres.Postgres) -> Iterator[Database]:
 
 @contextmanager
 def writing(database: Database) -> Iterator[Engine]:
-    engine = dialect.writing_engine(dialect.parse(database.settings.url()))
+    engine = engines.writing_engine(engines.parse(database.settings.url()))
     try:
         yield engine
     finally:
@@ -189,7 +191,7 @@ async def test_who_reads_for_long_keeps_nobody_from_recording(database: Database
 
 
 async def test_a_role_that_owns_no_table_records_all_the_same(database: Database, server: postgres.Postgres) -> None:
-    name = str(dialect.parse(database.settings.url()).database)
+    name = str(engines.parse(database.settings.url()).database)
     scribe = f"scribe_{name}"
     for statement in (
         f"CREATE ROLE {scribe} LOGIN",
@@ -200,7 +202,7 @@ async def test_a_role_that_owns_no_table_records_all_the_same(database: Database
     url = database.settings.url().replace("postgres@", f"{scribe}@")
     settings = InventorySettings(database_url=url, durability="Database")
     with Store.open(settings) as opened:
-        engine = dialect.writing_engine(dialect.parse(url))
+        engine = engines.writing_engine(engines.parse(url))
         assert not partitions.keep(engine, month_of(NOW, 4))
         engine.dispose()
         await record(opened, at(month_of(NOW, 9), 1))
@@ -208,7 +210,7 @@ async def test_a_role_that_owns_no_table_records_all_the_same(database: Database
 
 
 async def test_the_readers_role_reads_partitions_made_after_it(database: Database, server: postgres.Postgres) -> None:
-    name = str(dialect.parse(database.settings.url()).database)
+    name = str(engines.parse(database.settings.url()).database)
     reader = f"reader_{name}"
     for statement in roles.statements(reader=reader, querier=f"query_{name}"):
         server.execute(statement, database=name)
@@ -298,7 +300,7 @@ def asked(server: postgres.Postgres) -> Iterator[Asked]:
     """Plans as large tables have them: what is small PostgreSQL would rather read whole."""
     database = postgres_database(server)
     keep(database, month_of(NOW, MONTHS))
-    name = dialect.parse(database.settings.url()).database
+    name = engines.parse(database.settings.url()).database
     for setting in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_sort", "enable_bitmapscan"):
         server.execute(f"ALTER DATABASE {name} SET {setting} = off")
     clock = Clock()
@@ -306,7 +308,7 @@ def asked(server: postgres.Postgres) -> Iterator[Asked]:
         asyncio.run(_fill(opened, clock))
         server.execute("VACUUM ANALYZE", database=str(name))
         statements: list[tuple[str, Any]] = []
-        engine = create_engine(dialect.parse(database.settings.url()))
+        engine = create_engine(engines.parse(database.settings.url()))
 
         @event.listens_for(opened._reading, "before_cursor_execute")
         def heard(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:

@@ -14,9 +14,10 @@ from sqlalchemy import select, text
 
 from controller.cli import run
 from controller.errors import RecordingFailed
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.asking.reads import Logged
+from controller.inventory.database import engines
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.reads import Logged
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.model.workload import User
@@ -94,7 +95,7 @@ async def test_what_somebody_read_is_a_record_of_the_ledger(opened: Store, datab
     assert (report.findings, report.entries) == ([], 3)
     assert opened.ledger.prove(first.id) is not None
     # A row that was changed is named, as any other projection's.
-    with dialect.writing_engine(dialect.parse(database.settings.url())).begin() as connection:
+    with engines.writing_engine(engines.parse(database.settings.url())).begin() as connection:
         connection.execute(tables.read.update().where(tables.read.c.id == first.id).values(username="john"))
     assert opened.verify(keys=[SIGNER.key()]).findings
 
@@ -242,12 +243,12 @@ def test_a_command_that_cannot_record_shows_nothing(
     asyncio.run(record(opened, value))
     monkeypatch.setenv("ASSAY_DATABASE_URL", database.settings.database_url)
     monkeypatch.setenv("ASSAY_LOG_READS", "All")
-    engine = dialect.writing_engine(dialect.parse(database.settings.url()))
+    engine = engines.writing_engine(engines.parse(database.settings.url()))
     with engine.begin() as connection:
         if database.kind == "postgresql":
             connection.execute(text("LOCK TABLE leaf IN EXCLUSIVE MODE"))
-        monkeypatch.setattr(dialect, "BUSY_TIMEOUT", 0.2)
-        monkeypatch.setattr(dialect, "WRITE_TIMEOUT", 1.0)
+        monkeypatch.setattr(engines, "BUSY_TIMEOUT", 0.2)
+        monkeypatch.setattr(engines, "WRITE_TIMEOUT", 1.0)
         assert run(["inventory", "show", value["id"]]) == 2
     engine.dispose()
     out, err = capfd.readouterr()

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from controller.cli import run
 from controller.cli.inventory import shared
 from controller.errors import InputError
-from controller.inventory import last_versions, refused
+from controller.inventory.asking.decisions import last_versions, refused
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from tests.support.inventory import (

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, insert, select
 
-from controller.inventory import dialect, migrate, projections, store, tables
-from controller.inventory.projections import Appended, Remembered
+from controller.inventory import migrate, store, tables
+from controller.inventory.database import engines
+from controller.inventory.recording import projections
+from controller.inventory.recording.projections import Appended, Remembered
 from controller.inventory.store import Store
 from tests.support.inventory import START, Clock, Database, evaluation, image, leaf, sighting, soon
 
@@ -204,13 +206,13 @@ async def test_a_migration_fills_it_from_the_refusals_as_the_leaves_would(
             refusals = [dict(row) for row in connection.execute(select(tables.refusal)).mappings()]
     is_file = database.kind == "sqlite"
     url = f"sqlite:///{tmp_path / 'older.db'}" if is_file else request.getfixturevalue("server").new_database()
-    engine = dialect.writing_engine(dialect.parse(str(url)))
+    engine = engines.writing_engine(engines.parse(str(url)))
     with engine.begin() as connection:
         migrate.upgrade(connection, to=BEFORE)
         connection.execute(insert(tables.refusal), refusals)
     engine.dispose()
     await asyncio.to_thread(store.migrate, str(url))
-    reading = create_engine(dialect.parse(str(url)))
+    reading = create_engine(engines.parse(str(url)))
     with reading.connect() as connection:
         assert rows(connection) == expected(recorded)
     reading.dispose()

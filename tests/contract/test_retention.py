@@ -14,14 +14,15 @@ import pytest
 from sqlalchemy import MetaData, Table, create_engine, delete, select, update
 
 from controller.errors import ConfigurationError, InputError
-from controller.inventory import dialect, tables
-from controller.inventory.append import Record, append
-from controller.inventory.audit import Report
+from controller.inventory import tables
+from controller.inventory.audit.verifying import Report
+from controller.inventory.database import engines
 from controller.inventory.index import reading
 from controller.inventory.index.writing import OWN_ROWS
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.projecting import project
-from controller.inventory.projections import Remembered
+from controller.inventory.recording.append import Record, append
+from controller.inventory.recording.projecting import project
+from controller.inventory.recording.projections import Remembered
 from controller.inventory.retention import pruning
 from controller.inventory.retention.holds import Hold
 from controller.inventory.retention.leaves import Selection, ranges, retention_leaf
@@ -119,7 +120,7 @@ class World:
 
     def change(self, *statements: Any) -> None:
         """What somebody does who can write the database."""
-        engine = create_engine(dialect.parse(self.database.settings.url()))
+        engine = create_engine(engines.parse(self.database.settings.url()))
         with engine.begin() as connection:
             for statement in statements:
                 statement(connection) if callable(statement) else connection.execute(statement)

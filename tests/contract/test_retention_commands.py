@@ -14,7 +14,7 @@ import pytest
 
 from controller.cli import run
 from controller.inventory import daily
-from controller.inventory.keeping import open_signer
+from controller.inventory.ledger.keeping import open_signer
 from controller.inventory.retention.keeping import RetentionKeeper
 from controller.inventory.store import Store
 from controller.settings import Seconds

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, text, update
 
-from controller.inventory import run_ranges, store, tables
+from controller.inventory import store, tables
+from controller.inventory.asking.runs import ranges as run_ranges
 from controller.inventory.intervals import AHEAD, LONGEST, OPEN, SPANS, span_of, windows
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.records import Admission, RunRecord

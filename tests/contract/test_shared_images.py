@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from controller.inventory.asking.queries import WITHHELD
 from controller.inventory.bundle.source import Selection
-from controller.inventory.queries import WITHHELD
 from controller.inventory.questions import Questions
 from controller.inventory.store import Store
 from controller.model.reference import Digest

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from controller.errors import InputError
-from controller.inventory import dialect, running
+from controller.inventory.asking.runs import running
+from controller.inventory.database import engines
 from controller.inventory.records import Admission, DecisionFilter
 from controller.inventory.store import Store
 from tests.support.inventory import (
@@ -229,7 +230,7 @@ async def test_who_goes_on_watching_is_told_what_ran_however_long_that_takes(
 ) -> None:
     with sqlite_database(tmp_path).open() as opened:
         await record(opened, *(sighting("Started", number, uid=f"p{number}", id=f"{number}") for number in range(1500)))
-        monkeypatch.setattr(dialect, "READ_TIMEOUT", 0.001)
+        monkeypatch.setattr(engines, "READ_TIMEOUT", 0.001)
         assert len(opened.queries.open_runs("local")) == 1500
         assert opened.queries.last_watched("local") is not None
 

@@ -22,8 +22,10 @@ from sqlalchemy import func, select
 
 from controller import telemetry
 from controller.errors import ConfigurationError, RecordingFailed
-from controller.inventory import dialect, fallback, spool, tables
-from controller.inventory.spool import Spool, Spooled
+from controller.inventory import tables
+from controller.inventory.database import engines
+from controller.inventory.recording import fallback, spool
+from controller.inventory.recording.spool import Spool, Spooled
 from controller.inventory.store import Store
 from controller.model.deadline import Deadline
 from controller.model.reference import Digest
@@ -57,7 +59,7 @@ class World:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(fallback, "RETRY", 0.05)
-    monkeypatch.setattr(dialect, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT", 0.05)
     folder = tmp_path / "spool"
     settings = {"durability": "Spool", "spool_directory": str(folder)}
     if request.param == "postgresql":

@@ -20,8 +20,9 @@ import pytest
 from sqlalchemy import Boolean, Column, Engine, LargeBinary, Table, and_, create_engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from controller.inventory import dialect, tables
-from controller.inventory.audit import Report
+from controller.inventory import tables
+from controller.inventory.audit.verifying import Report
+from controller.inventory.database import engines
 from controller.inventory.ledger import tiles
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.store import Store
@@ -127,7 +128,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     clock = Clock()
     with database.open(clock) as store:
         asyncio.run(fill(database, store, SIGNER, clock))
-        engine = create_engine(dialect.parse(database.settings.url()))
+        engine = create_engine(engines.parse(database.settings.url()))
         with engine.begin() as connection:
             entry = tables.ledger_entry
             names: dict[int, int] = dict(connection.execute(select(entry.c.leaf, entry.c.number)).all())

@@ -15,9 +15,12 @@ from typing import Any
 
 import pytest
 
-from controller.inventory import affected, affected_counts, affected_decisions, reaching
+from controller.inventory.asking.affected import counts as affected_counts
+from controller.inventory.asking.affected import decisions as affected_decisions
+from controller.inventory.asking.affected import questions as affected
+from controller.inventory.asking.affected import reaching
+from controller.inventory.asking.affected.resting import Footing
 from controller.inventory.index import reading
-from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from controller.settings import DocumentSettings
 from tests.support.asked_estate import every

@@ -15,17 +15,17 @@ import pytest
 from sqlalchemy import delete
 
 from controller.errors import ConfigurationError, Unacceptable
-from controller.inventory import keeping, tables, witnessing
-from controller.inventory.audit import Report
-from controller.inventory.checkpoint_files import CheckpointFiles
-from controller.inventory.keeping import LedgerKeeper
-from controller.inventory.ledger import notes
+from controller.inventory import tables
+from controller.inventory.audit.verifying import Report
+from controller.inventory.ledger import keeping, notes, witnessing
 from controller.inventory.ledger.checkpoint import Checkpoint
+from controller.inventory.ledger.checkpoint_files import CheckpointFiles
+from controller.inventory.ledger.keeping import LedgerKeeper
 from controller.inventory.ledger.notes import COSIGNATURE, NoteSigner
-from controller.inventory.posting import post
-from controller.inventory.sequencing import Sequencer
+from controller.inventory.ledger.posting import post
+from controller.inventory.ledger.sequencing import Sequencer
+from controller.inventory.ledger.witnessing import Witnessing, witnesses_of
 from controller.inventory.store import Store
-from controller.inventory.witnessing import Witnessing, witnesses_of
 from controller.registry.addresses import AddressRules
 from controller.settings import RegistrySettings
 from tests.support.inventory import Clock, Database, leaf, soon

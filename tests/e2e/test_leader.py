@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from controller.cluster.leases import DURATION
-from controller.inventory.audit import Report
-from controller.inventory.keeping import open_signer
+from controller.inventory.audit.verifying import Report
+from controller.inventory.ledger.keeping import open_signer
 from controller.inventory.store import Store, migrate
 from controller.settings import InventorySettings
 from tests.e2e.conftest import ASSAY, DEVELOPER, apply_chart

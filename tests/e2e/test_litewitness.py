@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from controller.inventory import witnessing
-from controller.inventory.ledger import notes
+from controller.inventory.ledger import notes, witnessing
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.notes import COSIGNATURE, NoteKey, NoteSigner
+from controller.inventory.ledger.witnessing import Witnessing, witnesses_of
 from controller.inventory.store import Store
-from controller.inventory.witnessing import Witnessing, witnesses_of
 from controller.registry.addresses import AddressRules
 from controller.settings import RegistrySettings
 from tests.support.assay import serving

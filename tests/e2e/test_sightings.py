@@ -40,7 +40,7 @@ def runs_as(rig: Rig, name: str, namespace: str, image_id: str, *, ended: str = 
 
 def runs(rig: Rig, namespace: str) -> list[dict[str, Any]]:
     """What the inventory has of a namespace, the latest first."""
-    items: list[dict[str, Any]] = rig.assay.inventory(f"/api/v1/runs?namespace={namespace}")["items"]
+    items: list[dict[str, Any]] = rig.assay.inventory(f"/api/v1/runs?namespace={namespace}&ever=true")["items"]
     return items
 
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import make_url
 
 from controller.cli import run
-from controller.inventory import roles
+from controller.inventory.querying import roles
 from tests.support import postgres
 from tests.support.inventory import DIGEST, Database, leaf, postgres_database, sighting, soon, sqlite_database
 from tests.support.memory import folder_in_memory

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from controller.inventory.resting import Footing
+from controller.inventory.asking.affected.resting import Footing
 from tests.contract.registry_servers.scripted import OCI_INDEX, OCI_MANIFEST, descriptor, digest_of, encoded
 from tests.support import canaries
 from tests.support.pipeline import APP, Rig, running

@@ -18,7 +18,8 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from controller.errors import ConfigurationError, RecordingFailed, Unavailable
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import engines
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.store import Store, is_away
 from controller.inventory.tables import REVISION
@@ -42,7 +43,7 @@ def record_until_told(url: str, folder: str) -> None:
     """A process that records, keeps the ledger and reads, as a serving one does, and closes all of it on a word."""
     from datetime import UTC, datetime
 
-    from controller.inventory.keeping import LedgerKeeper, open_signer
+    from controller.inventory.ledger.keeping import LedgerKeeper, open_signer
     from controller.inventory.store import Store
     from controller.settings import InventorySettings
 
@@ -152,9 +153,9 @@ async def test_guarantee_13_a_writer_that_sleeps_in_its_transaction_keeps_nobody
     server: postgres.Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frozen with a lock in its hand: PostgreSQL ends its transaction, and the others go on."""
-    monkeypatch.setattr(dialect, "WRITE_TIMEOUT", 2.0)
+    monkeypatch.setattr(engines, "WRITE_TIMEOUT", 2.0)
     database = postgres_database(server)
-    frozen = dialect.writing_engine(dialect.parse(database.settings.url()))
+    frozen = engines.writing_engine(engines.parse(database.settings.url()))
     state = tables.ledger_state
     with database.open() as store:
         holding = frozen.connect()

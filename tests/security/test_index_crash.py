@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import Table, create_engine, func, select
 
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import engines
 from controller.inventory.index import reading, writing
 from controller.settings import DocumentSettings, InventorySettings
 from tests.support import postgres
@@ -119,7 +120,7 @@ def _every_document_that_counts_is_whole(database: Database) -> tuple[int, int]:
     links = select(document.c.indexed_at, func.count(link.c.component)).outerjoin_from(
         document, link, link.c.document == document.c.id
     )
-    engine = create_engine(dialect.parse(database.settings.database_url))
+    engine = create_engine(engines.parse(database.settings.database_url))
     with engine.begin() as connection:
         found = connection.execute(links.group_by(document.c.id, document.c.indexed_at)).all()
     engine.dispose()
@@ -128,8 +129,8 @@ def _every_document_that_counts_is_whole(database: Database) -> tuple[int, int]:
     return len(whole), sum(count for _, count in found)
 
 
-def _count(database: Database, table: tables.Table) -> int:
-    engine = create_engine(dialect.parse(database.settings.database_url))
+def _count(database: Database, table: Table) -> int:
+    engine = create_engine(engines.parse(database.settings.database_url))
     with engine.begin() as connection:
         count = connection.execute(select(func.count()).select_from(table)).scalar_one()
     engine.dispose()

@@ -26,8 +26,8 @@ import pytest
 from sqlalchemy import select
 
 from controller.inventory import store, tables
-from controller.inventory.audit import Kept
-from controller.inventory.keeping import CHECKPOINT, LedgerKeeper
+from controller.inventory.audit.verifying import Kept
+from controller.inventory.ledger.keeping import CHECKPOINT, LedgerKeeper
 from controller.inventory.ledger.notes import NoteSigner
 from controller.model.reference import Digest
 from controller.settings import InventorySettings

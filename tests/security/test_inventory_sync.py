@@ -84,8 +84,8 @@ def _keep_late(store: Any) -> None:
 
 async def _child(directory: Path, mutant: str) -> None:
     from controller.errors import RecordingFailed
-    from controller.inventory import spool, writer
     from controller.inventory.blobs import files
+    from controller.inventory.recording import spool, writer
     from tests.support import inventory, syscalls
 
     durability = "Spool" if mutant.startswith("spool") else "Database"

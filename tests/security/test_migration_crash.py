@@ -18,8 +18,9 @@ import pytest
 from alembic import command
 from sqlalchemy import column, create_engine, insert, inspect, select, table, text
 
-from controller.inventory import dialect, store, tables
 from controller.inventory import migrate as migrations
+from controller.inventory import store, tables
+from controller.inventory.database import engines
 from controller.inventory.ledger.notes import NoteSigner
 from controller.model.reference import Digest
 from controller.settings import InventorySettings
@@ -66,7 +67,7 @@ def fill_first(url: str, folder: Path) -> None:
     far as that one had their columns."""
     folder.mkdir()
     source = sqlite_database(folder)
-    engine, reading = create_engine(dialect.parse(url)), create_engine(dialect.parse(source.settings.url()))
+    engine, reading = create_engine(engines.parse(url)), create_engine(engines.parse(source.settings.url()))
     with source.open() as opened:
         asyncio.run(_record(opened))
         with engine.begin() as connection, reading.begin() as current:
@@ -94,7 +95,7 @@ def fill_first(url: str, folder: Path) -> None:
 
 def dump(url: str) -> dict[str, Any]:
     """Everything in a database: each table's columns, indexes and rows."""
-    engine = create_engine(dialect.parse(url))
+    engine = create_engine(engines.parse(url))
     with engine.begin() as connection:
         found = inspect(connection)
         what: dict[str, Any] = {}

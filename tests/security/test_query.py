@@ -18,8 +18,7 @@ import pytest
 from sqlalchemy import make_url
 
 from controller.errors import AssayError, ConfigurationError, InputError, Unavailable
-from controller.inventory import roles, views
-from controller.inventory.querying import answer, postgresql, questions, sqlite, statement
+from controller.inventory.querying import answer, postgresql, questions, roles, sqlite, statement, views
 from controller.inventory.querying.answer import Bounds
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.store import Store, migrate

@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import event
 
-from controller.inventory import dialect, store
+from controller.inventory import store
+from controller.inventory.database import engines
 from tests.support.inventory import before_forks
 
 
@@ -21,7 +22,7 @@ def statements(url: str, *, victim: int = 0, at: int = -1) -> int:
     Returns the number of statements.
     """
     count = 0
-    original = dialect.writing_engine
+    original = engines.writing_engine
 
     def step(*_: Any) -> None:
         nonlocal count
@@ -36,11 +37,11 @@ def statements(url: str, *, victim: int = 0, at: int = -1) -> int:
         event.listen(made, "commit", step)
         return made
 
-    dialect.writing_engine = engine
+    engines.writing_engine = engine
     try:
         store.migrate(url)
     finally:
-        dialect.writing_engine = original
+        engines.writing_engine = original
     return count
 
 

@@ -17,7 +17,7 @@ import yaml
 
 from controller.demo import story
 from controller.demo.registry import EmbeddedRegistry, Layout
-from controller.inventory.keeping import open_signer
+from controller.inventory.ledger.keeping import open_signer
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.support.assay import serving

@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import create_engine
 
-from controller.inventory.reads import Read
-from controller.inventory.reads import leaf as made
+from controller.inventory.asking.reads import Read
+from controller.inventory.asking.reads import leaf as made
 from controller.inventory.store import Store, migrate
 from controller.inventory.tables import INSTANT_FORMAT
 from controller.model.deadline import Deadline

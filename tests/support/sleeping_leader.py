@@ -6,9 +6,9 @@ import asyncio
 import sys
 from datetime import UTC, datetime
 
-from controller.inventory import sequencing
+from controller.inventory.ledger import sequencing
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.sequencing import LedgerError, Sequencer
+from controller.inventory.ledger.sequencing import LedgerError, Sequencer
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.support.inventory import leaf, soon

@@ -9,9 +9,9 @@ from uuid import UUID
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, as_of, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing
 from controller.errors import InputError
-from controller.inventory.admissions import MAX_ADMISSIONS, AdmissionPage, AdmissionRecord, JudgedImage
+from controller.inventory.asking.decisions.admissions import MAX_ADMISSIONS, AdmissionPage, AdmissionRecord, JudgedImage
 from controller.inventory.store import Store
 from controller.reading.wire import admissions as wire
 from controller.settings import Settings
@@ -22,7 +22,7 @@ _UNTOLD = {
 }
 
 
-@click.command()
+@click.command(short_help="Under which policies a pod was judged, by which rule values.")
 @click.argument("name", metavar="[NAMESPACE/]NAME|UID")
 @click.option("--kind", default="Pod", show_default=True, help="Kind of the object.")
 @click.option("--cluster", help="Only in this cluster.")
@@ -58,14 +58,15 @@ def admission(
                 cluster=cluster,
                 limit=min(limit, MAX_ADMISSIONS),
                 cursor=cursor,
-                as_of=utc(as_of),
+                as_of=as_of,
                 known_at=known_at,
             )
             if not found.items and cursor is None:
-                raise InputError("DecisionUnknown", f"no decision about {kind} {name} is recorded")
+                then = " of that time" if as_of is not None or known_at is not None else ""
+                raise InputError("DecisionUnknown", f"no decision about {kind} {name} is recorded{then}")
             return found
 
-        listing.show(ask, wire.AdmissionPage, table=_print, known_at=utc(known_at))
+        listing.show(ask, wire.AdmissionPage, table=_print, known_at=known_at)
 
 
 def _is_uid(text: str) -> bool:

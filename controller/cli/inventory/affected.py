@@ -10,19 +10,21 @@ import click
 
 from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
-from controller.cli.inventory.shared import TIMES, Listing, dump, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, dump, known_at, listing, ran_as_of, shortened
 from controller.errors import InputError
-from controller.inventory.affected import Affected
-from controller.inventory.affected_records import AffectedDecisions, AffectedImages, AffectedRuns, Extent
-from controller.inventory.resting import Footing, Told
+from controller.inventory.asking.affected.questions import Affected
+from controller.inventory.asking.affected.records import AffectedDecisions, AffectedImages, AffectedRuns, Extent
+from controller.inventory.asking.affected.resting import Footing, Told
+from controller.inventory.asking.names import Named
 from controller.inventory.store import Store
 from controller.reading.wire import affected as wire
 from controller.settings import Settings
 
+_NAMED = {Footing.SIGNER: Named.SIGNER, Footing.ARTIFACT: Named.ARTIFACT}
 _LISTS = ("runs", "decisions", "images")
 
 
-@click.command()
+@click.command(short_help="What rests on a bad signer, builder, source, base, log entry.")
 @click.option("--signer", help="A key's fingerprint, or an identity's subject, whole.")
 @click.option("--builder", help="A builder's id; of a workflow also without its reference.")
 @click.option("--source", help="A source repository, a commit, or REPOSITORY@COMMIT.")
@@ -32,7 +34,7 @@ _LISTS = ("runs", "decisions", "images")
 @click.option("--list", "what", type=click.Choice(_LISTS), default="runs", show_default=True, help="What is listed.")
 @click.option("--count", is_flag=True, help="How far it reaches alone, without a list.")
 @click.option("--ever", is_flag=True, help="All runs until then, not only those at that time.")
-@click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
+@ran_as_of
 @click.option("-n", "--namespace", help="Only what ran or was decided in this namespace.")
 @known_at
 @listing("Items")
@@ -59,11 +61,12 @@ def affected(
     """
     bad = {Footing(name.replace("_", "-")): text for name, text in named.items() if text is not None}
     footing, value = wire.only(bad)
-    times: dict[str, Any] = {"as_of": utc(as_of), "namespace": namespace}
+    times: dict[str, Any] = {"as_of": as_of, "namespace": namespace}
     with Store.open_to_read(load().inventory) as store:
+        value = store.questions.names.whole(_NAMED[footing], value) if footing in _NAMED else value
         family = store.questions.affected
         if count or (listing.form == "table" and listing.cursor is None):
-            extent = family.extent(footing, value, known_at=utc(known_at), **times)
+            extent = family.extent(footing, value, known_at=known_at, **times)
             _show_extent(extent, f"{footing} {value}", as_of, listing.form)
         if count:
             return
@@ -75,7 +78,7 @@ def affected(
             ),
             model,
             table=table,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 
@@ -99,7 +102,7 @@ def _show_extent(extent: Extent, what: str, as_of: datetime | None, form: str) -
     least = "at least " if extent.more else ""
     click.echo(what)
     if not extent.images and not extent.admitted:
-        click.echo("  nothing that is recorded rests on it")
+        click.echo("  nothing that is recorded rests on it: names are compared whole, letter by letter")
         return
     since = f", first seen {extent.first_known_at:%Y-%m-%d %H:%M:%S}" if extent.first_known_at else ""
     claimed = f" ({extent.claimed} by their own claim alone)" if extent.claimed else ""
@@ -123,7 +126,7 @@ def _print_runs(page: AffectedRuns) -> None:
                 f"{run.namespace}/{run.pod}",
                 run.container,
                 str(run.admission),
-                run.reference,
+                shortened(run.reference),
                 (run.digest or "unknown")[:19],
                 ", ".join(run.sources),
             )

@@ -8,14 +8,14 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, known_at, listing, ran_as_of
 from controller.inventory.store import Store
 from controller.reading.wire import assets as wire
 from controller.settings import Settings
 
 
-@click.command()
-@click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
+@click.command(short_help="Images that run, as FedRAMP's asset list.")
+@ran_as_of
 @click.option("-n", "--namespace", help="Only what runs in this namespace.")
 @click.option("--cluster", help="Only what runs in this cluster.")
 @known_at
@@ -38,7 +38,7 @@ def assets(
         listing.show(
             lambda limit, cursor, known_at: wire.AssetPage.of(
                 store.questions.assets.assets(
-                    as_of=utc(as_of),
+                    as_of=as_of,
                     namespace=namespace,
                     cluster=cluster,
                     limit=limit,
@@ -48,7 +48,7 @@ def assets(
             ),
             wire.AssetPage,
             table=_print,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, as_of, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing, whole
+from controller.cli.times import TIME
+from controller.inventory.asking.names import Named
 from controller.inventory.records import FLAGS, DecisionFilter, DecisionImage, DecisionSummary
 from controller.inventory.store import Store
 from controller.reading import wire
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="What was allowed and denied, and how it came about.")
 @click.option("-n", "--namespace", help="Only of this namespace.")
 @click.option("--name", help="Only of objects (pods) of this name.")
-@click.option("--verdict", type=click.Choice(["Allow", "Deny"]), help="Only these.")
+@click.option("--verdict", type=click.Choice(["Allow", "Deny"], case_sensitive=False), help="Only these.")
 @click.option("--image", help="Only of this image (registry/repository[:tag][@digest]).")
 @click.option("--digest", help="Only of this digest.")
 @click.option("--policy", help="Only where this policy (name or namespace/name) was evaluated.")
 @click.option("--exception", help="Only where this EvidenceException was used.")
-@click.option("--flag", type=click.Choice(FLAGS), help="Only those that came about so.")
-@click.option("--since", type=TIMES, help="Decided at or after this time (UTC).")
-@click.option("--until", type=TIMES, help="Decided before this time (UTC).")
+@click.option("--flag", type=click.Choice(FLAGS, case_sensitive=False), help="Only those that came about so.")
+@click.option("--since", type=TIME, help="Decided at or after this time (UTC).")
+@click.option("--until", type=TIME, help="Decided before this time (UTC).")
 @as_of
 @known_at
 @listing("Decisions")
@@ -53,21 +56,21 @@ def decisions(
         name=name,
         verdict=verdict,
         image=image,
-        digest=digest,
         policy=policy,
         exception=exception,
         flag=flag,
-        since=utc(since),
-        until=utc(until),
+        since=since,
+        until=until,
     )
     with Store.open_to_read(load().inventory) as store:
+        where = replace(where, digest=whole(store, Named.IMAGE, digest))
         listing.show(
             lambda limit, cursor, known_at: store.queries.decisions(
-                where, limit=limit, cursor=cursor, as_of=utc(as_of), known_at=known_at
+                where, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at
             ),
             wire.DecisionPage,
             table=lambda page: print_decisions(page.items),
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

@@ -8,14 +8,14 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, as_of, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing
 from controller.inventory.records import ExceptionPage
 from controller.inventory.store import Store
 from controller.reading import wire
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Exceptions: who approved them, until when, how often used.")
 @click.argument("name", required=False)
 @as_of
 @known_at
@@ -29,25 +29,32 @@ def exceptions(
     known_at: datetime | None,
     listing: Listing,
 ) -> None:
-    """List the exceptions that were used (or the versions of NAME), the last used first: by whom, why and how often."""
+    """List the exceptions that were used (or the versions of NAME), the last used first: by whom, why and how often.
+
+    A line is one version of one exception in one cluster: extending it makes another. One that was never used is not in
+    the inventory: kubectl get evidenceexceptions.
+    """
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.queries.exceptions(
-                name=name, limit=limit, cursor=cursor, as_of=utc(as_of), known_at=known_at
+                name=name, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at
             ),
             wire.ExceptionPage,
             table=_print,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 
 def _print(page: ExceptionPage) -> None:
     render.table(
-        ("EXCEPTION", "APPROVER", "EXPIRES", "USES", "LAST USED", "WHY"),
+        ("EXCEPTION", "CLUSTER", "VERSION", "APPROVER", "APPROVED", "EXPIRES", "USES", "LAST USED", "WHY"),
         (
             (
                 item.name + (" (break-glass)" if item.break_glass else ""),
+                item.cluster,
+                item.hash[:19],
                 item.approver + (" (claimed)" if item.approval == "claimed" else ""),
+                f"{item.approved_at:%Y-%m-%d %H:%M:%S}" if item.approved_at is not None else "-",
                 f"{item.expires:%Y-%m-%d %H:%M:%S}",
                 str(item.uses),
                 f"{item.last_used_at:%Y-%m-%d %H:%M:%S}",

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -14,15 +15,17 @@ import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from controller import __version__
-from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, known_at, utc
+from controller.cli import EXIT_DENIED, EXIT_ERROR, options, render
+from controller.cli.inventory.shared import known_at, whole
 from controller.cli.ledger import verifier_key
+from controller.cli.times import TIME
 from controller.errors import ConfigurationError, InputError
+from controller.inventory.asking.names import Named
 from controller.inventory.bundle import archive, assembling, checking, signing
 from controller.inventory.bundle.archive import Archive, File
 from controller.inventory.bundle.checking import BundleReport
+from controller.inventory.bundle.export_key import ledger_key, open_export_key
 from controller.inventory.bundle.source import Circumstances, Selection
-from controller.inventory.export_key import ledger_key, open_export_key
 from controller.inventory.ledger.notes import NoteKey
 from controller.inventory.store import Store
 from controller.settings import Settings
@@ -33,13 +36,13 @@ VERIFICATION_SCHEMA = "assay.dev/bundle-verification/v1alpha1"
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(short_help="An evidence bundle for a release or an incident.")
 @click.option("--digest", help="All about this image (sha256:…).")
 @click.option("--run", help="One run of a container, by its runtime's name (containerd://…).")
 @click.option("--record", help="One decision or sighting, by its id, with what belongs to it.")
 @click.option("-n", "--namespace", help="Everything of this namespace; beside another: as far as it is this one's.")
-@click.option("--from", "since", type=TIMES, help="Decided, or still running, at or after this time (UTC).")
-@click.option("--to", "until", type=TIMES, help="Decided, or started, before this time (UTC).")
+@click.option("--from", "since", type=TIME, help="Decided, or still running, at or after this time (UTC).")
+@click.option("--to", "until", type=TIME, help="Decided, or started, before this time (UTC).")
 @known_at
 @click.option("-O", "--output-file", "target", type=click.Path(dir_okay=False), help="The bundle's file; - is stdout.")
 @click.option("--verify", "bundle", type=_EXISTING, help="Verify this bundle instead; needs no database.")
@@ -76,13 +79,14 @@ def export(
     if not target:
         raise InputError("OutputMissing", "name the bundle's file: -O FILE.tar")
     now = datetime.now(UTC)
-    chosen = Selection(digest, run, record, namespace, utc(since), utc(until))
+    chosen = Selection(digest, run, record, namespace, since, until)
     key = open_export_key(settings.inventory)
     with Store.open_to_read(settings.inventory) as store:
-        moment = utc(known_at) or now
+        chosen = replace(chosen, digest=whole(store, Named.IMAGE, digest))
+        moment = known_at or now
         found = store.questions.gatherer.gather(chosen, known_at=moment)
         if found is None:
-            raise InputError("NothingToExport", "the inventory has no record of that")
+            raise InputError("NothingToExport", f"nothing is recorded of {_told(chosen)}")
         about = Circumstances(chosen, moment, now, known or ledger_key(settings.inventory), __version__)
         files = assembling.assemble(found, about, key)
         counted = _Counted(files)
@@ -93,8 +97,19 @@ def export(
         click.echo(f"{target}: {counted.files} files, {counted.bytes} bytes, {len(found.positions)} records")
         click.echo("  to verify: unpack it and follow README.md, or: assay inventory export --verify FILE --key KEY")
     if about.ledger_key is None:
-        click.echo("the ledger's key is not known here: give it with --ledger-key, or add it by hand", err=True)
+        click.echo(
+            "the ledger's key is not known here, so it is not in the bundle, and without it nobody can tell whether"
+            " its records are in the ledger: export again with --ledger-key, or give the key to whoever verifies",
+            err=True,
+        )
     return 0
+
+
+def _told(chosen: Selection) -> str:
+    """What was selected, in words."""
+    named = {"digest": chosen.digest, "run": chosen.run, "record": chosen.record, "namespace": chosen.namespace}
+    told = ", ".join(f"{name} {value[:100]}" for name, value in named.items() if value is not None)
+    return told if chosen.since is None and chosen.until is None else f"{told} in that time"
 
 
 class _Counted:
@@ -157,7 +172,7 @@ def _verify(bundle: Path, settings: Settings, *, key_file: Path | None, known: N
         _print(report, **given)
     else:
         render.dump(_as_json(report, **given), form)
-    return 1 if report.findings else 0
+    return EXIT_DENIED if report.findings else EXIT_ERROR if report.untold else 0
 
 
 def _public_key(pem: bytes, file: Path | None) -> Ed25519PublicKey:
@@ -178,8 +193,9 @@ def _own_ledger_keys(bundle: Archive) -> list[NoteKey]:
 
 
 def _print(report: BundleReport, *, exportKeyGiven: bool, ledgerKeyGiven: bool) -> None:  # noqa: N803 - JSON's names
-    word = "Violated" if report.findings else "Satisfied"
-    said = "does NOT hold" if report.findings else "holds"
+    word, said = ("Violated", "does NOT hold") if report.findings else ("Satisfied", "holds")
+    if report.untold and not report.findings:
+        word, said = "Error", "holds so far as it can be told here"
     click.echo(f"{render.coloured(word)}  the bundle {said}: {report.files} files, {report.records} records")
     for finding in report.findings:
         click.echo(_plain(f"  {finding.code}  {finding.where}: {finding.message}"))
@@ -193,11 +209,16 @@ def _print(report: BundleReport, *, exportKeyGiven: bool, ledgerKeyGiven: bool) 
     if report.checkpoint is not None:
         where = f"the ledger {report.checkpoint.origin} (of {report.checkpoint.size} entries)"
         click.echo(f"  {report.proven} of {report.records} records are proven to be in {where}")
+    elif report.keyless:
+        click.echo("  no record is proven to be in the ledger: its key is not in the bundle, give it with --ledger-key")
     else:
         click.echo("  no record is proven to be in a ledger: there is no checkpoint whose signature holds")
     click.echo(f"  {report.proofs} proofs were made again from the bundle's bytes")
     if report.unproven:
         click.echo(f"  {report.unproven} could not be: the bundle lacks their bytes, and says so (index.json, missing)")
+    if report.impossible:
+        why = report.impossible[0]
+        click.echo(_plain(f"  {len(report.impossible)} cannot be made again by this version of Assay: {why}"))
     click.echo(f"  {report.summaries} summaries are signed, and say what the records say")
     if not exportKeyGiven:
         click.echo("  by the key that lies in the bundle: give --key to know who made it")
@@ -214,16 +235,18 @@ def _as_json(report: BundleReport, *, exportKeyGiven: bool, ledgerKeyGiven: bool
     checkpoint = report.checkpoint
     return {
         "schema": VERIFICATION_SCHEMA,
-        "holds": not report.findings,
+        "holds": not report.findings and not report.untold,
         "files": report.files,
         "records": report.records,
         "recordsInLedger": report.proven,
         "ledger": {"origin": checkpoint.origin, "size": checkpoint.size} if checkpoint is not None else None,
         "proofs": report.proofs,
         "unproven": report.unproven,
+        "impossible": len(report.impossible),
         "summaries": report.summaries,
         "exportKeyGiven": exportKeyGiven,
         "ledgerKeyGiven": ledgerKeyGiven,
+        "ledgerKeyKnown": not report.keyless,
         "findings": [{"code": f.code, "where": f.where, "message": f.message} for f in report.findings],
         "findingsOmitted": report.omitted,
     }

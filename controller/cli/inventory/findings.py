@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, days, known_at, listing, utc
-from controller.inventory.findings import FindingFilter, FindingPage, FindingRecord
+from controller.cli.inventory.shared import Listing, days, known_at, listing, ran_as_of, whole
+from controller.inventory.asking.documents.findings import FindingFilter, FindingPage, FindingRecord
+from controller.inventory.asking.names import Named
 from controller.inventory.store import Store
 from controller.model.documents import Severity
 from controller.reading.wire import findings as wire
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Vulnerabilities that reports found, and what VEX clears.")
 @click.option("--severity", type=click.Choice(list(Severity), case_sensitive=False), help="At least so bad.")
 @click.option("--id", "vulnerability", help="Only this vulnerability, by its identifier or an alias.")
 @click.option("--digest", help="Only of this image.")
 @click.option("--fixable/--unfixable", default=None, help="Only with, or without, a known fix, by the report's word.")
 @click.option("--cleared/--open", "cleared", default=None, help="Only what VEX clears, or what nothing clears.")
 @click.option("--min-age", help="Only what has been known for so long: 30d, 12w.")
-@click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
+@ran_as_of
 @click.option("-n", "--namespace", help="Only what runs in this namespace.")
 @click.option("--cluster", help="Only what runs in this cluster.")
 @known_at
@@ -58,15 +60,15 @@ def findings(
         namespace=namespace,
         cluster=cluster,
     )
-    moment = utc(as_of)
     with Store.open_to_read(load().inventory) as store:
+        where = replace(where, digest=whole(store, Named.IMAGE, digest))
         listing.show(
             lambda limit, cursor, known_at: store.questions.findings.findings(
-                where, as_of=moment, limit=limit, cursor=cursor, known_at=known_at
+                where, as_of=as_of, limit=limit, cursor=cursor, known_at=known_at
             ),
             wire.FindingPage,
-            table=lambda page: _print(page, moment or datetime.now(UTC)),
-            known_at=utc(known_at),
+            table=lambda page: _print(page, as_of or datetime.now(UTC)),
+            known_at=known_at,
         )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import SCHEMA, TIMES, known_at, utc
+from controller.cli.inventory.shared import DAY, SCHEMA, known_at
+from controller.cli.times import PAST, TIME
 from controller.inventory.retention.holds import Hold
 from controller.inventory.retention.leaves import Selection
 from controller.inventory.retention.recording import HoldRecorder
@@ -18,7 +19,7 @@ from controller.inventory.store import Store, beside
 from controller.settings import Settings
 
 
-@click.group()
+@click.group(short_help="Legal holds: keep what a court or an investigation needs.")
 def hold() -> None:
     """Keep what a court or an investigation needs, and say why: placing and lifting are both in the ledger."""
 
@@ -32,8 +33,8 @@ def _by(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--reason", required=True, help="Why, for whoever reads it in years.")
 @click.option("--digest", help="Keep what is about this image (sha256:…), its index and manifests.")
 @click.option("-n", "--namespace", help="Keep what is about this namespace.")
-@click.option("--since", type=TIMES, help="Keep what happened from this time on (UTC).")
-@click.option("--until", type=TIMES, help="Keep what happened before this time (UTC).")
+@click.option("--since", type=TIME, help="Keep what happened from this time on (UTC).")
+@click.option("--until", type=TIME, help="Keep what happened before this time (UTC).")
 @_by
 @options.with_settings("database_url")
 def add(
@@ -48,7 +49,7 @@ def add(
     person: str,
 ) -> int:
     """Place a hold NAME. Conditions that are given hold together; at least one has to be."""
-    what = Selection(digest, namespace, utc(since), utc(until))
+    what = Selection(digest, namespace, since, until)
     settings = load()
     with beside(settings.inventory) as (engine, blobs):
         recorder = HoldRecorder(engine, blobs, cluster=settings.review.cluster_name, clock=_now)
@@ -74,7 +75,7 @@ def lift(load: Callable[..., Settings], *, name: str, reason: str, person: str) 
 
 @hold.command("list")
 @click.option("--all", "lifted", is_flag=True, help="Those that were lifted too.")
-@click.option("--as-of", type=TIMES, help="Those in force at this time (UTC); default: now.")
+@click.option("--as-of", type=PAST, help=f"Those in force at this time ({DAY}); default: now.")
 @known_at
 @options.output
 @options.with_settings("database_url")
@@ -88,7 +89,7 @@ def list_(
 ) -> int:
     """List the holds that are in force."""
     with Store.open_to_read(load().inventory) as store:
-        found = store.questions.holds.holds(lifted=lifted, as_of=utc(as_of), known_at=utc(known_at))
+        found = store.questions.holds.holds(lifted=lifted, as_of=as_of, known_at=known_at)
     if form != "table":
         render.dump({"schema": SCHEMA, "items": [_plain(one) for one in found]}, form)
         return 0

@@ -12,7 +12,7 @@ from controller.inventory.tables import REVISION
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Bring the database to this version's tables.")
 @options.with_settings("database_url", "blob_directory")
 def migrate(load: Callable[..., Settings]) -> None:
     """Bring the database to this version's tables. One that is current is left as it is.

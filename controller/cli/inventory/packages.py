@@ -10,17 +10,18 @@ from typing import Any
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, as_of, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing, whole
 from controller.errors import InputError
-from controller.inventory.components import ComponentPage
-from controller.inventory.merged import Subject, merge
-from controller.inventory.packages import PackagePage
+from controller.inventory.asking.documents.components import ComponentPage
+from controller.inventory.asking.documents.merged import Subject, merge
+from controller.inventory.asking.documents.packages import PackagePage
+from controller.inventory.asking.names import Named
 from controller.inventory.store import Store
 from controller.reading.wire import packages as wire
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="What runs, or ran, that contains a package.")
 @click.argument("purl")
 @click.argument("versions", default="")
 @as_of
@@ -48,22 +49,20 @@ def packages(
 
     The answer is what verified SBOMs say. An image without one is in no answer: assay inventory sboms lists those.
     """
-    moment = utc(as_of)
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.questions.packages.packages(
-                purl, versions, as_of=moment, limit=limit, cursor=cursor, known_at=known_at, **where
+                purl, versions, as_of=as_of, limit=limit, cursor=cursor, known_at=known_at, **where
             ),
             wire.PackagePage,
             table=_print_packages,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
+        if listing.form == "table":
+            click.echo("an image without an SBOM that counts is in no answer: assay inventory sboms", err=True)
 
 
 def _print_packages(page: PackagePage) -> None:
-    if not page.items:
-        click.echo("no verified SBOM of what ran then lists it", err=True)
-        return
     render.table(
         ("STARTED", "ENDED", "CLUSTER", "POD", "CONTAINER", "VERSION", "PACKAGE", "IMAGE", "SBOM", "KNOWN SINCE"),
         (
@@ -84,7 +83,7 @@ def _print_packages(page: PackagePage) -> None:
     )
 
 
-@click.command()
+@click.command(short_help="All components of a cluster, namespace or image; as CycloneDX.")
 @as_of
 @click.option("-n", "--namespace", help="Only of what ran in this namespace.")
 @click.option("--cluster", help="Only of what ran in this cluster.")
@@ -107,22 +106,22 @@ def components(
     Of all clusters, of one, of a namespace, or of one image. With -o cyclonedx all of them as one CycloneDX 1.6
     document; it is the same to the byte for the same --as-of and --known-at.
     """
-    moment = utc(as_of)
     with Store.open_to_read(load().inventory) as store:
+        where["digest"] = whole(store, Named.IMAGE, where["digest"])
         if listing.form == "cyclonedx":
-            subject = Subject(moment or datetime.now(UTC), **{name: value or "" for name, value in where.items()})
+            subject = Subject(as_of or datetime.now(UTC), **{name: value or "" for name, value in where.items()})
             if listing.cursor is not None:
                 raise InputError("ParameterInvalid", "a merged document takes no --cursor: it is the whole list")
-            for piece in merge(store.questions.components, subject, unverified=unverified, known_at=utc(known_at)):
+            for piece in merge(store.questions.components, subject, unverified=unverified, known_at=known_at):
                 sys.stdout.write(piece)
             return
         listing.show(
             lambda limit, cursor, known_at: store.questions.components.components(
-                as_of=moment, unverified=unverified, limit=limit, cursor=cursor, known_at=known_at, **where
+                as_of=as_of, unverified=unverified, limit=limit, cursor=cursor, known_at=known_at, **where
             ),
             wire.ComponentPage,
             table=_print_components,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

@@ -9,12 +9,13 @@ from functools import partial
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import known_at, utc
+from controller.cli.inventory.shared import known_at, whole
 from controller.cli.ledger import verifier_key
 from controller.errors import InputError
+from controller.inventory.asking.names import Named
+from controller.inventory.bundle.export_key import ledger_key
+from controller.inventory.bundle.proving import Chain, Link, State, prove
 from controller.inventory.bundle.source import Selection
-from controller.inventory.export_key import ledger_key
-from controller.inventory.proving import Chain, Link, State, prove
 from controller.inventory.store import Store
 from controller.reading.wire.proofs import Proof
 from controller.settings import Settings
@@ -24,7 +25,7 @@ SCHEMA = "assay.dev/proof/v1alpha1"
 _WORDS = {State.HOLDS: "holds", State.FAILS: "FAILS", State.MISSING: "MISSING"}
 
 
-@click.command("prove")
+@click.command("prove", short_help="That evidence is about the very image that ran.")
 @click.argument("name", metavar="DIGEST|RUN|RECORD")
 @click.option("--document", help="Only this evidence: the digest of its artefact, or of its statement.")
 @click.option("-n", "--namespace", help="As far as this namespace is concerned.")
@@ -53,8 +54,9 @@ def command(
     settings = load()
     known = verifier_key(ledger_key_text) if ledger_key_text else ledger_key(settings.inventory)
     with Store.open_to_read(settings.inventory) as store:
+        name, document = store.questions.names.whole(Named.IMAGE, name), whole(store, Named.ARTIFACT, document)
         found = store.questions.gatherer.gather(
-            Selection.named(name, namespace), known_at=utc(known_at) or datetime.now(UTC), newest=limit
+            Selection.named(name, namespace), known_at=known_at or datetime.now(UTC), newest=limit
         )
         if found is None:
             raise InputError("NothingToProve", f"the inventory has no record of {name[:100]}")

@@ -9,15 +9,16 @@ import click
 
 from controller.cli import options, render
 from controller.cli.inventory.shared import SCHEMA
-from controller.inventory.dialect import parse, reading_engine, unavailable_as
-from controller.inventory.keeping import known_signer
+from controller.inventory.database.engines import parse, reading_engine
+from controller.inventory.database.failures import unavailable_as
+from controller.inventory.ledger.keeping import known_signer
 from controller.inventory.retention.pruning import Pruned, Pruner
 from controller.inventory.retention.rules import rules
 from controller.inventory.store import beside
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Drop what is older than it has to be kept.")
 @click.option("--dry-run", is_flag=True, help="Say what would be dropped, and change nothing.")
 @options.output
 @options.with_settings(

@@ -8,19 +8,20 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, as_of, known_at, listing, utc
-from controller.inventory.reads import ReadPage
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing
+from controller.cli.times import TIME
+from controller.inventory.asking.reads import ReadPage
 from controller.inventory.store import Store
 from controller.reading.wire import reads as wire
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Who read what, where that is recorded.")
 @click.option("--user", "username", help="Only of this user.")
 @click.option("--resource", help="Only of this: decisions, images, blobs, …")
 @click.option("--of", "identity", help="Only of this digest or record.")
-@click.option("--since", type=TIMES, help="Read at or after this time (UTC).")
-@click.option("--until", type=TIMES, help="Read before this time (UTC).")
+@click.option("--since", type=TIME, help="Read at or after this time (UTC).")
+@click.option("--until", type=TIME, help="Read before this time (UTC).")
 @as_of
 @known_at
 @listing("Reads")
@@ -44,16 +45,16 @@ def reads(
                 username=username,
                 resource=resource,
                 identity=identity,
-                since=utc(since),
-                until=utc(until),
+                since=since,
+                until=until,
                 limit=limit,
                 cursor=cursor,
-                as_of=utc(as_of),
+                as_of=as_of,
                 known_at=known_at,
             ),
             wire.ReadPage,
             table=_print,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, known_at, listing, utc
-from controller.inventory.refused import Refusal, RefusedPage
+from controller.cli.inventory.shared import DAY, Listing, known_at, listing, shortened
+from controller.cli.times import PAST
+from controller.inventory.asking.decisions.refused import Refusal, RefusedPage
 from controller.inventory.store import Store
 from controller.reading.wire import refused as wire
 from controller.settings import Settings
 
 
-@click.command()
-@click.option("--as-of", type=TIMES, help="What ran at this time (UTC), and was refused by then; default: now.")
+@click.command(short_help="What runs and today's policies would refuse.")
+@click.option("--as-of", type=PAST, help=f"What ran at this time ({DAY}), and was refused by then; default: now.")
 @click.option("-n", "--namespace", help="Only of this namespace.")
 @click.option("--cluster", help="Only of this cluster.")
 @click.option("--policy", help="Only by this policy (name or namespace/name).")
@@ -39,7 +40,7 @@ def refused(
     policy: it has judged with another version since. What no policy judged again since it was admitted is not listed:
     nothing is known of it.
     """
-    moment = utc(as_of) or datetime.now(UTC)
+    moment = as_of or datetime.now(UTC)
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.questions.refused.refused(
@@ -53,19 +54,20 @@ def refused(
             ),
             wire.RefusedPage,
             table=_print,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 
 def _print(page: RefusedPage) -> None:
     render.table(
-        ("STARTED", "POD", "CONTAINER", "IMAGE", "DIGEST", "REFUSED BY", "SINCE", "WHY", "RECORD"),
+        ("STARTED", "CLUSTER", "POD", "CONTAINER", "IMAGE", "DIGEST", "REFUSED BY", "SINCE", "WHY", "RECORD"),
         (
             (
                 f"{item.run.started_at:%Y-%m-%d %H:%M:%S}",
+                item.run.cluster,
                 f"{item.run.namespace}/{item.run.pod}",
                 item.run.container,
-                item.run.reference,
+                shortened(item.run.reference),
                 (item.run.digest or "unknown")[:19],
                 _policy(refusal),
                 f"{refusal.since:%Y-%m-%d %H:%M:%S}",

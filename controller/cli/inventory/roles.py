@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from controller.inventory import roles as database
+from controller.inventory.querying import roles as database
 
 
-@click.command()
+@click.command(short_help="SQL for PostgreSQL's roles that cannot write.")
 @click.option("--reader", default=database.READER, show_default=True, help="The role for database_reader_url.")
 @click.option("--querier", default=database.QUERIER, show_default=True, help="The role for database_query_url.")
 @click.option("--owner", help="The role that migrates, as database_url names it; default: who runs the statements.")

@@ -8,21 +8,24 @@ from datetime import UTC, datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, known_at, listing, utc
+from controller.cli.inventory.shared import Listing, known_at, listing, ran_as_of, shortened, whole
+from controller.inventory.asking.names import Named
 from controller.inventory.records import Admission, RunPage
 from controller.inventory.store import Store
 from controller.reading import wire
 from controller.settings import Settings
 
 
-@click.command()
-@click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
+@click.command(short_help="What runs, or ran: how it was admitted, who signed it.")
+@ran_as_of
 @click.option("--ever", is_flag=True, help="Whatever ran at any time.")
 @click.option("-n", "--namespace", help="Only of this namespace.")
 @click.option("--cluster", help="Only of this cluster.")
 @click.option("--digest", help="Only of this digest.")
 @click.option(
-    "--admission", type=click.Choice(list(Admission), case_sensitive=False), help="Only runs that came to be so."
+    "--admission",
+    type=click.Choice([each.value for each in Admission], case_sensitive=False),
+    help="Only runs that came to be so.",
 )
 @click.option("--signed/--unsigned", default=None, help="Only what somebody signed, or what nobody did.")
 @click.option("--signer", help="Only what this one signed: a key's fingerprint, or an identity's subject, whole.")
@@ -51,8 +54,9 @@ def running(
     Signed by: whose signature or attestation of this very image was verified when its pod was admitted. What was never
     admitted was never verified, so it counts as unsigned.
     """
-    moment = None if ever else utc(as_of) or datetime.now(UTC)
+    moment = None if ever else as_of or datetime.now(UTC)
     with Store.open_to_read(load().inventory) as store:
+        digest, signer = whole(store, Named.IMAGE, digest), whole(store, Named.SIGNER, signer)
         listing.show(
             lambda limit, cursor, known_at: store.queries.runs(
                 as_of=moment,
@@ -68,21 +72,22 @@ def running(
             ),
             wire.RunPage,
             table=_print,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 
 def _print(page: RunPage) -> None:
     render.table(
-        ("STARTED", "ENDED", "ADMISSION", "POD", "CONTAINER", "IMAGE", "DIGEST", "SIGNED BY"),
+        ("STARTED", "ENDED", "ADMISSION", "CLUSTER", "POD", "CONTAINER", "IMAGE", "DIGEST", "SIGNED BY"),
         (
             (
                 f"{item.started_at:%Y-%m-%d %H:%M:%S}",
                 f"{item.ended_at:%Y-%m-%d %H:%M:%S} {item.reason}" if item.ended_at is not None else "",
                 str(item.admission),
+                item.cluster,
                 f"{item.namespace}/{item.pod}",
                 item.container,
-                item.reference,
+                shortened(item.reference),
                 (item.digest or "unknown")[:19],
                 ", ".join(who.subject or who.key[:19] for who in item.signers) or "nothing verified",
             )

@@ -8,20 +8,24 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import TIMES, Listing, days, known_at, listing, utc
-from controller.inventory.sboms import MAY_LACK, Demands, SbomPage, SbomState
+from controller.cli.inventory.shared import Listing, days, known_at, listing, ran_as_of
+from controller.inventory.asking.documents.sboms import MAY_LACK, Demands, SbomPage, SbomState
 from controller.inventory.store import Store
 from controller.reading.wire import sboms as wire
 from controller.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Running images without an SBOM, or with a bad one, and why.")
 @click.option(
-    "--state", "states", multiple=True, type=click.Choice(list(SbomState)), help="Only these; several may be."
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in SbomState], case_sensitive=False),
+    help="Only these; several may be.",
 )
 @click.option("--older-than", default="90d", show_default=True, help="The age from which one is stale: 90d, 26w.")
 @click.option("--may-lack", default=MAY_LACK, show_default=True, help="Percent of components that may lack something.")
-@click.option("--as-of", type=TIMES, help="What ran at this time (UTC); default: now.")
+@ran_as_of
 @click.option("-n", "--namespace", help="Only what runs in this namespace.")
 @click.option("--cluster", help="Only what runs in this cluster.")
 @known_at
@@ -51,7 +55,7 @@ def sboms(
             lambda limit, cursor, known_at: store.questions.sboms.sboms(
                 states=map(SbomState, states),
                 demands=demands,
-                as_of=utc(as_of),
+                as_of=as_of,
                 namespace=namespace,
                 cluster=cluster,
                 limit=limit,
@@ -60,7 +64,7 @@ def sboms(
             ),
             wire.SbomPage,
             table=_print,
-            known_at=utc(known_at),
+            known_at=known_at,
         )
 
 

@@ -1,4 +1,4 @@
-"""What the inventory's commands share: times, and how an answer for programs begins."""
+"""What the inventory's commands share: lists, their pages, and how an answer for programs begins."""
 
 from __future__ import annotations
 
@@ -13,27 +13,34 @@ import click
 from pydantic import BaseModel
 
 from controller.cli import render
+from controller.cli.times import PAST
 from controller.errors import AssayError, InputError
-from controller.inventory.asking import MAX_LIMIT
+from controller.inventory.asking.asker import MAX_LIMIT
+from controller.inventory.asking.names import Named
+from controller.inventory.store import Store
 from controller.reading.telling import told
 from controller.reading.wire.rows import Form, Rows
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_DIGITS = 5  # of an age: some thousand years
 _DAYS = {"d": 1, "w": 7}
 SCHEMA = "assay.dev/inventory/v1alpha1"
-TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
+DAY = "in UTC; a day alone is its beginning"
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def known_at(function: F) -> F:
     """Add `--known-at TIME`."""
-    return click.option("--known-at", type=TIMES, help="From what had been recorded by this time (UTC).")(function)
+    return click.option("--known-at", type=PAST, help="Only from what had been recorded by this time.")(function)
 
 
 def as_of(function: F) -> F:
     """Add `--as-of TIME`."""
-    return click.option("--as-of", type=TIMES, help="What was true at this time (UTC).")(function)
+    return click.option("--as-of", type=PAST, help=f"What was true at this time ({DAY}); default: now.")(function)
+
+
+def ran_as_of(function: F) -> F:
+    """Add `--as-of TIME` to what lists things that run."""
+    return click.option("--as-of", type=PAST, help=f"What ran at this time ({DAY}); default: now.")(function)
 
 
 class Page(Protocol):
@@ -56,6 +63,7 @@ class Listing:
     limit: int
     cursor: str | None
     whole: bool
+    what: str
 
     def show(
         self,
@@ -70,6 +78,8 @@ class Listing:
             page = ask(self.limit, self.cursor, known_at)
             if self.form == "table":
                 table(page)
+                if not page.items:
+                    click.echo(self._nothing(page.cursor), err=True)
                 say_next(page.cursor)
             else:
                 dump(model.model_validate(page), self.form)
@@ -88,6 +98,14 @@ class Listing:
             _write(rows.items(getattr(model.model_validate(page), "items")))  # noqa: B009
         say_next(page.cursor)
 
+    def _nothing(self, cursor: str | None) -> str:
+        """What is said where a table would have no rows."""
+        if cursor is not None:
+            return f"no {self.what} among those that were looked at for this page: ask for the next"
+        if self.cursor is not None:
+            return f"no more {self.what}"
+        return f"no {self.what} found: names are compared whole, letter by letter"
+
 
 def listing(what: str, *forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add `--limit`, `--cursor`, `--all` and `-o` (with further `forms`); the command gets a `Listing`, `listing`."""
@@ -97,7 +115,7 @@ def listing(what: str, *forms: str) -> Callable[[Callable[..., Any]], Callable[.
         def wrapper(*args: Any, form: str, limit: int, cursor: str | None, whole: bool, **kwargs: Any) -> Any:
             if whole and form not in tuple(Form):
                 raise InputError("ListTooLong", "a whole list (--all) is printed as csv or jsonl: add -o csv")
-            return function(*args, listing=Listing(form, limit, cursor, whole), **kwargs)
+            return function(*args, listing=Listing(form, limit, cursor, whole, what.lower()), **kwargs)
 
         command: Callable[..., Any] = wrapper
         for option in (
@@ -120,17 +138,23 @@ def _write(content: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def utc(moment: datetime | None) -> datetime | None:
-    """A time without a zone is in UTC."""
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
-
-
 def days(text: str) -> timedelta:
     """An age in days or weeks (`30d`, `12w`). Raises `InputError` (`AgeMalformed`)."""
     number, unit = text[:-1], text[-1:].lower()
     if unit not in _DAYS or not number.isascii() or not number.isdigit() or len(number) > MAX_DIGITS:
         raise InputError("AgeMalformed", f"{text!r} is no age: say days or weeks, as in 30d or 12w")
     return timedelta(days=int(number) * _DAYS[unit])
+
+
+def whole(store: Store, what: Named, text: str | None) -> str | None:
+    """A digest or fingerprint as tables show it, cut short, becomes what it is the beginning of; None stays None."""
+    return store.questions.names.whole(what, text) if text is not None else None
+
+
+def shortened(reference: str) -> str:
+    """An image's reference for a table: of a digest in it so much as commands take for it."""
+    name, at, digest = reference.partition("@")
+    return f"{name}@{digest[:19]}…" if at else name
 
 
 def dump(answer: BaseModel, form: str) -> None:

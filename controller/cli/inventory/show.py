@@ -10,8 +10,9 @@ import click
 
 from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
-from controller.cli.inventory.shared import as_of, dump, known_at, utc
+from controller.cli.inventory.shared import as_of, dump, known_at
 from controller.errors import InputError
+from controller.inventory.asking.names import Named
 from controller.inventory.records import (
     Finding,
     ImageRecord,
@@ -24,7 +25,7 @@ from controller.workers.replay import Replayed, replay
 REPLAY_SCHEMA = "assay.dev/replay/v1alpha1"
 
 
-@click.command()
+@click.command(short_help="All that is known of an image, or one decision whole.")
 @click.argument("name", metavar="DIGEST|RECORD")
 @as_of
 @known_at
@@ -45,21 +46,23 @@ def show(
     With --replay the proofs are made again from what is stored: no registry, no cluster, as of the decision's time.
     Exit status: 0, or with --replay 1 if a proof does not hold any more.
     """
-    if again:
-        return _replay(load(), name, as_of=utc(as_of), known_at=utc(known_at), form=form)
-    with Store.open_to_read(load().inventory) as store:
+    settings = load()
+    with Store.open_to_read(settings.inventory) as store:
+        name = store.questions.names.whole(Named.IMAGE, name)
+        if again:
+            return _replay(store, settings, name, as_of=as_of, known_at=known_at, form=form)
         if name.startswith("sha256:"):
-            image = store.queries.image(name, as_of=utc(as_of), known_at=utc(known_at))
+            image = store.queries.image(name, as_of=as_of, known_at=known_at)
             if image is None:
-                raise InputError("ImageUnknown", f"no decision about {name} is recorded")
+                raise _unknown(store, name)
             if form == "table":
                 _print_image(image)
             else:
                 dump(wire.ImageRecord.model_validate(image), form)
             return 0
-        decision = store.queries.decision(name, as_of=utc(as_of), known_at=utc(known_at))
+        decision = store.queries.decision(name, as_of=as_of, known_at=known_at)
         if decision is None:
-            raise InputError("DecisionUnknown", f"no decision {name} is recorded")
+            raise InputError("DecisionUnknown", f"no decision {name} is recorded: give its whole id, or a digest")
         if form == "table":
             _print_decision(decision.leaf)
         else:
@@ -67,22 +70,22 @@ def show(
     return 0
 
 
-def _replay(settings: Settings, name: str, *, as_of: datetime | None, known_at: datetime | None, form: str) -> int:
+def _replay(
+    store: Store, settings: Settings, name: str, *, as_of: datetime | None, known_at: datetime | None, form: str
+) -> int:
     digest = name if name.startswith("sha256:") else ""
-    with Store.open_to_read(settings.inventory) as store:
-        leaves = list(_leaves(store, name, as_of=as_of, known_at=known_at))
-        done = [
-            (
+    done = [
+        (
+            leaf,
+            replay(
                 leaf,
-                replay(
-                    leaf,
-                    lambda wanted: store.queries.blob(wanted, known_at=known_at),
-                    limits=settings.documents,
-                    digest=digest,
-                ),
-            )
-            for leaf in leaves
-        ]
+                lambda wanted: store.queries.blob(wanted, known_at=known_at),
+                limits=settings.documents,
+                digest=digest,
+            ),
+        )
+        for leaf in _leaves(store, name, as_of=as_of, known_at=known_at)
+    ]
     if form != "table":
         proofs = [{"record": leaf["id"], **_replayed(proof)} for leaf, found in done for proof in found]
         render.dump({"schema": REPLAY_SCHEMA, "proofs": proofs}, form)
@@ -98,13 +101,20 @@ def _leaves(store: Store, name: str, *, as_of: datetime | None, known_at: dateti
     if name.startswith("sha256:"):
         image = store.queries.image(name, as_of=as_of, known_at=known_at)
         if image is None:
-            raise InputError("ImageUnknown", f"no decision about {name} is recorded")
+            raise _unknown(store, name)
         ids = [item.id for item in image.decisions.items]
     for identity in ids:
         decision = store.queries.decision(identity, as_of=as_of, known_at=known_at)
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {identity} is recorded")
         yield decision.leaf
+
+
+def _unknown(store: Store, digest: str) -> InputError:
+    """That nothing was decided about it: where it is a manifest of an index, what was decided is about that."""
+    found = store.questions.names.indexes(digest)
+    where = f"; it is a manifest of the index {' and of '.join(found)}: show that" if found else ""
+    return InputError("ImageUnknown", f"no decision about {digest} is recorded{where}")
 
 
 def _replayed(proof: Replayed) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from controller import admission, app, images
 from controller.cli import local, options, render
 from controller.cli.policy import explaining
 from controller.cli.review import documents, namespace_of, request_of
+from controller.cli.times import TIME
 from controller.errors import InputError
 from controller.model.deadline import Deadline
 from controller.model.policy import Namespace
@@ -35,7 +36,7 @@ from controller.settings import Settings
 @click.option("--group", "groups", multiple=True, help="Group of the user; may be given several times.")
 @click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of an image or a manifest.")
 @click.option("--namespace-object", type=click.File("rb"), help="The Namespace object, for its labels.")
-@click.option("--now", "at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="Judge as of this time (RFC 3339).")
+@click.option("--now", "at", type=TIME, help="Judge as of this time (RFC 3339).")
 @options.offline
 @click.option(
     "--bundle",

@@ -13,11 +13,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, select
 
 from controller.errors import InputError, Unacceptable, Unavailable
-from controller.inventory import dialect, tables
+from controller.inventory import tables
 from controller.inventory.blobs.files import BlobFiles
 from controller.inventory.blobs.packing import MAX_BLOB_BYTES, pack, unpack
-from controller.inventory.dialect import stop_evidence
-from controller.inventory.inserts import Inserting
+from controller.inventory.database import dialect
+from controller.inventory.database.dialect import stop_evidence
+from controller.inventory.database.inserts import Inserting
 from controller.model.reference import Digest
 
 LOOKUP = 500  # names in one IN list

@@ -30,13 +30,14 @@ from controller.inventory.bundle import assembling, signing
 from controller.inventory.bundle.archive import Archive
 from controller.inventory.bundle.parts import Role
 from controller.inventory.bundle.plan import Plan, file_name
+from controller.inventory.bundle.source import IMPOSSIBLE
 from controller.inventory.bundle.summary import PREDICATE as VSA
 from controller.inventory.bundle.summary import summarise
 from controller.inventory.bundle.tlog_proof import TlogProof
 from controller.inventory.ledger import merkle, notes
 from controller.inventory.ledger.checkpoint import Checkpoint
 from controller.inventory.ledger.notes import NoteKey
-from controller.inventory.projecting import project
+from controller.inventory.recording.projecting import project
 
 BYTES_MISSING = "BytesMissing:"  # how a replay says that it lacks bytes
 MAX_FINDINGS = 100  # told of one bundle
@@ -67,6 +68,9 @@ class BundleReport:
     """What was verified, and what did not hold.
 
     `unproven`: proofs whose bytes are not in the bundle, as its signed index says: nothing is known of them.
+    `impossible`: proofs that this version of Assay cannot make again, and why the first of them: not that they fail.
+    `keyless`: there is a checkpoint, and no key of the ledger to hold it against, so that no record is proven to be in
+    it, and none fails to be.
     """
 
     index: Mapping[str, Any] = field(default_factory=dict)
@@ -76,9 +80,16 @@ class BundleReport:
     summaries: int = 0
     proofs: int = 0
     unproven: int = 0
+    impossible: list[str] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
+    keyless: bool = False
     findings: list[Finding] = field(default_factory=list)
     omitted: int = 0
+
+    @property
+    def untold(self) -> bool:
+        """Whether something of it could not be verified here, which is not that it does not hold."""
+        return self.keyless or bool(self.impossible)
 
     def find(self, code: str, where: str, message: str) -> None:
         """Note a finding; the number of those that are told is bounded."""
@@ -103,7 +114,9 @@ def verify(
     _check_sums(archive, sums, report)
     report.index = _json(archive, assembling.INDEX)
     if assembling.CHECKPOINT in archive:
-        report.checkpoint = _checkpoint(archive.read(assembling.CHECKPOINT), list(ledger_keys), report)
+        keys = list(ledger_keys)
+        report.keyless = not keys
+        report.checkpoint = _checkpoint(archive.read(assembling.CHECKPOINT), keys, report) if keys else None
     _check_names(archive, report)
     leaves = list(_check_records(archive, report))
     _check_summaries(archive, leaves, export_key, report)
@@ -116,6 +129,9 @@ def verify(
             for about, trouble in replay(leaf, partial(_blob, archive)):
                 if trouble.startswith(BYTES_MISSING) and any(digest in trouble for digest in missing):
                     report.unproven += 1
+                    continue
+                if trouble.startswith(IMPOSSIBLE):
+                    report.impossible.append(trouble)
                     continue
                 report.proofs += 1
                 if trouble:
@@ -176,7 +192,7 @@ def _check_records(archive: Archive, report: BundleReport) -> Iterator[str]:
             report.find("RecordMalformed", path, "it is no record, or not the one that its name says")
             continue
         report.records += 1
-        if _PROOF.format(name) in archive:
+        if _PROOF.format(name) in archive and not report.keyless:
             trouble = _proven(archive, name, report.checkpoint)
             if trouble:
                 report.find("InclusionFails", _PROOF.format(name), trouble)

@@ -10,6 +10,8 @@ from typing import Any, Protocol, Self
 from controller.inventory.bundle.tlog_proof import TlogProof
 from controller.inventory.ledger.notes import NoteKey
 
+IMPOSSIBLE = "ReplayImpossible:"  # how a replay says that this version cannot make a proof: not that it fails
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from controller import telemetry
 from controller.errors import AssayError
-from controller.inventory.dialect import cause
+from controller.inventory.database.failures import cause
 from controller.inventory.index.contents import Contents
 from controller.inventory.index.writing import Indexer, Progress
 

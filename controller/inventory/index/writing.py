@@ -21,12 +21,13 @@ from sqlalchemy import Connection, Engine, Select, and_, bindparam, delete, func
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import EvaluationError, Unavailable
-from controller.inventory import dialect, parameters, tables
-from controller.inventory.append import LOOKUP
+from controller.inventory import tables
 from controller.inventory.blobs.store import Blobs
+from controller.inventory.database import dialect, engines, parameters
+from controller.inventory.database.inserts import Inserting
 from controller.inventory.index.contents import Contents, Listed, PackageName, key_of
 from controller.inventory.index.reading import EDITION, failed
-from controller.inventory.inserts import Inserting
+from controller.inventory.recording.append import LOOKUP
 
 LOCK = 0x61737361795F6978  # "assay_ix": the name of the lock of who writes the index in PostgreSQL
 BATCH = 100  # documents looked for at once
@@ -140,7 +141,7 @@ class Indexer:
 
     def rest(self) -> None:
         """There is nothing to write for a while."""
-        dialect.let_go(self._writing)
+        engines.let_go(self._writing)
 
     def _pending(self) -> list[tuple[str, datetime]]:
         """What was recorded and is not indexed, the oldest first."""

@@ -16,8 +16,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from controller.errors import ConfigurationError, InputError, Unavailable
-from controller.inventory import views
-from controller.inventory.dialect import CONNECT_TIMEOUT
+from controller.inventory.database.engines import CONNECT_TIMEOUT
+from controller.inventory.querying import views
 from controller.inventory.querying.answer import Answer, Bounds, collect
 
 MAX_ROW = 1024 * 1024  # bytes of one row, as text

@@ -7,7 +7,7 @@ import threading
 from sqlalchemy.engine import URL
 
 from controller.errors import ConfigurationError, Unavailable
-from controller.inventory import dialect
+from controller.inventory.database import engines
 from controller.inventory.querying import postgresql, sqlite
 from controller.inventory.querying.answer import Answer, Bounds
 from controller.inventory.querying.statement import check
@@ -20,7 +20,7 @@ class OwnQuestions:
     """Questions in SQL over the stable views (`views`). Blocking."""
 
     def __init__(self, settings: InventorySettings) -> None:
-        self._url: URL = dialect.parse(settings.url())
+        self._url: URL = engines.parse(settings.url())
         self._query_url = settings.database_query_url
         self._bounds = Bounds(settings.query_timeout, settings.query_max_rows, settings.query_max_bytes)
         self._places = threading.BoundedSemaphore(AT_ONCE)
@@ -35,7 +35,7 @@ class OwnQuestions:
         if not self._places.acquire(blocking=False):
             raise Unavailable("QueriesBusy", f"{AT_ONCE} such questions are being answered: ask again")
         try:
-            file = dialect.sqlite_file(self._url)
+            file = engines.sqlite_file(self._url)
             if file is not None:
                 return sqlite.ask(file, f"EXPLAIN QUERY PLAN {statement}" if explain else statement, self._bounds)
             if not self._query_url:
@@ -44,6 +44,6 @@ class OwnQuestions:
                     "on PostgreSQL such questions need a role that reads the views alone (database_query_url):"
                     " `assay inventory roles` prints one",
                 )
-            return postgresql.ask(dialect.parse(self._query_url), statement, self._bounds, explain=explain)
+            return postgresql.ask(engines.parse(self._query_url), statement, self._bounds, explain=explain)
         finally:
             self._places.release()

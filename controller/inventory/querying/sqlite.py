@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from controller.errors import InputError, Unavailable
-from controller.inventory import views
+from controller.inventory.querying import views
 from controller.inventory.querying.answer import Answer, Bounds
 from controller.inventory.querying.sqlite_child import Code, Question
 from controller.inventory.querying.statement import FUNCTIONS

@@ -14,10 +14,11 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, and_, literal, or_, select, tuple_
 
-from controller.inventory import kinship, tables
-from controller.inventory.asking import of_rows
+from controller.inventory import tables
+from controller.inventory.asking import kinship
 from controller.inventory.intervals import OPEN
 from controller.inventory.retention.holds import Hold
+from controller.inventory.tables import of_rows
 
 LOOKUP = 500  # names in one IN list
 

@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import AssayError
-from controller.inventory import dialect, tables
+from controller.inventory import tables
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.configurations import configurations, demanded, unexplained
 from controller.inventory.daily import Daily
-from controller.inventory.projections import FIRST_POSITION
+from controller.inventory.database import dialect, failures
+from controller.inventory.recording.projections import FIRST_POSITION
 
 BATCH = 500  # leaves read at a time
 FIRST = 3600.0  # seconds after the start: by then the replicas of an older version have been replaced
@@ -64,7 +65,7 @@ class ConfigurationKeeper(Daily):
             log.error("configurations of images were not looked for: %s", exc)  # noqa: TRY400 - it says why
             return False
         except SQLAlchemyError as exc:
-            log.error("configurations of images were not looked for: %s", dialect.cause(exc))  # noqa: TRY400
+            log.error("configurations of images were not looked for: %s", failures.cause(exc))  # noqa: TRY400
             return False
         self._after = newest
         return True

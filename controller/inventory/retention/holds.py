@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select
 
 from controller.errors import InputError
-from controller.inventory import cursors, tables
-from controller.inventory.asking import DEFAULT_LIMIT, Asker, check_limit
+from controller.inventory import tables
+from controller.inventory.asking import cursors
+from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.retention.leaves import LIFTED, PLACED, Row, Selection, hold_leaf
 from controller.model.reference import Digest
 
@@ -81,7 +82,7 @@ class Holds(Asker):
         after = cursors.read(cursor, str, str) if cursor is not None else ("", "")
         found = self.holds(lifted=lifted, as_of=as_of, known_at=known_at)
         left = [hold for hold in sorted(found, key=_place) if _place(hold) > after]
-        return HoldPage(tuple(left[:limit]), cursors.write(_place(left[limit - 1])) if len(left) > limit else None)
+        return HoldPage(tuple(left[:limit]), cursors.write(*_place(left[limit - 1])) if len(left) > limit else None)
 
 
 def _place(hold: Hold) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller import telemetry
 from controller.errors import AssayError
 from controller.inventory.daily import Daily
-from controller.inventory.dialect import cause
+from controller.inventory.database.failures import cause
 from controller.inventory.retention.pruning import Pruned, Pruner
 
 FIRST = 60.0  # seconds after the start: what is warmed up comes first

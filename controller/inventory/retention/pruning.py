@@ -16,14 +16,16 @@ from typing import Any
 from sqlalchemy import Connection, Engine, LargeBinary, delete, func, select, tuple_, update
 
 from controller.errors import ConfigurationError
-from controller.inventory import projections, tables
-from controller.inventory.append import Record, append
+from controller.inventory import tables
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.dialect import exclude_writers, let_go, take_time
+from controller.inventory.database.dialect import exclude_writers, take_time
+from controller.inventory.database.engines import let_go
 from controller.inventory.index.writing import OWN_ROWS, forget
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.projecting import project
-from controller.inventory.projections import Appended, Remembered
+from controller.inventory.recording import projections
+from controller.inventory.recording.append import Record, append
+from controller.inventory.recording.projecting import project
+from controller.inventory.recording.projections import Appended, Remembered
 from controller.inventory.retention import choosing
 from controller.inventory.retention.choosing import Chosen, Look
 from controller.inventory.retention.holds import in_force

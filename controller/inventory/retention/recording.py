@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from controller.inventory.append import Record, append
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.dialect import exclude_writers, unavailable
-from controller.inventory.projecting import project
-from controller.inventory.projections import Remembered
+from controller.inventory.database.dialect import exclude_writers
+from controller.inventory.database.failures import unavailable
+from controller.inventory.recording.append import Record, append
+from controller.inventory.recording.projecting import project
+from controller.inventory.recording.projections import Remembered
 from controller.inventory.retention import holds
 from controller.inventory.retention.holds import Hold
 from controller.inventory.retention.leaves import Row, Selection

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller.inventory import ledger_reading
-from controller.inventory.asking import DEFAULT_LIMIT, MAX_LIMIT
+from controller.inventory.asking.asker import DEFAULT_LIMIT, MAX_LIMIT
+from controller.inventory.ledger import reading as ledger
 from controller.inventory.records import FLAGS, Admission, DecisionFilter
 from controller.reading.wire.base import Asked as Asked
 from controller.reading.wire.base import BaseAsked as BaseAsked
@@ -178,7 +178,8 @@ class ImageRecord(Shown):
 class RunsAsked(InNamespace, Paged):
     """Filters and paging of the list of runs."""
 
-    as_of: MomentAsked | None = Field(None, description="What ran then; default: whatever ran at any time.")
+    as_of: MomentAsked | None = Field(None, description="What ran then; default: now.")
+    ever: bool = Field(False, description="Whatever ran at any time, not only then.")
     cluster: Text | None = Field(None, description="Only of this cluster.")
     digest: Text | None = Field(None, description="sha256:… of the image.")
     admission: Admission | None = Field(None, description="Only runs that came to be so.")
@@ -251,7 +252,7 @@ class InclusionProof(Shown):
     checkpoint: str
 
     @classmethod
-    def of(cls, proof: ledger_reading.InclusionProof) -> Self:
+    def of(cls, proof: ledger.InclusionProof) -> Self:
         """As JSON has it."""
         return cls(
             record=proof.record,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from controller.inventory.admissions import MAX_ADMISSIONS
-from controller.inventory.asking import DEFAULT_LIMIT
+from controller.inventory.asking.asker import DEFAULT_LIMIT
+from controller.inventory.asking.decisions.admissions import MAX_ADMISSIONS
 from controller.reading.wire import Policy
 from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Paged, Shown, Text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from controller.errors import InputError
-from controller.inventory.cursors import MAX_CURSOR
-from controller.inventory.resting import Footing, Source
+from controller.inventory.asking.affected.resting import Footing, Source
+from controller.inventory.asking.cursors import MAX_CURSOR
 from controller.reading.wire import Decision, Run
 from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Paged, Shown, Text
 

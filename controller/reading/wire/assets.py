@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from controller.inventory import assets as inventory
-from controller.inventory.assets import MAX_NAMED
-from controller.inventory.claims import ANNOTATION, CONFIGURATION, LABEL
-from controller.inventory.cursors import MAX_CURSOR
+from controller.inventory.asking.cursors import MAX_CURSOR
+from controller.inventory.asking.documents import assets as inventory
+from controller.inventory.asking.documents.assets import MAX_NAMED
+from controller.inventory.recording.claims import ANNOTATION, CONFIGURATION, LABEL
 from controller.reading.wire.base import InNamespace, MomentAsked, Paged, Text
 
 ASSET_TYPE = "Container image"

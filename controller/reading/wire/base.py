@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from controller.inventory.asking import DEFAULT_LIMIT, MAX_CURSOR_LENGTH, MAX_LIMIT
+from controller.inventory.asking.asker import DEFAULT_LIMIT, MAX_LIMIT
+from controller.inventory.asking.cursors import MAX_CURSOR
 
 MAX_TEXT = 1024  # characters of one filter
 
@@ -35,7 +36,7 @@ class Paged(BaseAsked):
     """Parameters of any list: one page in JSON, or all of it in another format (`reading.whole`)."""
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Items on one page.")
-    cursor: str | None = Field(None, max_length=MAX_CURSOR_LENGTH, description="The last page's cursor.")
+    cursor: str | None = Field(None, max_length=MAX_CURSOR, description="The last page's cursor.")
     format: Literal["json", "csv", "jsonl", "ndjson"] | None = Field(
         None, description="A page in json, or the whole list; default: by Accept."
     )

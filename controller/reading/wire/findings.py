@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from controller.inventory.cursors import MAX_CURSOR
-from controller.inventory.findings import FindingFilter
+from controller.inventory.asking.cursors import MAX_CURSOR
+from controller.inventory.asking.documents.findings import FindingFilter
 from controller.model.documents import Severity
 from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Paged, Shown, Text
 from controller.reading.wire.sboms import MAX_DAYS

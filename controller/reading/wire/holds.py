@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from controller.inventory.cursors import MAX_CURSOR
+from controller.inventory.asking.cursors import MAX_CURSOR
 from controller.inventory.retention.holds import Hold
 from controller.reading.wire.base import Moment, MomentAsked, Paged, Shown
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
+from controller.inventory.bundle.proving import State
 from controller.inventory.bundle.source import Selection
-from controller.inventory.proving import State
 from controller.reading.wire.base import InNamespace, MomentAsked, Shown, Text
 
 MAX_RUNS = 100  # of one digest, in one answer

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from controller.inventory.cursors import MAX_CURSOR
-from controller.inventory.sboms import MAY_LACK, STALE_AFTER, Demands, SbomState
+from controller.inventory.asking.cursors import MAX_CURSOR
+from controller.inventory.asking.documents.sboms import MAY_LACK, STALE_AFTER, Demands, SbomState
 from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Paged, Shown, Text
 
 MAX_DAYS = 36_500  # of an age that is asked for

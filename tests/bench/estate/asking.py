@@ -17,11 +17,11 @@ from random import Random
 from typing import Any
 
 from controller.errors import Unavailable
-from controller.inventory.asking import MAX_LIMIT
-from controller.inventory.findings import FindingFilter
+from controller.inventory.asking.affected.resting import Footing
+from controller.inventory.asking.asker import MAX_LIMIT
+from controller.inventory.asking.documents.findings import FindingFilter
 from controller.inventory.questions import Questions
 from controller.inventory.records import Admission, DecisionFilter
-from controller.inventory.resting import Footing
 from tests.bench.estate.keeping import CHECKOUT
 from tests.bench.estate.sample import Sample, days
 from tests.bench.estate.size import END

@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, Text, func, select, text
 
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import dialect, engines
 from tests.bench.estate.sample import Sample
 
 SHARED = frozenset(
@@ -38,7 +39,7 @@ def grow(url: str, times: int, *, say: Callable[[str], object]) -> None:
     """Let the database at `url` have `times` as much of everything (2 to `MOST`). Raises `ValueError`."""
     if not 2 <= times <= MOST:
         raise ValueError(f"an estate is grown 2 to {MOST} times")
-    engine = dialect.writing_engine(dialect.parse(url))
+    engine = engines.writing_engine(engines.parse(url))
     try:
         with engine.begin() as connection:
             dialect.take_time(connection)

@@ -27,7 +27,7 @@ from tests.bench.estate.sizes import sizes
 from tests.support import postgres
 
 CHECKOUT = Path(__file__).parents[3]
-SOURCES = ("tests/bench/estate", "controller/inventory/tables.py", "controller/inventory/migrations/versions")
+SOURCES = ("tests/bench/estate", "controller/inventory/tables", "controller/inventory/migrations/versions")
 IGNORED = {
     "__main__.py",
     "asking.py",

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import create_engine, select
 
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import engines
 from controller.inventory.index import reading as documents
 from controller.inventory.index.contents import Contents
 from controller.inventory.records import DecisionFilter
@@ -86,7 +87,7 @@ def _sboms(kept: Kept, count: int) -> Iterator[tuple[str, str]]:
         .order_by(document.c.id)
         .limit(10 * count)
     )
-    engine = create_engine(dialect.parse(kept.url))
+    engine = create_engine(engines.parse(kept.url))
     with engine.connect() as connection:
         rows = {row.artifact: row.digest for row in connection.execute(query)}
     engine.dispose()

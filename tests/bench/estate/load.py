@@ -16,16 +16,17 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from controller.inventory import dialect, partitions, store, tables
-from controller.inventory.append import Record, append
+from controller.inventory import store, tables
 from controller.inventory.blobs.store import Blobs
+from controller.inventory.database import engines, partitions
 from controller.inventory.index import reading as documents
 from controller.inventory.index.contents import Contents
 from controller.inventory.index.writing import Indexer
 from controller.inventory.ledger.notes import NoteSigner
-from controller.inventory.projecting import Projector
-from controller.inventory.projections import Remembered
-from controller.inventory.sequencing import Sequencer
+from controller.inventory.ledger.sequencing import Sequencer
+from controller.inventory.recording.append import Record, append
+from controller.inventory.recording.projecting import Projector
+from controller.inventory.recording.projections import Remembered
 from controller.inventory.store import migrate
 from controller.settings import DocumentSettings, InventorySettings
 from tests.bench.estate.facts import Decision, Gap, Run
@@ -72,9 +73,9 @@ def load(estate: Estate, url: str, *, scribe: Scribe | None = None, say: Say = l
     scribe = scribe or Scribe()
     settings = InventorySettings(database_url=url)
     loaded = Loaded()
-    parsed = dialect.parse(url)
-    writing, deriving = dialect.writing_engine(parsed), dialect.deriving_engine(parsed)
-    reading = dialect.reading_engine(parsed, connections=2)
+    parsed = engines.parse(url)
+    writing, deriving = engines.writing_engine(parsed), engines.deriving_engine(parsed)
+    reading = engines.reading_engine(parsed, connections=2)
     try:
         _lay_months(writing)
         whole = sum(1 + (isinstance(f, Run) and f.end_recorded_at is not None) for f in estate.facts)

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import func, select, text
 
-from controller.inventory import dialect, tables
+from controller.inventory import tables
+from controller.inventory.database import dialect, engines
 from controller.settings import InventorySettings
 
 _POSTGRESQL = """
@@ -22,8 +23,8 @@ FROM dbstat s JOIN sqlite_master m ON m.name = s.name WHERE s.aggregate = TRUE G
 
 def sizes(url: str) -> dict[str, Any]:
     """`rows` and `bytes` by table; the indexes count with their table. `files` are bytes of evidence kept in files."""
-    parsed = dialect.parse(url)
-    engine = dialect.writing_engine(parsed)
+    parsed = engines.parse(url)
+    engine = engines.writing_engine(parsed)
     try:
         with engine.begin() as connection:
             dialect.take_time(connection)
@@ -35,6 +36,6 @@ def sizes(url: str) -> dict[str, Any]:
             bytes_ = {row.name: int(row.bytes) for row in connection.execute(text(query)) if row.name in rows}
     finally:
         engine.dispose()
-    folder = InventorySettings(database_url=url).blob_folder(dialect.sqlite_file(parsed))
+    folder = InventorySettings(database_url=url).blob_folder(engines.sqlite_file(parsed))
     files = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder else 0
     return {"rows": rows, "bytes": bytes_, "files": files}

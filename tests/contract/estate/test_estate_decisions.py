@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controller.inventory.queries import Queries
+from controller.inventory.asking.queries import Queries
 from controller.inventory.records import DecisionFilter
 from controller.inventory.store import Store
 from tests.bench.estate.oracle import Used

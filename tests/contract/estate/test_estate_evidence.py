@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from controller.inventory.affected import MAX_COUNTED
-from controller.inventory.resting import Footing
+from controller.inventory.asking.affected.questions import MAX_COUNTED
+from controller.inventory.asking.affected.resting import Footing
 from controller.inventory.store import Store
 from tests.bench.estate.facts import Provenance, Sbom
 from tests.bench.estate.oracle import Contained

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller.inventory.canonical import canonical
-from controller.inventory.projecting import Projector, project
+from controller.inventory.recording.projecting import Projector, project
 from controller.model.bases import BaseClaim
 from tests.bench.estate.growing import SHARED, grow
 from tests.bench.estate.history import Estate

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from controller.inventory.affected import MAX_COUNTED
+from controller.inventory.asking.affected.questions import MAX_COUNTED
+from controller.inventory.asking.affected.resting import Footing
+from controller.inventory.asking.documents.findings import FindingFilter
 from controller.inventory.bundle.source import Selection
-from controller.inventory.findings import FindingFilter
 from controller.inventory.questions import Questions
 from controller.inventory.records import Admission, DecisionFilter
-from controller.inventory.resting import Footing
 from controller.inventory.store import Store
 from tests.bench.estate.facts import Component, Evidence, Sbom
 from tests.bench.estate.oracle import Asset, Contained, Found, Refused

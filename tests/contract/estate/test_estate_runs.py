@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.inventory.queries import Queries
+from controller.inventory.asking.queries import Queries
 from controller.inventory.records import Admission
 from controller.inventory.store import Store
 from tests.bench.estate.oracle import Ran

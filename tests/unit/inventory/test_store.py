@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from controller.errors import ConfigurationError, RecordingFailed, Unavailable
-from controller.inventory import dialect, store
+from controller.inventory import store
+from controller.inventory.database import engines
 from controller.inventory.index.contents import Contents
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.store import Store
@@ -161,7 +162,7 @@ def test_a_database_that_is_away_is_named_without_its_credentials() -> None:
 
 @pytest.mark.guarantee(10)
 def test_a_question_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialect, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(engines, "READ_TIMEOUT", 0.2)
     costly = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000000) SELECT count(*) FROM n"
     with sqlite_database(tmp_path).open() as opened:
         with pytest.raises(Unavailable, match="DatabaseUnavailable"), opened.queries._reading() as connection:
@@ -171,7 +172,7 @@ def test_a_question_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch:
 
 @pytest.mark.guarantee(10)
 def test_readers_wait_for_a_connection_no_longer_than_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialect, "POOL_TIMEOUT", 0.1)
+    monkeypatch.setattr(engines, "POOL_TIMEOUT", 0.1)
     settings = dataclasses.replace(sqlite_database(tmp_path).settings, database_readers=1)
     with Store.open(settings) as opened, opened.queries._reading(), pytest.raises(Unavailable, match="DatabaseBusy"):
         opened.queries.decisions()
@@ -207,7 +208,7 @@ def test_only_the_recorder_and_who_indexes_or_prunes_keep_many_pages(tmp_path: P
         opened.pruner(settings, signer=signer, cluster="", pause=lambda: False)
         opened.indexer(settings, read=lambda _content: Contents("other"))
         kept = [pages(engine) for engine in (opened.writer._engine, *opened._engines)]
-    assert kept == [-dialect.WRITING_CACHE, *2 * [-dialect.KEEPING_CACHE], *2 * [-dialect.WRITING_CACHE]]
+    assert kept == [-engines.WRITING_CACHE, *2 * [-engines.KEEPING_CACHE], *2 * [-engines.WRITING_CACHE]]
 
 
 def test_what_was_kept_of_pages_is_let_go(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from controller import telemetry
 from controller.errors import RecordingFailed
-from controller.inventory.projecting import project
+from controller.inventory.recording.projecting import project
 from controller.model.image import ContainerKind
 from controller.model.sighting import SeenPod
 from controller.operator.runs import digest_of, pod_of

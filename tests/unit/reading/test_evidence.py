@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from controller.errors import Unavailable
 from controller.inventory.bundle import assembling, checking
 from controller.inventory.bundle.archive import Archive
-from controller.inventory.export_key import open_export_key
-from controller.inventory.keeping import open_signer
+from controller.inventory.bundle.export_key import open_export_key
+from controller.inventory.ledger.keeping import open_signer
 from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.model.workload import User
@@ -159,7 +159,7 @@ def test_guarantee_20_a_proof_is_of_a_namespaces_own_runs_alone(
     links = {link["name"]: link["state"] for link in answer["runs"][0]["links"]}
     assert links == {"run": "Holds", "ledger": "Holds", "admission": "Holds"}
     assert answer["holds"] is False  # what is kept here as evidence proves nothing
-    assert {link["code"] for link in answer["documents"][0]["links"]} == {"", "SubjectMissing", "ProofFails"}
+    assert {link["code"] for link in answer["documents"][0]["links"]} == {"", "SubjectMissing", "ReplayImpossible"}
 
 
 def test_only_so_many_exports_run_at_a_time_and_each_gives_its_place_back(

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from controller.inventory.columns import Instant, Position
+from controller.inventory.tables.columns import Instant, Position
 
 revision = "0009"
 down_revision = "0008"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from controller.inventory.columns import Instant, Position
+from controller.inventory.tables.columns import Instant, Position
 
 revision = "0014"
 down_revision = "0013"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from controller.inventory.columns import Instant
+from controller.inventory.tables.columns import Instant
 
 revision = "0022"
 down_revision = "0021"

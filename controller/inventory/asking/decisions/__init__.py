@@ -1,0 +1,1 @@
+"""What was decided, by which policies and exceptions, and what a policy would refuse of what runs."""

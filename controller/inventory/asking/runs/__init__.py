@@ -1,0 +1,1 @@
+"""What ran, where and when: run by run, and gathered by image."""

@@ -1,0 +1,1 @@
+"""How both databases are opened (`engines`), fail (`failures`), differ (`dialect`), and are asked quickly."""

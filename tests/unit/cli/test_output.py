@@ -1,0 +1,64 @@
+"""Where output goes wrong: nobody reads on, or there is no room for it. Neither is the answer of a command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from controller.cli import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_UNREAD
+from tests.support.inventory import sqlite_database
+
+ROOT = Path(__file__).parents[3]
+
+
+def told(*words: str, stdout: int, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "controller", *words],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_command_whose_output_nobody_reads_ends_with_no_status_of_an_answer(tmp_path: Path) -> None:
+    for words in (["--version"], ["inventory", "decisions", "-o", "csv"]):
+        read, write = os.pipe()
+        os.close(read)
+        done = told(*words, stdout=write, ASSAY_DATABASE_URL=sqlite_database(tmp_path).settings.database_url)
+        os.close(write)
+        assert (done.returncode, done.stderr) == (EXIT_UNREAD, b""), words
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_output_that_finds_no_room_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = told("--version", stdout=full.fileno())
+    assert done.returncode == EXIT_ERROR
+    assert done.stderr == b"assay: OutputUnwritable: the output is not whole: No space left on device\n"
+
+
+def test_an_interrupted_command_ends_without_a_traceback() -> None:
+    code = "import sys; from controller import cli; print('up', flush=True); sys.exit(cli.run(['query', '-f', '-']))"
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"up\n"
+    time.sleep(0.5)  # it imports, or waits for its question, which never comes
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert (running.returncode, err.strip()) == (EXIT_INTERRUPTED, b"")
+
+
+def test_a_shell_may_ask_what_follows() -> None:
+    asked = {"_ASSAY_COMPLETE": "bash_complete", "COMP_WORDS": "assay inventory pa", "COMP_CWORD": "2"}
+    assert b"packages" in told(stdout=subprocess.PIPE, **asked).stdout
