@@ -9,7 +9,12 @@ import pytest
 
 from tests.support import postgres
 
-ESTATE = "tests/contract/estate/"
+RIG = "admission", "exceptions", "platforms", "policy_webhook", "private", "references", "sightings", "tuf"
+TOGETHER = {
+    "the estate": ("tests/contract/estate/",),
+    "the rig": tuple(f"tests/e2e/test_{name}.py" for name in RIG),
+}
+"""Files that share what takes long to set up, a minute for the estate (`loadfile` may give each to another process)."""
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +26,12 @@ def server() -> Iterator[postgres.Postgres]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Side by side by files (`--dist loadfile`), but for the files that ask one estate: building it takes a minute."""
+    """Side by side by files (`--dist loadfile`), but for those that are better off `TOGETHER`."""
     from xdist.scheduler import LoadFileScheduling  # not there where nothing runs side by side
 
     class Together(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return ESTATE if file.startswith(ESTATE) else file
+            return next((what for what, files in TOGETHER.items() if file.startswith(files)), file)
 
     return Together(config, log)

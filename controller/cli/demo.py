@@ -107,6 +107,7 @@ async def _wait(served: serving.Serving, folder: Path, host: str) -> None:
         f"  inventory  http://127.0.0.1:{served.inventory_port}/api/v1/decisions\n"
         f"Try:\n"
         f"  assay inventory decisions --database-url {served.database_url}\n"
+        f"  assay ledger verify --database-url {served.database_url} --ledger-directory {folder}/ledger\n"
         f"  assay verify {host}/acme/shop:1.4 --policies {folder}/policies"
     )
     await asyncio.Event().wait()

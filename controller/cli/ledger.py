@@ -120,8 +120,8 @@ def verify(
     witnesses += [key for key in given if key.kind == COSIGNATURE and key not in witnesses]
     keys = [key for key in given if key.kind != COSIGNATURE] or [verifier_key(str(own))]
     kept = [Kept(str(path), path.read_bytes()[: MAX_NOTE + 1]) for path in checkpoints]
-    with Store.open_to_read(settings.inventory) as store:
-        report = store.verify(keys=[*keys, *witnesses], kept=kept)
+    with Store.open_to_read(settings.inventory) as store, render.progress() as say:
+        report = store.verify(keys=[*keys, *witnesses], kept=kept, say=say)
     if form == "table":
         _print(report, keys, witnesses, given=any(key in given for key in keys))
     else:

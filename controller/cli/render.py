@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 import yaml
 
+PROGRESS = 0.2  # seconds between two words of how far something has come
 _STYLES = {
     "error": "red",
     "warning": "yellow",
@@ -50,6 +53,26 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             if word in row:
                 line = line.replace(word, coloured(word), 1)
         click.echo(line)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """What tells people at a terminal, on standard error, how far long work has come, a few times a second at most."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    last = 0.0
+
+    def say(what: str) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= PROGRESS:
+            last = now
+            click.echo(f"\r\033[K{what} …", err=True, nl=False)
+
+    try:
+        yield say
+    finally:
+        click.echo("\r\033[K", err=True, nl=False)
 
 
 def exception(record: Mapping[str, Any]) -> str:

@@ -227,8 +227,12 @@ class Store:
         self._engines.append(engine)
         return Indexer(engine, self._reading, blobs=self._blobs, read=read, clock=clock, pace=pace)
 
-    def verify(self, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = ()) -> Report:
+    def verify(
+        self, *, keys: Sequence[NoteKey], kept: Iterable[Kept] = (), say: Callable[[str], None] = lambda _: None
+    ) -> Report:
         """Hold everything that is there against the ledger, and the ledger against what was signed of it.
+
+        `say` is told what is looked at, often.
 
         Raises `Unavailable` (`DatabaseBusy`, `DatabaseUnavailable`).
         """
@@ -236,7 +240,7 @@ class Store:
             with self._reading.begin() as connection:
                 dialect.take_time(connection)
                 with dialect.any_text(connection):
-                    return verifying.verify(connection, keys=keys, kept=kept, blobs=self._blobs)
+                    return verifying.verify(connection, keys=keys, kept=kept, blobs=self._blobs, say=say)
         except SQLAlchemyError as exc:
             raise failures.unavailable(exc) from exc
 
@@ -374,7 +378,7 @@ def _require_current(engine: Engine, *, migrate: bool, blobs: Blobs | None = Non
     except SQLAlchemyError as exc:
         raise ConfigurationError(
             "DatabaseUnusable",
-            f"the database cannot be used ({failures.cause(exc)}): is it there, is it Assay's, and may you read it?",
+            f"the database cannot be used ({failures.cause(exc)}): {failures.advice(exc)}",
         ) from exc
 
 

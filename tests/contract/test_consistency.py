@@ -111,3 +111,12 @@ def test_what_is_no_size_and_no_checkpoint_is_refused(kept: list[Path], say: Say
         ([3, 8], "SizesOutOfRange"),
     ):
         assert code in say(*words, status=EXIT_ERROR), words
+
+
+def test_a_verification_tells_how_far_it_has_come(kept: list[Path], opened: Store) -> None:
+    told: list[str] = []
+    assert kept
+    assert opened.verify(keys=[SIGNER.key()], say=told.append).findings == []
+    assert told[0] == "the ledger's entries and signatures"
+    assert "7 records, what is made of them made anew" in told
+    assert "the rows of decision_image" in told

@@ -28,6 +28,8 @@ DEVELOPER = User("developer", ("developers",))
 NODE = User("system:node:worker-1", ("system:nodes", "system:masters"))
 ASSAY = User("system:serviceaccount:assay-system:assay", ("system:serviceaccounts", "system:authenticated"))
 """Assay runs with the rights that the chart gives its service account, and no others."""
+DENYING = "denies-and-counts"
+"""A policy of the rig that has denied two images, each of them twice."""
 
 
 def render_chart(**values: str) -> list[dict[str, Any]]:
@@ -148,4 +150,17 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
             trusted(cluster)
             cluster.apply(rig.policy("acme-signed"))
             in_force(rig, "acme-signed")
+            _deny_two_images(rig)
             yield rig
+
+
+def _deny_two_images(rig: Rig) -> None:
+    """They are counted once a minute: with the rig, so that the test that looks for the count need not wait for it."""
+    rig.cluster.create_namespace("counted")
+    rig.cluster.apply(rig.policy(DENYING, match={"images": [f"{rig.registry.host}/acme/counted-*"]}))
+    in_force(rig, DENYING)
+    for name in ("counted-one", "counted-two"):
+        image, _ = rig.unsigned(name)
+        body = pod(name, "counted", image)
+        for _ in range(2):
+            assert rig.cluster.request("POST", "/api/v1/namespaces/counted/pods", body=body)[0] == 403

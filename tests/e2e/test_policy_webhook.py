@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Rig, in_force, pod
+from tests.e2e.conftest import DENYING, Rig, pod
 from tests.support.mistakes import MISTAKES, policy, rule
 from tests.support.processes import wait_until
 
@@ -19,20 +19,9 @@ DENIED = 'admission webhook "validate-policy.assay.dev" denied the request: '
 JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
 
 
-DENYING = "denies-and-counts"
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _namespace(rig: Rig) -> None:
-    """The namespace, and two denials that the last test looks for: counting takes a minute."""
     rig.cluster.create_namespace("shop")
-    rig.cluster.apply(rig.policy(DENYING, match={"images": [f"{rig.registry.host}/acme/counted-*"]}))
-    in_force(rig, DENYING)
-    for name in ("counted-one", "counted-two"):
-        image, _ = rig.unsigned(name)
-        body = pod(name, "shop", image)
-        for _ in range(2):
-            assert rig.cluster.request("POST", "/api/v1/namespaces/shop/pods", body=body)[0] == 403
 
 
 def collection(obj: dict[str, Any]) -> str:

@@ -82,7 +82,8 @@ class Postgres:
         """The URL of a copy of a database of this server to which nobody is connected."""
         self._databases += 1
         name = f"assay_{self._databases}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {make_url(url).database}")
+        # Its files as they are: PostgreSQL else copies page by page through its log, which takes twice the work.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {make_url(url).database} STRATEGY FILE_COPY")
         return self.url(name)
 
     def new_of(self, make: Callable[[str], object]) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 import click
+from click.core import ParameterSource
 from pydantic import BaseModel
 
 from controller.cli import render
@@ -23,6 +24,7 @@ from controller.reading.wire.rows import Form, Rows
 
 MAX_DIGITS = 5  # of an age: some thousand years
 _DAYS = {"d": 1, "w": 7}
+_OF_ANY = {"form", "limit", "cursor", "whole", "config", "database_url", "as_of", "known_at", "ever"}  # of any list
 SCHEMA = "assay.dev/inventory/v1alpha1"
 DAY = "in UTC; a day alone is its beginning"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,7 +106,14 @@ class Listing:
             return f"no {self.what} among those that were looked at for this page: ask for the next"
         if self.cursor is not None:
             return f"no more {self.what}"
-        return f"no {self.what} found: names are compared whole, letter by letter"
+        return f"no {self.what} found" + (": names are compared whole, letter by letter" if _narrowed() else "")
+
+
+def _narrowed() -> bool:
+    """Whether the command was given something to look for, beside times and the form of the answer."""
+    context = click.get_current_context()
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    return bool(given - _OF_ANY)
 
 
 def listing(what: str, *forms: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -84,5 +84,19 @@ def looked_up(
     return taken, place if more else None
 
 
+def merged(
+    pages: Iterable[tuple[Sequence[T], Place | None]], limit: int, place_of: Callable[[T], Place]
+) -> tuple[Sequence[T], Place | None]:
+    """The first page of several lists as one, the latest first, and where the next begins. Of a list that goes on
+    nothing is known after the place at which its page ended."""
+    found = list(pages)
+    known = max((end for _, end in found if end is not None), default=None)
+    items = sorted((one for some, _ in found for one in some), key=place_of, reverse=True)
+    told = [one for one in items if known is None or place_of(one) >= known]
+    if len(told) > limit or (len(told) == limit and known is not None):
+        return told[:limit], place_of(told[limit - 1])
+    return told, known
+
+
 def _place(row: Row[Any]) -> Place:
     return tuple(row)[:2]

@@ -8,9 +8,10 @@ that were kept elsewhere, which alone show a cut end or a second history.
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,16 @@ from controller.inventory.blobs.store import COLUMNS, Blobs, FileGone
 from controller.inventory.configurations import demanded
 from controller.inventory.database import dialect, engines
 from controller.inventory.index import reading as documents
+from controller.inventory.index.contents import Contents
 from controller.inventory.ledger.notes import NoteKey
 from controller.inventory.recording import projections
 from controller.inventory.recording.projections import Remembered
 from controller.settings import DocumentSettings
 
 BLOBS = 20  # blobs held in memory at once
+
+Say = Callable[[str], None]
+"""Told what is being held against what, often."""
 
 __all__ = ["Finding", "Kept", "Report", "verify"]
 
@@ -42,27 +47,39 @@ def verify(
     kept: Iterable[Kept] = (),
     blobs: Blobs | None = None,
     limits: DocumentSettings = DocumentSettings(),  # noqa: B008 - frozen
+    say: Say = lambda _: None,
 ) -> Report:
-    """Look at everything, in one state of the database. Takes as long as reading all of it does."""
+    """Look at everything, in one state of the database. Takes as long as reading all of it: `say` is told how far."""
     report = Report()
+    say("the ledger's entries and signatures")
     check_ledger(connection, keys=keys, kept=kept, report=report)
-    _check_projections(connection, report)
-    _check_blobs(connection, report, blobs or Blobs())
-    check_index(connection, report, blobs=blobs or Blobs(), read=lambda content: documents.read(content, limits))
+    _check_projections(connection, report, say)
+    _check_blobs(connection, report, blobs or Blobs(), say)
+    numbers = itertools.count(1)
+
+    def read(content: bytes) -> Contents:
+        say(f"{next(numbers)} documents read again, each held against its index")
+        return documents.read(content, limits)
+
+    check_index(connection, report, blobs=blobs or Blobs(), read=read)
     report.sort()
     return report
 
 
-def _check_projections(connection: Connection, report: Report) -> None:
+def _check_projections(connection: Connection, report: Report, say: Say) -> None:
     """Make all projections anew from the leaves, beside the database, and hold the rows that are there against them."""
     with tempfile.TemporaryDirectory() as folder:
         engine = engines.scratch_engine(Path(folder) / "projections.db")
         try:
             with engine.begin() as scratch:
                 tables.metadata.create_all(scratch, tables.PROJECTIONS)
+                count = 0
                 for batch in projections.stored(connection, unreadable=lambda leaf: _tell_unreadable(leaf, report)):
+                    count += len(batch)
+                    say(f"{count} records, what is made of them made anew")
                     projections.write(scratch, batch, Remembered(), alone=True)
                 for table in tables.PROJECTIONS:
+                    say(f"the rows of {table.name}")
                     as_stored = connection.dialect.name == scratch.dialect.name
                     made = _in_order(scratch, table, as_stored=as_stored)
                     _compare(table, made, _in_order(connection, table, as_stored=as_stored), report)
@@ -108,7 +125,7 @@ def _compare(table: Table, made: Iterator[dict[str, Any]], found: Iterator[dict[
         other = next(found, None) if second == key else other
 
 
-def _check_blobs(connection: Connection, report: Report, blobs: Blobs) -> None:
+def _check_blobs(connection: Connection, report: Report, blobs: Blobs, say: Say) -> None:
     blob = tables.blob
     last: Any = ""
     present: set[str] = set()
@@ -123,6 +140,7 @@ def _check_blobs(connection: Connection, report: Report, blobs: Blobs) -> None:
             report.blobs += 1
             _check_blob(row, report, blobs)
         last = rows[-1].digest
+        say(f"{report.blobs} blobs")
     leaf = tables.leaf
     missing: dict[str, str] = {}
     for record, canonical in connection.execute(

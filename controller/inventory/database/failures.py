@@ -13,6 +13,21 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from controller.errors import Unavailable
 
+_ADVICE = {  # by the beginning of SQLite's names, and of what PostgreSQL and its driver say
+    "SQLITE_BUSY": "another process has it: try again",
+    "SQLITE_LOCKED": "another process has it: try again",
+    "SQLITE_READONLY": "SQLite writes beside a file even to read it: copy it, with its -wal, into a folder of your own",
+    "SQLITE_CANTOPEN": "you may not read it, or its folder",
+    "SQLITE_PERM": "you may not read it, or its folder",
+    "SQLITE_NOTADB": "it is no SQLite database",
+    "SQLITE_CORRUPT": "it is damaged: restore it from a backup",
+    "SQLITE_FULL": "there is no room for it",
+    "authentication failed": "the password or the role is not right",
+    "does not exist": "there is no database, or no role, of that name",
+    "permission denied": "this role may not: assay inventory roles has the statements that let one read",
+    "Connection refused": "nothing answers there",
+    "failed to resolve host": "there is no such host",
+}
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
 
 
@@ -51,6 +66,14 @@ def is_server_away(exc: Exception) -> bool:
     return state[:2] in {"", "08", "57"} and not any(
         word in said for word in ("authentication failed", "does not exist")
     )
+
+
+def advice(exc: Exception) -> str:
+    """What to look at where a database cannot be used, never in its own words."""
+    original = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
+    name, said = str(getattr(original, "sqlite_errorname", None) or ""), str(original)
+    told = (text for sign, text in _ADVICE.items() if name.startswith(sign) or (not name and sign in said))
+    return next(told, "is it there, is it Assay's, and may you read it?")
 
 
 def cause(exc: Exception) -> str:

@@ -17,6 +17,7 @@ from controller.settings import InventorySettings
 from tests.bench import report as bench
 from tests.bench.estate import asking, keeping, linking, recording, report
 from tests.bench.estate.keeping import CHECKOUT, POSTGRESQL, SQLITE
+from tests.bench.estate.load import SIGNER
 from tests.bench.statistics import percentile
 
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
@@ -55,10 +56,18 @@ def _build(arguments: argparse.Namespace) -> None:
     if arguments.database:
         made, _ = keeping.build(arguments.database, arguments.size, say=_say)
         print(report.text({"kind": "database", "size": arguments.size, "machine": where, "made": made}))
+        _say_how(arguments.database)
         return
     with keeping.kept(SQLITE, arguments.size, grown=arguments.grown, say=_say) as found:
         print(report.text({"kind": found.kind, "size": arguments.size, "machine": where, "made": found.made}))
-        print(f"\n{found.url}")
+        _say_how(found.url)
+
+
+def _say_how(url: str) -> None:
+    """How to ask what was made: docs/reference/questions.md."""
+    print(f"\nexport ASSAY_DATABASE_URL={url}")
+    print("assay inventory running --as-of 2026-03-01      # it ends on 1 November 2026")
+    print(f"assay ledger verify --key {SIGNER.key()}")
 
 
 def _ask(arguments: argparse.Namespace) -> None:

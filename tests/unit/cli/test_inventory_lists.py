@@ -51,9 +51,9 @@ def say(directory: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     [
         ("decisions", "-n", "shpo"),
         ("running", "--cluster", "nowhere"),
-        ("refused",),
+        ("refused", "--policy", "nobodys"),
         ("exceptions", "hotfix-7"),
-        ("reads",),
+        ("reads", "--user", "nobody"),
         ("assets", "-n", "shpo"),
         ("packages", "pkg:deb/debian/opensl"),
     ],
@@ -64,6 +64,11 @@ def test_where_nothing_is_found_that_is_said_and_no_heading_stands_over_nothing(
     out, err = say(*words)
     assert out == ""
     assert "found: names are compared whole" in err
+
+
+def test_where_nothing_was_named_no_name_is_to_blame(say: Say) -> None:
+    assert say("refused", "--as-of", "2026-11-20", "--limit", "5")[1] == "no runs found\n"
+    assert say("reads")[1] == "no reads found\n"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cli import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_UNREAD
+from controller.cli import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_UNREAD, render
 from tests.support.inventory import sqlite_database
 
 ROOT = Path(__file__).parents[3]
@@ -62,3 +62,18 @@ def test_an_interrupted_command_ends_without_a_traceback() -> None:
 def test_a_shell_may_ask_what_follows() -> None:
     asked = {"_ASSAY_COMPLETE": "bash_complete", "COMP_WORDS": "assay inventory pa", "COMP_CWORD": "2"}
     assert b"packages" in told(stdout=subprocess.PIPE, **asked).stdout
+
+
+def test_progress_is_for_a_terminal_alone_and_leaves_nothing_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(render, "PROGRESS", 0.0)
+    with render.progress() as say:
+        say("10 records")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with render.progress() as say:
+        say("10 records")
+        say("20 records")
+    assert "10 records …\r\033[K20 records …\r\033[K" in (err := capsys.readouterr().err)
+    assert err.endswith("\r\033[K")

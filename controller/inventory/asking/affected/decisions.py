@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from controller.inventory import tables
 from controller.inventory.asking.affected.reaching import APART, Reach
 from controller.inventory.asking.asker import before_place, by_then
 from controller.inventory.asking.cursors import Place
-from controller.inventory.asking.sifting import STEPS, gone_through, looked_up, with_end
+from controller.inventory.asking.sifting import STEPS, gone_through, looked_up, merged, with_end
 from controller.inventory.database.parameters import sifted, texts
 from controller.inventory.tables import of_one_leaf, of_rows
 
@@ -242,20 +242,6 @@ def _among(
     )
     told = _by_leaf(connection, select(_decision).where(of_rows(_decision, taken))) if taken else {}
     return [told[row.leaf] for row in taken], place
-
-
-def merged(
-    pages: Iterable[tuple[Sequence[T], Place | None]], limit: int, place_of: Callable[[T], Place]
-) -> tuple[Sequence[T], Place | None]:
-    """The first page of several lists as one, the latest first, and where the next begins. Of a list that goes on
-    nothing is known after the place at which its page ended."""
-    found = list(pages)
-    known = max((end for _, end in found if end is not None), default=None)
-    items = sorted((one for some, _ in found for one in some), key=place_of, reverse=True)
-    told = [one for one in items if known is None or place_of(one) >= known]
-    if len(told) > limit or (len(told) == limit and known is not None):
-        return told[:limit], place_of(told[limit - 1])
-    return told, known
 
 
 def _by_leaf(connection: Connection, query: Select[Any]) -> Mapping[int, Row[Any]]:

@@ -17,7 +17,6 @@ from controller.inventory.asking.affected.decisions import (
     Asked,
     count_admitted,
     decisions,
-    merged,
 )
 from controller.inventory.asking.affected.reaching import Reach, reach
 from controller.inventory.asking.affected.records import (
@@ -35,7 +34,7 @@ from controller.inventory.asking.hindsight import last_decided
 from controller.inventory.asking.queries import summaries
 from controller.inventory.asking.runs import running
 from controller.inventory.asking.runs.ranges import LAST, RunFilter, by_leaf, grouped, places, places_of
-from controller.inventory.asking.sifting import STEPS, gone_through, looked_up
+from controller.inventory.asking.sifting import STEPS, gone_through, looked_up, merged
 from controller.inventory.records import DecisionSummary
 
 
