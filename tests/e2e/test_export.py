@@ -217,6 +217,11 @@ def test_what_nobody_admitted_is_named_so_and_what_is_unknown_is_no_answer(happe
     assert done.returncode == 1
     assert done.stdout.startswith("Violated  the chain is broken: see FAILS and MISSING\n")
     assert "MISSING  admission  Unadmitted: Assay never admitted this container" in done.stdout
+    ran = f"sha256:{'9f' * 32}"
+    done = happened.run("show", ran)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"but it ran: assay inventory running --ever --digest {ran}" in done.stderr
+    assert len(json.loads(happened.run("running", "--ever", "--digest", ran, "-o", "json").stdout)["items"]) == 1
     done = happened.run("prove", "containerd://nothing")
     assert (done.returncode, "NothingToProve" in done.stderr) == (2, True)
     done = happened.run("prove", "containerd://9", "--ledger-key", str(STRANGER.key()))

@@ -122,9 +122,12 @@ def _leaves(store: Store, name: str, *, limit: int, namespace: str | None, **tim
 
 
 def _unknown(store: Store, digest: str) -> InputError:
-    """That nothing was decided about it: where it is a manifest of an index, what was decided is about that."""
+    """That nothing was decided about it: where it is a manifest of an index, what was decided is about that; and what
+    ran without a decision is told all the same."""
     found = store.questions.names.indexes(digest)
     where = f"; it is a manifest of the index {' and of '.join(found)}: show that" if found else ""
+    if not found and store.queries.runs(digest=digest, limit=1).items:
+        where = f", but it ran: assay inventory running --ever --digest {digest}"
     return InputError("ImageUnknown", f"no decision about {digest} is recorded{where}")
 
 
