@@ -17,7 +17,9 @@ from controller.inventory.bundle.cosign import Material, command
 from controller.inventory.bundle.keys import fingerprint
 from controller.inventory.bundle.plan import Proven
 from controller.inventory.ledger.notes import NoteSigner
+from controller.model.reference import Digest
 from controller.policy.resolving import public_keys_der
+from tests.support.commands import assay_on_a_terminal
 from tests.support.exported import Happened, make_happen, unpacked
 from tests.support.fixtures import RECORDED, RecordedBundle, recorded_bundles, recorded_key
 from tests.support.tools import CommandError, run_tool, tool
@@ -219,6 +221,25 @@ def test_what_nobody_admitted_is_named_so_and_what_is_unknown_is_no_answer(happe
     assert (done.returncode, "NothingToProve" in done.stderr) == (2, True)
     done = happened.run("prove", "containerd://9", "--ledger-key", str(STRANGER.key()))
     assert (done.returncode, done.stdout.count("FAILS    ledger     CheckpointInvalid")) == (1, 2)
+
+
+def test_evidence_comes_out_byte_for_byte_and_no_terminal_gets_it(happened: Happened, tmp_path: Path) -> None:
+    names = happened.decisions["shop"]["blobs"]
+    assert names
+    for number, digest in enumerate(names):
+        file = tmp_path / str(number)
+        done = happened.run("blob", digest, "-O", file)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert str(Digest.of(file.read_bytes())) == digest
+        assert happened.run("blob", digest).stdout.encode() == file.read_bytes()
+    nobody = happened.run("blob", f"sha256:{'0' * 64}", "-O", tmp_path / "none")
+    assert (nobody.returncode, nobody.stderr.split(":")[1].strip()) == (2, "BlobUnknown")
+    assert not (tmp_path / "none").exists()
+    others = happened.run("blob", names[0], "-n", "bank", "-O", tmp_path / "none")
+    assert (others.returncode, "BlobUnknown" in others.stderr) == (2, True)
+    database = {"ASSAY_DATABASE_URL": happened.settings.database_url}
+    status, shown = assay_on_a_terminal("inventory", "blob", names[0], folder=tmp_path, environment=database)
+    assert (status, shown.strip().split(":")[1].strip()) == (2, "OutputMissing")
 
 
 def test_the_same_content_gives_the_same_bytes(happened: Happened, tmp_path: Path) -> None:

@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import cache
 from random import Random
 from typing import Any
 
+import pytest
+
+from controller.inventory.store import Store
+from controller.settings import InventorySettings
 from tests.bench.estate.history import Estate
+from tests.bench.estate.load import load
 from tests.bench.estate.oracle import Oracle
 from tests.bench.estate.size import BEGIN, DAYS, END, Size
+from tests.support import postgres
 
 FRACTION = 0.01
 COMPONENTS = int(os.environ.get("ASSAY_ESTATE_COMPONENTS", "200"))
@@ -71,3 +78,23 @@ def every(ask: Callable[[str | None], Any]) -> list[Any]:
         cursor = page.cursor
         if cursor is None:
             return found
+
+
+class Inventories(dict[str, Store]):
+    """The estate in each kind of database, written when it is first asked for."""
+
+    def __init__(self, stack: ExitStack, folders: pytest.TempPathFactory) -> None:
+        super().__init__()
+        self._stack = stack
+        self._folders = folders
+        self.urls: dict[str, str] = {}
+
+    def __missing__(self, kind: str) -> Store:
+        if kind == "sqlite":
+            url = f"sqlite:///{self._folders.mktemp('estate') / 'inventory.db'}"
+        else:
+            url = self._stack.enter_context(postgres.running()).new_database()
+        load(estate(), url)
+        self.urls[kind] = url
+        store = self[kind] = self._stack.enter_context(Store.open_to_read(InventorySettings(database_url=url)))
+        return store

@@ -15,6 +15,7 @@ _HERE = "controller.cli.inventory"
         "admission": f"{_HERE}.admission:admission",
         "affected": f"{_HERE}.affected:affected",
         "assets": f"{_HERE}.assets:assets",
+        "blob": f"{_HERE}.blob:blob",
         "components": f"{_HERE}.packages:components",
         "decisions": f"{_HERE}.decisions:decisions",
         "exceptions": f"{_HERE}.exceptions:exceptions",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -19,7 +16,8 @@ from controller.cli import EXIT_DENIED, EXIT_ERROR, options, render
 from controller.cli.inventory.shared import known_at, whole
 from controller.cli.ledger import verifier_key
 from controller.cli.times import TIME
-from controller.errors import ConfigurationError, InputError
+from controller.cli.writing import writing
+from controller.errors import InputError
 from controller.inventory.asking.names import Named
 from controller.inventory.bundle import archive, assembling, checking, signing
 from controller.inventory.bundle.archive import Archive, File
@@ -90,7 +88,7 @@ def export(
         about = Circumstances(chosen, moment, now, known or ledger_key(settings.inventory), __version__)
         files = assembling.assemble(found, about, key)
         counted = _Counted(files)
-        with _writing(target) as file:
+        with writing(target) as file:
             for piece in archive.write(counted):
                 file.write(piece)
     if target != "-":
@@ -129,28 +127,6 @@ class _Counted:
             yield file
         if shown:
             click.echo("\r\033[K", err=True, nl=False)
-
-
-@contextmanager
-def _writing(target: str) -> Iterator[BinaryIO]:
-    """The file, which is there only when it is whole; for its owner alone, as evidence may be confidential."""
-    if target == "-":
-        yield sys.stdout.buffer
-        return
-    path = Path(target)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        raise ConfigurationError("OutputUnwritable", f"{target}: {exc.strerror}") from exc
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        fresh.replace(path)
-    except OSError as exc:
-        raise ConfigurationError("OutputUnwritable", f"{target}: {exc.strerror}") from exc
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _verify(bundle: Path, settings: Settings, *, key_file: Path | None, known: NoteKey | None, form: str) -> int:

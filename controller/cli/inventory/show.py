@@ -12,6 +12,7 @@ from controller.cli import options, render
 from controller.cli.inventory.decisions import print_decisions
 from controller.cli.inventory.shared import as_of, dump, known_at
 from controller.errors import InputError
+from controller.inventory.asking.asker import DEFAULT_LIMIT
 from controller.inventory.asking.names import Named
 from controller.inventory.records import (
     Finding,
@@ -27,8 +28,12 @@ REPLAY_SCHEMA = "assay.dev/replay/v1alpha1"
 
 @click.command(short_help="All that is known of an image, or one decision whole.")
 @click.argument("name", metavar="DIGEST|RECORD")
+@click.option("-n", "--namespace", help="Of an image: as far as this namespace is concerned.")
 @as_of
 @known_at
+@click.option(
+    "--limit", default=DEFAULT_LIMIT, show_default=True, help="Of an image: decisions that are shown, the newest."
+)
 @click.option("--replay", "again", is_flag=True, help="Make each proof again, from the stored bytes alone.")
 @options.output
 @options.with_settings("database_url")
@@ -36,8 +41,10 @@ def show(
     load: Callable[..., Settings],
     *,
     name: str,
+    namespace: str | None,
     as_of: datetime | None,
     known_at: datetime | None,
+    limit: int,
     again: bool,
     form: str,
 ) -> int:
@@ -47,12 +54,18 @@ def show(
     Exit status: 0, or with --replay 1 if a proof does not hold any more.
     """
     settings = load()
+    times: dict[str, Any] = {"as_of": as_of, "known_at": known_at}
     with Store.open_to_read(settings.inventory) as store:
         name = store.questions.names.whole(Named.IMAGE, name)
+        is_image = name.startswith("sha256:")
+        if namespace is not None and not is_image:
+            raise InputError(
+                "ParameterInvalid", "a record is one namespace's: --namespace goes with an image (sha256:…)"
+            )
         if again:
-            return _replay(store, settings, name, as_of=as_of, known_at=known_at, form=form)
-        if name.startswith("sha256:"):
-            image = store.queries.image(name, as_of=as_of, known_at=known_at)
+            return _replay(store, settings, name, limit=limit, namespace=namespace, form=form, **times)
+        if is_image:
+            image = store.queries.image(name, limit=limit, namespace=namespace, **times)
             if image is None:
                 raise _unknown(store, name)
             if form == "table":
@@ -60,7 +73,7 @@ def show(
             else:
                 dump(wire.ImageRecord.model_validate(image), form)
             return 0
-        decision = store.queries.decision(name, as_of=as_of, known_at=known_at)
+        decision = store.queries.decision(name, **times)
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {name} is recorded: give its whole id, or a digest")
         if form == "table":
@@ -70,9 +83,7 @@ def show(
     return 0
 
 
-def _replay(
-    store: Store, settings: Settings, name: str, *, as_of: datetime | None, known_at: datetime | None, form: str
-) -> int:
+def _replay(store: Store, settings: Settings, name: str, *, form: str, known_at: datetime | None, **asked: Any) -> int:
     digest = name if name.startswith("sha256:") else ""
     done = [
         (
@@ -84,7 +95,7 @@ def _replay(
                 digest=digest,
             ),
         )
-        for leaf in _leaves(store, name, as_of=as_of, known_at=known_at)
+        for leaf in _leaves(store, name, known_at=known_at, **asked)
     ]
     if form != "table":
         proofs = [{"record": leaf["id"], **_replayed(proof)} for leaf, found in done for proof in found]
@@ -95,16 +106,16 @@ def _replay(
     return 1 if any(proof.trouble for _, found in done for proof in found) else 0
 
 
-def _leaves(store: Store, name: str, *, as_of: datetime | None, known_at: datetime | None) -> Iterator[Any]:
+def _leaves(store: Store, name: str, *, limit: int, namespace: str | None, **times: Any) -> Iterator[Any]:
     """The decision of this id, or the newest ones about the image of this digest."""
     ids = [name]
     if name.startswith("sha256:"):
-        image = store.queries.image(name, as_of=as_of, known_at=known_at)
+        image = store.queries.image(name, limit=limit, namespace=namespace, **times)
         if image is None:
             raise _unknown(store, name)
         ids = [item.id for item in image.decisions.items]
     for identity in ids:
-        decision = store.queries.decision(identity, as_of=as_of, known_at=known_at)
+        decision = store.queries.decision(identity, **times)
         if decision is None:
             raise InputError("DecisionUnknown", f"no decision {identity} is recorded")
         yield decision.leaf

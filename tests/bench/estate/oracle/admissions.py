@@ -21,10 +21,12 @@ class Admissions(Past):
         namespace: str | None = None,
         as_of: datetime | None = None,
         known_at: datetime | None = None,
+        confined: bool = False,
     ) -> list[tuple[str, list[Told]]]:
         """The decisions about a pod, newest first: each verdict's container, digest, policy version, when that version
-        was first decided by, what it came to, and the one rule of an estate's policy with its value and code."""
-        first = self._first_used(known_at)
+        was first decided by (`confined`: in the namespace), what it came to, and the one rule of an estate's policy
+        with its value and code."""
+        first = self._first_used(known_at, namespace if confined else None)
         found = []
         for decision in self.decisions(namespace=namespace, as_of=as_of, known_at=known_at):
             if (decision.subject.kind, decision.subject.name) != ("Pod", name):
@@ -38,10 +40,14 @@ class Admissions(Past):
             found.append((decision.id, told))
         return found
 
-    def _first_used(self, known_at: datetime | None) -> dict[Under, datetime]:
+    def _first_used(self, known_at: datetime | None, namespace: str | None) -> dict[Under, datetime]:
         first: dict[Under, datetime] = {}
         for judgement, decisions in self._by_judgement.items():
-            made = [decision.decided_at for decision in decisions if known(decision.recorded_at, known_at)]
+            made = [
+                decision.decided_at
+                for decision in decisions
+                if known(decision.recorded_at, known_at) and namespace in {None, decision.subject.namespace}
+            ]
             for verdict in judgement.verdicts if made else ():
                 under = (*verdict.policy.key, verdict.policy.hash)
                 first[under] = min(first.get(under, made[0]), *made)
