@@ -129,7 +129,7 @@ def test_guarantee_16_an_exception_is_approved_by_its_maker_in_force_at_once_and
     assert (listed["approver"], listed["approval"], listed["uses"]) == ("jane", "stamped", 1)
     database = ("--database-url", f"sqlite:///{rig.assay.folder / 'inventory.db'}")
     table = assay("inventory", "exceptions", "told", *database, folder=rig.assay.folder).stdout.splitlines()
-    assert table[1].split()[:2] == ["told", "jane"]
+    assert (table[1].split()[0], "  jane  " in table[1]) == ("told", True)
     again = assay("inventory", "show", leaf["id"], "--replay", *database, folder=rig.assay.folder)
     by = f"until {stored['expires']} by told, approved by jane: the signing service is down, OPS-42"
     assert again.returncode == 0
