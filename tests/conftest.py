@@ -6,8 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import postgres
+
+# How long an example takes says something about the machine, and nothing about what is tested.
+settings.register_profile(
+    "any machine",
+    parent=settings.get_profile(settings.get_current_profile_name()),  # in CI another than elsewhere
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("any machine")
 
 RIG = "admission", "exceptions", "platforms", "policy_webhook", "private", "references", "sightings", "tuf"
 TOGETHER = {
