@@ -120,12 +120,6 @@ class Door:
             extent=self._resting(EXTENT), images=self._resting(AFFECTED_IMAGES), runs=self._resting(AFFECTED_RUNS)
         )
 
-    def described(self) -> Iterator[tuple[str, Any]]:
-        """The paths that OpenAPI describes, with their methods."""
-        answer = self._ask(Way("/api/v1/openapi.json", ""), {})
-        assert answer is not None
-        yield from json.loads(answer)["paths"].items()
-
     def _asked(self, way: Way, parameters: Parameters) -> Any:
         self.used.add(way)
         answer = self._ask(

@@ -6,11 +6,8 @@ By the program's own questions, and through each of the doors that people have: 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
-from urllib.parse import parse_qsl
 
-import click
 import pytest
 
 from controller.cli.inventory import inventory as inventory_commands
@@ -36,7 +33,7 @@ from tests.support.fixtures import CHECKOUT
 
 pytestmark = pytest.mark.timeout(1200)  # the first test of each database waits until it is written
 
-
+# What the page of the questions tells people to type (`tests/unit/test_questions_page.py` tries that it can be).
 ROW = re.compile(r"^\| (\d+) \| .*? \| (?P<commands>.*) \| (?P<calls>.*) \|$", re.MULTILINE)
 PAGE = (CHECKOUT / "docs" / "reference" / "questions.md").read_text()
 COMMANDS, CALLS = (
@@ -46,7 +43,6 @@ COMMANDS, CALLS = (
     }
     for column, begin in (("commands", f"({'|'.join(inventory_commands.list_commands(None))})( |$)"), ("calls", "/"))
 )
-"""What the page of the questions tells people to type, by the question's number."""
 OTHERWISE = {"prove", "/api/v1/proofs/{digest}", "/api/v1/bom", "/api/v1/affected/decisions"}
 """What is on the page, and asked in other tests (test_export.py, test_packages.py, test_estate_evidence.py)."""
 
@@ -108,20 +104,6 @@ def _assert_true(door: Door, question: Question) -> None:
 
 def _template(call: str) -> str:
     return "/api/v1" + call.partition("?")[0].replace("sha256:…", "{digest}")
-
-
-def test_the_page_of_the_questions_shows_commands_and_calls_that_there_are(by_rest: Door) -> None:
-    described = dict(by_rest.described())
-    for command in (command for commands in COMMANDS.values() for command in commands):
-        name, *words = shlex.split(command)
-        known = inventory_commands.get_command(click.Context(inventory_commands), name)
-        assert known is not None, command
-        options = {option for one in known.params for option in (*one.opts, *one.secondary_opts)}
-        assert {word for word in words if re.match("-[^0-9]", word)} <= options, command
-    for call in (call for calls in CALLS.values() for call in calls):
-        path = _template(call) if not call.startswith("/proofs/") else "/api/v1/proofs/{name}"
-        parameters = described[path]["get"]["parameters"]
-        assert {name for name, _ in parse_qsl(call.partition("?")[2])} <= {one["name"] for one in parameters}, call
 
 
 def test_every_question_of_the_design_is_asked() -> None:
