@@ -20,7 +20,7 @@ from controller.inventory.asking.runs.ranges import RunFilter, namespaces_by_ima
 from controller.inventory.database.parameters import among
 from controller.model.reference import Digest
 
-GATHERED = 20_000  # links of which the components are gathered and sorted; of more, all components are gone through
+GATHERED = 150_000  # links of which the components are gathered and sorted; of more, all components are gone through
 SCANNED = 1000  # components looked at in one statement
 MAX_SCANS = 20  # such statements for one page
 
