@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from controller import settings as settings_module
+from controller.errors import InputError
 from controller.inventory.asking.names import Named, may_be_cut
 from controller.inventory.asking.reads import Logged, Read, leaf
 from controller.inventory.recording.appending import append_one
@@ -16,8 +17,11 @@ from controller.inventory.store import Store
 from controller.settings import Settings
 
 _GROUPS = ("inventory", "query")
-_ONE = frozenset({"show", "export", "prove", "query"})  # of one thing, exports and SQL: what `Evidence` covers
+_ONE = frozenset({"show", "blob", "export", "prove", "query"})  # of one thing, exports and SQL: what `Evidence` covers
 _ARGUMENTS = ("name", "digest", "record", "sql", "subject")  # what one thing is asked for by, as commands call it
+
+_IMAGES = ("show", "export", "prove", "running", "decisions", "findings", "components")  # what is given a digest
+_NAMED = {"blob": Named.ARTIFACT} | dict.fromkeys(_IMAGES, Named.IMAGE)
 
 
 def note(settings: Settings) -> None:
@@ -40,7 +44,9 @@ def note(settings: Settings) -> None:
         verb="get" if command in _ONE else "list",
         resource=command,
         namespace=str(asked.get("namespace") or ""),
-        identity=_whole(settings, next((asked[name] for name in _ARGUMENTS if isinstance(asked.get(name), str)), "")),
+        identity=_whole(
+            settings, command, next((asked[name] for name in _ARGUMENTS if isinstance(asked.get(name), str)), "")
+        ),
         parameters={name: _texts(value) for name, value in asked.items() if value not in (None, False, ())},
         status=0,
         count=None,
@@ -49,12 +55,19 @@ def note(settings: Settings) -> None:
     append_one(settings.inventory, leaf(read, cluster=settings.review.cluster_name, now=now), now=now)
 
 
-def _whole(settings: Settings, name: str) -> str:
-    """What is read, by the name under which it is looked for later: not as tables cut it."""
-    if not may_be_cut(name):
+def _whole(settings: Settings, command: str, name: str) -> str:
+    """What is read, by the name under which it is looked for later: not as tables cut it.
+
+    What other commands are given, the name of a pod or of an exception, is no digest though it may look like one. What
+    is the beginning of no name is recorded as it was asked for: the command itself refuses it.
+    """
+    if command not in _NAMED or not may_be_cut(name):
         return name
     with Store.open_to_read(settings.inventory) as store:
-        return store.questions.names.whole(Named.IMAGE, name)
+        try:
+            return store.questions.names.whole(_NAMED[command], name)
+        except InputError:
+            return name
 
 
 def _texts(value: Any) -> list[str]:

@@ -42,7 +42,7 @@ def dump(value: Any, form: str) -> None:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print aligned columns; the last one is never padded. Of no rows nothing, not even the headings."""
-    body = [[str(cell) for cell in row] for row in rows]
+    body = [[plain(str(cell)) for cell in row] for row in rows]
     if not body:
         return
     widths = [max(len(row[i]) for row in [list(headings), *body]) for i in range(len(headings))]
@@ -53,6 +53,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             if word in row:
                 line = line.replace(word, coloured(word), 1)
         click.echo(line)
+
+
+def plain(text: str) -> str:
+    """A text with words of somebody else's for a line: nothing in it moves a terminal, and none begins a line."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 @contextmanager

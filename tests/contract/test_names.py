@@ -119,6 +119,31 @@ def test_who_read_what_is_recorded_by_the_whole_name(
     assert read.resource == "show"
 
 
+def test_a_name_that_looks_like_a_digest_and_is_none_is_read_and_recorded_as_it_is(
+    database: Database, held: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database.settings.database_url)
+    monkeypatch.setenv("ASSAY_LOG_READS", "All")
+    monkeypatch.setenv("LOGNAME", "auditor")
+    assert run(["inventory", "exceptions", "deadbeef01"]) == 0
+    assert run(["inventory", "show", "deadbeef02"]) == EXIT_ERROR
+    asked = [(read.resource, read.identity) for read in held.questions.reads.reads().items]
+    assert asked[-1] == ("exceptions", "deadbeef01")
+
+
+def test_what_a_namespace_may_not_see_is_not_said_to_be_recorded_nowhere(
+    database: Database, held: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database.settings.database_url)
+    del held
+    for digest in (ONE, TWO):
+        assert run(["inventory", "show", digest, "-n", "elsewhere"]) == EXIT_ERROR
+        err = capfd.readouterr().err
+        assert err.endswith(f"no decision about {digest} is recorded that namespace elsewhere may see\n")
+    assert run(["inventory", "show", ONE, "--as-of", "2001-01-01"]) == EXIT_ERROR
+    assert capfd.readouterr().err.endswith(f"no decision about {ONE} is recorded of that time\n")
+
+
 def test_a_manifest_that_runs_and_was_judged_as_part_of_its_index_leads_to_that(
     database: Database, opened: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

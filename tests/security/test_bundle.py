@@ -165,6 +165,23 @@ def test_every_change_of_any_file_is_named() -> None:
     assert codes(checked(*whole, File("evidence/extra", b""))) == {"FileAdded"}
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {assembling.INDEX: b"no JSON"},
+        {f"records/{leaf()['id']}": canonical(decided(0))},
+        {f"records/{leaf()['id']}": canonical(decided(0)), f"records/{leaf()['id']}.json": b"no JSON"},
+    ],
+)
+def test_a_change_that_stops_the_reader_is_still_a_finding_and_not_that_it_cannot_be_told(
+    changed: dict[str, bytes],
+) -> None:
+    whole = {file.path: file for file in files(decided(0))}
+    assert not checked(*whole.values()).findings
+    report = checked(*(whole | {path: File(path, content) for path, content in changed.items()}).values())
+    assert codes(report) & {"FileChanged", "FileAdded"}
+
+
 def test_a_bundle_that_somebody_else_signed_is_not_the_exporters() -> None:
     report = checked(*files(decided(1), key=ATTACKER))
     assert codes(report) == {"SignatureInvalid", "SummaryInvalid"}

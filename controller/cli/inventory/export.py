@@ -164,7 +164,7 @@ def _own_ledger_keys(bundle: Archive) -> list[NoteKey]:
         return []
     try:
         return [NoteKey.parse(bundle.read(assembling.LEDGER_KEY)[:4096].decode())]
-    except ValueError:  # the checkpoint is then signed by no known key, and that is told
+    except ValueError:  # no key is known then, and that is told
         return []
 
 
@@ -186,7 +186,7 @@ def _print(report: BundleReport, *, exportKeyGiven: bool, ledgerKeyGiven: bool) 
         where = f"the ledger {report.checkpoint.origin} (of {report.checkpoint.size} entries)"
         click.echo(f"  {report.proven} of {report.records} records are proven to be in {where}")
     elif report.keyless:
-        click.echo("  no record is proven to be in the ledger: its key is not in the bundle, give it with --ledger-key")
+        click.echo("  no record is proven to be in the ledger: its key is not known, give it with --ledger-key")
     else:
         click.echo("  no record is proven to be in a ledger: there is no checkpoint whose signature holds")
     click.echo(f"  {report.proofs} proofs were made again from the bundle's bytes")

@@ -89,4 +89,4 @@ def _print(chain: Chain) -> None:
 
 def _print_link(link: Link, margin: str) -> None:
     code = f"{link.code}: " if link.code else ""
-    click.echo(f"{margin}{_WORDS[link.state]:7}  {link.name:9}  {code}{link.told}")
+    click.echo(render.plain(f"{margin}{_WORDS[link.state]:7}  {link.name:9}  {code}{link.told}"))

@@ -67,7 +67,7 @@ def show(
         if is_image:
             image = store.queries.image(name, limit=limit, namespace=namespace, **times)
             if image is None:
-                raise _unknown(store, name)
+                raise _unknown(store, name, namespace=namespace, **times)
             if form == "table":
                 _print_image(image)
             else:
@@ -112,7 +112,7 @@ def _leaves(store: Store, name: str, *, limit: int, namespace: str | None, **tim
     if name.startswith("sha256:"):
         image = store.queries.image(name, limit=limit, namespace=namespace, **times)
         if image is None:
-            raise _unknown(store, name)
+            raise _unknown(store, name, namespace=namespace, **times)
         ids = [item.id for item in image.decisions.items]
     for identity in ids:
         decision = store.queries.decision(identity, **times)
@@ -121,9 +121,14 @@ def _leaves(store: Store, name: str, *, limit: int, namespace: str | None, **tim
         yield decision.leaf
 
 
-def _unknown(store: Store, digest: str) -> InputError:
+def _unknown(store: Store, digest: str, *, namespace: str | None, **times: datetime | None) -> InputError:
     """That nothing was decided about it: where it is a manifest of an index, what was decided is about that; and what
-    ran without a decision is told all the same."""
+    ran without a decision is told all the same. Of a namespace, or of a time, no more is said than of that."""
+    if namespace is not None:
+        seen = f"no decision about {digest} is recorded that namespace {namespace} may see"
+        return InputError("ImageUnknown", seen)
+    if any(times.values()):
+        return InputError("ImageUnknown", f"no decision about {digest} is recorded of that time")
     found = store.questions.names.indexes(digest)
     where = f"; it is a manifest of the index {' and of '.join(found)}: show that" if found else ""
     if not found and store.queries.runs(digest=digest, limit=1).items:
@@ -151,12 +156,12 @@ def _print_replay(leaf: Any, found: Sequence[Replayed]) -> None:
     click.echo(f"  {held} of {len(found)} proofs hold, made again from the stored bytes alone")
     for proof in found:
         word = "FAILS" if proof.trouble else "holds"
-        click.echo(f"  {word}  {_proven(proof)}")
+        click.echo(render.plain(f"  {word}  {_proven(proof)}"))
         click.echo(f"    image  {proof.image}")
         if proof.trouble:
-            click.echo(f"    {proof.trouble}")
+            click.echo(render.plain(f"    {proof.trouble}"))
         for number, step in enumerate(proof.steps, 1):
-            click.echo(f"    {number:2}. {step}")
+            click.echo(render.plain(f"    {number:2}. {step}"))
 
 
 def _proven(proof: Replayed) -> str:
@@ -170,7 +175,7 @@ def _proven(proof: Replayed) -> str:
 def _print_image(image: ImageRecord) -> None:
     click.echo(image.digest)
     for name in image.references:
-        click.echo(f"  named    {name}")
+        click.echo(render.plain(f"  named    {name}"))
     click.echo(f"  decided  {image.admitted} times allowed, {image.denied} times denied,")
     click.echo(
         f"           first {image.first_decided_at:%Y-%m-%d %H:%M:%S}, last {image.last_decided_at:%Y-%m-%d %H:%M:%S}"
@@ -182,7 +187,7 @@ def _print_image(image: ImageRecord) -> None:
     ):
         click.echo(f"  {heading}")
         for line in dict.fromkeys(map(_finding, findings)) or ["nothing"]:
-            click.echo(f"    {line}")
+            click.echo(render.plain(f"    {line}"))
     click.echo("  decisions")
     print_decisions(image.decisions.items)
 
@@ -215,15 +220,16 @@ def _print_decision(leaf: Any) -> None:
         click.echo(
             f"  {policy['kind']}/{policy['name']} ({policy['hash'][:19]}…): {render.coloured(evaluation['outcome'])}"
         )
-        click.echo(f"    image  {image['reference']}{_of(evaluation)}")
+        click.echo(render.plain(f"    image  {image['reference']}{_of(evaluation)}"))
         for exception in evaluation.get("exceptions", ()):
             click.echo(f"    exempt {render.exception(exception)} (else {evaluation['otherwise']})")
         for proof in (*evaluation["signatures"], *evaluation["attestations"]):
             what = proof.get("predicateType") or "signature"
-            click.echo(f"    proven {what}, for authority {proof['authority']}")
+            click.echo(render.plain(f"    proven {what}, for authority {proof['authority']}"))
             for number, step in enumerate(proof["steps"], 1):
-                click.echo(f"      {number:2}. {step}")
+                click.echo(render.plain(f"      {number:2}. {step}"))
         for rejection in evaluation["rejections"]:
-            click.echo(f"    did not count: {rejection['location']}: {rejection['code']}: {rejection['message']}")
+            told = f"    did not count: {rejection['location']}: {rejection['code']}: {rejection['message']}"
+            click.echo(render.plain(told))
         for reason in evaluation["reasons"]:
-            click.echo(f"    {reason['rule']}: {reason['code']}: {reason['message']}")
+            click.echo(render.plain(f"    {reason['rule']}: {reason['code']}: {reason['message']}"))

@@ -112,6 +112,23 @@ def verify(
     except ValueError as exc:
         report.find("SignatureInvalid", assembling.SIGNATURE, f"it {exc}")
     _check_sums(archive, sums, report)
+    try:
+        _check_content(archive, export_key, ledger_keys, replay, report)
+    except InputError as exc:  # of a bundle that was changed: that it cannot be read further takes nothing of that away
+        if not report.findings:
+            raise
+        report.find(exc.code, assembling.INDEX, exc.message)
+    return report
+
+
+def _check_content(
+    archive: Archive,
+    export_key: Ed25519PublicKey,
+    ledger_keys: Iterable[NoteKey],
+    replay: Replay,
+    report: BundleReport,
+) -> None:
+    """The steps from the checkpoint on. Raises `InputError` for what cannot be read."""
     report.index = _json(archive, assembling.INDEX)
     if assembling.CHECKPOINT in archive:
         keys = list(ledger_keys)
@@ -138,7 +155,6 @@ def verify(
                     report.find("ProofFails", _RECORD.format(name), f"{about}: {trouble}")
         except _NOT_A_RECORD:
             report.find("RecordMalformed", _RECORD.format(name), "its proofs cannot be read")
-    return report
 
 
 def _check_sums(archive: Archive, sums: bytes, report: BundleReport) -> None:
@@ -184,7 +200,7 @@ def _check_records(archive: Archive, report: BundleReport) -> Iterator[str]:
         name = path.removeprefix("records/").removesuffix(".json")
         try:
             leaf = _json(archive, path)
-            if file_name(leaf["id"]) != name:
+            if path != _RECORD.format(file_name(leaf["id"])):
                 raise ValueError("another id")
             project(leaf)
             Plan().add(leaf)

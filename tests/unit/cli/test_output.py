@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cli import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_UNREAD, render
+from controller.cli import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_UNREAD, EXIT_USAGE, render
 from tests.support.inventory import sqlite_database
 
 ROOT = Path(__file__).parents[3]
@@ -36,6 +36,34 @@ def test_a_command_whose_output_nobody_reads_ends_with_no_status_of_an_answer(tm
         done = told(*words, stdout=write, ASSAY_DATABASE_URL=sqlite_database(tmp_path).settings.database_url)
         os.close(write)
         assert (done.returncode, done.stderr) == (EXIT_UNREAD, b""), words
+
+
+def test_a_command_that_is_started_without_an_output_ends_as_it_would_with_one(tmp_path: Path) -> None:
+    url = sqlite_database(tmp_path).settings.database_url
+    for words, status in (
+        (["--version"], 0),
+        (["inventory", "decisions", "-o", "csv"], 0),
+        (["nothing"], EXIT_USAGE),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "controller", *words],
+            cwd=ROOT,
+            env={**os.environ, "ASSAY_DATABASE_URL": url or ""},
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status, (words, done.stderr)
+        assert b"Traceback" not in done.stderr, words
+
+
+def test_no_strangers_text_moves_the_terminal_or_begins_a_line_of_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    render.table(("POD", "SIGNED BY"), [("shop/api", "\x1b[2Jnobody\nshop/api  admin\u202e"), ("größe", "日本")])
+    assert capsys.readouterr().out.splitlines() == [
+        "POD       SIGNED BY",
+        "shop/api  ?[2Jnobody?shop/api  admin?",
+        "größe     日本",
+    ]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
