@@ -17,6 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from controller import __version__
+from controller.errors import InputError
 from controller.inventory.querying.questions import OwnQuestions
 from controller.inventory.questions import Questions
 from controller.model.reference import Digest
@@ -126,6 +127,8 @@ def create_app(
     @listed
     async def runs(asked: Annotated[wire.RunsAsked, Query()], request: Request) -> wire.RunPage:
         await access.require(request, verb="list", resource="runs", namespace=asked.namespace)
+        if asked.ever and asked.as_of is not None:
+            raise InputError("ParameterInvalid", "ever is whatever ran at any time: leave out asOf, or ever")
         page = await run_in_threadpool(
             queries.runs,
             as_of=None if asked.ever else asked.as_of or datetime.now(UTC),

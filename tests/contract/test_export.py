@@ -263,9 +263,19 @@ def test_the_same_question_gives_the_same_bytes_on_both_databases(
     assert story
 
 
-def test_without_a_ledger_nothing_is_claimed_of_it(opened: Store, story: dict[str, dict[str, Any]]) -> None:
+def test_without_a_ledger_nothing_is_claimed_of_it(
+    opened: Store, story: dict[str, dict[str, Any]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     report = checked(bundle(opened, record=story["web"]["id"]))
     assert (report.findings, report.records, report.proven, report.checkpoint) == ([], 4, 0, None)
+    lone = leaf(evaluations=[])
+    put(opened, lone)
+    file = tmp_path / "unnumbered.tar"
+    file.write_bytes(bundle(opened, None, record=lone["id"]))
+    command = ["inventory", "export", "--verify", str(file)]
+    assert run(command) == 0
+    assert run([*command, "--ledger-key", str(SIGNER.key())]) == EXIT_ERROR  # he knows that there is one
+    assert "the bundle has no checkpoint" in capfd.readouterr().out
 
 
 def test_without_the_ledgers_key_nothing_fails_and_nothing_is_said_to_be_proven(

@@ -138,6 +138,7 @@ def _verify(bundle: Path, settings: Settings, *, key_file: Path | None, known: N
             found,
             export_key=key,
             ledger_keys=keys,
+            ledger_expected=known is not None,
             replay=lambda leaf, blob: (
                 (f"{proof.policy}, {proof.image}", proof.trouble)
                 for proof in replay(leaf, blob, limits=settings.documents)
@@ -187,6 +188,8 @@ def _print(report: BundleReport, *, exportKeyGiven: bool, ledgerKeyGiven: bool) 
         click.echo(f"  {report.proven} of {report.records} records are proven to be in {where}")
     elif report.keyless:
         click.echo("  no record is proven to be in the ledger: its key is not known, give it with --ledger-key")
+    elif report.unnumbered:
+        click.echo("  no record is proven to be in the ledger that you named: the bundle has no checkpoint")
     else:
         click.echo("  no record is proven to be in a ledger: there is no checkpoint whose signature holds")
     click.echo(f"  {report.proofs} proofs were made again from the bundle's bytes")

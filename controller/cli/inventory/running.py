@@ -54,6 +54,8 @@ def running(
     Signed by: whose signature or attestation of this very image was verified when its pod was admitted. What was never
     admitted was never verified, so it counts as unsigned.
     """
+    if ever and as_of is not None:
+        raise click.UsageError("--ever is whatever ran at any time: leave out --as-of, or --ever")
     moment = None if ever else as_of or datetime.now(UTC)
     with Store.open_to_read(load().inventory) as store:
         digest, signer = whole(store, Named.IMAGE, digest), whole(store, Named.SIGNER, signer)

@@ -69,6 +69,7 @@ class BundleReport:
 
     `unproven`: proofs whose bytes are not in the bundle, as its signed index says: nothing is known of them.
     `impossible`: proofs that this version of Assay cannot make again, and why the first of them: not that they fail.
+    `unnumbered`: whoever verifies named the ledger, and there is no checkpoint of any.
     `keyless`: there is a checkpoint, and no key of the ledger to hold it against, so that no record is proven to be in
     it, and none fails to be.
     """
@@ -83,13 +84,14 @@ class BundleReport:
     impossible: list[str] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
     keyless: bool = False
+    unnumbered: bool = False
     findings: list[Finding] = field(default_factory=list)
     omitted: int = 0
 
     @property
     def untold(self) -> bool:
         """Whether something of it could not be verified here, which is not that it does not hold."""
-        return self.keyless or bool(self.impossible)
+        return self.keyless or self.unnumbered or bool(self.impossible)
 
     def find(self, code: str, where: str, message: str) -> None:
         """Note a finding; the number of those that are told is bounded."""
@@ -100,10 +102,19 @@ class BundleReport:
 
 
 def verify(
-    archive: Archive, *, export_key: Ed25519PublicKey, ledger_keys: Iterable[NoteKey], replay: Replay
+    archive: Archive,
+    *,
+    export_key: Ed25519PublicKey,
+    ledger_keys: Iterable[NoteKey],
+    replay: Replay,
+    ledger_expected: bool = False,
 ) -> BundleReport:
-    """All steps. Raises `InputError` (`BundleMalformed`, `BundleIncomplete`) for what is no bundle at all."""
+    """All steps. `ledger_expected`: who verifies knows that there is a ledger.
+
+    Raises `InputError` (`BundleMalformed`, `BundleIncomplete`) for what is no bundle at all.
+    """
     report = BundleReport(files=sum(1 for _ in archive))
+    report.unnumbered = ledger_expected and assembling.CHECKPOINT not in archive
     sums = archive.read(assembling.SUMS)
     try:
         signed = signing.open_statement(archive.read(assembling.SIGNATURE), export_key)

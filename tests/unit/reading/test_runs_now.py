@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from controller.cli import EXIT_USAGE, run
 from controller.inventory.store import Store
 from controller.reading.app import create_app
 from tests.support.asgi import Answer, call
@@ -45,6 +46,9 @@ def test_runs_are_those_of_now_unless_a_time_or_all_are_asked_for(app: FastAPI) 
     assert ran(app, f"asOf={then}") == ["here", "gone"]
     assert ran(app, "ever=true") == ["here", "gone"]
     assert len(ask(app, "/api/v1/runs", "format=jsonl").body.splitlines()) == 1
+    both = ask(app, "/api/v1/runs", f"ever=true&asOf={then}")
+    assert (both.status, both.json["code"]) == (400, "ParameterInvalid")
+    assert run(["inventory", "running", "--ever", "--as-of", then]) == EXIT_USAGE
 
 
 @pytest.mark.parametrize("written", ["2026-03-01T00:00:00", "2026-03-01", "yesterday", "2026-03-01T00:00:00+02:00"])
