@@ -77,11 +77,15 @@ def _ask(arguments: argparse.Namespace) -> None:
     for kind in () if arguments.no_measure else arguments.kind or (SQLITE, POSTGRESQL):
         run = _measure(kind, arguments)
         print(report.text(run) + "\n")
-        runs = [r for r in runs if (r["kind"], r["size"]) != (run["kind"], run["size"])] + [run]
-        runs.sort(key=lambda r: (r["kind"] != SQLITE, r["size"]))
+        runs = sorted([*(other for other in runs if _of(other) != _of(run)), run], key=_of)
         arguments.output.write_text(json.dumps({"schema": report.SCHEMA, "runs": runs}, indent=1) + "\n")
     if arguments.markdown:
         PAGE.write_text(report.placed(PAGE.read_text(), report.markdown(runs)))
+
+
+def _of(run: dict[str, Any]) -> tuple[bool, float, int]:
+    """What a run is one of, and where it stands: SQLite first, the smaller before the larger, a whole one last."""
+    return run["kind"] != SQLITE, run["size"], -run["made"].get("grown", 1)
 
 
 def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
