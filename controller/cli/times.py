@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 import click
 
-_FORM = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
+_FORM = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d\d:?\d\d)?)?", re.ASCII)
 
 
 class Time(click.ParamType[datetime]):
     """A day (its first moment), or a time as RFC 3339 has it; in UTC, unless it says otherwise.
 
-    Seconds may be left out, and a space may stand for the `T`: so tables print times. `past`: the past is asked about,
+    Seconds may be left out, a space may stand for the `T`, as tables print times, and a zone may lack its colon, as
+    `date +%z` prints it. `past`: the past is asked about,
     and whoever names a moment in the future is told that nothing is known of it.
     """
 

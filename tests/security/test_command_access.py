@@ -112,7 +112,7 @@ def test_guarantee_20_another_user_of_the_machine_reads_nothing_by_any_command(a
     for command, (status, said) in answers.items():
         assert status == 2, (command, said)
         assert NAME not in said, command
-        assert "may you read it?" in said, (command, said)
+        assert "you may not read it" in said, (command, said)
 
 
 @pytest.mark.guarantee(20)
@@ -136,7 +136,7 @@ def test_guarantee_20_a_role_of_postgresql_that_was_granted_nothing_reads_nothin
                 assert status == 2, (role, command, said)
                 assert NAME not in said, (role, command)
                 assert "InsufficientPrivilege" in said, (role, command, said)
-                assert "may you read it?" in said, (role, command, said)
+                assert "this role may not" in said, (role, command, said)
     finally:
         server.drop(database.settings.database_url)
         for role in (reader, querier, outsider):

@@ -23,6 +23,7 @@ from controller.cli.times import PAST, TIME
         ("2026-03-01T14:30:05.123456Z", datetime(2026, 3, 1, 14, 30, 5, 123456, tzinfo=UTC)),
         ("2026-03-01T14:30:05.5+02:00", datetime(2026, 3, 1, 12, 30, 5, 500000, tzinfo=UTC)),
         ("2026-03-01T00:30:00-07:00", datetime(2026, 3, 1, 7, 30, tzinfo=UTC)),
+        ("2026-03-01T00:30:00-0700", datetime(2026, 3, 1, 7, 30, tzinfo=UTC)),
     ],
 )
 def test_a_time_is_taken_in_every_form_that_is_printed_and_is_utc_unless_it_says_otherwise(
