@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +28,7 @@ from controller.inventory.asking.documents.findings import FindingFilter
 from controller.inventory.bundle.source import Selection
 from controller.inventory.questions import Questions
 from controller.inventory.records import DecisionFilter
+from controller.model.reference import Digest
 from controller.reading import wire
 from controller.reading.app import create_app
 from controller.reading.evidence import Evidence
@@ -163,7 +163,7 @@ class Bundle:
                 file = archive.extractfile(member)
                 assert file is not None, member.name
                 read = file.read()
-                self._content[f"sha256:{sha256(read).hexdigest()}"] = read
+                self._content[str(Digest.of(read))] = read
                 if Path(member.name).parent.name == "records":
                     self._records.append(json.loads(read))
 

@@ -206,8 +206,8 @@ def _print(report: BundleReport, *, exportKeyGiven: bool, ledgerKeyGiven: bool) 
 
 
 def _plain(line: str) -> str:
-    """A line with words of somebody else's: nothing in it moves a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in line[:1000])
+    """A line with words of somebody else's, of a length that can be read."""
+    return render.plain(line[:1000])
 
 
 def _as_json(report: BundleReport, *, exportKeyGiven: bool, ledgerKeyGiven: bool) -> dict[str, object]:  # noqa: N803
