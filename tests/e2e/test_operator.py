@@ -16,6 +16,7 @@ import pytest
 from controller import admission
 from controller.model.deadline import Deadline
 from controller.model.decision import Decision
+from controller.model.policy import Policy
 from controller.model.workload import Workload
 from controller.operator.service import Operator
 from controller.policy import snapshot as snapshot_module
@@ -143,10 +144,11 @@ def test_reviews_go_on_under_the_last_policies_while_new_ones_are_compiled(
     may_go_on = threading.Event()
     real = snapshot_module.compile_policy
 
-    def slow(*arguments: Any) -> CompiledPolicy:
-        threads.append(threading.current_thread().name)
-        assert may_go_on.wait(60)
-        return real(*arguments)
+    def slow(policy: Policy, *arguments: Any) -> CompiledPolicy:
+        if policy.identity.name == "slow":
+            threads.append(threading.current_thread().name)
+            assert may_go_on.wait(60)
+        return real(policy, *arguments)
 
     before = operator.snapshots.current()
     monkeypatch.setattr(snapshot_module, "compile_policy", slow)

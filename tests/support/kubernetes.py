@@ -27,6 +27,8 @@ from tests.support.tools import CommandError, hermetic_environment, tool
 KUBECTL_TIMEOUT = 60  # seconds for one kubectl; an admission alone may take thirty
 STOP_TIMEOUT = 1  # seconds for a part to end: kube-apiserver else waits for every open watch, and nothing is to survive
 REQUEST_TIMEOUT = 60  # seconds for one request of our own
+SENDINGS = 3  # of one request, where the server gives its connection up before it has it
+GIVEN_UP = ssl.SSLEOFError, ConnectionResetError, BrokenPipeError
 JSON = Mapping[str, Any]
 
 
@@ -178,7 +180,8 @@ class ApiServer:
     ) -> tuple[int, dict[str, Any]]:
         """Send one request as `user`; return the HTTP status and the parsed answer, whatever the status is.
 
-        Quicker than kubectl by a process, and with the server's own words. `path` begins with `/api` or `/apis`.
+        Quicker than kubectl by a process, and with the server's own words. `path` begins with `/api` or `/apis`. On a
+        machine that stood still the server gives connections up: what could not be sent is sent again, as clients do.
 
         Raises:
             OSError: no answer.
@@ -188,12 +191,17 @@ class ApiServer:
         request = urllib.request.Request(self.url + path, method=method, data=content, headers=headers)
         https = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.ca_file)))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
-        try:
-            with opener.open(request, timeout=REQUEST_TIMEOUT) as response:
-                return response.status, json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
+        for again in range(SENDINGS - 1, -1, -1):
+            try:
+                with opener.open(request, timeout=REQUEST_TIMEOUT) as response:
+                    return response.status, json.loads(response.read())
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, json.loads(error.read())
+            except urllib.error.URLError as error:  # of the sending alone: what the answer's reading raises is not one
+                if not again or not isinstance(error.reason, GIVEN_UP):
+                    raise
+        raise AssertionError("the last sending returns or raises")
 
     def get(self, path: str) -> dict[str, Any]:
         """The object at `path`, as the administrator sees it.

@@ -159,10 +159,17 @@ def test_a_base_image_is_not_claimed_with_an_environment_value() -> None:
 
 @pytest.mark.parametrize("unit", ["x://a", "a:", "x://", "a:a@"])
 def test_a_label_of_a_megabyte_is_left_out_unread(unit: str) -> None:
-    """By CPU time: patterns that go over it again and again took a minute for a tenth of it."""
-    began = time.process_time()
-    assert labels({VERSION: unit * 250_000}) == {}
-    assert time.process_time() - began < 5
+    """By this thread's CPU time: patterns that go over it again and again took a minute for a tenth of it.
+
+    The best of three: a machine that stands still is taken for work at times.
+    """
+
+    def took() -> float:
+        began = time.thread_time()
+        assert labels({VERSION: unit * 250_000}) == {}
+        return time.thread_time() - began
+
+    assert any(took() < 5 for _ in range(3))
 
 
 plain = st.none() | st.booleans() | st.integers() | st.text()
