@@ -44,6 +44,7 @@ from controller.inventory.tables import REVISION
 from controller.settings import DocumentSettings, InventorySettings
 
 NOT_MIGRATED = "DatabaseNotMigrated"
+POSTGRESQL_WRITERS = 2  # groups on their way to a server at once: one is made ready while it is at work on the other
 
 
 def _now() -> datetime:
@@ -81,7 +82,8 @@ class Store:
         url = engines.parse(settings.url())
         lock = _claim(url)
         try:
-            engine = engines.writing_engine(url)
+            writers = POSTGRESQL_WRITERS if lock is None else 1
+            engine = engines.writing_engine(url, connections=writers)
             try:
                 _require_current(engine, migrate=lock is not None, blobs=_blobs(settings, url))
                 reading = _reading_engine(settings, url)
@@ -104,6 +106,7 @@ class Store:
             clock=clock,
             blobs=blobs,
             fallback=fallback,
+            threads=writers,
         )
         return cls(writer=writer, reading=reading, lock=lock, blobs=blobs)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from controller.model.decision import Decision, Evaluation
 from controller.model.evidence import EvidenceSet, Proof, Rejection, VerifiedEvidence
 from controller.model.exception import EvidenceException
 from controller.model.image import ImageUse, PlatformManifest, RawConfigs, ResolvedImage
+from controller.model.naming import name_of
 from controller.model.policy import Namespace, Policy, TrustRoot
 from controller.model.reference import Digest
 from controller.model.workload import AdmissionRequest, Workload
@@ -73,18 +73,29 @@ def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, o
     The same call asked twice has one record; a call that is asked again and judged otherwise has its own, so that an
     allow is never hidden behind an earlier denial, and so has one that another asked: nobody can have a record made
     beforehand that says somebody else did it. `setup` says what else the verdict hangs on (noMatch, templates, and the
-    `material` by which it was judged). An object without a uid is told apart by the request's.
+    `material` by which it was judged). An object without a uid is told apart by the request's. The object's creation,
+    which the API server dates as it gives the uid, is the time in the name.
     """
     metadata = request.object.get("metadata")
-    uid = metadata.get("uid") if isinstance(metadata, dict) else None
+    metadata = metadata if isinstance(metadata, dict) else {}
+    uid = metadata.get("uid")
     found = sorted(
         f"{e.image.path} {_digests(e)} {e.policy} {e.policy.hash} {e.outcome} {e.error_kind} {_codes(e)}{_uses(e)}"
         f"{' stale' if e.stale is not None else ''}"
         for e in evaluations
     )
     asked = _SORTED.encode({k: v for k, v in _request(request, request.name).items() if k != "uid"})
-    name = "\n".join([uid or request.uid, object_hash, asked, setup, *found])
-    return str(uuid.UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=5))
+    content = "\n".join([uid or request.uid, object_hash, asked, setup, *found])
+    return name_of(content, at=_moment(metadata.get("creationTimestamp")))
+
+
+def _moment(written: Any) -> datetime | None:
+    """A time of Kubernetes (RFC 3339, in UTC); none where there is none that can be read."""
+    try:
+        read = datetime.fromisoformat(written)
+    except (TypeError, ValueError):
+        return None
+    return read if read.tzinfo is not None else None
 
 
 def material(judged: Iterable[Judged]) -> str:

@@ -22,6 +22,7 @@ from controller.inventory.recording.writer import Writer
 from controller.inventory.store import Store
 from controller.inventory.tables import instant
 from controller.model.deadline import Deadline
+from controller.model.naming import name_of
 from controller.model.reference import Digest
 from controller.settings import InventorySettings
 
@@ -107,6 +108,7 @@ async def _recorded(writer: Writer, leaves: Sequence[Leaf], blobs: Blobs, count:
 
 def _named() -> Leaf:
     """What a decision about a pod of its own has to itself, made now."""
-    identity, pod = str(uuid.uuid4()), str(uuid.uuid4())
+    pod, now = str(uuid.uuid4()), datetime.now(UTC)
+    identity = name_of(pod, at=now)
     key = {"id": identity, "decisionKey": f"{pod}:{identity}"}
-    return {**key, "decidedAt": instant(datetime.now(UTC)), "object": {"uid": pod}}
+    return {**key, "decidedAt": instant(now), "object": {"uid": pod}}

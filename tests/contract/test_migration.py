@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, insert, select
+from sqlalchemy import create_engine, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from controller.inventory import migrate, store, tables
 from controller.inventory.database import engines
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.support.inventory import (
+    START,
     Clock,
     Database,
     evaluation,
@@ -91,6 +93,27 @@ async def test_a_leaf_that_cannot_be_read_does_not_keep_a_database_from_its_new_
     with Store.open(old.settings) as opened:
         assert [item.name for item in opened.queries.decisions().items] == ["web-1"]
     assert f"leaf {broken['id']} cannot be read" in caplog.text
+
+
+def test_leaves_keep_their_places_where_their_table_is_made_anew(released: str) -> None:
+    """0024: SQLite copies them. The place of a last one that is gone is not given again."""
+    engine = engines.writing_engine(engines.parse(released))
+    row = {"verdict": "Allow", "canonical": b"{}", "recorded_at": START}
+    named = [row | {"id": f"i{number}", "decision_key": f"k{number}"} for number in range(5)]
+    with engine.begin() as connection:
+        migrate.upgrade(connection, to="0023")
+        for one in named:
+            connection.execute(insert(tables.leaf), one)
+        connection.execute(delete(tables.leaf).where(tables.leaf.c.id.in_(["i1", "i4"])))
+        before = connection.execute(select(tables.leaf).order_by(tables.leaf.c.position)).all()
+        migrate.upgrade(connection, to="0024")
+    with engine.begin() as connection:
+        assert connection.execute(select(tables.leaf).order_by(tables.leaf.c.position)).all() == before
+        added = connection.execute(insert(tables.leaf), named[0] | {"id": "another"})
+        assert added.inserted_primary_key == (6,)
+        with pytest.raises(IntegrityError):
+            connection.execute(insert(tables.leaf), named[0])
+    engine.dispose()
 
 
 def _copy(source: str, target: str, *, but: str = "") -> None:

@@ -246,7 +246,7 @@ async def _record_until_killed(directory: Path, settings: InventorySettings) -> 
             first = leaf()
             digest, content = blob(first["decisionKey"].encode())
             first["blobs"] = [str(digest)]
-            second = first | {"id": leaf()["id"]}  # the same decision, handed over again
+            second = first | {"salt": leaf()["salt"]}  # the same decision, made and handed over again
             both = (opened.writer.record(value, blobs={digest: content}, deadline=soon()) for value in (first, second))
             await asyncio.gather(*both)
             os.write(1, f"ack {first['decisionKey']}\n".encode())  # one write: whole or not at all

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -21,6 +20,7 @@ from sqlalchemy import select
 from controller.inventory import tables
 from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, before_place, by_then, check_limit, check_period
+from controller.model.naming import name_of
 
 SCHEMA = "assay.dev/read/v1alpha1"
 MAX_PARAMETER = 4096  # characters of one parameter that are recorded; a longer one is cut
@@ -90,7 +90,7 @@ class ReadPage:
 
 def leaf(read: Read, *, cluster: str, now: datetime) -> dict[str, Any]:
     """The leaf that says so."""
-    identity = str(uuid.uuid4())
+    identity = name_of(secrets.token_hex(16), at=now)
     parameters = {
         name[:MAX_PARAMETER]: [value[:MAX_PARAMETER] for value in values[:MAX_PARAMETERS]]
         for name, values in sorted(read.parameters.items())[:MAX_PARAMETERS]

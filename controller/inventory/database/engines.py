@@ -69,8 +69,8 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(url.database or "").resolve() if url.get_backend_name() == "sqlite" else None
 
 
-def writing_engine(url: URL, *, cache: int = WRITING_CACHE) -> Engine:
-    """One connection, for the writer thread, whose commits are durable when they return.
+def writing_engine(url: URL, *, cache: int = WRITING_CACHE, connections: int = 1) -> Engine:
+    """A connection whose commits are durable when they return; to PostgreSQL as many as are asked for.
 
     `cache` bounds the pages that SQLite keeps for it, in KiB: it keeps them until `let_go`, or for good.
     Raises `ConfigurationError` (`DriverMissing`).
@@ -78,7 +78,7 @@ def writing_engine(url: URL, *, cache: int = WRITING_CACHE) -> Engine:
     file = sqlite_file(url)
     if file is not None:
         return _sqlite_engine(lambda: _open_for_writing(file, cache), size=1)
-    engine = _postgresql_engine(url, size=1, hangs_after=WRITE_HANGS)
+    engine = _postgresql_engine(url, size=connections, hangs_after=WRITE_HANGS)
     event.listen(engine, "connect", _prepare_for_writing)
     return engine
 

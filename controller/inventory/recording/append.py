@@ -109,15 +109,15 @@ def _write_blobs(
 
 
 def _write_leaves(connection: Connection, wanted: Sequence[Record], now: datetime) -> list[Appended]:
-    """Append the leaves that are new; the order of those of one time is by key, so that two replicas never wait for
+    """Append the leaves that are new; the order of those of one time is by id, so that two replicas never wait for
     each other in a circle.
 
     Raises `RecordingFailed` (`LeafConflict`) when a leaf's id stands for another decision already.
     """
-    by_key = {(r.projection.key, r.projection.verdict): (r.at or now, r.projection) for r in reversed(wanted)}
-    if not by_key:
+    by_id = {r.projection.id: (r.at or now, r.projection) for r in reversed(wanted)}
+    if not by_id:
         return []
-    if len({item.id for _, item in by_key.values()}) < len(by_key):
+    if any(_told(r.projection) != _told(by_id[r.projection.id][1]) for r in wanted):
         raise RecordingFailed("LeafConflict", "one id stands for two decisions")  # each by itself, the first stays
     placed = _LEAVES.run(
         connection,
@@ -129,22 +129,27 @@ def _write_leaves(connection: Connection, wanted: Sequence[Record], now: datetim
                 "canonical": item.canonical,
                 "recorded_at": at,
             }
-            for at, _, item in sorted(((at, key, item) for key, (at, item) in by_key.items()), key=itemgetter(0, 1))
+            for at, _, item in sorted(((at, name, item) for name, (at, item) in by_id.items()), key=itemgetter(0, 1))
         ],
     )
-    before = [key for key, (_, item) in by_key.items() if item.id not in placed]
+    before = [item for _, item in by_id.values() if item.id not in placed]
     if before:
         _assert_recorded(connection, before)
-    new = (Appended(placed[item.id], at, item) for at, item in by_key.values() if item.id in placed)
+    new = (Appended(placed[item.id], at, item) for at, item in by_id.values() if item.id in placed)
     return sorted(new, key=attrgetter("position"))
 
 
-def _assert_recorded(connection: Connection, keys: Sequence[tuple[str, str]]) -> None:
+def _told(item: Projection) -> tuple[str, str, str]:
+    """By what two leaves are the same: a decision that is made again has another time and salt."""
+    return item.id, item.key, item.verdict
+
+
+def _assert_recorded(connection: Connection, items: Sequence[Projection]) -> None:
     leaf = tables.leaf
-    found: set[tuple[str, str]] = set()
-    for start in range(0, len(keys), LOOKUP):
-        names = [key for key, _ in keys[start : start + LOOKUP]]
-        query = select(leaf.c.decision_key, leaf.c.verdict).where(leaf.c.decision_key.in_(names))
-        found.update((row.decision_key, row.verdict) for row in connection.execute(query))
-    if not found.issuperset(keys):
+    found: set[tuple[str, str, str]] = set()
+    for start in range(0, len(items), LOOKUP):
+        names = [item.id for item in items[start : start + LOOKUP]]
+        query = select(leaf.c.id, leaf.c.decision_key, leaf.c.verdict).where(leaf.c.id.in_(names))
+        found.update((row.id, row.decision_key, row.verdict) for row in connection.execute(query))
+    if not found.issuperset(map(_told, items)):
         raise RecordingFailed("LeafConflict", "a leaf's id stands for another decision already")

@@ -7,6 +7,7 @@ Writing rows is idempotent and does not depend on the order of the leaves: what 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -68,10 +69,12 @@ class Appended:
 class Remembered:
     """Rows known to be committed with no later time than these, so that a warm admission need not write them again.
 
-    Only what was committed goes in. Nothing in the program removes such rows, but for evidence: `is_fresh`.
+    Only what was committed goes in. Nothing in the program removes such rows, but for evidence: `is_fresh`. May be used
+    by several threads.
     """
 
     def __init__(self) -> None:
+        self._adding = threading.Lock()
         self._whole: Written = {}  # judgements, and blobs
         self._rows: Written = {}
 
@@ -92,8 +95,9 @@ class Remembered:
         rows: Written = {}
         for key, times in written.items():
             (whole if key[0] in _WHOLE else rows)[key] = one.setdefault(times, times)
-        self._whole = _bounded(self._whole, whole, MAX_REMEMBERED)
-        self._rows = _bounded(self._rows, rows, MAX_ROWS)
+        with self._adding:
+            self._whole = _bounded(self._whole, whole, MAX_REMEMBERED)
+            self._rows = _bounded(self._rows, rows, MAX_ROWS)
 
     def _known(self, key: Key) -> Times | None:
         return (self._whole if key[0] in _WHOLE else self._rows).get(key)

@@ -1,4 +1,7 @@
-"""The acknowledged write: one thread, a bounded queue, and one commit for all who wait (group commit).
+"""The acknowledged write: a bounded queue, and one commit for all who wait (group commit).
+
+SQLite takes one writer at a time, so one thread commits. PostgreSQL takes many: two threads, each with a connection of
+its own, take turns, so that one makes a group ready while the server is at work on the other's.
 
 A record is acknowledged only after its group's commit has returned, which `engines` makes durable, or, while the
 database is away, after the spool was synced. The event loop never waits for either: it hands over what arrived, once it
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,7 +63,9 @@ class Writer:
         clock: Callable[[], datetime],
         blobs: Blobs,
         fallback: Fallback | None = None,
+        threads: int = 1,
     ) -> None:
+        """`threads` commit side by side: no more than the engine has connections."""
         self._engine = engine
         self._blobs = blobs
         self._fallback = fallback
@@ -74,8 +80,12 @@ class Writer:
         self._bytes = 0
         self._closing = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="inventory-writer", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"inventory-writer-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def record(self, leaf: Mapping[str, Any], *, blobs: Mapping[Digest, bytes], deadline: Deadline) -> None:
         """Return only once the leaf and the blobs that it names are durable (see `Recorder`).
@@ -107,8 +117,11 @@ class Writer:
         with self._changed:
             self._closing = True
             self._hand_over()
-        self._thread.join(CLOSING)
-        if self._thread.is_alive():
+            self._changed.notify_all()
+        until = time.monotonic() + CLOSING
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
             log.error("the database hangs: what was not acknowledged yet is left unrecorded")
         if self._fallback is not None:
             self._fallback.close()
@@ -140,7 +153,7 @@ class Writer:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Give the thread what arrived, the lock being held.
+        """Give the threads what arrived, the lock being held.
 
         Given one by one, it would begin with the few that are there by then, and go on so: a commit of few costs
         nearly as much as one of many.
@@ -162,6 +175,8 @@ class Writer:
                 if not waiting.gone:
                     group.append(waiting)
                     size += waiting.size
+            if self._queue:
+                self._changed.notify()  # another thread, if there is one that waits
             return group
 
     def _run(self) -> None:

@@ -113,7 +113,7 @@ __all__ = [
     "watch_gap",
 ]
 
-REVISION = "0023"  # the newest migration: what a database must be at
+REVISION = "0024"  # the newest migration: what a database must be at
 
 TRUTH = (leaf, blob)
 LEDGER = (ledger_entry, ledger_tile, ledger_checkpoint, ledger_state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text
 
 from controller.inventory.tables.columns import Instant, Position, metadata
 
@@ -10,13 +10,12 @@ leaf = Table(
     "leaf",
     metadata,
     Column("position", Position, primary_key=True, autoincrement=True),
+    # Who says a fact again says it under the same id (`model.naming`): so each is recorded once, whoever brings it.
     Column("id", Text, nullable=False, unique=True),
     Column("decision_key", Text, nullable=False),
     Column("verdict", Text, nullable=False),
     Column("canonical", LargeBinary, nullable=False),
     Column("recorded_at", Instant, nullable=False),
-    # A decision is recorded once; one that came out the other way the second time is another decision.
-    UniqueConstraint("decision_key", "verdict"),
     sqlite_autoincrement=True,
 )
 

@@ -326,6 +326,18 @@ def test_the_order_of_evaluations_is_no_part_of_an_id() -> None:
     )
 
 
+def test_an_id_begins_with_the_objects_creation_where_that_can_be_read() -> None:
+    def identifier(**metadata: Any) -> str:
+        request = admission.parse_request(review(pod(APP, metadata=metadata))["request"])
+        return leaf.record_id(request, [evaluation()], object_hash="h", setup="")
+
+    first, second = (identifier(creationTimestamp=f"2026-11-22T12:00:0{number}Z") for number in (1, 2))
+    assert first[:13] == "01a20320-a5e8"  # 1,795,348,801,000 ms
+    assert second[:13] > first[:13]
+    unread = [identifier(creationTimestamp=value) for value in ("soon", "2026-11-22T12:00:01", 7, None)]
+    assert set(unread) == {identifier()}
+
+
 def test_an_object_hash_does_not_depend_on_the_order_of_names() -> None:
     assert leaf.hash_of({"a": 1, "b": [2]}) == leaf.hash_of({"b": [2], "a": 1})
     assert leaf.hash_of({"a": 1}) != leaf.hash_of({"a": "1"})
