@@ -94,11 +94,59 @@ class PolicyVersion:
     hash: str
 
 
+class Standing(StrEnum):
+    """How a version of a policy or an exception stood at a time.
+
+    UNKNOWN: an exception that was used, and that no operator recorded to be applied.
+    """
+
+    IN_FORCE = "InForce"
+    REPLACED = "Replaced"
+    DELETED = "Deleted"
+    EXPIRED = "Expired"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """One version of a policy that was applied, as an operator saw it.
+
+    `manager` is the program that wrote this spec (`metadata.managedFields`), which says nothing of a person; `problem`
+    the code of why the policy is broken, as it was seen then. `ended_at` is when it was replaced, or seen to be
+    deleted; `reason` is `GoneWhileUnwatched` where that was found later. `record` says that it was applied.
+    """
+
+    cluster: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    hash: str
+    manager: str
+    problem: str
+    applied_at: datetime
+    recorded_at: datetime
+    state: Standing
+    ended_at: datetime | None
+    reason: str
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPage:
+    """Versions of policies, the latest applied first; `cursor` asks for the next, None at the end."""
+
+    items: tuple[PolicyRecord, ...]
+    cursor: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class ExceptionRecord:
-    """One version of an exception that was used: what it said, and its uses (one for each image under a policy).
+    """One version of an exception: what it said, and its uses (one for each image under a policy).
 
     `approval` is `stamped` (the approver was checked) or `claimed` (read from a file). `reason` is the approver's.
+    `applied_at` is None where no operator recorded it, `ended_at` while it is in force, or where nobody knows.
     """
 
     cluster: str
@@ -110,14 +158,20 @@ class ExceptionRecord:
     reason: str
     expires: datetime
     break_glass: bool
+    applied_at: datetime | None
+    state: Standing
+    ended_at: datetime | None
     uses: int
-    first_used_at: datetime
-    last_used_at: datetime
+    first_used_at: datetime | None
+    last_used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class ExceptionPage:
-    """Exceptions that were used, the last used first; `cursor` asks for the next, None at the end."""
+    """Exceptions, the last used first; of one that was never used counts when it was applied.
+
+    `cursor` asks for the next, None at the end.
+    """
 
     items: tuple[ExceptionRecord, ...]
     cursor: str | None

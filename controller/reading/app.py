@@ -144,7 +144,7 @@ def create_app(
         )
         return wire.RunPage.model_validate(page)
 
-    @app.get("/api/v1/exceptions", summary="Exceptions that were used, the last used first")
+    @app.get("/api/v1/exceptions", summary="Exceptions, and how often each was used")
     @listed
     async def exceptions(asked: Annotated[wire.ExceptionsAsked, Query()], request: Request) -> wire.ExceptionPage:
         await access.require(request, verb="list", resource="exceptions", namespace=None)
@@ -157,6 +157,22 @@ def create_app(
             known_at=asked.known_at,
         )
         return wire.ExceptionPage.model_validate(page)
+
+    @app.get("/api/v1/policies", summary="Versions of policies as they came and went, the latest applied first")
+    @listed
+    async def policies(asked: Annotated[wire.PoliciesAsked, Query()], request: Request) -> wire.PolicyPage:
+        await access.require(request, verb="list", resource="policies", namespace=None)
+        page = await run_in_threadpool(
+            queries.policies,
+            name=asked.name,
+            cluster=asked.cluster,
+            in_force=asked.in_force,
+            limit=asked.limit,
+            cursor=asked.cursor,
+            as_of=asked.as_of,
+            known_at=asked.known_at,
+        )
+        return wire.PolicyPage.model_validate(page)
 
     @app.get("/api/v1/blobs/{digest}", summary="Raw evidence, unchanged", response_class=Response)
     async def blob(digest: str, asked: Annotated[wire.BlobAsked, Query()], request: Request) -> Response:

@@ -73,6 +73,8 @@ def matter_of(record: DecisionRecord) -> dict[str, str]:
     leaf = record.leaf
     if "object" in leaf:
         return {"resource": "decisions", "namespace": leaf["object"]["namespace"] or EVERYWHERE}
+    if "resource" in leaf:
+        return {"resource": "policies", "namespace": EVERYWHERE}
     return {"resource": "runs", "namespace": leaf["pod"]["namespace"] if "pod" in leaf else EVERYWHERE}
 
 

@@ -25,7 +25,7 @@ from controller.errors import InputError, RecordingFailed
 from controller.inventory import migrate, store, tables
 from controller.inventory.asking import queries
 from controller.inventory.database import engines
-from controller.inventory.records import DecisionFilter, ExceptionRecord
+from controller.inventory.records import DecisionFilter, ExceptionRecord, Standing
 from controller.inventory.retention.leaves import PLACED, Selection, hold_leaf
 from controller.inventory.store import POSTGRESQL_WRITERS, Store
 from controller.model.deadline import Deadline
@@ -42,10 +42,12 @@ from tests.support.inventory import (
     blob,
     evaluation,
     excepted,
+    exception_of,
     image,
     leaf,
     postgres_database,
     read_of,
+    resource,
     sighting,
     soon,
 )
@@ -455,12 +457,14 @@ async def test_projections_can_be_rebuilt_from_the_leaves_alone(database: Databa
         held = Selection(namespace="shop")
         hold = hold_leaf(PLACED, name="a", reason="asked", person="jane", what=held, cluster="local", at=START)
         await record(opened, *(sighting(what, 5) for what in ("Started", "Ended", "Gap")), read_of("jane"), hold)
+        # What was used first, and was recorded as applied later, was applied before.
+        await record(opened, resource("Applied", -900, exception=exception_of()), resource("Deleted", 9))
         before = dump(opened)
         assert [name for name, rows in before.items() if not rows] == []
         with opened.writer._engine.begin() as connection:
             for table in tables.PROJECTIONS:
                 connection.execute(table.delete())
-    assert store.rebuild(database.settings.url()) == 85
+    assert store.rebuild(database.settings.url()) == 87
     with database.open(clock) as opened:
         assert dump(opened) == before
 
@@ -477,7 +481,7 @@ async def test_guarantee_16_every_use_of_an_exception_is_in_the_inventory(opened
     )
     clock.now = START + timedelta(days=1)
     await record(opened, late := leaf(5, evaluations=[excepted()]))
-    found = opened.queries.exceptions().items
+    found = opened.queries.exceptions(as_of=START + timedelta(hours=1)).items
     assert [(each.name, each.hash[7:9], each.approval, each.uses) for each in found] == [
         ("hotfix", "ab", "stamped", 3),
         ("a", "ab", "claimed", 1),
@@ -493,6 +497,9 @@ async def test_guarantee_16_every_use_of_an_exception_is_in_the_inventory(opened
         reason="the signing service is down",
         expires=START + timedelta(hours=22),
         break_glass=False,
+        applied_at=None,
+        state=Standing.UNKNOWN,
+        ended_at=None,
         uses=3,
         first_used_at=START + timedelta(seconds=1),
         last_used_at=START + timedelta(seconds=5),

@@ -75,6 +75,7 @@ ROUTES: Mapping[str, Route] = {
     "/api/v1/images/{digest}": Route(NAMESPACE, "/api/v1/images/{digest}"),
     "/api/v1/runs": Route(NAMESPACE, "/api/v1/runs", is_list=True),
     "/api/v1/exceptions": Route(CLUSTER, "/api/v1/exceptions", is_list=True),
+    "/api/v1/policies": Route(CLUSTER, "/api/v1/policies", is_list=True),
     "/api/v1/blobs/{digest}": Route(NAMESPACE, "/api/v1/blobs/{blob}", as_of=False),
     "/api/v1/reads": Route(CLUSTER, "/api/v1/reads", is_list=True, as_of=False),
     "/api/v1/holds": Route(CLUSTER, "/api/v1/holds", is_list=True),

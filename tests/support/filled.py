@@ -24,9 +24,11 @@ from tests.support.inventory import (
     blob,
     evaluation,
     excepted,
+    exception_of,
     image,
     leaf,
     read_of,
+    resource,
     sighting,
     soon,
 )
@@ -70,7 +72,16 @@ def leaves() -> tuple[list[dict[str, Any]], dict[Digest, bytes]]:
         for action in (PLACED, LIFTED)
     ]
     reads = [read_of(f"reader-{number % 2}", number) for number in range(4)]
-    return [*decisions, *runs, *holds, *(sighting("Gap", number) for number in range(GAPS)), *reads], blobs
+    unused = [exception_of(f"unused-{number}", hash=f"sha256:{number:064x}") for number in range(2)]
+    resources = [
+        *(resource("Applied", number, name=f"policy-{number}", uid=f"u{number}", manager="") for number in range(3)),
+        *(resource("Applied", number, exception=one) for number, one in enumerate(unused)),
+        resource("Deleted", 9, name="policy-1", uid="u1", reason="GoneWhileUnwatched"),
+        resource("Applied", 10, name="policy-1", uid="u1", life=1, generation=2, problem="FieldMissing"),
+        resource("Deleted", 11, exception=unused[1]),
+    ]
+    gaps = (sighting("Gap", number) for number in range(GAPS))
+    return [*decisions, *runs, *holds, *gaps, *reads, *resources], blobs
 
 
 def of_a_manifest(child: str, *, signer: str) -> dict[str, Any]:

@@ -130,6 +130,12 @@ def evaluation(index: int = 0, *, policy: str = "release-signed", outcome: str =
 
 def excepted(evaluation_: dict[str, Any] | None = None, name: str = "hotfix", **changes: Any) -> dict[str, Any]:
     """A leaf's evaluation that an exception made Exempt."""
+    exempt = {"outcome": "Exempt", "otherwise": "Violated", "exceptions": [exception_of(name, **changes)]}
+    return (evaluation_ or evaluation()) | exempt
+
+
+def exception_of(name: str = "hotfix", **changes: Any) -> dict[str, Any]:
+    """A version of an exception, as leaves tell of it."""
     entry = {
         "name": name,
         "hash": "sha256:" + "ab" * 32,
@@ -140,8 +146,44 @@ def excepted(evaluation_: dict[str, Any] | None = None, name: str = "hotfix", **
         "expires": "2026-11-23T09:00:00.000000Z",
         "breakGlass": False,
     }
-    exempt = {"outcome": "Exempt", "otherwise": "Violated", "exceptions": [entry | changes]}
-    return (evaluation_ or evaluation()) | exempt
+    return entry | changes
+
+
+def resource(
+    fact: str,
+    number: int = 0,
+    *,
+    exception: dict[str, Any] | None = None,
+    reason: str = "",
+    cluster: str = "local",
+    **changes: Any,
+) -> dict[str, Any]:
+    """That a version of a policy (or this exception) was applied, or deleted, the `number`th second after START."""
+    identity = str(uuid.uuid4())
+    told = {
+        "kind": "ClusterEvidencePolicy" if exception is None else "EvidenceException",
+        "namespace": "",
+        "name": "release-signed" if exception is None else exception["name"],
+        "uid": "policy-1" if exception is None else f"uid of {exception['name']}",
+        "generation": 1,
+        "life": 0,
+        "hash": POLICY_HASH if exception is None else exception["hash"],
+        "manager": "kubectl" if fact == "Applied" else "",
+        "problem": "",
+    }
+    return {
+        "schema": "assay.dev/resource/v1alpha1",
+        "id": identity,
+        "salt": uuid.uuid4().hex,
+        "decisionKey": f"resource:{identity}",
+        "verdict": fact,
+        "decidedAt": (START + timedelta(seconds=number)).strftime(INSTANT_FORMAT),
+        "cluster": cluster,
+        "blobs": [],
+        "resource": told | changes,
+        "exception": exception if fact == "Applied" else None,
+        "reason": reason,
+    }
 
 
 def sighting(what: str, number: int = 0, **run: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _HERE = "controller.cli.inventory"
         "migrate": f"{_HERE}.migrate:migrate",
         "packages": f"{_HERE}.packages:packages",
         "prune": f"{_HERE}.prune:prune",
+        "policies": f"{_HERE}.policies:policies",
         "prove": f"{_HERE}.prove:command",
         "refused": f"{_HERE}.refused:refused",
         "running": f"{_HERE}.running:running",

@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from controller.cli import options, render
-from controller.cli.inventory.shared import Listing, as_of, known_at, listing
+from controller.cli.inventory.shared import Listing, as_of, known_at, listing, moment
 from controller.inventory.records import ExceptionPage
 from controller.inventory.store import Store
 from controller.reading import wire
@@ -29,10 +29,11 @@ def exceptions(
     known_at: datetime | None,
     listing: Listing,
 ) -> None:
-    """List the exceptions that were used (or the versions of NAME), the last used first: by whom, why and how often.
+    """List exceptions (or the versions of NAME), the last used first: by whom, why, until when and how often used.
 
-    A line is one version of one exception in one cluster: extending it makes another. One that was never used is not in
-    the inventory: kubectl get evidenceexceptions.
+    A line is one version of one exception in one cluster: extending it makes another. One that was never used is listed
+    by when it was applied. STATE is as of the time asked about: InForce, Expired, Replaced, Deleted, or Unknown of one
+    that was used and that no operator recorded. What excepts nothing (nobody's approval, an end too far) is not listed.
     """
     with Store.open_to_read(load().inventory) as store:
         listing.show(
@@ -47,17 +48,31 @@ def exceptions(
 
 def _print(page: ExceptionPage) -> None:
     render.table(
-        ("EXCEPTION", "CLUSTER", "VERSION", "APPROVER", "APPROVED", "EXPIRES", "USES", "LAST USED", "WHY"),
+        (
+            "EXCEPTION",
+            "CLUSTER",
+            "VERSION",
+            "APPROVER",
+            "APPROVED",
+            "EXPIRES",
+            "STATE",
+            "SINCE",
+            "USES",
+            "LAST USED",
+            "WHY",
+        ),
         (
             (
                 item.name + (" (break-glass)" if item.break_glass else ""),
                 item.cluster,
                 item.hash[:19],
                 item.approver + (" (claimed)" if item.approval == "claimed" else ""),
-                f"{item.approved_at:%Y-%m-%d %H:%M:%S}" if item.approved_at is not None else "-",
-                f"{item.expires:%Y-%m-%d %H:%M:%S}",
+                moment(item.approved_at),
+                moment(item.expires),
+                str(item.state),
+                moment(item.ended_at or item.applied_at),
                 str(item.uses),
-                f"{item.last_used_at:%Y-%m-%d %H:%M:%S}",
+                moment(item.last_used_at),
                 item.reason,
             )
             for item in page.items

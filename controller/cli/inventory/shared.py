@@ -166,6 +166,11 @@ def shortened(reference: str) -> str:
     return f"{name}@{digest[:19]}…" if at else name
 
 
+def moment(at: datetime | None) -> str:
+    """A time for a table, to the second; - where there is none."""
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at is not None else "-"
+
+
 def dump(answer: BaseModel, form: str) -> None:
     """Print an answer for programs."""
     render.dump({"schema": SCHEMA, **answer.model_dump(mode="json", by_alias=True)}, form)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
 from controller.inventory import tables
 from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, by_then, check_period
-from controller.inventory.asking.decisions import exception_uses, walks
+from controller.inventory.asking.decisions import exception_uses, resource_facts, walks
 from controller.inventory.asking.runs.running import RunQueries
 from controller.inventory.asking.visibility import is_evidence_in, is_found_in, is_policy_in, ran_in
 from controller.inventory.blobs.store import COLUMNS
@@ -30,6 +30,7 @@ from controller.inventory.records import (
     ExceptionPage,
     Finding,
     ImageRecord,
+    PolicyPage,
     PolicyVersion,
 )
 from controller.inventory.tables import of_one_leaf, of_rows
@@ -138,14 +139,41 @@ class Queries(RunQueries):
         as_of: datetime | None = None,
         known_at: datetime | None = None,
     ) -> ExceptionPage:
-        """The exceptions that were used, in each version, the last used first, with their uses by `as_of`.
+        """The exceptions, in each version that was used or applied by `as_of`, the last used first, with their uses.
 
-        One that was never used is not here: nothing came of it. Raises `InputError` (`LimitOutOfRange`,
+        Of one that was never used counts when it was applied. Raises `InputError` (`LimitOutOfRange`,
         `CursorMalformed`).
         """
         with self._reading() as connection:
             return exception_uses.page(
                 connection, name=name, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at
+            )
+
+    def policies(
+        self,
+        *,
+        name: str | None = None,
+        cluster: str | None = None,
+        in_force: bool = False,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        as_of: datetime | None = None,
+        known_at: datetime | None = None,
+    ) -> PolicyPage:
+        """The versions of policies that were applied by `as_of`, the latest first; or those alone that were `in_force`.
+
+        `name` is a name, or `namespace/name`. Raises `InputError` (`LimitOutOfRange`, `CursorMalformed`).
+        """
+        with self._reading() as connection:
+            return resource_facts.policies(
+                connection,
+                name=name,
+                cluster=cluster,
+                in_force=in_force,
+                limit=limit,
+                cursor=cursor,
+                as_of=as_of,
+                known_at=known_at,
             )
 
     def denied(self, *, since: datetime, cluster: str, known_at: datetime | None = None) -> dict[PolicyName, int]:

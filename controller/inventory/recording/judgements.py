@@ -62,7 +62,7 @@ def judgement_of(leaf: Mapping[str, Any], decision: Row) -> Judgement:
     digests = [image["digest"] for image in images]
     evaluations = tuple(_evaluation(n, item, digests, write_json) for n, item in enumerate(leaf["evaluations"]))
     used = [
-        (number, _exception(decision["cluster"], entry))
+        (number, exception_row(decision["cluster"], entry))
         for number, item in enumerate(leaf["evaluations"])
         for entry in item.get("exceptions", ())
     ]
@@ -193,7 +193,8 @@ def _distinct(rows: Iterable[Row]) -> tuple[Row, ...]:
     return tuple({tuple(row.values()): row for row in rows}.values())
 
 
-def _exception(cluster: str, entry: Mapping[str, Any]) -> Row:
+def exception_row(cluster: str, entry: Mapping[str, Any]) -> Row:
+    """The row of a version of an exception, as a leaf tells of it."""
     return {
         "cluster": cluster,
         "name": _required(entry["name"]),

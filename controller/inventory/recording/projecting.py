@@ -22,13 +22,14 @@ from controller.inventory.recording.fields import count as _count
 from controller.inventory.recording.fields import moment as _instant
 from controller.inventory.recording.fields import required as _required
 from controller.inventory.recording.fields import text as _text
-from controller.inventory.recording.judgements import Judgement, judgement_of, lets_in
+from controller.inventory.recording.judgements import Judgement, exception_row, judgement_of, lets_in
 from controller.inventory.recording.rows import SHARED, Projection, Row, Shared, key_of
 from controller.inventory.retention.leaves import DROPPED, HOLD_SCHEMA, RETENTION_SCHEMA, carried_rows, hold_row
 
 SCHEMA = "assay.dev/decision/v1alpha1"
 SIGHTING_SCHEMA = "assay.dev/sighting/v1alpha1"
 READ_SCHEMA = "assay.dev/read/v1alpha1"
+RESOURCE_SCHEMA = "assay.dev/resource/v1alpha1"
 VERDICTS = frozenset({"Allow", "Deny"})
 MAX_JUDGEMENTS = 16 * 1024 * 1024  # bytes of judgements that are kept: some 400 of three policies, 1,500 of one
 
@@ -86,6 +87,8 @@ def _project(leaf: Mapping[str, Any], judge: Callable[[Mapping[str, Any], Row], 
             return _project_keeping(leaf)
         if leaf["schema"] == READ_SCHEMA:
             return _project_read(leaf)
+        if leaf["schema"] == RESOURCE_SCHEMA:
+            return _project_resource(leaf)
         if leaf["schema"] != SCHEMA or leaf["verdict"] not in VERDICTS:
             raise ValueError("unknown schema or verdict")
         decision = _decision(leaf)
@@ -163,6 +166,30 @@ def _project_read(leaf: Mapping[str, Any]) -> Projection:
         "count": None if answer["count"] is None else _count(answer["count"]),
     }
     return replace(_bare(leaf), read=row)
+
+
+def _project_resource(leaf: Mapping[str, Any]) -> Projection:
+    """A leaf that says that a version of a policy or an exception was applied, or that the object was deleted."""
+    if leaf["verdict"] not in {"Applied", "Deleted"}:
+        raise ValueError("unknown fact about a resource")
+    told, cluster = leaf["resource"], _text(leaf["cluster"])
+    row: Row = {
+        "id": _required(leaf["id"]),
+        "cluster": cluster,
+        "fact": leaf["verdict"],
+        **{name: _required(told[name]) for name in ("kind", "name", "uid", "hash")},
+        **{name: _text(told[name]) for name in ("namespace", "manager", "problem")},
+        **{name: _count(told[name]) for name in ("life", "generation")},
+        "reason": _text(leaf["reason"]),
+    }
+    said = [exception_row(cluster, leaf["exception"])] if leaf["exception"] is not None else []
+    table = tables.exception
+    return replace(
+        _bare(leaf),
+        blobs=tuple(_required(digest) for digest in leaf["blobs"]),
+        resource=row,
+        shared=tuple(Shared(table, key_of(table, one), one) for one in said),
+    )
 
 
 def _decision(leaf: Mapping[str, Any]) -> Row:

@@ -38,6 +38,7 @@ _ONE = {
     "gap": tables.watch_gap,
     "hold": tables.legal_hold,
     "read": tables.read,
+    "resource": tables.resource_fact,
 }
 _SEVERAL = {
     "images": tables.decision_image,

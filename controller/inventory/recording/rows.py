@@ -59,6 +59,7 @@ class Projection:
     hold: Row | None = None
     carried: tuple[tuple[Table, Row], ...] = ()
     read: Row | None = None
+    resource: Row | None = None
     judgement: bytes = field(default=b"", compare=False)
 
     def of(self, table: Table) -> tuple[Row, ...]:

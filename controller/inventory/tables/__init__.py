@@ -22,6 +22,7 @@ from controller.inventory.tables.decisions import (
     exception,
     exception_use,
     policy_version,
+    resource_fact,
 )
 from controller.inventory.tables.documents import (
     SEGMENT,
@@ -100,6 +101,7 @@ __all__ = [
     "read",
     "refusal",
     "refused_image",
+    "resource_fact",
     "run",
     "sbom_component",
     "scan",
@@ -113,14 +115,14 @@ __all__ = [
     "watch_gap",
 ]
 
-REVISION = "0024"  # the newest migration: what a database must be at
+REVISION = "0025"  # the newest migration: what a database must be at
 
 TRUTH = (leaf, blob)
 LEDGER = (ledger_entry, ledger_tile, ledger_checkpoint, ledger_state)
 
 PROJECTIONS = (
     *(decision, decision_flag, decision_image, evaluation, verification, evidence, trace, claim),
-    *(policy_version, exception, exception_use),
+    *(policy_version, exception, exception_use, resource_fact),
     *(image_manifest, signer_set, signer_member, manifest_signers, run, watch_gap, legal_hold, read),
     *(refusal, refused_image, policy_use, presence),
 )

@@ -1,4 +1,5 @@
-"""The tables of what was decided, under which policies and exceptions. All are projections."""
+"""The tables of what was decided, under which policies and exceptions, and of how these came and went. All are
+projections."""
 
 from __future__ import annotations
 
@@ -102,7 +103,8 @@ policy_version = Table(
     Index(None, "name", "namespace"),
 )
 
-# A version of an exception that was used, dated by its first use. `approval` is `stamped`, or `claimed` by a file.
+# A version of an exception, dated by when it was applied, or by its first use if that is all that is known.
+# `approval` is `stamped`, or `claimed` by a file.
 exception = Table(
     "exception",
     metadata,
@@ -132,4 +134,23 @@ exception_use = Table(
     Index(None, "name", "decided_at", "leaf"),
     # The uses of one after another, counted without their rows.
     Index("ix_exception_use_of", "name", "cluster", "hash", "approval", "decided_at", "recorded_at"),
+)
+
+# That a version of a policy or an exception was applied, or that the object was deleted, as the operator saw it. `uid`
+# is the object's, and `life` how often it had been deleted before (0, but where a cluster was restored from a backup):
+# of one life the versions follow each other by `generation`, and its deletion ends it, whatever the clocks said. `hash`
+# is the version's, of a deletion the last one's; `problem` the code of why it does not take effect, as it was seen.
+resource_fact = Table(
+    "resource_fact",
+    metadata,
+    Column("leaf", Position, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    *times(),
+    *(Column(name, Text, nullable=False) for name in ("cluster", "fact", "kind", "namespace", "name", "uid")),
+    Column("life", Integer, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("hash", "manager", "problem", "reason")),
+    Index(None, "decided_at", "leaf"),
+    Index(None, "kind", "name", "namespace", "cluster"),
+    Index(None, "cluster", "uid"),
 )

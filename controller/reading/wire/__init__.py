@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controller.inventory.asking.asker import DEFAULT_LIMIT, MAX_LIMIT
 from controller.inventory.ledger import reading as ledger
-from controller.inventory.records import FLAGS, Admission, DecisionFilter
+from controller.inventory.records import FLAGS, Admission, DecisionFilter, Standing
 from controller.reading.wire.base import Asked as Asked
 from controller.reading.wire.base import BaseAsked as BaseAsked
 from controller.reading.wire.base import InNamespace, Moment, MomentAsked, Paged, Shown, Text
@@ -28,9 +28,9 @@ class ImageAsked(InNamespace):
 
 
 class ExceptionsAsked(Paged):
-    """Parameters of the list of exceptions that were used."""
+    """Parameters of the list of exceptions."""
 
-    as_of: MomentAsked | None = Field(None, description="What had been used by then; default: now.")
+    as_of: MomentAsked | None = Field(None, description="What had been applied and used by then; default: now.")
     name: Text | None = Field(None, description="Only the versions of this one.")
 
 
@@ -127,7 +127,7 @@ class Policy(Shown):
 
 
 class ExceptionRecord(Shown):
-    """One version of an exception that was used. `approval`: stamped (Assay checked who approved it), or claimed."""
+    """One version of an exception. `approval`: stamped (Assay checked who approved it), or claimed."""
 
     cluster: str
     name: str
@@ -138,15 +138,54 @@ class ExceptionRecord(Shown):
     reason: str
     expires: Moment
     break_glass: bool
+    applied_at: Moment | None
+    state: Standing
+    ended_at: Moment | None
     uses: int
-    first_used_at: Moment
-    last_used_at: Moment
+    first_used_at: Moment | None
+    last_used_at: Moment | None
 
 
 class ExceptionPage(Shown):
-    """The exceptions that were used, the last used first. `cursor` is null on the last page."""
+    """Exceptions, the last used (or, never used, the last applied) first. `cursor` is null on the last page."""
 
     items: list[ExceptionRecord]
+    cursor: str | None
+
+
+class PoliciesAsked(Paged):
+    """Parameters of the list of versions of policies."""
+
+    as_of: MomentAsked | None = Field(None, description="What had been applied by then; default: now.")
+    name: Text | None = Field(None, description="Only of this one: name, or namespace/name.")
+    cluster: Text | None = Field(None, description="Only of this cluster.")
+    in_force: bool = Field(False, description="Only the versions that were in force then.")
+
+
+class PolicyRecord(Shown):
+    """One version of a policy that was applied. `manager` is the program that wrote it, and no person."""
+
+    cluster: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    hash: str
+    manager: str
+    problem: str
+    applied_at: Moment
+    recorded_at: Moment
+    state: Standing
+    ended_at: Moment | None
+    reason: str
+    record: str
+
+
+class PolicyPage(Shown):
+    """Versions of policies, the latest applied first. `cursor` is null on the last page."""
+
+    items: list[PolicyRecord]
     cursor: str | None
 
 

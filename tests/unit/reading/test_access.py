@@ -31,7 +31,7 @@ GRANTS = {
         (resource, EVERYWHERE)
         for resource in (
             *("decisions", "runs", "images", "blobs", "exceptions", "ledger", "queries", "reads", "proofs", "exports"),
-            *("components", "holds"),
+            *("components", "holds", "policies"),
         )
     },
     "runner": {("runs", SHOP)},
@@ -132,6 +132,7 @@ def questions(leaves: dict[str, dict[str, Any]]) -> list[str]:
         f"/api/v1/blobs/{blob}",
         f"/api/v1/blobs/{blob}?namespace={SHOP}",
         "/api/v1/exceptions",
+        "/api/v1/policies",
         "/api/v1/runs",
         "/api/v1/refused",
         f"/api/v1/admissions?uid={leaves['shop']['object']['uid']}",

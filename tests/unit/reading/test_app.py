@@ -106,7 +106,7 @@ def test_it_lives(client: Client) -> None:
 
 @pytest.mark.guarantee(16)
 def test_guarantee_16_an_auditor_sees_which_exceptions_were_used(client: Client, values: list[dict[str, Any]]) -> None:
-    answer = client.get("/api/v1/exceptions", name="hotfix")
+    answer = client.get("/api/v1/exceptions", name="hotfix", asOf="2026-11-22T12:00:00Z")
     assert answer.status == 200
     assert answer.json["items"] == [
         {
@@ -119,6 +119,9 @@ def test_guarantee_16_an_auditor_sees_which_exceptions_were_used(client: Client,
             "reason": "the signing service is down",
             "expires": "2026-11-23T09:00:00.000000Z",
             "breakGlass": False,
+            "appliedAt": None,
+            "state": "Unknown",
+            "endedAt": None,
             "uses": 1,
             "firstUsedAt": "2026-11-22T11:00:02.000000Z",
             "lastUsedAt": "2026-11-22T11:00:02.000000Z",

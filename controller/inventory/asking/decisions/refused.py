@@ -2,7 +2,8 @@
 
 A policy refuses an image in a namespace if its newest evaluation of it there is Violated or Error, and it denies. That
 may be an evaluation of a new pod with the image of an old one, of a workload's template, or a later look at what runs.
-An image that no policy has judged again since it was admitted is not here: nothing is known.
+An image that no policy has judged again since it was admitted is not here: nothing is known. A policy that was seen to
+be deleted refuses nothing from then on; one that was changed since refuses as it was last evaluated.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, by_then, check_limit
 from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.decisions.last_versions import Policy, last_versions
+from controller.inventory.asking.decisions.resource_facts import LAG, gone
 from controller.inventory.asking.hindsight import last_decided
 from controller.inventory.asking.kinship import named
 from controller.inventory.asking.runs import running
@@ -178,10 +180,10 @@ Keys = Mapping[Key, datetime]
 def _page(connection: Connection, asked: _Asked, before: Place | None, limit: int) -> Sequence[tuple[Row[Any], Keys]]:
     """The next runs whose images are refused, the latest started first, as many as `limit`, and what refuses each.
 
-    Whether a policy let the image in later is asked of the images on the page alone.
+    Whether a policy let the image in later, or is gone, is asked of the images on the page alone.
     """
     known: dict[Where, Keys] = {}
-    let_in: dict[Key, bool] = {}
+    over: dict[Key, bool] = {}
     found: list[tuple[Row[Any], Keys]] = []
     runs, together = _runs(connection, asked), TOGETHER * limit
     more = True
@@ -196,10 +198,10 @@ def _page(connection: Connection, asked: _Asked, before: Place | None, limit: in
         while left and (wide := limit - len(found)):
             # No more are looked at closely than the page still needs, if all are refused.
             some, left = left[:wide], left[wide:]
-            new = {key: at for _, keys in some for key, at in keys.items() if key not in let_in}
-            let_in |= _let_in(connection, new, asked)
+            new = {key: at for _, keys in some for key, at in keys.items() if key not in over}
+            over |= _over(connection, new, asked)
             for row, keys in some:
-                if stand := {key: at for key, at in keys.items() if not let_in[key]}:
+                if stand := {key: at for key, at in keys.items() if not over[key]}:
                     found.append((row, stand))
     return found
 
@@ -271,15 +273,17 @@ def _after(runs: Select[Any], place: Place | None) -> Select[Any]:
     return runs.where(tuple_(columns.started_at, columns.leaf) < tuple_(started_at, leaf))
 
 
-def _let_in(connection: Connection, keys: Keys, asked: _Asked) -> Mapping[Key, bool]:
-    """Of each of these refusals whether the same policy let the image in there later."""
+def _over(connection: Connection, keys: Keys, asked: _Asked) -> Mapping[Key, bool]:
+    """Of each of these refusals whether the same policy let the image in there later, or was deleted."""
     if not keys:
         return {}
     wanted = _table(connection, keys)
     first = min(keys.values()) if connection.dialect.name == "postgresql" else None
     query = select(*(wanted.c[name] for name in _OF)).where(_was_let_in_later(wanted, first, asked))
     later = {tuple(row) for row in connection.execute(query)}
-    return {key: key in later for key in keys}
+    gone_at = gone(connection, {_policy(key) for key in keys}, as_of=asked.as_of, known_at=asked.known_at)
+    until = {key: gone_at[policy] + LAG for key in keys if (policy := _policy(key)) in gone_at}
+    return {key: key in later or (key in until and at <= until[key]) for key, at in keys.items()}
 
 
 def _was_let_in_later(refused: CTE, first: datetime | None, asked: _Asked) -> ColumnElement[bool]:
