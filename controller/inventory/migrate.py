@@ -41,6 +41,8 @@ def upgrade(connection: Connection, *, to: str = "head", blobs: Blobs | None = N
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": ADVISORY_LOCK})
     before = revision(connection)
+    if before is not None and before != head():
+        stop_appends(connection)  # before any table is locked: who appends has that lock first as well
     config = _config()
     config.attributes["connection"] = connection
     granted = views.readers(connection)
@@ -56,10 +58,8 @@ def upgrade(connection: Connection, *, to: str = "head", blobs: Blobs | None = N
         return
     partitions.lay(connection, since=since)
     if before is not None and before < PROJECTED:
-        stop_appends(connection)
         projections.rebuild(connection, unreadable=lambda leaf: log.error("leaf %s cannot be read: left out", leaf))
     if before is not None and before < UNCONFIGURED:
-        stop_appends(connection)
         configurations.drop(connection, blobs or Blobs())
     views.make(connection, granted)
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.audit.verifying import Kept, Report
+from controller.inventory.blobs.store import Blobs
 from controller.inventory.canonical import canonical
 from controller.inventory.database import engines
 from controller.inventory.ledger import keeping, merkle, notes, sequencing, tiles
@@ -30,7 +31,12 @@ from controller.inventory.ledger.merkle import leaf_hash
 from controller.inventory.ledger.notes import NoteSigner
 from controller.inventory.ledger.sequencing import LedgerError, Sequencer
 from controller.inventory.recording import projections
-from controller.inventory.store import Store
+from controller.inventory.recording.append import Record, append
+from controller.inventory.recording.projecting import project
+from controller.inventory.recording.projections import Remembered
+from controller.inventory.retention.leaves import Selection
+from controller.inventory.retention.recording import HoldRecorder
+from controller.inventory.store import Store, beside
 from controller.model.reference import Digest
 from tests.support import postgres
 from tests.support.inventory import (
@@ -234,9 +240,7 @@ async def test_numbering_does_not_wait_for_a_writer_that_was_frozen_while_all_ot
         sequencer.take_over()
         engine = engines.writing_engine(engines.parse(database.settings.url()))
         with engine.begin() as frozen:
-            frozen.execute(
-                insert(_LEAF).values(id="x", decision_key="x", verdict="Allow", canonical=b"", recorded_at=START)
-            )
+            append(frozen, [Record(project(leaf(9)), {})], now=START, remembered=Remembered(), blobs=Blobs())
             looking = asyncio.create_task(asyncio.to_thread(sequencer.sequence))
             await asyncio.sleep(0.3)
             before = time.monotonic()
@@ -246,6 +250,23 @@ async def test_numbering_does_not_wait_for_a_writer_that_was_frozen_while_all_ot
                 await looking
             frozen.rollback()
         assert sequencer.sequence().size == 2
+        engine.dispose()
+
+
+async def test_neither_numbering_nor_a_hold_waits_for_postgresqls_vacuum(server: postgres.Postgres) -> None:
+    database = postgres_database(server)
+    with database.open() as store:
+        await store.writer.record(leaf(0), blobs={}, deadline=soon())
+        sequencer = store.sequencer(database.settings, signer=SIGNER)
+        sequencer.take_over()
+        engine = engines.writing_engine(engines.parse(database.settings.url()))
+        with engine.begin() as vacuum:
+            vacuum.execute(text("LOCK TABLE leaf, blob IN SHARE UPDATE EXCLUSIVE MODE"))  # what a vacuum takes
+            assert sequencer.sequence().size == 1
+            with beside(database.settings) as (writing, blobs):
+                holds = HoldRecorder(writing, blobs, cluster="local", clock=lambda: START)
+                holds.place("case", reason="court", person="jane", what=Selection(namespace="shop"))
+            assert sequencer.sequence().size == 2
         engine.dispose()
 
 

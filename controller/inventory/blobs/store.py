@@ -17,7 +17,7 @@ from controller.inventory import tables
 from controller.inventory.blobs.files import BlobFiles
 from controller.inventory.blobs.packing import MAX_BLOB_BYTES, pack, unpack
 from controller.inventory.database import dialect
-from controller.inventory.database.dialect import stop_evidence
+from controller.inventory.database.dialect import stop_appends
 from controller.inventory.database.inserts import Inserting
 from controller.model.reference import Digest
 
@@ -117,7 +117,7 @@ class Blobs:
         """Remove the files of these that no row names, while nobody can record evidence. Returns how many."""
         if self._files is None:
             return 0
-        stop_evidence(connection, patience=patience)
+        stop_appends(connection, patience=patience)
         column = tables.blob.c.digest
         names = [str(digest) for digest in candidates]
         in_files = tables.blob.c.location == Location.FILE

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 from controller.errors import RecordingFailed
 from controller.inventory import tables
 from controller.inventory.blobs.store import Blobs
+from controller.inventory.database.dialect import take_part
 from controller.inventory.database.inserts import Appending
 from controller.inventory.recording import projections
 from controller.inventory.recording.projections import Appended, Remembered, Written
@@ -62,6 +63,7 @@ def append(
     Raises `RecordingFailed` (`LeafConflict`), `sqlalchemy.exc.SQLAlchemyError`, and `OSError` where a file cannot be
     written.
     """
+    take_part(connection)
     group = Group(refused={}, remember={})
     absent = _write_blobs(connection, records, group, now=now, remembered=remembered, blobs=blobs)
     for index, record in enumerate(records):

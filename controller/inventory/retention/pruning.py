@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, LargeBinary, delete, func, select, tu
 from controller.errors import ConfigurationError
 from controller.inventory import tables
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.database.dialect import exclude_writers, take_time
+from controller.inventory.database.dialect import stop_appends, take_time
 from controller.inventory.database.engines import let_go
 from controller.inventory.index.writing import OWN_ROWS, forget
 from controller.inventory.ledger.notes import NoteSigner
@@ -123,7 +123,7 @@ class Pruner:
         after: choosing.Place | None = None
         while True:
             with self._writing.begin() as connection:
-                exclude_writers(connection, patience=PATIENCE)
+                stop_appends(connection, patience=PATIENCE)
                 seen = look(connection, before=rule.before(now), after=after, limit=BATCH, holds=in_force(connection))
                 if seen.chosen:
                     self._drop(connection, rule, seen.chosen, now, signer)
@@ -174,7 +174,7 @@ class Pruner:
         dropped = 0
         for batch in candidates:
             with self._writing.begin() as connection:
-                exclude_writers(connection, patience=PATIENCE)
+                stop_appends(connection, patience=PATIENCE)
                 more, last = _named(connection, after=last)
                 named |= more
                 gone = self._blobs.drop(connection, [digest for digest in batch if _key(digest) not in named])

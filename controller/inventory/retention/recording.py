@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from controller.inventory.blobs.store import Blobs
-from controller.inventory.database.dialect import exclude_writers
+from controller.inventory.database.dialect import stop_appends
 from controller.inventory.database.failures import unavailable
 from controller.inventory.recording.append import Record, append
 from controller.inventory.recording.projecting import project
@@ -53,7 +53,7 @@ class HoldRecorder:
         now = self._clock().astimezone(UTC)
         try:
             with self._engine.begin() as connection:
-                exclude_writers(connection, patience=PATIENCE)
+                stop_appends(connection, patience=PATIENCE)
                 leaf = make(holds.history(connection), now)
                 append(connection, [Record(project(leaf), {})], now=now, remembered=Remembered(), blobs=self._blobs)
         except SQLAlchemyError as exc:
