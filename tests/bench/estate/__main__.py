@@ -97,6 +97,7 @@ def _measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
             rates = recording.measure(found) | linking.measure(found) | asking.commands(found.url)
         with Store.open_to_read(InventorySettings(database_url=found.url)) as store:
             if not arguments.only:
+                rates |= asking.requests(store.questions, found.sample)
                 rates |= asking.streams(store.questions, found.sample)
             gc.collect()
             gc.freeze()  # as `assay serve` does: what is loaded is not looked through beside an answer

@@ -6,6 +6,7 @@ the records. The database is warm as one in use is: each question is asked some 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,19 +14,29 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from http import HTTPStatus
 from random import Random
 from typing import Any
+from urllib.parse import quote
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controller.errors import Unavailable
 from controller.inventory.asking.affected.resting import Footing
 from controller.inventory.asking.asker import MAX_LIMIT
 from controller.inventory.asking.documents.findings import FindingFilter
+from controller.inventory.bundle import archive, assembling
+from controller.inventory.bundle.signing import ExportKey
+from controller.inventory.bundle.source import Circumstances, Selection
 from controller.inventory.questions import Questions
 from controller.inventory.records import Admission, DecisionFilter
+from controller.reading.app import create_app
 from tests.bench.estate.keeping import CHECKOUT
+from tests.bench.estate.load import SIGNER
 from tests.bench.estate.sample import Sample, days
 from tests.bench.estate.size import END
 from tests.bench.statistics import percentile
+from tests.support.asgi import call
 
 PAGE = 100
 TIMES = 100
@@ -33,6 +44,14 @@ WARM = 5
 PATIENCE = 40.0  # seconds for one question; what is slower is measured a few times less
 COMMANDS = ("running", "refused", "findings")  # of `assay inventory`: one that is quick, and two that are not
 STARTS = 10  # that each command is started
+REQUESTS = (  # of REST, by whoever may see all of it; the last with a package and a day by chance
+    "/api/v1/runs",
+    "/api/v1/decisions",
+    "/api/v1/refused",
+    "/api/v1/findings",
+    "/api/v1/packages",
+)
+EXPORT_KEY = ExportKey(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 FIRST, OTHER = 150.0, 300.0  # milliseconds that 95 of 100 may take: questions 1 to 6, and the rest
 
 Ask = Callable[[Questions, Sample, Random], Any]
@@ -149,6 +168,31 @@ def _decision(questions: Questions, sample: Sample, random: Random) -> Any:
     return questions.queries.decision(random.choice(sample.decisions))
 
 
+def _record(sample: Sample, random: Random) -> Selection:
+    return Selection(record=random.choice(sample.decisions))
+
+
+def _admissions(questions: Questions, sample: Sample, random: Random) -> Any:
+    """Of a pod that a decision is known of: its uid is looked up first."""
+    decision = questions.queries.decision(random.choice(sample.decisions))
+    uid = decision.leaf["object"]["uid"] if decision is not None else "none"
+    return questions.admissions.admissions(uid=uid, limit=PAGE)
+
+
+def _proofs(questions: Questions, sample: Sample, random: Random) -> Any:
+    found = questions.gatherer.gather(_record(sample, random), known_at=END, newest=1)
+    return tuple(found.records()) if found is not None else None
+
+
+def _bundle(questions: Questions, sample: Sample, random: Random) -> Any:
+    chosen = _record(sample, random)
+    found = questions.gatherer.gather(chosen, known_at=END)
+    if found is None:
+        return None
+    about = Circumstances(chosen, END, END, SIGNER.key(), "benchmark")
+    return sum(map(len, archive.write(assembling.assemble(found, about, EXPORT_KEY))))
+
+
 def _exceptions(questions: Questions, sample: Sample, random: Random) -> Any:
     del sample, random
     return questions.queries.exceptions(limit=PAGE)
@@ -255,6 +299,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question(4, "what ran on a day that nobody signed", _runs(signed=always(False))),
     Question(4, "what ran on a day that this one signed", _runs(signer=one("signers"))),
     Question(5, "a decision by its id", _decision),
+    Question(5, "a decision by its id, then the admissions of its pod, with the values of rules", _admissions),
     Question(5, "decisions of a namespace, newest first", _decisions(namespace=one("namespaces"))),
     Question(5, "decisions about a digest", _decisions(digest=one("digests"))),
     Question(5, "decisions by a policy before a day", _decisions(policy=one("policies"), until=_day)),
@@ -273,6 +318,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question(9, "all that is known of an image", _image),
     Question(9, "the same as a namespace may know it", _image_in),
     Question(9, "a document, if a namespace may see it", _blob),
+    Question(9, "a decision's record and what belongs to it, with their proofs in the ledger", _proofs),
     Question(7, "what runs and would be refused, now", _refused(always(END))),
     Question(7, "what ran on a day and was refused by then", _refused()),
     Question(7, "the same in a namespace", _refused(namespace=one("namespaces"))),
@@ -294,6 +340,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question(14, "how far a builder reaches", _affected(Footing.BUILDER, "builders", extent=True)),
     Question(14, "what ran on a day on a base image", _affected(Footing.BASE, "bases")),
     Question(14, "what ran on a day on a log entry", _affected(Footing.LOG_ENTRY, "log_entries")),
+    Question(15, "an evidence bundle about a decision, whole", _bundle),
 )
 
 
@@ -317,6 +364,33 @@ def _command(name: str, url: str) -> str:
         if number >= WARM:
             taken.append(1000 * (time.perf_counter() - began))
     return f"{percentile(taken, 0.5):.0f} / {percentile(taken, 0.95):.0f}"
+
+
+def requests(questions: Questions, sample: Sample) -> dict[str, str]:
+    """Milliseconds of a whole request, from its first byte to the last of 100 rows in JSON, at any day of the year."""
+    return asyncio.run(_requests(questions, sample))
+
+
+async def _requests(questions: Questions, sample: Sample) -> dict[str, str]:
+    app = create_app(questions)
+    told = {}
+    for path in REQUESTS:
+        random = Random(path)
+        taken = []
+        for number in range(WARM + TIMES):
+            query = f"limit={PAGE}&asOf={quote(days(random).isoformat())}"
+            if path.endswith("packages"):
+                query += f"&purl={quote(random.choice(sample.packages)[0])}"
+            began = time.perf_counter()
+            answer = await call(app, "GET", path, query=query, headers={"host": "localhost"})
+            if answer.status != HTTPStatus.OK:
+                raise RuntimeError(f"{path}: {answer.status} {answer.body[:500]!r}")
+            if number >= WARM:
+                taken.append(1000 * (time.perf_counter() - began))
+        told[f"`GET {path}`, first byte to last, p50 / p95 ms"] = (
+            f"{percentile(taken, 0.5):.0f} / {percentile(taken, 0.95):.0f}"
+        )
+    return told
 
 
 def streams(questions: Questions, sample: Sample) -> dict[str, str]:
