@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 PROJECTED = "0021"  # the newest migration after which what is made of leaves is made anew (0022 fills its own table)
 UNCONFIGURED = "0019"  # the migration with which the configurations of images go that older versions kept
+TAKING_PART = "0024"  # the migration from which on who appends takes part; older versions' wait for the tables
 ADVISORY_LOCK = 0x61737361795F6462  # "assay_db": the name of the lock that migrating replicas wait for in PostgreSQL
 
 
@@ -41,7 +42,7 @@ def upgrade(connection: Connection, *, to: str = "head", blobs: Blobs | None = N
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": ADVISORY_LOCK})
     before = revision(connection)
-    if before is not None and before != head():
+    if before is not None and TAKING_PART <= before != head():
         stop_appends(connection)  # before any table is locked: who appends has that lock first as well
     config = _config()
     config.attributes["connection"] = connection

@@ -28,7 +28,6 @@ from sqlalchemy.types import NULLTYPE
 from controller.inventory.database.failures import unavailable
 
 _POD_CLAIMS = 0x61737279  # the space of `claim_pods` among a PostgreSQL server's advisory locks
-_APPENDING = 0x61737361795F6170  # "assay_ap": the name of the lock that all who append share
 
 
 def bytewise(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -105,23 +104,25 @@ def may_write(engine: Engine) -> bool:
 def take_part(connection: Connection) -> None:
     """Before anything is appended: this transaction appends, and whoever wants that nobody does waits for its end.
 
-    By a lock of its own name. One of the table would be refused for as long as the server vacuums it, which it does for
-    hours once it is large, and begins anew whenever it is broken off. (In SQLite a writing transaction is alone.)
+    By a lock of `ledger_state`, of one row, that who may only read cannot have. One of `leaf` would be refused for as
+    long as the server vacuums that, which takes hours once it is large, and begins anew whenever it is broken off. (In
+    SQLite a writing transaction is alone.)
     """
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({_APPENDING})")
+        connection.exec_driver_sql("LOCK TABLE ledger_state IN ROW SHARE MODE")
 
 
 def stop_appends(connection: Connection, *, patience: float | None = None) -> None:
-    """Let nobody append a leaf, or keep evidence, until this transaction ends: to be asked before all else in it.
+    """Let nobody append a leaf, number or drop one, or keep evidence, until this transaction ends: to be asked before
+    all else in it.
 
-    Whoever asks for the same waits as well. Who waits keeps all who come after him waiting too: for `patience` seconds
-    at most, if it is given. (In SQLite the writing transaction itself does that.)
+    Who waits for that keeps all who come after him waiting too: for `patience` seconds at most, if it is given. (In
+    SQLite the writing transaction itself does that.)
     """
     if connection.dialect.name == "postgresql":
         if patience is not None:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_APPENDING})")
+        connection.exec_driver_sql("LOCK TABLE ledger_state IN EXCLUSIVE MODE")
 
 
 def claim_pods(connection: Connection, pods: Iterable[str]) -> None:
