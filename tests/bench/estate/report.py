@@ -71,13 +71,13 @@ def markdown(runs: Sequence[Run]) -> str:
     parts = [BEGIN, ""]
     parts += [f"- {name}: {place(run['machine'])}" for name, run in zip(names, runs, strict=True)]
     parts += ["", "### Questions", "", "p50 / p95 in milliseconds (CPU of the asking process), the first 100 rows.", ""]
-    by_what = [{q["what"]: q for q in run["questions"]} for run in runs]
-    asked = {q["what"]: q for run in runs for q in run["questions"]}
+    answered = [{_named(q): q for q in run["questions"]} for run in runs]
+    asked = {_named(q): q for run in runs for q in run["questions"]}
     parts += _markdown(
         ("no.", "question", "goal", *names),
         [
-            (str(q["number"]), what, f"{q['goal']:.0f}", *(_cell(found.get(what)) for found in by_what))
-            for what, q in sorted(asked.items(), key=lambda item: item[1]["number"])
+            (str(number), what, f"{q['goal']:.0f}", *(_cell(found.get((number, what))) for found in answered))
+            for (number, what), q in sorted(asked.items(), key=lambda item: item[0][0])
         ],
     )
     parts += ["", "### Size and rates", ""]
@@ -94,6 +94,11 @@ def placed(page: str, generated: str) -> str:
     if not begin or not end:
         raise ValueError("the page has no place for figures")
     return before + generated + after
+
+
+def _named(q: Mapping[str, Any]) -> tuple[int, str]:
+    """Which question it is: several are *the same in a namespace*, each of another."""
+    return q["number"], q["what"]
 
 
 def _question(q: Mapping[str, Any]) -> tuple[str, ...]:
