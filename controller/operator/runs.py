@@ -37,13 +37,22 @@ def pod_of(obj: Mapping[str, Any]) -> SeenPod | None:
             node=spec.get("nodeName") or "",
             service_account=spec.get("serviceAccountName") or "",
             owner=f"{owner['kind']}/{owner['name']}" if owner else "",
-            reason=status.get("reason") or "",
+            reason=status.get("reason") or _disruption(status),
             runs=tuple(_runs(spec, status)),
             idle=tuple(_idle(status)),
             over=status.get("phase") in _OVER,
         )
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
+
+
+def _disruption(status: Mapping[str, Any]) -> str:
+    """Why a controller ends the pod, which says so in a condition (DeletionByPodGC, EvictionByEvictionAPI, …).
+
+    https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
+    """
+    conditions = (one for one in status.get("conditions") or () if one.get("type") == "DisruptionTarget")
+    return next((one.get("reason") or "" for one in conditions if one.get("status") == "True"), "")
 
 
 def digest_of(image_id: str) -> tuple[str, str]:

@@ -88,11 +88,13 @@ class Follower:
             # The kubelet keeps one state before the present one: of two restarts at once the first run just vanishes.
             if key[1:3] in {k[1:3] for k in shown}:
                 self._end(key, self._clock(), REPLACED)
-            elif pod.over or key[1:3] in pod.idle:
+            elif key[1:3] in pod.idle:
                 self._end(key, self._clock(), pod.reason or LOST)
         for run in pod.runs:
             if before is None or run not in before.runs:
                 self._see(OpenRun(pod, run))
+        if pod.over:  # whatever its containers' status says: with a lost node goes who would write that they ended
+            self._end_all(pod.uid, pod.reason or LOST)
 
     def _see(self, seen: OpenRun) -> None:
         key = _key(seen.pod, seen.run)

@@ -186,6 +186,69 @@ def test_a_run_that_is_no_longer_told_of_has_ended_without_a_time_of_its_own(aft
     assert world.change(found) == []
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"phase": "Failed", "reason": "NodeLost"}, "NodeLost"),
+        # https://github.com/kubernetes/kubernetes/blob/v1.34.0/pkg/controller/podgc/gc_controller.go (gcOrphaned)
+        (
+            {
+                "phase": "Failed",
+                "conditions": [
+                    {"type": "Ready", "status": "False", "reason": "PodFailed"},
+                    {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"},
+                ],
+            },
+            "DeletionByPodGC",
+        ),
+        ({"phase": "Failed"}, "NoLongerRunning"),
+        ({"phase": "Succeeded"}, "NoLongerRunning"),
+    ],
+)
+def test_a_pod_that_is_over_runs_nothing_though_its_containers_status_still_says_running(
+    said: dict[str, Any], reason: str
+) -> None:
+    """What the control plane leaves of a pod whose node is lost: no kubelet is there to write that anything ended."""
+    world = World()
+    world.change(seen(status()))
+    over = seen(status(), **said)
+    assert world.change(over) == [("Ended", "containerd://1", reason)]
+    assert world.leaves[-1]["run"]["endedAt"] == "2026-11-28T12:00:00.000000Z"
+    assert world.change(over) == []
+    assert world.change(None) == []
+    # Met for the first time, it is told that it ran at all.
+    assert World().change(over) == [("Started", "containerd://1", ""), ("Ended", "containerd://1", reason)]
+
+
+def test_what_was_over_before_this_process_began_ends_when_it_is_listed() -> None:
+    world = World()
+    before = seen(status())
+    world.follower.resume([OpenRun(before, before.runs[0])])
+    over = seen(status(), phase="Failed", reason="NodeLost")
+    world.follower.listed({("shop", "web-1"): over}, unwatched_since=None)
+    assert world.told(world.leaves) == [("Ended", "containerd://1", "NodeLost")]
+
+
+def test_what_runs_on_a_node_that_is_silent_runs_until_its_pod_is_gone() -> None:
+    """The kubelet may be cut off, and its containers run on: nobody knows before the pod is deleted by force."""
+    world = World()
+    world.change(seen(status()))
+    assert world.change(seen(status(), phase="Running", reason="NodeLost")) == []
+    assert world.change(None) == [("Ended", "containerd://1", "NodeLost")]
+    world = World()
+    world.change(seen(status()))
+    evicted = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]
+    assert world.change(seen(status(), phase="Running", conditions=evicted)) == []
+    assert world.change(None) == [("Ended", "containerd://1", "DeletionByTaintManager")]
+
+
+def test_a_disruption_that_was_called_off_is_no_reason() -> None:
+    world = World()
+    off = [{"type": "DisruptionTarget", "status": "False", "reason": "PreemptionByScheduler"}]
+    world.change(seen(status(), conditions=off))
+    assert world.change(None) == [("Ended", "containerd://1", "PodDeleted")]
+
+
 def test_a_status_that_is_not_there_yet_ends_nothing() -> None:
     world = World()
     world.change(seen(status()))
