@@ -1,14 +1,16 @@
 """What every answer bears, around all routes: whom it may reach, what a browser may do with it, and its tag.
 
 An answer in JSON has an ETag (RFC 9110, 8.8): strong of one record, weak of a list, which says the same with other
-bytes. Whoever shows it by If-None-Match is told that nothing changed, without the bytes. It is made of the answer, so
-it never says *unchanged* of what is not; it saves the line, not the question.
+bytes: its cursor has the time of the question, and that of an earlier answer goes on as well. Whoever shows it by
+If-None-Match is told that nothing changed, without the bytes. It is made of the answer, so it never says *unchanged* of
+what is not; it saves the line, not the question.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -31,6 +33,7 @@ HEADERS = {
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 """Of what never changes: raw bytes, full tiles, one record."""
 VARY = "Authorization, Accept"
+_CURSOR = re.compile(rb'"cursor":"[A-Za-z0-9_-]+"')  # no text in JSON has it: its quotes would be escaped
 
 
 class Answers:
@@ -96,8 +99,9 @@ class _Answer:
     async def _finish(self, start: Message) -> None:
         whole = self._body
         headers = MutableHeaders(scope=start)
-        weak = "W/" if self._scope.get("state", {}).get(WEAK) else ""
-        tag = headers.setdefault("ETag", f'{weak}"{hashlib.sha256(self._body).hexdigest()}"')
+        is_list = self._scope.get("state", {}).get(WEAK)
+        told = _CURSOR.sub(b'"cursor":""', self._body) if is_list else self._body
+        tag = headers.setdefault("ETag", f'{"W/" if is_list else ""}"{hashlib.sha256(told).hexdigest()}"')
         if matches(self._asked, tag):
             start["status"] = int(HTTPStatus.NOT_MODIFIED)
             del headers["Content-Length"]

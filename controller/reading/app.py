@@ -8,7 +8,6 @@ that this server is known by.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -131,7 +130,8 @@ def create_app(
             raise InputError("ParameterInvalid", "ever is whatever ran at any time: leave out asOf, or ever")
         page = await run_in_threadpool(
             queries.runs,
-            as_of=None if asked.ever else asked.as_of or datetime.now(UTC),
+            as_of=asked.as_of,
+            now=not asked.ever,
             namespace=asked.namespace,
             cluster=asked.cluster,
             digest=asked.digest,

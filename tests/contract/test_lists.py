@@ -7,8 +7,9 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -17,6 +18,8 @@ from controller.cli.inventory import shared
 from controller.errors import InputError
 from controller.inventory.asking import cursors
 from controller.inventory.store import Store
+from controller.reading.app import create_app
+from tests.support.asgi import Answer, call
 from tests.support.inventory import (
     DIGEST,
     START,
@@ -109,15 +112,30 @@ async def test_exceptions_last_used_at_one_moment_are_each_on_one_page(opened: S
     assert seen == names
 
 
+async def test_an_exception_used_again_between_two_pages_is_not_passed_over(opened: Store, clock: Clock) -> None:
+    await record(opened, *(used(number, f"e{number}") for number in range(6)))
+    page = opened.queries.exceptions(limit=2)
+    seen = [item.name for item in page.items]
+    clock.now = datetime.now(UTC)  # it is recorded after the first page was asked for
+    await record(opened, used(10, "e0"))
+    while page.cursor is not None:
+        page = opened.queries.exceptions(limit=2, cursor=page.cursor)
+        seen += [item.name for item in page.items]
+    assert seen == ["e5", "e4", "e3", "e2", "e1", "e0"]
+    assert page.items[-1].uses == 1
+    assert opened.queries.exceptions().items[0].uses == 2
+
+
 @pytest.mark.parametrize(
     "cursor",
     [
         "",
         "forged",
-        cursors.write(1, "a"),
-        cursors.write(START, "a", "b", "c", 4),
-        cursors.write(START, *"abc\0"),
-        "A" * 4096,
+        cursors.write("exceptions", (1, "a"), (None, None, START)),
+        cursors.write("exceptions", (START, "a", "b", "c", 4), (None, None, START)),
+        cursors.write("exceptions", (START, *"abc\0"), (None, None, START)),
+        cursors.write("exceptions", (START, *"abcd")),
+        "A" * (cursors.MAX_CURSOR + 1),
     ],
 )
 async def test_a_cursor_of_exceptions_that_was_not_given_out_is_refused(opened: Store, cursor: str) -> None:
@@ -176,3 +194,64 @@ async def test_a_whole_list_is_printed_as_csv_or_jsonl(
     assert [json.loads(line)["id"] for line in out.splitlines()] == ids[-3:]
     _, err = printed("--all", status=2)
     assert "ListTooLong" in err or "csv or jsonl" in err
+
+
+async def test_commands_go_on_with_a_list_as_it_began_and_with_no_other(
+    database: Database, opened: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    await record(opened, *(used(number, f"e{number}") for number in range(4)))
+    monkeypatch.setenv("ASSAY_DATABASE_URL", database.settings.database_url)
+
+    def printed(*arguments: str, status: int = 0) -> tuple[str, str]:
+        assert run(["inventory", *arguments]) == status
+        return capfd.readouterr()
+
+    for form in (("-o", "jsonl"), ("-o", "csv"), ()):
+        out, err = printed("exceptions", "--limit", "2", *form)
+        cursor = err.rpartition(" ")[2].strip()
+        more, err = printed("exceptions", "--cursor", cursor, *form)
+        told = [name for name in ("e3", "e2", "e1", "e0") if name in out], [n for n in ("e1", "e0") if n in more]
+        assert (told, "--cursor" in err) == ((["e3", "e2"], ["e1", "e0"]), False)
+    _, err = printed("exceptions", "--cursor", cursor, "--known-at", "2026-11-22", status=2)
+    assert "CursorOfAnotherTime" in err
+    _, err = printed("running", "--cursor", cursor, status=2)
+    assert "CursorOfAnotherList" in err
+
+
+async def test_calls_go_on_with_a_list_as_it_began_and_with_no_other(opened: Store) -> None:
+    await record(opened, *(used(number, f"e{number}") for number in range(4)))
+    app = create_app(opened.questions)
+
+    async def asked(path: str, **query: str) -> tuple[int, Any]:
+        answer = await call(app, "GET", f"/api/v1/{path}", query=urlencode(query), headers={"host": "127.0.0.1"})
+        return answer.status, answer.json
+
+    _, first = await asked("exceptions", limit="2")
+    status, page = await asked("exceptions", cursor=first["cursor"])
+    assert (status, [item["name"] for item in page["items"]]) == (200, ["e1", "e0"])
+    for path, query, code in (
+        ("exceptions", {"knownAt": "2026-11-22T00:00:00Z"}, "CursorOfAnotherTime"),
+        ("exceptions", {"asOf": "2026-11-22T00:00:00Z"}, "CursorOfAnotherTime"),
+        ("decisions", {}, "CursorOfAnotherList"),
+    ):
+        status, refusal = await asked(path, cursor=first["cursor"], **query)
+        assert (status, refusal["code"]) == (400, code)
+    # A time that was given for the first page may be given again.
+    _, first = await asked("exceptions", limit="2", knownAt="2026-11-23T00:00:00Z")
+    status, page = await asked("exceptions", cursor=first["cursor"], knownAt="2026-11-23T00:00:00Z")
+    assert (status, [item["name"] for item in page["items"]]) == (200, ["e1", "e0"])
+
+
+async def test_a_page_whose_list_did_not_change_is_not_sent_again(opened: Store) -> None:
+    await record(opened, *(used(number, f"e{number}") for number in range(4)))
+    app = create_app(opened.questions)
+
+    async def asked(**headers: str) -> Answer:
+        return await call(app, "GET", "/api/v1/exceptions", query="limit=2", headers={"host": "127.0.0.1", **headers})
+
+    first, second = await asked(), await asked()
+    # The cursor has the time of the question; that of the page that is kept goes on as well.
+    assert (first.body != second.body, first.headers["etag"]) == (True, second.headers["etag"])
+    assert (await asked(**{"if-none-match": first.headers["etag"]})).status == 304
+    await record(opened, used(10, "e0"))
+    assert (await asked(**{"if-none-match": first.headers["etag"]})).status == 200

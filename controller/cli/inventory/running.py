@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
@@ -56,12 +56,12 @@ def running(
     """
     if ever and as_of is not None:
         raise click.UsageError("--ever is whatever ran at any time: leave out --as-of, or --ever")
-    moment = None if ever else as_of or datetime.now(UTC)
     with Store.open_to_read(load().inventory) as store:
         digest, signer = whole(store, Named.IMAGE, digest), whole(store, Named.SIGNER, signer)
         listing.show(
             lambda limit, cursor, known_at: store.queries.runs(
-                as_of=moment,
+                as_of=as_of,
+                now=not ever,
                 namespace=namespace,
                 cluster=cluster,
                 digest=digest,

@@ -87,7 +87,8 @@ class Listing:
                 dump(model.model_validate(page), self.form)
             return
         rows = Rows(model, Form(self.form))
-        known_at = known_at or datetime.now(UTC)
+        if self.cursor is None:  # which has the time at which its list began
+            known_at = known_at or datetime.now(UTC)
         page = ask(MAX_LIMIT if self.whole else self.limit, self.cursor, known_at)
         _write(rows.head())
         _write(rows.items(getattr(model.model_validate(page), "items")))  # noqa: B009 - any page's

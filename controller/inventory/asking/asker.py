@@ -36,7 +36,8 @@ Q = TypeVar("Q", bound=Select[Any])
 class Asker:
     """Asks an inventory. Blocking: call it off the event loop.
 
-    Every method of a family raises `InputError` for a question that makes no sense and `Unavailable` (`DatabaseBusy`,
+    Every method of a family raises `InputError` for a question that makes no sense (and every list for a cursor that
+    is none of its own: `cursors.read`, `paging.Paging.of`) and `Unavailable` (`DatabaseBusy`,
     `DatabaseUnavailable`) when the answer would take too long or the database is away.
     """
 

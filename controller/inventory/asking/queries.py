@@ -243,7 +243,7 @@ def _page(
     shown = rows[:limit]
     return DecisionPage(
         items=summaries(connection, shown),
-        cursor=cursors.write_place(shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None,
+        cursor=cursors.write(walks.LIST, (shown[-1].decided_at, shown[-1].leaf)) if len(rows) > limit else None,
     )
 
 

@@ -25,6 +25,7 @@ from controller.model.naming import name_of
 SCHEMA = "assay.dev/read/v1alpha1"
 MAX_PARAMETER = 4096  # characters of one parameter that are recorded; a longer one is cut
 MAX_PARAMETERS = 64
+LIST = "reads"
 _EVIDENCE = frozenset({"query", "exports", "proofs"})
 
 
@@ -148,12 +149,12 @@ class ReadLog(Asker):
         if until is not None:
             query = query.where(table.c.decided_at < until)
         if cursor is not None:
-            query = query.where(before_place(table, cursors.read_place(cursor)))
+            query = query.where(before_place(table, cursors.read(cursor, LIST, datetime, int).place))
         query = query.order_by(table.c.decided_at.desc(), table.c.leaf.desc()).limit(limit + 1)
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         shown = [dict(row) for row in rows[:limit]]
-        after = cursors.write_place(shown[-1]["decided_at"], shown[-1]["leaf"]) if len(rows) > limit else None
+        after = cursors.write(LIST, (shown[-1]["decided_at"], shown[-1]["leaf"])) if len(rows) > limit else None
         items = tuple(
             ReadRecord(**{name: row[name] for name in _COPIED}, parameters=json.loads(row["parameters"]))
             for row in shown

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, select
 
 from controller.errors import InputError
 from controller.inventory import tables
-from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
+from controller.inventory.asking.paging import Paging
 from controller.inventory.retention.leaves import LIFTED, PLACED, Row, Selection, hold_leaf
 from controller.model.reference import Digest
 
@@ -65,8 +65,7 @@ class Holds(Asker):
     ) -> tuple[Hold, ...]:
         """The holds in force, or with `lifted` all that ever were, in the order in which they were placed."""
         with self._reading() as connection:
-            found = history(connection, as_of=as_of, known_at=known_at)
-        return tuple(hold for hold in found if lifted or hold.lifted_at is None)
+            return _meant(connection, lifted, as_of, known_at)
 
     def page(
         self,
@@ -79,10 +78,18 @@ class Holds(Asker):
     ) -> HoldPage:
         """The same, page by page. Raises `InputError` (`LimitOutOfRange`, `CursorMalformed`)."""
         check_limit(limit)
-        after = cursors.read(cursor, str, str) if cursor is not None else ("", "")
-        found = self.holds(lifted=lifted, as_of=as_of, known_at=known_at)
-        left = [hold for hold in sorted(found, key=_place) if _place(hold) > after]
-        return HoldPage(tuple(left[:limit]), cursors.write(*_place(left[limit - 1])) if len(left) > limit else None)
+        paging = Paging.of("holds", cursor, str, str, as_of=as_of, known_at=known_at)
+        after = paging.place or ("", "")
+        with self._reading() as connection:
+            found = _meant(connection, lifted, paging.as_of, paging.known_at)
+            left = [hold for hold in sorted(found, key=_place) if _place(hold) > after]
+            more = paging.after(connection, _place(left[limit - 1]) if len(left) > limit else None)
+        return HoldPage(tuple(left[:limit]), more)
+
+
+def _meant(connection: Connection, lifted: bool, as_of: datetime | None, known_at: datetime | None) -> tuple[Hold, ...]:
+    found = history(connection, as_of=as_of, known_at=known_at)
+    return tuple(hold for hold in found if lifted or hold.lifted_at is None)
 
 
 def _place(hold: Hold) -> tuple[str, str]:

@@ -31,6 +31,7 @@ from controller.inventory.asking.affected.resting import IN_ORDER, Footing, Said
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.hindsight import last_decided
+from controller.inventory.asking.paging import Paging
 from controller.inventory.asking.queries import summaries
 from controller.inventory.asking.runs import running
 from controller.inventory.asking.runs.ranges import LAST, RunFilter, by_leaf, grouped, places, places_of
@@ -75,12 +76,12 @@ class Affected(Asker):
     ) -> AffectedRuns:
         """What runs at a time (default: now) that rests on it; with `ever` whatever ran until then."""
         check_limit(limit)
-        place = cursors.read_place(cursor) if cursor is not None else None
-        asked = Asked(as_of or datetime.now(UTC), known_at, namespace, ever=ever)
+        paging = _paging("runs", cursor, datetime, int, as_of=as_of, known_at=known_at)
+        asked = Asked(paging.at, paging.known_at, namespace, ever=ever)
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked)
-            runs, place = _runs(connection, found, asked, limit=limit, place=place)
-        return AffectedRuns(runs, _cursor(place))
+            runs, place = _runs(connection, found, asked, limit=limit, place=paging.place)
+            return AffectedRuns(runs, paging.after(connection, place))
 
     def decisions(
         self,
@@ -95,14 +96,14 @@ class Affected(Asker):
     ) -> AffectedDecisions:
         """The decisions until a time (default: now) that let in what was known to rest on it."""
         check_limit(limit)
-        place = cursors.read_place(cursor) if cursor is not None else None
-        asked = Asked(as_of or datetime.now(UTC), known_at, namespace)
+        paging = _paging("decisions", cursor, datetime, int, as_of=as_of, known_at=known_at)
+        asked = Asked(paging.at, paging.known_at, namespace)
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked)
             asked = _decided(connection, asked)
-            rows, place = decisions(connection, found, asked, limit=limit, place=place)
+            rows, place = decisions(connection, found, asked, limit=limit, place=paging.place)
             told = _told_decisions(summaries(connection, rows), found)
-            return AffectedDecisions(told, _cursor(place))
+            return AffectedDecisions(told, paging.after(connection, place))
 
     def images(
         self,
@@ -117,17 +118,20 @@ class Affected(Asker):
     ) -> AffectedImages:
         """The images that rest on it, whether they run or not."""
         check_limit(limit)
-        after = cursors.read(cursor, str)[0] if cursor is not None else ""
-        asked = Asked(as_of or datetime.now(UTC), known_at, namespace)
+        paging = _paging("images", cursor, str, as_of=as_of, known_at=known_at)
+        (after,) = paging.place or ("",)
+        asked = Asked(paging.at, paging.known_at, namespace)
         with self._reading() as connection:
             found = _reach(connection, footing, value, asked)
-        left = [digest for digest in sorted(found.proven) if digest > after]
-        more = cursors.write(left[limit - 1]) if len(left) > limit else None
+            left = [digest for digest in sorted(found.proven) if digest > after]
+            more = paging.after(connection, (left[limit - 1],) if len(left) > limit else None)
         return AffectedImages(tuple(map(found.image, left[:limit])), more)
 
 
-def _cursor(place: Place | None) -> str | None:
-    return cursors.write_place(*place) if place is not None else None
+def _paging(
+    what: str, cursor: str | None, *kinds: type[cursors.Value], as_of: datetime | None, known_at: datetime | None
+) -> Paging:
+    return Paging.of(f"affected {what}", cursor, *kinds, as_of=as_of, known_at=known_at, now=True)
 
 
 def _decided(connection: Connection, asked: Asked) -> Asked:

@@ -21,6 +21,7 @@ from controller.inventory.asking.decisions.rule_values import RuleValue, rule_va
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.records import PolicyVersion
 
+LIST = "admissions"
 MAX_ADMISSIONS = 100  # decisions on one page: each is read whole
 
 _decision, _leaf, _version = tables.decision, tables.leaf, tables.policy_version
@@ -113,7 +114,7 @@ class Admissions(Asker):
         if known_at is not None:
             query = query.where(_decision.c.recorded_at <= known_at)
         if cursor is not None:
-            query = query.where(before_place(_decision, cursors.read_place(cursor)))
+            query = query.where(before_place(_decision, cursors.read(cursor, LIST, datetime, int).place))
         limit = min(limit, MAX_ADMISSIONS)
         query = query.order_by(_decision.c.decided_at.desc(), _decision.c.leaf.desc()).limit(limit + 1)
         with self._reading() as connection:
@@ -122,9 +123,10 @@ class Admissions(Asker):
             used = {tuple(e["policy"][part] for part in _POLICY) for leaf in leaves for e in leaf["evaluations"]}
             policies = self._policies(connection, {version[-1] for version in used}, known_at)
             since = _first_used(connection, used, known_at, namespace if confined else None)
+        last = (rows[limit - 1].decided_at, rows[limit - 1].leaf) if len(rows) > limit else None
         return AdmissionPage(
             items=tuple(_record(row, leaf, policies, since) for row, leaf in zip(rows, leaves, strict=False)),
-            cursor=cursors.write_place(rows[limit - 1].decided_at, rows[limit - 1].leaf) if len(rows) > limit else None,
+            cursor=cursors.write(LIST, last) if last is not None else None,
         )
 
     def _policies(self, connection: Connection, hashes: set[str], known_at: datetime | None) -> Mapping[str, bytes]:

@@ -6,15 +6,15 @@ An exception is known by its uses, and by an operator that saw it applied: that 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, cast, func, literal, null, select, union_all
 
 from controller.inventory import tables
-from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import beyond, by_then, check_limit
 from controller.inventory.asking.decisions.resource_facts import APPLIED, EXCEPTIONS, history, standing
+from controller.inventory.asking.paging import Paging
 from controller.inventory.records import ExceptionPage, ExceptionRecord, Standing
 
 KEY = ("cluster", "name", "hash", "approval")
@@ -46,15 +46,17 @@ def page(
 ) -> ExceptionPage:
     """A page of `Queries.exceptions`, which says what it raises."""
     check_limit(limit)
+    paging = Paging.of("exceptions", cursor, datetime, *(str for _ in KEY), as_of=as_of, known_at=known_at)
+    as_of, known_at = paging.as_of, paging.known_at
     query, order = _known(name, as_of, known_at)
-    if cursor is not None:
-        query = query.where(beyond(order, cursors.read(cursor, datetime, *(str for _ in KEY))))
+    if paging.place is not None:
+        query = query.where(beyond(order, paging.place))
     rows = connection.execute(query.limit(limit + 1)).all()
     shown = rows[:limit]
     lives = _lives(connection, {row.name for row in shown}, as_of=as_of, known_at=known_at)
-    items = tuple(_record(row, lives, as_of or datetime.now(UTC)) for row in shown)
-    after = (shown[-1].at, *(getattr(shown[-1], key) for key in KEY)) if shown else ()
-    return ExceptionPage(items=items, cursor=cursors.write(*after) if len(rows) > limit else None)
+    items = tuple(_record(row, lives, paging.at) for row in shown)
+    after = (shown[-1].at, *(getattr(shown[-1], key) for key in KEY)) if len(rows) > limit else None
+    return ExceptionPage(items=items, cursor=paging.after(connection, after))
 
 
 def _known(

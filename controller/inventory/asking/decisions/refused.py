@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypedDict
 
 from sqlalchemy import (
@@ -33,13 +33,13 @@ from sqlalchemy import (
 )
 
 from controller.inventory import tables
-from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, by_then, check_limit
 from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.decisions.last_versions import Policy, last_versions
 from controller.inventory.asking.decisions.resource_facts import LAG, gone
 from controller.inventory.asking.hindsight import last_decided
 from controller.inventory.asking.kinship import named
+from controller.inventory.asking.paging import Paging
 from controller.inventory.asking.runs import running
 from controller.inventory.asking.runs.ranges import by_leaf
 from controller.inventory.asking.runs.standing import Moment
@@ -115,21 +115,22 @@ class Refused(Asker):
         Raises `InputError` (`LimitOutOfRange`, `CursorMalformed`).
         """
         check_limit(limit)
-        place = cursors.read_place(cursor) if cursor is not None else None
-        as_of = as_of or datetime.now(UTC)
+        paging = Paging.of("refused", cursor, datetime, int, as_of=as_of, known_at=known_at, now=True)
+        as_of, known_at = paging.at, paging.known_at
         with self._reading() as connection:
             decided = last_decided(connection, as_of=as_of, known_at=known_at)
             asked = _Asked(as_of, decided, known_at, namespace, cluster, policy)
-            found = _page(connection, asked, place, limit + 1)
+            found = _page(connection, asked, paging.place, limit + 1)
             shown = [run.leaf for run, _ in found[:limit]]
             rows = by_leaf(connection, shown)
             records = running.records(connection, [rows[leaf] for leaf in shown], known_at=known_at)
             told = _newest(connection, {key: at for _, keys in found[:limit] for key, at in keys.items()}, asked)
+            last = (rows[shown[-1]].started_at, shown[-1]) if len(found) > limit else None
+            more = paging.after(connection, last)
         items = tuple(
             RefusedRun(record, tuple(sorted((told[key] for key in keys), key=_name)))
             for record, (_, keys) in zip(records, found, strict=False)
         )
-        more = cursors.write_place(rows[shown[-1]].started_at, shown[-1]) if len(found) > limit else None
         return RefusedPage(items, more)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Subquery, case, func, select
 
 from controller.inventory import tables
-from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import before_place, by_then, check_limit
+from controller.inventory.asking.paging import Paging
 from controller.inventory.records import PolicyPage, PolicyRecord, Standing
 
 APPLIED, DELETED = "Applied", "Deleted"
@@ -66,7 +66,9 @@ def policies(
     """A page of `Queries.policies`, which says what it raises."""
     check_limit(limit)
     namespace, slash, own = (name or "").rpartition("/")
-    found = history(POLICIES, None if name is None else (own,), as_of=as_of, known_at=known_at)
+    paging = Paging.of("policies", cursor, datetime, int, as_of=as_of, known_at=known_at)
+    names = None if name is None else (own,)
+    found = history(POLICIES, names, as_of=paging.as_of, known_at=paging.known_at)
     query = select(found).where(found.c.fact == APPLIED)
     if slash:
         query = query.where(found.c.namespace == namespace)
@@ -74,12 +76,12 @@ def policies(
         query = query.where(found.c.cluster == cluster)
     if in_force:
         query = query.where(found.c.next.is_(None))
-    if cursor is not None:
-        query = query.where(before_place(found, cursors.read_place(cursor)))
+    if paging.place is not None:
+        query = query.where(before_place(found, paging.place))
     rows = connection.execute(query.order_by(found.c.decided_at.desc(), found.c.leaf.desc()).limit(limit + 1)).all()
     shown = rows[:limit]
-    more = cursors.write_place(shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None
-    return PolicyPage(tuple(map(_policy, shown)), more)
+    last = (shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None
+    return PolicyPage(tuple(map(_policy, shown)), paging.after(connection, last))
 
 
 def _policy(row: Row[Any]) -> PolicyRecord:

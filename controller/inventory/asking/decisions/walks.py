@@ -37,6 +37,7 @@ from controller.inventory.records import FLAGS, DecisionFilter
 from controller.inventory.tables import of_one_leaf, of_rows
 from controller.model.reference import Digest, Reference
 
+LIST = "decisions"
 PROBE = 1000  # rows of an index that are gone over to see how rare a condition is
 MAX_NAMESPACES = 64  # walks side by side, for a policy's name that several namespaces have
 
@@ -122,7 +123,7 @@ def _read(
         told["flag"]["namespace"] = where.namespace
     bounds: dict[str, Any] = {"since": where.since, "until": where.until, "as_of": as_of, "known_at": known_at}
     if cursor is not None:
-        bounds["at"], bounds["leaf"] = cursors.read_place(cursor)
+        bounds["at"], bounds["leaf"] = cursors.read(cursor, LIST, datetime, int).place
     namespaces: Sequence[str] = ()
     if where.policy is not None:
         namespace, slash, name = where.policy.rpartition("/")

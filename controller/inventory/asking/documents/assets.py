@@ -12,16 +12,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, or_, select
 
 from controller.inventory import tables
-from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.asking.documents.described import Described, described, within
 from controller.inventory.asking.kinship import is_about, named
+from controller.inventory.asking.paging import Paging
 from controller.inventory.asking.runs.standing import Moment, Owners, Standing, chunks, owners, standing
 from controller.inventory.database.dialect import bytewise
 from controller.inventory.database.parameters import texts
@@ -94,8 +94,9 @@ class Assets(Asker):
     ) -> AssetPage:
         """The assets at a time (default: now). Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`."""
         check_limit(limit)
-        after = cursors.read(cursor, str)[0] if cursor is not None else ""
-        times = Moment(as_of or datetime.now(UTC), known_at, namespace, cluster)
+        paging = Paging.of("assets", cursor, str, as_of=as_of, known_at=known_at, now=True)
+        (after,) = paging.place or ("",)
+        times = Moment(paging.at, paging.known_at, namespace, cluster, paging.read_by)
         with self._reading() as connection:
             left = _identifiers(connection, times, after, limit + 1)
             digests = {identifier.rpartition("@")[2] for identifier in left[:limit]}
@@ -108,11 +109,12 @@ class Assets(Asker):
             found = described(connection, alone, ("sbom", "provenance", "vulnerabilities"), times)
             told = _told(connection, found)
             claimed = _claimed(connection, alone, times)
+            more = paging.after(connection, (left[limit - 1],) if len(left) > limit else None)
         assets = [
             _asset(identifier, some, found[_digest(some)], told, claims=_nearest(claimed, _digest(some)), times=times)
             for identifier, some in shown.items()
         ]
-        return AssetPage(tuple(assets), cursors.write(left[limit - 1]) if len(left) > limit else None)
+        return AssetPage(tuple(assets), more)
 
 
 def _nearest(claimed: Mapping[str, Mapping[str, Sequence[_Claim]]], digest: str) -> list[_Claim]:

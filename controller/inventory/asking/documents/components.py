@@ -6,16 +6,16 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from controller.inventory import tables
-from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.asking.documents import attesting
 from controller.inventory.asking.documents.attesting import Attested, Knowledge
+from controller.inventory.asking.paging import Paging
 from controller.inventory.asking.runs.ranges import RunFilter, namespaces_by_image
 from controller.inventory.database.parameters import among
 from controller.model.reference import Digest
@@ -25,7 +25,9 @@ SCANNED = 1000  # components looked at in one statement
 MAX_SCANS = 20  # such statements for one page
 
 _component, _package, _link, _run = tables.component, tables.package, tables.sbom_component, tables.run
-_Place = tuple[int, str]  # a component's number, and its package's key, by which the list is ordered first
+_Place = tuple[int, str]
+"""A component's number, and its package's key, by which the list is ordered first. In full, and not by the number
+alone: who may ask of one namespace would learn, by where his own components stand to it, the name of any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ class Components(Asker):
         have a next one. Raises `InputError`: `DigestMalformed`, `LimitOutOfRange`, `CursorMalformed`.
         """
         check_limit(limit)
-        place = cursors.read_pair(cursor, int, str) if cursor is not None else None
+        paging = Paging.of("components", cursor, int, str, as_of=as_of, known_at=known_at, now=True)
+        known_at = paging.known_at
         exact = str(Digest.parse(digest)) if digest is not None else None
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
         with self._reading() as connection:
@@ -102,20 +105,15 @@ class Components(Asker):
                 attested = attesting.of_image(connection, exact, known)
             else:
                 where = RunFilter(namespace=namespace, cluster=cluster)
-                running = namespaces_by_image(connection, where, as_of=as_of or datetime.now(UTC), known_at=known_at)
+                running = namespaces_by_image(connection, where, as_of=paging.at, known_at=known_at)
                 attested = _counting(running, attesting.of_runs(connection, running, known))
             scope = _scope(attested)
-            items, last = _page(connection, scope, place=place, limit=limit, confined=namespace is not None)
+            items, last = _page(connection, scope, place=paging.place, limit=limit, confined=namespace is not None)
+            more = paging.after(connection, last)
         if cursor is not None:
-            return ComponentPage(items, _cursor(last))
+            return ComponentPage(items, more)
         described = frozenset[str]().union(*scope.images.values())
-        return ComponentPage(items, _cursor(last), len(attested), len(described), scope.documents)
-
-
-def _cursor(last: _Place | None) -> str | None:
-    """The place in full, and not by the component's number alone: who may ask of one namespace would learn, by where
-    his own components stand to it, the name of any other. A key is short enough (`index.contents.MAX_NAME`)."""
-    return cursors.write_pair(*last) if last is not None else None
+        return ComponentPage(items, more, len(attested), len(described), scope.documents)
 
 
 def _counting(

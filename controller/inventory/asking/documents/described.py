@@ -81,10 +81,16 @@ def beside(
 _READABLE = _document.c.problem == ""
 
 
-def _is_indexed(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+def is_read(times: Moment) -> ColumnElement[bool]:
+    """Whether a document is in the index, whole, by then."""
+    read = _document.c.indexed_at.is_not(None)
+    return read if times.read_by is None else _document.c.indexed_at <= times.read_by
+
+
+def _is_indexed(times: Moment, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     """What joins evidence with documents. All conditions on documents stand here: in WHERE they would have a database
     go through all documents, and look for the evidence of each."""
-    return and_(_document.c.artifact == _evidence.c.artifact, _document.c.indexed_at.is_not(None), *conditions)
+    return and_(_document.c.artifact == _evidence.c.artifact, is_read(times), *conditions)
 
 
 def _evidence_of(times: Moment, *conditions: ColumnElement[bool]) -> Select[Any]:
@@ -96,7 +102,7 @@ def _evidence_of(times: Moment, *conditions: ColumnElement[bool]) -> Select[Any]
             *(_document.c[name] for name in ("components", "lacks_version", "lacks_supplier", "lacks_identifier")),
             _scan.c.says_nothing,
         )
-        .outerjoin(_document, _is_indexed(*conditions))
+        .outerjoin(_document, _is_indexed(times, *conditions))
         .outerjoin(_scan, _scan.c.document == _document.c.id)
     )
     return _within(query, times)

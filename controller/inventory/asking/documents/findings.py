@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, or_, select, tuple_
@@ -21,6 +21,7 @@ from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.asking.documents.clearing import Case, Clearance, Clearing, Statement
 from controller.inventory.asking.documents.described import Described
 from controller.inventory.asking.documents.reports import Key, Reports, first_named, reported
+from controller.inventory.asking.paging import Paging
 from controller.inventory.asking.runs.standing import Moment, Owners, Place, places, standing
 from controller.inventory.database.parameters import among, sifted
 from controller.inventory.index.vulnerabilities import RANKS
@@ -145,19 +146,19 @@ class Findings(Asker):
         """
         check_limit(limit)
         digest = str(Digest.parse(where.digest)) if where.digest is not None else None
-        after = cursors.read(cursor, int, str, int, int, str) if cursor is not None else None
-        times = Moment(as_of or datetime.now(UTC), known_at, where.namespace, where.cluster)
+        paging = Paging.of("findings", cursor, int, str, int, int, str, as_of=as_of, known_at=known_at, now=True)
+        times = Moment(paging.at, paging.known_at, where.namespace, where.cluster, paging.read_by)
         with self._reading() as connection:
             images, owners = reported(connection, times)
             if digest is not None:
                 images = {digest: images[digest]} if digest in images else {}
             asked = _Asked(connection, where, times, _by_report(images), owners)
-            items, place = _page(asked, limit=limit, after=after)
+            items, place = _page(asked, limit=limit, after=paging.place)
             return FindingPage(
                 items=items,
                 images=len(images),
                 unreported=sum(not reports for reports in images.values()) if cursor is None else None,
-                cursor=cursors.write(*place) if place is not None else None,
+                cursor=paging.after(connection, place),
             )
 
 

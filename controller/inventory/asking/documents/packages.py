@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -15,11 +15,11 @@ from controller.documents.packages import Query
 from controller.documents.unquoted import quoting
 from controller.errors import InputError
 from controller.inventory import tables
-from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.asking.cursors import Place
 from controller.inventory.asking.documents import attesting, listing
 from controller.inventory.asking.documents.attesting import Attested, Knowledge
+from controller.inventory.asking.paging import Paging
 from controller.inventory.asking.runs.ranges import RunFilter, by_leaf, namespaces_by_image, places
 from controller.inventory.database.parameters import among
 from controller.inventory.index.contents import key_of, package_name
@@ -137,16 +137,16 @@ class Packages(Asker):
             query = Query.parse(purl, versions)
         except ValueError as exc:
             raise InputError("PackageMalformed", quoting(exc)) from exc  # whoever asks wrote the text
-        at = as_of or datetime.now(UTC)
-        place = cursors.read(cursor, datetime, int, int) if cursor is not None else None
+        paging = Paging.of("packages", cursor, datetime, int, int, as_of=as_of, known_at=known_at, now=True)
+        known_at = paging.known_at
         known = Knowledge(known_at=known_at, namespace=namespace, unverified=unverified)
         with self._reading() as connection:
-            where, times = RunFilter(namespace, cluster), {"as_of": None if ever else at, "known_at": known_at}
+            where, times = RunFilter(namespace, cluster), {"as_of": None if ever else paging.at, "known_at": known_at}
             found = _find(connection, query, known, lambda: namespaces_by_image(connection, where, **times))
             digests = tuple(sorted(attesting.names_of(connection, sorted(found.listed), known)))
             runs = _Runs(connection, replace(where, digests=digests), **times)
-            items, last = _matches(runs, found, place=place, limit=limit, at=at)
-        return PackagePage(tuple(items), cursors.write(*last) if last is not None else None)
+            items, last = _matches(runs, found, place=paging.place, limit=limit, at=paging.at)
+            return PackagePage(tuple(items), paging.after(connection, last))
 
 
 class _Runs:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, and_, select
 from controller.documents import purls
 from controller.documents.types import SCANS
 from controller.inventory import tables
-from controller.inventory.asking.documents.described import Described, described, of_family, within
+from controller.inventory.asking.documents.described import Described, described, is_read, of_family, within
 from controller.inventory.asking.kinship import is_of, named
 from controller.inventory.asking.runs.standing import Moment, Owners, running_digests
 from controller.inventory.database.parameters import pairs
@@ -73,13 +73,11 @@ def reported(connection: Connection, moment: Moment) -> tuple[Mapping[str, froze
         of_family(evidence.c.predicate_type, SCANS),
         *within(evidence, moment),
     )
-    is_read = and_(
-        document.c.artifact == evidence.c.artifact, document.c.indexed_at.is_not(None), document.c.problem == ""
-    )
+    is_there = and_(document.c.artifact == evidence.c.artifact, is_read(moment), document.c.problem == "")
     query = (
         select(names.c.digest, names.c.owner, scan.c.document)
         .outerjoin(evidence, is_report)
-        .outerjoin(document, is_read)
+        .outerjoin(document, is_there)
         .outerjoin(scan, and_(scan.c.document == document.c.id, scan.c.says_nothing.is_(False)))
         .distinct()  # thousands of indexes may hold an image, of which nothing was reported
     )

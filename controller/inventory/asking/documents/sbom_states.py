@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 from controller.documents.dates import CLOCK_SKEW
 from controller.documents.types import SBOMS
 from controller.inventory import tables
-from controller.inventory.asking.documents.described import of_family, within
+from controller.inventory.asking.documents.described import is_read, of_family, within
 from controller.inventory.asking.kinship import is_of, named
 from controller.inventory.asking.runs.standing import Moment, running_images
 
@@ -45,7 +45,7 @@ def states(
         ),
         *within(_evidence, moment),
     )
-    is_document = and_(_document.c.artifact == _evidence.c.artifact, _document.c.indexed_at.is_not(None))
+    is_document = and_(_document.c.artifact == _evidence.c.artifact, is_read(moment))
     query = (
         select(func.coalesce(func.max(rank), ranks["NotLookedFor"]), func.min(names.c.repository), names.c.digest)
         .select_from(names)

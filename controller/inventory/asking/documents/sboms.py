@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import Connection
 
 from controller.documents.types import SBOMS, claims
 from controller.errors import InputError
-from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.asking.documents import sbom_states
 from controller.inventory.asking.documents.described import Described, beside
+from controller.inventory.asking.paging import Paging
 from controller.inventory.asking.runs.standing import Moment, Place, owners, places, standing, unidentified
 
 STALE_AFTER = timedelta(days=90)
@@ -120,8 +120,8 @@ class Sboms(Asker):
         """
         check_limit(limit)
         demands.check()
-        after = cursors.read(cursor, int, str, str) if cursor is not None else None
-        moment = Moment(as_of or datetime.now(UTC), known_at, namespace, cluster)
+        paging = Paging.of("sboms", cursor, int, str, str, as_of=as_of, known_at=known_at, now=True)
+        moment = Moment(paging.at, paging.known_at, namespace, cluster, paging.read_by)
         wanted = frozenset(RANKS[state] for state in states) or frozenset(RANKS.values())
         with self._reading() as connection:
             every = sbom_states.states(
@@ -133,13 +133,13 @@ class Sboms(Asker):
                 may_lack=demands.may_lack,
             )
             counts = Counter(rank for rank, _, _ in every)
-            left = sorted(one for one in every if one[0] in wanted and (after is None or one > after))
+            left = sorted(one for one in every if one[0] in wanted and (paging.place is None or one > paging.place))
             items = _judged(connection, {digest: rank for rank, _, digest in left[:limit]}, demands, moment)
             return SbomPage(
                 items=items,
                 counts={str(state): counts[rank] for state, rank in RANKS.items()},
                 unidentified=unidentified(connection, moment),
-                cursor=cursors.write(*left[limit - 1]) if len(left) > limit else None,
+                cursor=paging.after(connection, left[limit - 1] if len(left) > limit else None),
             )
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from controller.inventory import tables
-from controller.inventory.asking import cursors
 from controller.inventory.asking.asker import DEFAULT_LIMIT, Asker, check_limit
 from controller.inventory.asking.names import check_signer
+from controller.inventory.asking.paging import Paging
 from controller.inventory.asking.runs.ranges import RunFilter, page
 from controller.inventory.database.dialect import take_time
 from controller.inventory.recording import proven
@@ -34,6 +34,7 @@ class RunQueries(Asker):
         self,
         *,
         as_of: datetime | None = None,
+        now: bool = False,
         namespace: str | None = None,
         cluster: str | None = None,
         digest: str | None = None,
@@ -44,25 +45,29 @@ class RunQueries(Asker):
         cursor: str | None = None,
         known_at: datetime | None = None,
     ) -> RunPage:
-        """What ran at a time (None: whatever ran at all), the latest started first; how each was admitted, who signed.
+        """What ran at a time, the latest started first; how each was admitted, who signed.
 
-        `signer` is a key's fingerprint or an identity's subject, whole.
-        Raises `InputError`: `LimitOutOfRange`, `CursorMalformed`, `DigestMalformed`.
+        Without `as_of` whatever ran at all, or with `now` what runs. `signer` is a key's fingerprint or an identity's
+        subject, whole.
+        Raises `InputError`: `LimitOutOfRange`, `DigestMalformed`, and as `Paging.of` does.
         """
         check_limit(limit)
         digests = (str(Digest.parse(digest)),) if digest is not None else None
-        place = cursors.read_place(cursor) if cursor is not None else None
+        paging = Paging.of(
+            *("runs", cursor, datetime, int), as_of=as_of, known_at=known_at, now=now, ever=as_of is None and not now
+        )
+        as_of, known_at = paging.as_of, paging.known_at
         with self._reading() as connection:
             sets = _sets(connection, check_signer(signer)) if signer is not None else None
             where = RunFilter(namespace, cluster, digests, admission, signed, sets)
-            rows = page(connection, where, as_of=as_of, known_at=known_at, before=place, limit=limit + 1)
+            rows = page(connection, where, as_of=as_of, known_at=known_at, before=paging.place, limit=limit + 1)
             shown = rows[:limit]
             unwatched = gaps(connection, where, as_of=as_of, known_at=known_at)
             return RunPage(
                 items=records(connection, shown, known_at=known_at),
                 gaps=unwatched[:MAX_GAPS],
                 more_gaps=len(unwatched) > MAX_GAPS,
-                cursor=cursors.write_place(shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None,
+                cursor=paging.after(connection, (shown[-1].started_at, shown[-1].leaf) if len(rows) > limit else None),
             )
 
     def open_runs(self, cluster: str) -> tuple[RunRecord, ...]:

@@ -58,12 +58,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What runs is asked about: a time, as it was known at another, in one namespace or cluster or in all."""
+    """What runs is asked about: a time, as it was known at another, in one namespace or cluster or in all. `read_by`:
+    what was read of documents later is not there yet (`paging`)."""
 
     as_of: datetime
     known_at: datetime | None
     namespace: str | None = None
     cluster: str | None = None
+    read_by: datetime | None = None
 
     def rows(
         self,
