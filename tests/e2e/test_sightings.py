@@ -84,6 +84,50 @@ def test_what_assay_was_never_asked_about_is_unadmitted_and_ends_when_the_pod_is
     assert the_run(rig, "kube-system")["reason"] == "PodDeleted"
 
 
+def test_what_ran_on_a_node_that_is_lost_ends_with_its_pod(rig: Rig) -> None:
+    """A node's kubelet is silent for good: the control plane alone writes, and leaves the containers as they were."""
+    rig.cluster.create_namespace("lost")
+    reference, digest = rig.signed("lost")
+    rig.cluster.apply(pod("web", "lost", reference))
+    runs_as(rig, "web", "lost", f"{reference.rpartition(':')[0]}@{digest}")
+    assert the_run(rig, "lost")["endedAt"] is None
+    said = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+    status, answer = rig.cluster.request(
+        "PATCH",
+        "/api/v1/namespaces/lost/pods/web/status",
+        body={"status": {"phase": "Failed", "conditions": [said]}},
+        content_type="application/strategic-merge-patch+json",
+    )
+    assert (status, answer["status"]["containerStatuses"][0]["state"].keys()) == (200, {"running"})
+    wait_until(lambda: the_run(rig, "lost")["endedAt"] is not None, what="the end was seen")
+    assert the_run(rig, "lost")["reason"] == "DeletionByPodGC"
+
+
+def test_a_restart_leaves_a_gap_and_ends_what_went_meanwhile(rig: Rig) -> None:
+    began = datetime.now(UTC)
+    rig.cluster.create_namespace("restarted")
+    reference, digest = rig.signed("restarted")
+    for name in ("goes", "stays"):
+        rig.cluster.apply(pod(name, "restarted", reference))
+        runs_as(rig, name, "restarted", f"{reference.rpartition(':')[0]}@{digest}")
+    wait_until(lambda: len(runs(rig, "restarted")) == 2, what="both were seen running")
+
+    def told() -> dict[str, tuple[bool, str]]:
+        return {run["pod"]: (run["endedAt"] is None, run["reason"]) for run in runs(rig, "restarted")}
+
+    watched = datetime.now(UTC)
+    assert told() == {"goes": (True, ""), "stays": (True, "")}
+    with rig.assay.away():
+        rig.cluster.kubectl("delete", "pod", "goes", "--namespace", "restarted", "--grace-period=0", "--force")
+        gone = datetime.now(UTC)
+    wait_until(lambda: told()["goes"] != (True, ""), what="the pod was missed")
+    assert told() == {"goes": (False, "GoneWhileUnwatched"), "stays": (True, "")}
+    (gap,) = rig.assay.inventory(f"/api/v1/runs?namespace=restarted&asOf={gone:%Y-%m-%dT%H:%M:%S.%fZ}")["gaps"]
+    since, until = (datetime.fromisoformat(gap[name]) for name in ("since", "until"))
+    # From when something was seen last, which was a pod of this test, or what came after it.
+    assert began < since <= watched < gone < until <= datetime.now(UTC)
+
+
 def test_people_read_what_runs(rig: Rig) -> None:
     rig.cluster.create_namespace("read")
     reference, digest = rig.signed("read")

@@ -8,12 +8,12 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import Server, free_port, running
+from tests.support.processes import Server, free_port, start
 from tests.support.tools import hermetic_environment
 
 ANSWER_TIMEOUT = 60  # seconds for one answer
@@ -28,6 +28,16 @@ class Assay:
     webhook_port: int
     inventory_port: int
     environment: Mapping[str, str]
+    _started: Callable[[], Server]
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """It is stopped for the length of a block, and started again as it was; ready when the block has ended."""
+        self.server.stop()
+        try:
+            yield
+        finally:
+            self.server = self._started()
 
     @property
     def url(self) -> str:
@@ -107,11 +117,15 @@ def serving(folder: Path, *roles: str, webhook_port: int | None = None, **settin
         except OSError:
             return False
 
-    checkout = Path(__file__).resolve().parents[2]
-    with running(
-        command, name="assay", log=folder / "assay.log", ready=ready, environment=environment, folder=checkout
-    ) as server:
-        yield Assay(folder, server, port, inventory_port, environment)
+    def started() -> Server:
+        log, checkout = folder / "assay.log", Path(__file__).resolve().parents[2]
+        return start(command, name="assay", log=log, ready=ready, environment=environment, folder=checkout)
+
+    assay = Assay(folder, started(), port, inventory_port, environment, started)
+    try:
+        yield assay
+    finally:
+        assay.server.stop()
 
 
 def _answer(request: urllib.request.Request, context: ssl.SSLContext | None) -> tuple[int, Any]:
