@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,8 +53,9 @@ def ask(file: Path, sql: str, bounds: Bounds) -> Answer:
     except OSError as exc:
         raise Unavailable("DatabaseUnavailable", "the question could not be asked: no process for it") from exc
     if done.returncode:
-        # It has no other way to end badly than its bounds: memory, or the size of a file.
-        raise InputError("QueryTooCostly", _MESSAGES[Code.LARGE])
+        # It has no other way to end badly than its bounds: CPU time, memory, or the size of a file.
+        bound = Code.SLOW if done.returncode == -signal.SIGXCPU else Code.LARGE
+        raise InputError("QueryTooCostly", _MESSAGES[bound])
     value = json.loads(done.stdout)
     if "code" not in value:
         return Answer(tuple(value["columns"]), tuple(map(tuple, value["rows"])), value["cut"])
