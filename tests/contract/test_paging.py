@@ -22,7 +22,7 @@ from controller.inventory.store import Store
 from controller.settings import DocumentSettings
 from tests.support.asked_estate import every
 from tests.support.attested import VULNS, attesting, bundle, scan, spdx
-from tests.support.inventory import START, Clock, Database, evaluation, image, leaf, sighting, soon
+from tests.support.inventory import START, Clock, Database, evaluation, image, leaf, resource, sighting, soon
 
 DIGESTS = [f"sha256:{number:064x}" for number in range(6)]
 SIGNER = "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1.2"
@@ -209,6 +209,21 @@ async def test_a_hold_that_is_lifted_between_two_pages_is_not_passed_over(opened
     found = await walked(opened, clock, opened.questions.holds.page, *lifted)
     assert [hold.name for hold in found] == [f"h{number}" for number in range(6)]
     assert opened.questions.holds.page().items == ()
+
+
+async def test_a_policy_that_is_deleted_between_two_pages_is_in_the_list_of_those_in_force(
+    opened: Store, clock: Clock
+) -> None:
+    def fact(what: str, number: int) -> dict[str, Any]:
+        return resource(what, number, name=f"p{number % 6}", uid=f"uid-{number % 6}", life=int(what == "Deleted"))
+
+    def ask(**page: Any) -> Any:
+        return opened.queries.policies(in_force=True, **page)
+
+    await record(opened, *(fact("Applied", number) for number in range(6)))
+    found = await walked(opened, clock, ask, *(fact("Deleted", number) for number in range(6, 12)))
+    assert [(policy.name, str(policy.state)) for policy in found] == [(f"p{n}", "InForce") for n in range(5, -1, -1)]
+    assert ask().items == ()
 
 
 async def test_another_time_than_that_of_the_first_page_is_refused(opened: Store) -> None:
