@@ -8,6 +8,7 @@ of the whole program takes seconds, so that most deaths are those of its parts (
 from __future__ import annotations
 
 import http.client
+import json
 import random
 import secrets
 import threading
@@ -22,12 +23,16 @@ import pytest
 
 from controller.demo import story
 from controller.demo.registry import EmbeddedRegistry, Layout
+from controller.inventory.ledger.keeping import CHECKPOINT
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.support.assay import Assay, serving
+from tests.support.commands import assay as run
+from tests.support.processes import wait_until
 
 KILLS = 10
 CLIENTS = 4
+MERGE_DELAY = "0.1"  # seconds: the ledger is written to in each life
 LONGEST = 0.6  # seconds from a run's first answer to its kill; the moment within is random
 
 
@@ -101,13 +106,14 @@ def test_guarantee_13_every_answer_has_its_record_after_ten_kills_of_the_whole_p
         f"{registry.host}/acme/catalog@sha256:6539f534f2d09dbaf8884a6677df4d6a39012e2204342d09895420fa4a20cb41",
         f"{registry.host}/acme/newsletter@sha256:a35e3247a2a0d518319e2ea35738643461e4145d8053990271a2603ac9e59e29",
     ]
+    settings = {
+        "policies": str(policies),
+        "trusted_root": f"demo={story.LAYOUT / 'trusted_root.json'}",
+        "ledger_merge_delay": MERGE_DELAY,
+    }
     answered: dict[str, bool] = {}
     for _ in range(KILLS):
-        with serving(
-            tmp_path / "assay",
-            policies=str(policies),
-            trusted_root=f"demo={story.LAYOUT / 'trusted_root.json'}",
-        ) as assay:
+        with serving(tmp_path / "assay", **settings) as assay:
             load = Load(assay, images)
             with ThreadPoolExecutor(CLIENTS) as clients:
                 work = [clients.submit(load.run, client) for client in range(CLIENTS)]
@@ -122,6 +128,30 @@ def test_guarantee_13_every_answer_has_its_record_after_ten_kills_of_the_whole_p
     lost = sorted(answered.keys() - recorded.keys())
     assert not lost, f"{len(lost)} of {len(answered)} answers have no record (seed {seed}): {lost[:5]}"
     assert {identity: recorded[identity] == "Allow" for identity in answered} == answered
+    _verify(tmp_path / "assay", settings, len(recorded))
+
+
+def _verify(folder: Path, settings: dict[str, str], recorded: int) -> None:
+    """The ledger goes on from where each life left it: what was signed then holds, and all of it is numbered at last.
+
+    So says the program itself, as whoever operates it would ask, with the checkpoint that the last life left beside it.
+    """
+    kept = folder / "kept"
+    kept.write_bytes((folder / "ledger" / CHECKPOINT).read_bytes())
+
+    def verified(assay: Assay) -> dict[str, Any]:
+        asked = ("ledger", "verify", "--checkpoint", str(kept), "-o", "json")
+        names = ("ASSAY_DATABASE_URL", "ASSAY_LEDGER_DIRECTORY")
+        done = run(*asked, folder=folder, environment={name: assay.environment[name] for name in names})
+        report: dict[str, Any] = json.loads(done.stdout)
+        assert (done.returncode, report["findings"]) == (0, []), done.stdout + done.stderr
+        return report
+
+    with serving(folder, **settings) as assay:
+        assert verified(assay)["keptEntries"] > 0, "no life came to sign anything"
+        wait_until(lambda: verified(assay)["waiting"] == 0, what="all is numbered", server=assay.server)
+        report = verified(assay)
+    assert (report["entries"], report["signedEntries"]) == (recorded, recorded)
 
 
 def _recorded(database: Path) -> dict[str, str]:

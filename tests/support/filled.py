@@ -7,6 +7,7 @@ empty.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -114,9 +115,13 @@ def documents() -> list[tuple[dict[str, Any], dict[Digest, bytes]]]:
     ]
 
 
-async def fill(database: Database, store: Store, signer: NoteSigner, clock: Clock) -> None:
-    """Record all of it, number and sign it: twice, an hour apart, so that two checkpoints are kept. Then index it."""
+async def fill(
+    database: Database, store: Store, signer: NoteSigner, clock: Clock, *, but: Collection[str] = ()
+) -> None:
+    """Record all of it, number and sign it: twice, an hour apart, so that two checkpoints are kept. Then index it.
+    `but` records of these schemas, which an earlier version did not know."""
     records, blobs = leaves()
+    records = [record for record in records if record["schema"] not in but]
     for record, contents in documents():
         records.append(record)
         blobs |= contents
