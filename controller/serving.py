@@ -112,11 +112,7 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
             unkept = store.keep_configurations(settings.inventory)
             if unkept is not None:
                 stack.callback(unkept.close)
-        if (
-            {Role.OPERATOR, Role.WEBHOOK} <= set(roles)
-            and settings.cluster.watch_pods
-            and not settings.cluster.policies
-        ):
+        if _records_what_is(roles) and settings.cluster.watch_pods and not settings.cluster.policies:
             _watch_pods(settings, store, stack)
         https: Server | None = None
         http: Server | None = None
@@ -130,6 +126,11 @@ async def serving(settings: Settings, roles: Collection[Role] = tuple(Role)) -> 
             ca_bundle=made.bundle() if made else b"",
             database_url=settings.inventory.url(),
         )
+
+
+def _records_what_is(roles: Collection[Role]) -> bool:
+    """Whether the process records what it sees in the cluster: the operator does, where decisions are recorded too."""
+    return {Role.OPERATOR, Role.WEBHOOK} <= set(roles)
 
 
 class _Certificates:
@@ -166,7 +167,9 @@ async def _snapshots(
             log.warning("%s", line)
         return fixed(snapshot)
     from controller.operator.service import Operator  # kopf and kubernetes are slow to import and not always needed
+    from controller.operator.version_watch import Inventory
 
+    cluster = settings.review.cluster_name
     operator = Operator(
         settings.cluster,
         trust_roots=read_trust_roots(settings.cluster.trusted_root),
@@ -175,7 +178,8 @@ async def _snapshots(
         exceptions=settings.exceptions,
         check_address=AddressRules(settings.registry, denied=await _api_server(settings)).check,
         ca_bundle=made.bundle if made is not None and not made.given else None,
-        denied=lambda since: store.queries.denied(since=since, cluster=settings.review.cluster_name),
+        denied=lambda since: store.queries.denied(since=since, cluster=cluster),
+        inventory=Inventory(cluster, store.writer, store.queries) if _records_what_is(roles) else None,
     )
     operator.start()
     stack.callback(operator.stop)

@@ -82,13 +82,13 @@ RECORDS_LOST = Counter(
 SPOOL_BYTES = Gauge("assay_spool_bytes", "Bytes of records that wait for the database.", registry=METRICS)
 SIGHTINGS = Counter(
     "assay_sightings_total",
-    "Starts and ends of containers, and gaps of the watch, recorded.",
+    "What the operator saw and recorded: starts and ends of containers, gaps of the watch, policies and exceptions.",
     ["fact"],
     registry=METRICS,
 )
 SIGHTINGS_LOST = Counter(
     "assay_sightings_lost_total",
-    "Starts and ends of containers that could not be recorded for so long that they made room for newer ones.",
+    "What the operator saw and could not record for so long that it made room for what is newer.",
     registry=METRICS,
 )
 LEDGER_SIZE = Gauge("assay_ledger_entries", "Records that have a number in the ledger.", registry=METRICS)

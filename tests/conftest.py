@@ -19,7 +19,10 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
-RIG = "admission", "exceptions", "platforms", "policy_webhook", "private", "references", "sightings", "tuf"
+RIG = (
+    *("admission", "exceptions", "platforms", "policy_webhook", "private", "references", "resource_facts"),
+    *("sightings", "tuf"),
+)
 TOGETHER = {
     "the estate": ("tests/contract/estate/",),
     "the rig": tuple(f"tests/e2e/test_{name}.py" for name in RIG),

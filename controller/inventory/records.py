@@ -142,6 +142,19 @@ class PolicyPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourceVersion:
+    """A policy or an exception that stands, and in which version. `life`: how often its uid had been deleted before."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    life: int
+    generation: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExceptionRecord:
     """One version of an exception: what it said, and its uses (one for each image under a policy).
 

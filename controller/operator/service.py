@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ from controller.operator.exceptions import ExceptionWatch
 from controller.operator.holder import SnapshotHolder
 from controller.operator.keeper import Keeper, Picture, make_picture
 from controller.operator.resources import CLUSTER_POLICIES, EXCEPTIONS, POLICIES, RESOURCES, TRUST_ROOTS, Resource
+from controller.operator.version_watch import Inventory, VersionWatch
 from controller.policy.references import Materials
 from controller.policy.snapshot import Snapshot
 from controller.settings import ClusterSettings, ExceptionSettings, PolicySettings
@@ -61,6 +62,7 @@ class Operator:
     `ca_bundle` gives the PEM certificates for the webhook configurations; None leaves them alone. `limits`
     bound what policies' expressions may cost, `exceptions` what exceptions may grant. `check_address` judges where TUF
     repositories lead (guarantee 11). `denied` counts what policies denied, for their statuses; None: nobody does.
+    `inventory` is where it is recorded how policies and exceptions come and go; None: nowhere.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Operator:
         exceptions: ExceptionSettings | None = None,
         check_address: CheckAddress = no_address,
         denied: CountDenied | None = None,
+        inventory: Inventory | None = None,
     ) -> None:
         self.snapshots = SnapshotHolder(
             sources=(*(resource.plural for resource in RESOURCES), DIRECTORY), max_age=settings.snapshot_max_age
@@ -86,6 +89,7 @@ class Operator:
         self._exceptions = exceptions
         self._check_address = check_address
         self._denied = denied
+        self._inventory = inventory
         self._window = max(1.0, min(60.0, settings.snapshot_max_age / 2))
         self._relist = max(0.5, min(LONGEST_RELIST, settings.snapshot_max_age / 3))
         self._picture: Picture | None = None
@@ -151,11 +155,19 @@ class Operator:
                 client=client if self._write_status else None,
                 changed=self._dirty.set,
             )
-            work: list[Coroutine[Any, Any, None]] = [
+            looks = [watch.look]
+            work: list[Coroutine[Any, Any, None]] = []
+            if self._inventory is not None:
+                versions = VersionWatch(
+                    self._inventory, keeper=self._keeper, picture=lambda: self._picture, client=client
+                )
+                looks.append(versions.look)
+                work.append(versions.run())
+            work += [
                 directory.run(),
                 self._watch_age(directory),
                 self._watch_silence(references, distribution),
-                self._build(client, directory, references, distribution, pictured=watch.look),
+                self._build(client, directory, references, distribution, pictured=looks),
                 watch.run(),
                 *(self._list(client, resource) for resource in RESOURCES),
             ]
@@ -231,7 +243,7 @@ class Operator:
         references: References,
         distribution: Distribution,
         *,
-        pictured: Callable[[], None],
+        pictured: Sequence[Callable[[], None]],
     ) -> None:
         await directory.synced()
         for listed in self._listed.values():
@@ -261,7 +273,8 @@ class Operator:
             self.snapshots.fault("compiler", "")
             whole = Snapshot(policies=picture.policies, exceptions=picture.exceptions, trust_roots=picture.trust_roots)
             self.snapshots.publish(directory.fill(whole))
-            pictured()
+            for look in pictured:
+                look()
             if self._write_status:
                 await self._write_statuses(client, picture)
 

@@ -6,33 +6,19 @@ such, and the time in which nobody watched is recorded as a gap of its own: what
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import logging
 import secrets
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from controller import telemetry
-from controller.errors import AssayError
-from controller.model.deadline import Deadline
 from controller.model.sighting import Run, SeenPod
 from controller.review.leaf import timestamp
-from controller.review.ports import Recorder
 
 SCHEMA = "assay.dev/sighting/v1alpha1"
 DELETED, UNSEEN, REPLACED, LOST = "PodDeleted", "GoneWhileUnwatched", "Replaced", "NoLongerRunning"
-MAX_WAITING = 200_000  # facts that wait to be recorded while the inventory cannot: past it the oldest make room
-AT_ONCE = 64  # facts recorded side by side: one group commit
-RETRY = 2.0  # seconds before facts are tried again that could not be recorded
-TIMEOUT = 30.0  # seconds for one record
-HOPELESS = frozenset({"LeafMalformed", "LeafConflict", "RecordTooLarge", "DatabaseRefused"})  # the same at any time
-
-log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 RunKey = tuple[str, str, str, str]
@@ -159,53 +145,6 @@ def _run(run: Run) -> dict[str, Any]:
         "endedAt": timestamp(run.ended_at) if run.ended_at is not None else None,
         "reason": run.reason,
     }
-
-
-class Recording:
-    """Records facts in their order, until each is durable. Belongs to one event loop."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._waiting: deque[dict[str, Any]] = deque()
-        self._some = asyncio.Event()
-
-    def put(self, leaf: dict[str, Any]) -> None:
-        """Take a fact. Past `MAX_WAITING` the oldest is lost, and counted."""
-        if len(self._waiting) >= MAX_WAITING:
-            self._waiting.popleft()
-            telemetry.SIGHTINGS_LOST.inc()
-        self._waiting.append(leaf)
-        self._some.set()
-
-    async def run(self) -> None:
-        """Record until cancelled."""
-        while True:
-            await self._some.wait()
-            group = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
-            if not self._waiting:
-                self._some.clear()
-            answers = await asyncio.gather(*map(self._record, group), return_exceptions=True)
-            failed: list[dict[str, Any]] = []
-            error: BaseException | None = None
-            for leaf, answer in zip(group, answers, strict=True):
-                if isinstance(answer, AssayError) and answer.code in HOPELESS:
-                    telemetry.SIGHTINGS_LOST.inc()
-                    log.error("sighting %s is none that can be recorded: %s", leaf["id"], answer)
-                elif isinstance(answer, BaseException):
-                    failed.append(leaf)
-                    error = answer
-            for leaf in reversed(failed):
-                self._waiting.appendleft(leaf)
-            if error is not None:
-                if not isinstance(error, AssayError):
-                    raise error
-                log.warning("%d sightings could not be recorded, again in %.0f s: %s", len(failed), RETRY, error)
-                self._some.set()
-                await asyncio.sleep(RETRY)
-
-    async def _record(self, leaf: dict[str, Any]) -> None:
-        await self._recorder.record(leaf, blobs={}, deadline=Deadline.after(TIMEOUT))
-        telemetry.SIGHTINGS.labels(leaf["verdict"]).inc()
 
 
 def _key(pod: SeenPod, run: Run) -> RunKey:

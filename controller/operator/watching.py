@@ -20,8 +20,9 @@ from controller.errors import AssayError
 from controller.inventory.records import RunRecord
 from controller.model.image import ContainerKind
 from controller.model.sighting import Run, SeenPod
+from controller.operator.recording import Recording
 from controller.operator.runs import pod_of
-from controller.operator.sightings import Follower, OpenRun, Recording
+from controller.operator.sightings import Follower, OpenRun
 from controller.review.ports import Recorder
 from controller.settings import ClusterSettings
 

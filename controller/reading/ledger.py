@@ -74,7 +74,8 @@ def matter_of(record: DecisionRecord) -> dict[str, str]:
     if "object" in leaf:
         return {"resource": "decisions", "namespace": leaf["object"]["namespace"] or EVERYWHERE}
     if "resource" in leaf:
-        return {"resource": "policies", "namespace": EVERYWHERE}
+        is_exception = leaf["resource"]["kind"] == "EvidenceException"
+        return {"resource": "exceptions" if is_exception else "policies", "namespace": EVERYWHERE}
     return {"resource": "runs", "namespace": leaf["pod"]["namespace"] if "pod" in leaf else EVERYWHERE}
 
 

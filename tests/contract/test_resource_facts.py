@@ -118,7 +118,7 @@ async def test_an_exception_ends_by_itself_or_by_what_came_in_its_place(opened: 
         resource("Deleted", 6, exception=again, uid="a"),
         resource("Applied", 7, exception=again, uid="b"),
         resource("Applied", 8, exception=again, uid="c"),
-        resource("Deleted", 9, exception=again, uid="b"),
+        resource("Deleted", 9, exception=again, uid="c"),
     )
     assert exceptions(opened, as_of=at(299), name="short") == [("short", 0, "InForce", None)]
     assert exceptions(opened, as_of=at(300), name="short") == [
@@ -133,6 +133,7 @@ async def test_an_exception_ends_by_itself_or_by_what_came_in_its_place(opened: 
     told = [exceptions(opened, as_of=at(second), name="again") for second in range(5, 10)]
     alive, ended = [("again", 0, "InForce", None)], [("again", 0, "Deleted", at(6))]
     assert told == [alive, ended, alive, alive, alive]
+    assert [each.applied_at for each in opened.queries.exceptions(name="again").items] == [at(5)]
 
 
 async def test_what_no_operator_recorded_is_told_by_its_uses_alone(opened: Store) -> None:
@@ -170,6 +171,20 @@ async def test_exceptions_that_were_never_used_are_each_on_one_page(opened: Stor
         if cursor is None:
             break
     assert seen == names
+
+
+async def test_of_an_exception_that_was_used_the_last_use_counts_and_of_another_when_it_was_applied(
+    opened: Store,
+) -> None:
+    used, unused = exception_of("used"), exception_of("unused")
+    await record(
+        opened,
+        resource("Applied", 10, exception=used),
+        resource("Applied", 50, exception=unused),
+        leaf(100, evaluations=[excepted(name="used")]),
+    )
+    assert [name for name, *_ in exceptions(opened, as_of=at(99))] == ["unused", "used"]
+    assert [name for name, *_ in exceptions(opened, as_of=at(100))] == ["used", "unused"]
 
 
 async def test_the_versions_of_a_policy_are_told_with_when_they_came_and_went(opened: Store, clock: Clock) -> None:
@@ -216,16 +231,21 @@ async def test_the_versions_of_a_policy_are_told_with_when_they_came_and_went(op
 
 
 async def test_what_a_restored_backup_brought_back_is_there_again(opened: Store) -> None:
-    """An object of a uid that was deleted before; and clocks that go back tell of it in another order."""
+    """An object of a uid that was deleted before; and clocks that go back tell of it in another order. Where the backup
+    was brought to another cluster, that one has the uid too."""
     await record(
         opened,
         resource("Applied", 10),
+        resource("Applied", 5, cluster="copy"),
         resource("Deleted", 20),
         resource("Applied", 19, life=1),
     )
-    assert policies(opened) == [("release-signed", 1, "InForce", None), ("release-signed", 1, "Deleted", at(20))]
+    here = {"cluster": "local"}
+    alive = ("release-signed", 1, "InForce", None)
+    assert policies(opened, **here) == [alive, ("release-signed", 1, "Deleted", at(20))]
     await record(opened, resource("Deleted", 30, life=1))
-    assert policies(opened, in_force=True) == []
+    assert policies(opened, **here, in_force=True) == []
+    assert policies(opened, cluster="copy") == [alive]
 
 
 def refused(number: int, **changes: Any) -> dict[str, Any]:

@@ -14,16 +14,19 @@ from typing import Any
 import pytest
 
 from controller import admission
+from controller.inventory.store import Store
 from controller.model.deadline import Deadline
 from controller.model.decision import Decision
 from controller.model.policy import Policy
 from controller.model.workload import Workload
 from controller.operator.service import Operator
+from controller.operator.version_watch import Inventory
 from controller.policy import snapshot as snapshot_module
 from controller.policy.compiled import CompiledPolicy
 from controller.policy.snapshot import Snapshot
 from controller.review.pipeline import Pipeline
 from controller.settings import ClusterSettings, ReviewSettings, Seconds
+from tests.support.inventory import resource, sqlite_database
 from tests.support.kubernetes import ApiServer
 from tests.support.processes import wait_until
 from tests.support.review import World, digest, pod, review
@@ -57,9 +60,23 @@ def _install(server: ApiServer) -> None:
     server.kubectl("wait", "--for=condition=Established", "-f", CRDS, "--timeout=30s")
 
 
-def _operator(server: ApiServer, **more: Any) -> Operator:
+def _operator(server: ApiServer, *, inventory: Inventory | None = None, **more: Any) -> Operator:
     settings = ClusterSettings(kubeconfig=str(server.kubeconfig), **more)
-    return Operator(settings, write_status=True, ca_bundle=lambda: BUNDLE)
+    return Operator(settings, write_status=True, ca_bundle=lambda: BUNDLE, inventory=inventory)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An inventory that knows a policy, `earlier`, which no cluster of these tests has."""
+    with sqlite_database(tmp_path / "inventory").open() as opened:
+        known = resource("Applied", name="earlier", uid="earlier")
+        asyncio.run(opened.writer.record(known, blobs={}, deadline=Deadline.after(30)))
+        yield opened
+
+
+def _recorded(store: Store) -> dict[str, tuple[str, str]]:
+    """How each policy stands that the inventory knows, and why if it is gone."""
+    return {each.name: (str(each.state), each.reason) for each in store.queries.policies().items}
 
 
 def _policy(name: str, kind: str = "ClusterEvidencePolicy", **spec: Any) -> dict[str, Any]:
@@ -304,23 +321,32 @@ def test_ca_bundle_is_filled_in_and_nothing_else_of_the_configuration_changes(
 
 
 @pytest.mark.guarantee(9)
-def test_without_the_crds_a_replica_is_not_ready_and_once_they_go_it_keeps_its_policies(tmp_path: Path) -> None:
+def test_without_the_crds_a_replica_is_not_ready_and_once_they_go_it_keeps_its_policies(
+    tmp_path: Path, store: Store
+) -> None:
     before = set(threading.enumerate())
-    with ApiServer(tmp_path) as server:
-        running = _operator(server)
+    earlier = {"earlier": ("InForce", "")}
+    with ApiServer(tmp_path / "cluster") as server:
+        running = _operator(server, inventory=Inventory("local", store.writer, store.queries))
         running.start()
         try:
             wait_until(
                 lambda: any("ClusterEvidencePolicy" in problem for problem in running.snapshots.problems()),
                 what="the missing CRD is named",
             )
+            assert _recorded(store) == earlier  # what cannot be listed is not gone
             _install(server)
             wait_until(lambda: not running.snapshots.problems(), what="the first whole snapshot")
+            earlier = {"earlier": ("Deleted", "GoneWhileUnwatched")}
+            wait_until(lambda: _recorded(store) == earlier, what="what is not there is recorded to be gone")
             server.apply(_policy("kept"))
             wait_until(lambda: "kept" in _names(running.snapshots.current()), what="the policy binds", timeout=10)
+            kept = earlier | {"kept": ("InForce", "")}
+            wait_until(lambda: _recorded(store) == kept, what="it is recorded")
             server.kubectl("delete", "crd", "clusterevidencepolicies.assay.dev")
             wait_until(lambda: bool(running.snapshots.problems()), what="the replica is unready")
             assert _names(running.snapshots.current()) == {"kept"}
+            assert _recorded(store) == kept
         finally:
             running.stop()
         left = [thread.name for thread in threading.enumerate() if thread not in before]
@@ -328,22 +354,27 @@ def test_without_the_crds_a_replica_is_not_ready_and_once_they_go_it_keeps_its_p
 
 
 def test_an_api_server_that_is_away_makes_the_replica_unready_keeps_its_policies_and_is_caught_up_with(
-    tmp_path: Path,
+    tmp_path: Path, store: Store
 ) -> None:
-    with ApiServer(tmp_path) as server:
+    earlier = {"earlier": ("Deleted", "GoneWhileUnwatched")}
+    with ApiServer(tmp_path / "cluster") as server:
         _install(server)
         server.apply(_policy("kept"))
-        running = _operator(server, snapshot_max_age=Seconds(3))
+        inventory = Inventory("local", store.writer, store.queries)
+        running = _operator(server, inventory=inventory, snapshot_max_age=Seconds(3))
         running.start()
         try:
             wait_until(lambda: not running.snapshots.problems(), what="the first whole snapshot")
+            wait_until(lambda: _recorded(store) == earlier | {"kept": ("InForce", "")}, what="both are recorded")
             server.stop()
             wait_until(lambda: bool(running.snapshots.problems()), what="the replica is unready")
             assert _names(running.snapshots.current()) == {"kept"}
             assert running.snapshots.age() > 3
+            assert _recorded(store)["kept"] == ("InForce", "")
             server.start()
             server.kubectl("delete", "clusterevidencepolicy", "kept")
             wait_until(lambda: not running.snapshots.problems(), what="the replica is ready again")
             wait_until(lambda: not _names(running.snapshots.current()), what="the deletion is noticed")
+            wait_until(lambda: _recorded(store)["kept"] == ("Deleted", ""), what="and recorded")
         finally:
             running.stop()

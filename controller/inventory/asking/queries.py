@@ -7,7 +7,7 @@ then.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from controller.inventory.asking.decisions import exception_uses, resource_facts
 from controller.inventory.asking.runs.running import RunQueries
 from controller.inventory.asking.visibility import is_evidence_in, is_found_in, is_policy_in, ran_in
 from controller.inventory.blobs.store import COLUMNS
+from controller.inventory.database.dialect import take_time
 from controller.inventory.recording.projecting import SCHEMA
 from controller.inventory.records import (
     DecisionFilter,
@@ -32,6 +33,7 @@ from controller.inventory.records import (
     ImageRecord,
     PolicyPage,
     PolicyVersion,
+    ResourceVersion,
 )
 from controller.inventory.tables import of_one_leaf, of_rows
 from controller.model.exception import PolicyName
@@ -175,6 +177,18 @@ class Queries(RunQueries):
                 as_of=as_of,
                 known_at=known_at,
             )
+
+    def resources(self, cluster: str) -> tuple[ResourceVersion, ...]:
+        """The policies and exceptions of a cluster that are not known to be gone, for who goes on watching them."""
+        with self._reading() as connection:
+            take_time(connection)  # without an answer nothing would be watched again
+            return resource_facts.resources(connection, cluster)
+
+    def deletions(self, cluster: str, uids: Collection[str]) -> Mapping[str, int]:
+        """How often each of these objects of a cluster was seen to be deleted; those that never were are not in it."""
+        with self._reading() as connection:
+            take_time(connection)
+            return resource_facts.deletions(connection, cluster, uids)
 
     def denied(self, *, since: datetime, cluster: str, known_at: datetime | None = None) -> dict[PolicyName, int]:
         """How many different images each policy of a cluster denied since a time, by kind, namespace and name.

@@ -43,8 +43,12 @@ COMMANDS, CALLS = (
     }
     for column, begin in (("commands", f"({'|'.join(inventory_commands.list_commands(None))})( |$)"), ("calls", "/"))
 )
-OTHERWISE = {"prove", "/api/v1/proofs/{digest}", "/api/v1/bom", "/api/v1/affected/decisions"}
-"""What is on the page, and asked in other tests (test_export.py, test_packages.py, test_estate_evidence.py)."""
+OTHERWISE = {
+    *("prove", "/api/v1/proofs/{digest}", "/api/v1/bom", "/api/v1/affected/decisions"),
+    *("policies", "/api/v1/policies"),
+}
+"""What is on the page, and asked in other tests (test_export.py, test_packages.py, test_estate_evidence.py,
+test_resource_facts.py)."""
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from controller.errors import RecordingFailed
 from controller.inventory.recording.projecting import project
 from controller.model.image import ContainerKind
 from controller.model.sighting import SeenPod
+from controller.operator.recording import AT_ONCE, Recording
 from controller.operator.runs import digest_of, pod_of
-from controller.operator.sightings import AT_ONCE, Follower, OpenRun, Recording
+from controller.operator.sightings import Follower, OpenRun
 
 DIGEST = "sha256:" + "a1" * 32
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)

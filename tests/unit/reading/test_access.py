@@ -20,7 +20,19 @@ from controller.reading.app import create_app
 from controller.reading.evidence import Evidence
 from controller.settings import InventorySettings
 from tests.support.asgi import Answer, call
-from tests.support.inventory import ARTIFACT, Clock, Database, evaluation, image, leaf, sighting, soon, sqlite_database
+from tests.support.inventory import (
+    ARTIFACT,
+    Clock,
+    Database,
+    evaluation,
+    exception_of,
+    image,
+    leaf,
+    resource,
+    sighting,
+    soon,
+    sqlite_database,
+)
 
 SHOP, BANK = "shop", "bank"
 COMMON, PRIVATE = "sha256:" + "a1" * 32, "sha256:" + "b2" * 32
@@ -36,6 +48,8 @@ GRANTS = {
     },
     "runner": {("runs", SHOP)},
     "reader": {("runs", SHOP), ("components", SHOP)},
+    "watcher": {("policies", EVERYWHERE)},
+    "tenant": {("policies", SHOP), ("exceptions", SHOP)},
     "nobody": set(),
 }
 
@@ -78,6 +92,9 @@ def leaves() -> dict[str, dict[str, Any]]:
         "private run": sighting("Started", 4, namespace=BANK, uid="pod-3", digest=PRIVATE),
         "bank run": sighting("Started", 4, namespace=BANK, uid="pod-2"),
         "gap": sighting("Gap", 5),
+        "policy": resource("Applied", 6),
+        "own policy": resource("Applied", 7, kind="EvidencePolicy", namespace=SHOP, uid="own"),
+        "exception": resource("Applied", 8, exception=exception_of("spare")),
     }
 
 
@@ -227,10 +244,26 @@ def test_guarantee_20_a_digest_is_visible_where_it_ran_and_as_far_as_it_ran_ther
 
 
 @pytest.mark.guarantee(20)
+def test_guarantee_20_how_policies_and_exceptions_came_and_went_is_for_who_may_see_all_of_them(
+    client: FastAPI, leaves: dict[str, dict[str, Any]]
+) -> None:
+    told = {item["name"] for item in ask(client, "/api/v1/policies", "watcher")[1]["items"]}
+    assert told == {leaves["policy"]["resource"]["name"]}
+    for name, status in {"policy": 200, "own policy": 200, "exception": 404}.items():
+        assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "watcher")[0] == status, name
+        assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "tenant")[0] == 404, name
+    for path in ("/api/v1/policies", "/api/v1/exceptions"):
+        assert ask(client, path, "tenant")[0] == 403, path
+        assert ask(client, f"{path}?namespace={SHOP}", "tenant")[0] in {400, 403, 422}, (
+            path
+        )  # there is no such question
+
+
+@pytest.mark.guarantee(20)
 def test_guarantee_20_what_was_seen_running_is_no_decision_and_is_proven_to_who_may_see_it(
     client: FastAPI, leaves: dict[str, dict[str, Any]]
 ) -> None:
-    for name in ("run", "bank run", "gap"):
+    for name in ("run", "bank run", "gap", "policy", "exception"):
         path = f"/api/v1/decisions/{leaves[name]['id']}"
         assert (ask(client, path, "shopper")[0], ask(client, path, "auditor")[0]) == (404, 404), name
         assert ask(client, f"/api/v1/ledger/proofs/{leaves[name]['id']}", "auditor")[0] == 200, name

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Row, Subquery, case, func, select
 from controller.inventory import tables
 from controller.inventory.asking.asker import before_place, by_then, check_limit
 from controller.inventory.asking.paging import Paging
-from controller.inventory.records import PolicyPage, PolicyRecord, Standing
+from controller.inventory.database.parameters import among
+from controller.inventory.records import PolicyPage, PolicyRecord, ResourceVersion, Standing
 
 APPLIED, DELETED = "Applied", "Deleted"
 POLICIES, EXCEPTIONS = ("ClusterEvidencePolicy", "EvidencePolicy"), ("EvidenceException",)
@@ -82,6 +83,23 @@ def policies(
     shown = rows[:limit]
     last = (shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None
     return PolicyPage(tuple(map(_policy, shown)), paging.after(connection, last))
+
+
+def resources(connection: Connection, cluster: str) -> tuple[ResourceVersion, ...]:
+    """What `Queries.resources` says."""
+    found = history((*POLICIES, *EXCEPTIONS), as_of=None, known_at=None)
+    names = ("kind", "namespace", "name", "uid", "life", "generation", "hash")
+    query = select(*(found.c[name] for name in names)).where(found.c.cluster == cluster)
+    query = query.where(found.c.fact == APPLIED, found.c.next.is_(None))
+    return tuple(ResourceVersion(**row) for row in connection.execute(query).mappings())
+
+
+def deletions(connection: Connection, cluster: str, uids: Collection[str]) -> dict[str, int]:
+    """What `Queries.deletions` says."""
+    query = select(_fact.c.uid, (func.max(_fact.c.life) + 1).label("times")).group_by(_fact.c.uid)
+    query = query.where(_fact.c.cluster == cluster, _fact.c.fact == DELETED)
+    query = query.where(among(connection, _fact.c.uid, sorted(uids)))
+    return {row.uid: row.times for row in connection.execute(query)}
 
 
 def _policy(row: Row[Any]) -> PolicyRecord:
