@@ -23,6 +23,7 @@ from controller.inventory.audit.verifying import Kept, Report
 from controller.inventory.blobs.files import BlobFolder
 from controller.inventory.blobs.store import Blobs
 from controller.inventory.database import dialect, engines, failures, partitions
+from controller.inventory.database.backfill import Backfill
 from controller.inventory.database.lock import FileLock, claimed
 from controller.inventory.database.partition_keeping import PartitionKeeper
 from controller.inventory.index import reading as documents
@@ -64,8 +65,17 @@ def is_away(error: ConfigurationError) -> bool:
 class Store:
     """An open inventory: `writer` (a `Recorder`; absent when opened to read) and `questions`. Close it."""
 
-    def __init__(self, *, writer: Writer | None, reading: Engine, lock: FileLock | None, blobs: Blobs) -> None:
+    def __init__(
+        self,
+        *,
+        writer: Writer | None,
+        reading: Engine,
+        lock: FileLock | None,
+        blobs: Blobs,
+        backfill: Backfill | None = None,
+    ) -> None:
         self._writer = writer
+        self._backfill = backfill
         self._reading = reading
         self._blobs = blobs
         self._lock = lock
@@ -99,6 +109,8 @@ class Store:
         if settings.durability == "Spool":
             spool = Spool(settings.spool_folder(engines.sqlite_file(url)), max_bytes=settings.spool_max_bytes)
             fallback = Fallback(spool, _keeping_engine(url), blobs=blobs, lose=settings.spool_full == "Admit")
+        file = engines.sqlite_file(url)
+        backfill = Backfill(file) if file is not None else None
         writer = Writer(
             engine,
             group_size=settings.database_group_size,
@@ -107,8 +119,9 @@ class Store:
             blobs=blobs,
             fallback=fallback,
             threads=writers,
+            committed=backfill.written if backfill is not None else None,
         )
-        return cls(writer=writer, reading=reading, lock=lock, blobs=blobs)
+        return cls(writer=writer, reading=reading, lock=lock, blobs=blobs, backfill=backfill)
 
     @classmethod
     def open_to_read(cls, settings: InventorySettings) -> Store:
@@ -251,6 +264,8 @@ class Store:
         """Write what waits, then let go. Blocks for as long as that takes; may be called twice."""
         if self._writer is not None:
             self._writer.close()
+        if self._backfill is not None:
+            self._backfill.close()
         for engine in self._engines:
             engine.dispose()
         self._reading.dispose()

@@ -64,14 +64,19 @@ class Writer:
         blobs: Blobs,
         fallback: Fallback | None = None,
         threads: int = 1,
+        committed: Callable[[int, int], object] | None = None,
     ) -> None:
-        """`threads` commit side by side: no more than the engine has connections."""
+        """`threads` commit side by side: no more than the engine has connections.
+
+        `committed` is told of each group: its records and their bytes.
+        """
         self._engine = engine
         self._blobs = blobs
         self._fallback = fallback
         self._group_size = max(1, group_size)
         self._queue_limit = max(1, queue)
         self._clock = clock
+        self._committed = committed
         self._projector = Projector()
         self._remembered = Remembered()
         self._arriving: list[_Waiting] = []
@@ -194,6 +199,8 @@ class Writer:
             return
         try:
             refused = self._commit([waiting.record for waiting in group])
+            if self._committed is not None:
+                self._committed(len(group), sum(waiting.size for waiting in group))
         except Exception as exc:  # whatever it was, every caller is told, and the thread lives on
             if self._fallback is not None and is_away(exc):
                 log.warning("the database is away (%s): decisions are kept in the spool", cause(exc))
