@@ -13,7 +13,7 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-annotate 
 CHECKS = types pages policies style layers chart
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-live mutants fuzz check $(CHECKS:%=check-%) bench bench-inventory estate fmt lock tools tools-fixtures fixtures docs clean
+.PHONY: help setup demo test test-live mutants fuzz check $(CHECKS:%=check-%) bench bench-webhook bench-inventory estate fmt lock tools tools-fixtures fixtures docs clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,7 +90,9 @@ mutants: $(VENV)/.development ## Change one decision of the verification at a ti
 fuzz: $(VENV)/.development ## Fuzz the readers of strangers' bytes, for SECONDS=60
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
-bench: $(VENV)/.development ## Measure speed and size; prints a table and writes JSON
+bench: bench-webhook bench-inventory ## Measure speed and size, of both; prints tables and writes JSON
+
+bench-webhook: $(VENV)/.development ## Measure the webhook: ten minutes
 	@$(BIN)/python -m tests.bench
 
 bench-inventory: $(VENV)/.development ## Measure the inventory with a year of an estate of SIZE=0.1 (1: 10 million links; hours)
