@@ -17,7 +17,8 @@ from click.shell_completion import shell_complete
 
 from controller import __version__
 from controller.cli.commands import COMMANDS, Lazy
-from controller.errors import AssayError
+from controller.cli.writing import UnwritableError, telling_apart
+from controller.errors import AssayError, ConfigurationError
 
 EXIT_DENIED = 1
 EXIT_ERROR = 2
@@ -25,7 +26,6 @@ EXIT_USAGE = 64  # sysexits.h EX_USAGE
 EXIT_INTERRUPTED = 130  # 128 and SIGINT
 EXIT_UNREAD = 141  # 128 and SIGPIPE
 _COMPLETE = "_ASSAY_COMPLETE"  # by which a shell asks click what may follow
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @click.group(
@@ -47,16 +47,21 @@ def run(arguments: list[str]) -> int:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     if asked := os.environ.get(_COMPLETE):
         return shell_complete(root, {}, "assay", _COMPLETE, asked)
+    if (own := sys.__stdout__) is not None and sys.stdout is own:
+        sys.stdout = telling_apart(own)
     try:
         status = _run(arguments)
         sys.stdout.flush()
-    except OSError as exc:
-        if exc.errno != errno.EPIPE and exc.errno not in _UNWRITABLE:
-            raise
+    except UnwritableError as exc:
         _let_go()
         if exc.errno == errno.EPIPE:
             return EXIT_UNREAD
         click.echo(f"assay: OutputUnwritable: the output is not whole: {exc.strerror}", err=True)
+        return EXIT_ERROR
+    except OSError as exc:  # anything else that the system refused: nothing was found by that
+        what = f"{exc.filename}: " if exc.filename else ""
+        error = ConfigurationError("SystemRefused", f"{what}{exc.strerror or type(exc).__name__}")
+        click.echo(f"assay: {error}", err=True)
         return EXIT_ERROR
     return status
 

@@ -1,4 +1,4 @@
-"""Files that commands write."""
+"""What commands write: files, and standard output, of which one has to know what went wrong."""
 
 from __future__ import annotations
 
@@ -6,10 +6,31 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from controller.errors import ConfigurationError
+
+
+class UnwritableError(OSError):
+    """Standard output cannot be written to: nobody reads it any more, or there is no room."""
+
+
+class _Output(FileIO):
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content)
+        except OSError as exc:
+            raise UnwritableError(exc.errno, exc.strerror) from exc
+
+
+def telling_apart(output: TextIO) -> TextIO:
+    """The same output, whose errors are `UnwritableError`: a closed pipe may be another one, to a database."""
+    output.flush()
+    raw = _Output(output.fileno(), "w", closefd=False)
+    lines = output.isatty()
+    return TextIOWrapper(BufferedWriter(raw), output.encoding, output.errors, line_buffering=lines)
 
 
 @contextmanager

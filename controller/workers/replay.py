@@ -16,7 +16,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from controller.errors import AssayError, Unacceptable
+from controller.errors import AssayError, Unacceptable, Unavailable
 from controller.model.evidence import Artifact, ArtifactKind, VerifiedEvidence
 from controller.model.exception import EvidenceException
 from controller.model.policy import Authority, Policy, Problem, TrustRoot
@@ -36,6 +36,7 @@ Blob = Callable[[str], bytes | None]
 
 _TOLD = ("artifact", "location", "authority", "signer", "logEntry", "signedAt")
 """What must come out again. The sentences of `steps` are not among it: another version may put them better."""
+_IMPOSSIBLE, _MISSING = "ReplayImpossible", "BytesMissing"
 _UNBOUNDED = ExceptionSettings(exception_max_duration=Seconds("inf"))
 """The longest end that may be granted was another setting then, and is no part of the record."""
 
@@ -44,8 +45,9 @@ _UNBOUNDED = ExceptionSettings(exception_max_duration=Seconds("inf"))
 class Replayed:
     """One proof of the record, made again, or one exception that was used, applied again.
 
-    `trouble`: why it could not be, or what came out instead; empty if it holds. `recorded` is the proof or exception as
-    it stands in the leaf; `steps` are those of today's proof.
+    `trouble`: why it could not be, or what came out instead; empty if it holds. `untold`: that is no word about the
+    proof, which could not be made again here. `recorded` is the proof or exception as it stands in the leaf; `steps`
+    are those of today's proof.
     """
 
     policy: str
@@ -53,6 +55,12 @@ class Replayed:
     recorded: Mapping[str, Any]
     trouble: str
     steps: tuple[str, ...]
+    untold: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds."""
+        return not self.trouble
 
 
 def replay(leaf: Mapping[str, Any], blob: Blob, *, limits: DocumentSettings, digest: str = "") -> list[Replayed]:
@@ -70,14 +78,18 @@ def replay(leaf: Mapping[str, Any], blob: Blob, *, limits: DocumentSettings, dig
         policy = "/".join(filter(None, (evaluation["policy"][name] for name in ("kind", "namespace", "name"))))
         about = evaluation.get("child", image)["digest"]
         for exception in evaluation.get("exceptions", ()):
-            trouble = _void(exception, leaf, evaluation, blob, decided)
-            found.append(Replayed(policy, about or image["reference"], exception, trouble, ()))
+            try:
+                trouble, untold = _void(exception, leaf, evaluation, blob, decided), False
+            except AssayError as exc:
+                trouble, untold = f"{exc.code}: {exc.message}", _is_untold(exc)
+            found.append(Replayed(policy, about or image["reference"], exception, trouble, (), untold))
         if not recorded:
             continue
         try:
             proven = list(_records(_again(evaluation, Digest.parse(about), blob, decided, limits)))
         except AssayError as exc:
-            found.extend(Replayed(policy, about, proof, f"{exc.code}: {exc.message}", ()) for proof in recorded)
+            trouble, untold = f"{exc.code}: {exc.message}", _is_untold(exc)
+            found.extend(Replayed(policy, about, proof, trouble, (), untold) for proof in recorded)
             continue
         for proof in recorded:
             same = next((made for made in proven if _same(made, proof)), None)
@@ -86,31 +98,35 @@ def replay(leaf: Mapping[str, Any], blob: Blob, *, limits: DocumentSettings, dig
     return found
 
 
+def _is_untold(exc: AssayError) -> bool:
+    """Whether this says nothing of a proof but that it cannot be made here: what it rests on is not to be had, or this
+    version reads it in another way."""
+    return isinstance(exc, Unavailable) or exc.code in {_IMPOSSIBLE, _MISSING}
+
+
 def _void(
     recorded: Mapping[str, Any], leaf: Mapping[str, Any], evaluation: Mapping[str, Any], blob: Blob, decided: datetime
 ) -> str:
-    """Why the exception, as it is stored, does not except the image from the policy at that time; empty if it does."""
+    """Why the exception, as it is stored, does not except the image from the policy at that time; empty if it does.
+    Raises `AssayError` where that cannot be looked at."""
     image, named = leaf["images"][evaluation["image"]], evaluation["policy"]
-    try:
-        spec = json.loads(_read(blob, recorded["hash"]))["spec"]
-        obj = {"apiVersion": API_VERSION, "kind": EXCEPTION, "metadata": {"name": recorded["name"]}, "spec": spec}
-        exception = parse_exception(obj, claimed=recorded["claimed"])
-        if not isinstance(exception, EvidenceException) or exception_record(exception) != recorded:
-            return "the stored bytes say something else than the record"
-        texts = (image["digest"], evaluation.get("child", {}).get("digest"))
-        digests = known_to_run(
-            *(Digest.parse(text) for text in texts if text),
-            causes=((reason["rule"], reason["code"]) for reason in evaluation["reasons"]),
-        )
-        applying = ExceptionIndex([exception], settings=_UNBOUNDED).applying(
-            (named["kind"], named["namespace"], named["name"]),
-            name=Reference.parse(image["reference"]).name,
-            digests=digests,
-            namespace=leaf["request"]["namespace"],
-            now=decided,
-        )
-    except AssayError as exc:
-        return f"{exc.code}: {exc.message}"
+    spec = json.loads(_read(blob, recorded["hash"]))["spec"]
+    obj = {"apiVersion": API_VERSION, "kind": EXCEPTION, "metadata": {"name": recorded["name"]}, "spec": spec}
+    exception = parse_exception(obj, claimed=recorded["claimed"])
+    if not isinstance(exception, EvidenceException) or exception_record(exception) != recorded:
+        return "the stored bytes say something else than the record"
+    texts = (image["digest"], evaluation.get("child", {}).get("digest"))
+    digests = known_to_run(
+        *(Digest.parse(text) for text in texts if text),
+        causes=((reason["rule"], reason["code"]) for reason in evaluation["reasons"]),
+    )
+    applying = ExceptionIndex([exception], settings=_UNBOUNDED).applying(
+        (named["kind"], named["namespace"], named["name"]),
+        name=Reference.parse(image["reference"]).name,
+        digests=digests,
+        namespace=leaf["request"]["namespace"],
+        now=decided,
+    )
     return "" if applying else "what is stored does not except this image from this policy at that time"
 
 

@@ -411,6 +411,17 @@ def test_inventory_makes_a_proof_again_from_the_database_alone(desk: Desk, serve
     assert done.returncode == 1
     assert "0 of " in done.stdout
     assert "are damaged" in done.stdout
+    assert re.search(r"^  FAILS  signature, for authority ", done.stdout, re.MULTILINE)
+    # One in which they are not any more: nothing can be said of the proofs.
+    with contextlib.closing(sqlite3.connect(copy)) as altered:
+        altered.executescript("DELETE FROM blob;")
+    done = desk.run("inventory", "show", digest, "--replay", "--database-url", f"sqlite:///{copy}")
+    assert done.returncode == 2
+    assert "0 of " in done.stdout
+    assert re.search(r"^  cannot tell  signature, for authority ", done.stdout, re.MULTILINE)
+    assert re.search(r"^    BytesMissing: sha256:[0-9a-f]{64} is not stored$", done.stdout, re.MULTILINE)
+    done = desk.run("inventory", "show", digest, "--replay", "-o", "json", "--database-url", f"sqlite:///{copy}")
+    assert (done.returncode, {proof["holds"] for proof in json.loads(done.stdout)["proofs"]}) == (2, {None})
 
 
 @pytest.mark.parametrize(

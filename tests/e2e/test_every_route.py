@@ -30,7 +30,7 @@ from tests.support.tenants import BANK, BANKS, COMMON, SHOP, SHOPS, Tenant, fill
 
 SHOPPER, AUDITOR, STRANGER = User("shopper"), User("auditor", ("auditors",)), User("stranger")
 ROLE, GROUP = "assay-inventory-reader", "rbac.authorization.k8s.io"
-PAST = (START + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+BEFORE, PAST = ((START + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ") for hours in (-1, 1))
 
 
 class Whose(Enum):
@@ -43,13 +43,15 @@ class Whose(Enum):
 
 @dataclass(frozen=True)
 class Route:
-    """`path` and `query` ask for what is a tenant's (`{digest}`, `{purl}`, …). `is_list`: as CSV and as lines too."""
+    """`path` and `query` ask for what is a tenant's (`{digest}`, `{purl}`, …). `is_list`: as CSV and as lines too;
+    `of_period`: between two times too."""
 
     whose: Whose
     path: str
     query: str = ""
     is_list: bool = False
     as_of: bool = True
+    of_period: bool = False
 
     def of(self, tenant: Tenant, **more: str) -> str:
         """The question about what is this tenant's."""
@@ -81,7 +83,7 @@ ROUTES: Mapping[str, Route] = {
     "/api/v1/holds": Route(CLUSTER, "/api/v1/holds", is_list=True),
     "/api/v1/query": Route(CLUSTER, "/api/v1/query", "sql=SELECT+*+FROM+v_decisions", as_of=False),
     "/api/v1/proofs/{name}": Route(NAMESPACE, "/api/v1/proofs/{digest}", as_of=False),
-    "/api/v1/exports": Route(NAMESPACE, "/api/v1/exports", "digest={digest}", as_of=False),
+    "/api/v1/exports": Route(NAMESPACE, "/api/v1/exports", "digest={digest}", as_of=False, of_period=True),
     "/api/v1/ledger/proofs/{record}": Route(RECORD, "/api/v1/ledger/proofs/{record}", as_of=False),
     "/api/v1/ledger/consistency": Route(CLUSTER, "/api/v1/ledger/consistency", "old=1&new=1", as_of=False),
     "/ledger/checkpoint": Route(CLUSTER, "/ledger/checkpoint", as_of=False),
@@ -392,7 +394,7 @@ NOBODYS = Tenant(
 
 
 def variants(route: Route) -> Iterator[object]:
-    """The route as it is asked: now, in each form, of a day past, from what was known then."""
+    """The route as it is asked: now, in each form, of a day past, from what was known then, between two times."""
 
     def with_(**given: str) -> object:
         return lambda tenant, **more: route.of(tenant, **given, **more)
@@ -405,6 +407,10 @@ def variants(route: Route) -> Iterator[object]:
     if route.as_of and route.whose is NAMESPACE:
         yield with_(asOf=PAST)
         yield with_(asOf=PAST, knownAt=PAST, **({"format": "csv"} if route.is_list else {}))
+    if route.of_period:
+        yield with_(since=BEFORE)
+        yield with_(until=PAST)
+        yield with_(since=BEFORE, until=PAST, knownAt=PAST)
 
 
 def stripped(answer: Answer, tenant: Tenant) -> tuple[int, bytes]:

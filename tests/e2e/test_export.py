@@ -228,6 +228,21 @@ def test_what_nobody_admitted_is_named_so_and_what_is_unknown_is_no_answer(happe
     assert (done.returncode, done.stdout.count("FAILS    ledger     CheckpointInvalid")) == (1, 2)
 
 
+def test_a_chain_to_a_ledger_whose_key_nobody_has_here_is_not_said_to_be_broken(
+    happened: Happened, tmp_path: Path
+) -> None:
+    done = happened.run("prove", "containerd://9", "--ledger-directory", tmp_path)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.startswith("Error  the chain holds so far as it can be told here: see UNKNOWN\n")
+    assert done.stdout.count("UNKNOWN  ledger     LedgerKeyUnknown: ") == 2
+    assert "FAILS" not in done.stdout
+    done = happened.run("prove", "containerd://9", "--ledger-directory", tmp_path, "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)["holds"]) == (2, False)
+    # What is broken is told all the same.
+    done = happened.run("prove", "containerd://90", "--ledger-directory", tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[0].split()[0]) == (1, "Violated")
+
+
 def test_evidence_comes_out_byte_for_byte_and_no_terminal_gets_it(happened: Happened, tmp_path: Path) -> None:
     names = happened.decisions["shop"]["blobs"]
     assert names

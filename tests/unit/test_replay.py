@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controller.errors import Unavailable
 from controller.model.decision import Evaluation, Outcome
 from controller.model.evidence import Artifact, EvidenceSet
 from controller.model.image import ContainerKind, ImageUse, ResolvedImage
@@ -83,6 +84,8 @@ class Archive:
 
     def trouble(self) -> str:
         (found,) = self.replayed()
+        assert found.untold is found.trouble.startswith(("BytesMissing", "ReplayImpossible"))
+        assert found.holds is (not found.trouble)
         return found.trouble
 
 
@@ -192,6 +195,16 @@ def test_another_policy_or_root_in_the_records_place_is_told() -> None:
     assert archive.trouble() == "the stored bytes no longer prove it"
     evaluation["used"]["trustRoots"] = {"main": swapped["hash"]}
     assert archive.trouble().startswith("ReplayImpossible")
+
+
+def test_a_database_that_is_away_says_nothing_of_a_proof() -> None:
+    archive = by_key()
+
+    def away(_: str) -> bytes:
+        raise Unavailable("DatabaseBusy", "the database did not answer in time")
+
+    (found,) = replay(archive.leaf, away, limits=DocumentSettings())
+    assert (found.untold, found.trouble) == (True, "DatabaseBusy: the database did not answer in time")
 
 
 def test_an_older_record_says_what_it_lacks() -> None:

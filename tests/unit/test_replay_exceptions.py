@@ -63,6 +63,7 @@ async def test_guarantee_16_an_exception_that_does_not_say_what_the_record_says_
     at[last] = value
     (found,) = replay(leaf, stored.get, limits=DocumentSettings())
     assert trouble in found.trouble
+    assert found.untold is (trouble == "BytesMissing")
 
 
 @pytest.mark.guarantee(16)
@@ -71,3 +72,4 @@ async def test_guarantee_16_an_altered_exception_is_found() -> None:
     name = leaf["evaluations"][0]["exceptions"][0]["hash"]
     (found,) = replay(leaf, (stored | {name: stored[name].replace(b"jane", b"joe")}).get, limits=DocumentSettings())
     assert found.trouble.startswith("BytesAltered")
+    assert not found.untold

@@ -8,7 +8,7 @@ from functools import partial
 
 import click
 
-from controller.cli import options, render
+from controller.cli import EXIT_DENIED, EXIT_ERROR, options, render
 from controller.cli.inventory.shared import known_at, whole
 from controller.cli.ledger import verifier_key
 from controller.errors import InputError
@@ -49,7 +49,8 @@ def command(
 
     DIGEST is an image (sha256:…), RUN a run's name at its runtime (containerd://…), RECORD the id of a decision or of a
     sighting. Each link is verified now, from stored bytes: run, admission, ledger, bytes, subject, proof.
-    Exit status: 0 every link holds; 1 one fails or is missing, and it is named; 2 there is nothing to prove.
+    Exit status: 0 every link holds; 1 one fails or is missing, and it is named; 2 there is nothing to prove, or what
+    is left open cannot be told here (the ledger's key is not known, or a proof is one that this version cannot make).
     """
     settings = load()
     known = verifier_key(ledger_key_text) if ledger_key_text else ledger_key(settings.inventory)
@@ -67,13 +68,16 @@ def command(
     else:
         answer = Proof.model_validate(chain).model_dump(mode="json", by_alias=True)
         render.dump({"schema": SCHEMA, **answer}, form)
-    return 0 if chain.holds else 1
+    return 0 if chain.holds else EXIT_ERROR if chain.untold else EXIT_DENIED
 
 
 def _print(chain: Chain) -> None:
-    word = render.coloured("Satisfied" if chain.holds else "Violated")
-    said = "every link holds" if chain.holds else "the chain is broken: see FAILS and MISSING"
-    click.echo(f"{word}  {said}")
+    word, said = "Violated", "the chain is broken: see FAILS and MISSING"
+    if chain.holds:
+        word, said = "Satisfied", "every link holds"
+    elif chain.untold:
+        word, said = "Error", "the chain holds so far as it can be told here: see UNKNOWN"
+    click.echo(f"{render.coloured(word)}  {said}")
     for link in chain.missing:
         _print_link(link, "  ")
     for run in chain.runs:
@@ -89,4 +93,5 @@ def _print(chain: Chain) -> None:
 
 def _print_link(link: Link, margin: str) -> None:
     code = f"{link.code}: " if link.code else ""
-    click.echo(render.plain(f"{margin}{_WORDS[link.state]:7}  {link.name:9}  {code}{link.told}"))
+    word = "UNKNOWN" if link.untold else _WORDS[link.state]
+    click.echo(render.plain(f"{margin}{word:7}  {link.name:9}  {code}{link.told}"))

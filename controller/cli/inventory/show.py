@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from controller.cli import options, render
+from controller.cli import EXIT_DENIED, EXIT_ERROR, options, render
 from controller.cli.inventory.decisions import print_decisions
 from controller.cli.inventory.shared import as_of, dump, known_at
 from controller.errors import InputError
@@ -51,7 +51,7 @@ def show(
     """Show what is known of an image (sha256:…), or one decision whole (the id that a denial names).
 
     With --replay the proofs are made again from what is stored: no registry, no cluster, as of the decision's time.
-    Exit status: 0, or with --replay 1 if a proof does not hold any more.
+    Exit status: 0, or with --replay 1 if a proof does not hold any more, else 2 if one cannot be made again here.
     """
     settings = load()
     times: dict[str, Any] = {"as_of": as_of, "known_at": known_at}
@@ -103,7 +103,8 @@ def _replay(store: Store, settings: Settings, name: str, *, form: str, known_at:
     else:
         for leaf, found in done:
             _print_replay(leaf, found)
-    return 1 if any(proof.trouble for _, found in done for proof in found) else 0
+    open_ = [proof.untold for _, found in done for proof in found if not proof.holds]
+    return 0 if not open_ else EXIT_ERROR if all(open_) else EXIT_DENIED
 
 
 def _leaves(store: Store, name: str, *, limit: int, namespace: str | None, **times: Any) -> Iterator[Any]:
@@ -140,7 +141,7 @@ def _replayed(proof: Replayed) -> dict[str, Any]:
     return {
         "policy": proof.policy,
         "image": proof.image,
-        "holds": not proof.trouble,
+        "holds": None if proof.untold else proof.holds,
         "trouble": proof.trouble,
         "recorded": proof.recorded,
         "steps": list(proof.steps),
@@ -148,14 +149,14 @@ def _replayed(proof: Replayed) -> dict[str, Any]:
 
 
 def _print_replay(leaf: Any, found: Sequence[Replayed]) -> None:
-    held = sum(not proof.trouble for proof in found)
+    held = sum(proof.holds for proof in found)
     click.echo(f"{leaf['verdict']}  record {leaf['id']}, decided {leaf['decidedAt']}")
     if not found:
         click.echo("  nothing was proven then, so there is nothing to prove again")
         return
     click.echo(f"  {held} of {len(found)} proofs hold, made again from the stored bytes alone")
     for proof in found:
-        word = "FAILS" if proof.trouble else "holds"
+        word = "cannot tell" if proof.untold else "holds" if proof.holds else "FAILS"
         click.echo(render.plain(f"  {word}  {_proven(proof)}"))
         click.echo(f"    image  {proof.image}")
         if proof.trouble:

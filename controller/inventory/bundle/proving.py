@@ -27,6 +27,7 @@ from controller.inventory.ledger.notes import NoteKey
 from controller.model.reference import Digest
 
 Leaf = Mapping[str, Any]
+KEY_UNKNOWN = "LedgerKeyUnknown"
 MAX_SUBJECTS = 4096  # of one statement that are looked at
 
 
@@ -85,6 +86,12 @@ class Link:
         """Whether it holds."""
         return self.state is State.HOLDS
 
+    @property
+    def untold(self) -> bool:
+        """Whether it is missing because it cannot be verified here: where the key is known, or by another version, it
+        may hold."""
+        return self.code in {KEY_UNKNOWN, IMPOSSIBLE.removesuffix(":")}
+
 
 @dataclass(frozen=True, slots=True)
 class RunChain:
@@ -128,9 +135,17 @@ class Chain:
     @property
     def holds(self) -> bool:
         """Whether nothing is missing and nothing fails."""
-        links = [link for run in self.runs for link in run.links]
-        links += [link for document in self.documents for link in document.links]
-        return not self.missing and all(link.holds for link in links)
+        return not any(self._open())
+
+    @property
+    def untold(self) -> bool:
+        """Whether it does not hold for nothing but what cannot be verified here."""
+        return not self.holds and all(link.untold for link in self._open())
+
+    def _open(self) -> Iterator[Link]:
+        yield from self.missing
+        parts = [*(run.links for run in self.runs), *(document.links for document in self.documents)]
+        yield from (link for links in parts for link in links if not link.holds)
 
 
 def prove(source: Source, replay: Replay, *, keys: Sequence[NoteKey], artifact: str | None = None) -> Chain:
@@ -223,7 +238,7 @@ class _Checkpoint:
             return
         if not keys:
             told = "the ledger's key is not known here: give it to verify the checkpoint"
-            self._trouble = Link("ledger", State.MISSING, told, "LedgerKeyUnknown")
+            self._trouble = Link("ledger", State.MISSING, told, KEY_UNKNOWN)
             return
         try:
             self._found = Checkpoint.parse(notes.open_note(note.encode(), keys)[0])

@@ -82,6 +82,21 @@ def test_who_signed_what_runs_is_who_signed(inventory: Store) -> None:
             check_runs(inventory.queries, as_of=as_of, known_at=known_at, signer=signer)
 
 
+def test_who_signed_what_runs_in_a_cluster_is_who_signed(inventory: Store) -> None:
+    signers = sorted({name for ran in oracle().runs() for who in ran.signers for name in (who[0], who[2]) if name})
+    clusters = sorted({ran.run.subject.cluster for ran in oracle().runs()})
+    assert len(clusters) > 1
+    found = {cluster: [0, 0, 0] for cluster in clusters}
+    for as_of, known_at in times("signers of a cluster", 4):
+        for cluster in clusters:
+            where = {"as_of": as_of, "known_at": known_at, "cluster": cluster}
+            found[cluster][0] += check_runs(inventory.queries, **where, signed=True)
+            found[cluster][1] += check_runs(inventory.queries, **where, signed=False)
+            for signer in Random(f"{as_of} {cluster}").sample(signers, 3):
+                found[cluster][2] += check_runs(inventory.queries, **where, signer=signer)
+    assert all(min(counts) > 0 for counts in found.values()), found
+
+
 def test_the_times_without_a_watch_are_told(inventory: Store) -> None:
     for as_of, known_at in times("gaps"):
         for namespace in (None, *estate().namespaces):

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -74,14 +73,49 @@ def test_output_that_finds_no_room_is_told_in_one_line() -> None:
     assert done.stderr == b"assay: OutputUnwritable: the output is not whole: No space left on device\n"
 
 
-def test_an_interrupted_command_ends_without_a_traceback() -> None:
-    code = "import sys; from controller import cli; print('up', flush=True); sys.exit(cli.run(['query', '-f', '-']))"
+@pytest.mark.parametrize("error", ["BrokenPipeError(errno.EPIPE, 'Broken pipe')", "OSError(errno.ENOSPC, 'No room')"])
+def test_what_goes_wrong_elsewhere_is_not_taken_for_the_output_and_is_no_finding(error: str) -> None:
+    """A pipe to a database breaks as one to a pager does: the answer is not there, and somebody waits for it."""
+    code = f"""
+import errno, sys
+from controller import cli
+
+def broken(_):
+    print("half an answer")
+    raise {error}
+
+cli._run = broken
+sys.exit(cli.run([]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (EXIT_ERROR, b"half an answer\n")
+    assert done.stderr.startswith(b"assay: SystemRefused: ")
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_interrupted_command_ends_without_a_traceback(tmp_path: Path) -> None:
+    code = """
+import sys
+from controller import cli
+from controller.cli import query
+
+def waiting(source, read=query._read):
+    print("it waits for its question, which never comes", flush=True)
+    return read(source)
+
+query._read = waiting
+sys.exit(cli.run(["query", "-f", "-"]))
+"""
     running = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "ASSAY_DATABASE_URL": sqlite_database(tmp_path).settings.database_url or ""},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert running.stdout is not None
-    assert running.stdout.readline() == b"up\n"
-    time.sleep(0.5)  # it imports, or waits for its question, which never comes
+    assert running.stdout.readline().startswith(b"it waits")
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
     assert (running.returncode, err.strip()) == (EXIT_INTERRUPTED, b"")
