@@ -113,7 +113,7 @@ class PolicyRecord:
 
     `manager` is the program that wrote this spec (`metadata.managedFields`), which says nothing of a person; `problem`
     the code of why the policy is broken, as it was seen then. `ended_at` is when it was replaced, or seen to be
-    deleted; `reason` is `GoneWhileUnwatched` where that was found later. `record` says that it was applied.
+    deleted; `unwatched`: that was found later, when somebody watched again. `record` says that it was applied.
     """
 
     cluster: str
@@ -129,7 +129,7 @@ class PolicyRecord:
     recorded_at: datetime
     state: Standing
     ended_at: datetime | None
-    reason: str
+    unwatched: bool
     record: str
 
 
@@ -160,6 +160,7 @@ class ExceptionRecord:
 
     `approval` is `stamped` (the approver was checked) or `claimed` (read from a file). `reason` is the approver's.
     `applied_at` is None where no operator recorded it, `ended_at` while it is in force, or where nobody knows.
+    `unwatched` as of a policy.
     """
 
     cluster: str
@@ -174,6 +175,7 @@ class ExceptionRecord:
     applied_at: datetime | None
     state: Standing
     ended_at: datetime | None
+    unwatched: bool
     uses: int
     first_used_at: datetime | None
     last_used_at: datetime | None

@@ -151,6 +151,7 @@ def create_app(
         page = await run_in_threadpool(
             queries.exceptions,
             name=asked.name,
+            in_force=asked.in_force,
             limit=asked.limit,
             cursor=asked.cursor,
             as_of=asked.as_of,

@@ -500,6 +500,7 @@ async def test_guarantee_16_every_use_of_an_exception_is_in_the_inventory(opened
         applied_at=None,
         state=Standing.UNKNOWN,
         ended_at=None,
+        unwatched=False,
         uses=3,
         first_used_at=START + timedelta(seconds=1),
         last_used_at=START + timedelta(seconds=5),

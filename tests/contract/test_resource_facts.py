@@ -77,6 +77,7 @@ async def test_an_exception_that_was_never_used_is_listed_until_it_ends_and_then
             applied_at=at(100),
             state=Standing.IN_FORCE,
             ended_at=None,
+            unwatched=False,
             uses=0,
             first_used_at=None,
             last_used_at=None,
@@ -102,6 +103,7 @@ async def test_an_exception_s_use_tells_of_it_before_anybody_recorded_that_it_wa
     assert exceptions(opened, as_of=at(60), known_at=at(60)) == [("hotfix", 1, "Unknown", None)]
     assert exceptions(opened, as_of=at(40)) == [("hotfix", 0, "InForce", None)]
     assert exceptions(opened, as_of=at(40), known_at=at(60)) == []
+    assert exceptions(opened, as_of=at(60), known_at=at(60), in_force=True) == []
 
 
 async def test_an_exception_ends_by_itself_or_by_what_came_in_its_place(opened: Store) -> None:
@@ -115,7 +117,7 @@ async def test_an_exception_ends_by_itself_or_by_what_came_in_its_place(opened: 
         resource("Deleted", 2 * DAY, exception=longer, generation=2),
         # Deleted and made anew, all alike but for its uid; and once more, the deletion being told of afterwards.
         resource("Applied", 5, exception=again, uid="a"),
-        resource("Deleted", 6, exception=again, uid="a"),
+        resource("Deleted", 6, exception=again, uid="a", reason="GoneWhileUnwatched"),
         resource("Applied", 7, exception=again, uid="b"),
         resource("Applied", 8, exception=again, uid="c"),
         resource("Deleted", 9, exception=again, uid="c"),
@@ -125,6 +127,9 @@ async def test_an_exception_ends_by_itself_or_by_what_came_in_its_place(opened: 
         ("short", 0, "InForce", None),
         ("short", 0, "Replaced", at(300)),
     ]
+    alone = opened.queries.exceptions(name="short", in_force=True, as_of=at(300)).items
+    assert [each.hash for each in alone] == [NEW]
+    assert exceptions(opened, as_of=at(3600), name="short", in_force=True) == []
     # Nobody needs to delete what has ended: that it was deleted later changes nothing.
     assert exceptions(opened, as_of=at(3 * DAY), name="short") == [
         ("short", 0, "Expired", at(3600)),
@@ -133,7 +138,11 @@ async def test_an_exception_ends_by_itself_or_by_what_came_in_its_place(opened: 
     told = [exceptions(opened, as_of=at(second), name="again") for second in range(5, 10)]
     alive, ended = [("again", 0, "InForce", None)], [("again", 0, "Deleted", at(6))]
     assert told == [alive, ended, alive, alive, alive]
+    told = [exceptions(opened, as_of=at(second), name="again", in_force=True) for second in range(4, 8)]
+    assert told == [[], alive, [], alive]
     assert [each.applied_at for each in opened.queries.exceptions(name="again").items] == [at(5)]
+    unwatched = [opened.queries.exceptions(name="again", as_of=at(second)).items[0].unwatched for second in (5, 6, 7)]
+    assert unwatched == [False, True, False]
 
 
 async def test_what_no_operator_recorded_is_told_by_its_uses_alone(opened: Store) -> None:
@@ -150,6 +159,10 @@ async def test_what_no_operator_recorded_is_told_by_its_uses_alone(opened: Store
         ("filed", 0, "InForce", None),
         ("filed", 1, "Unknown", None),
         ("used", 1, "Unknown", None),
+    ]
+    assert exceptions(opened, as_of=at(60), in_force=True) == [
+        ("used", 0, "InForce", None),
+        ("filed", 0, "InForce", None),
     ]
     expires = at(22 * 3600)
     assert {each[2:] for each in exceptions(opened, as_of=at(DAY))} == {("Expired", expires)}
@@ -207,8 +220,8 @@ async def test_the_versions_of_a_policy_are_told_with_when_they_came_and_went(op
         ("release-signed", 1, "Replaced", at(20)),
     ]
     second = opened.queries.policies().items[1]
-    told = (second.hash, second.manager, second.problem, second.reason, second.applied_at, second.recorded_at)
-    assert told == (NEW, "argocd", "FieldMissing", "GoneWhileUnwatched", at(20), at(DAY))
+    told = (second.hash, second.manager, second.problem, second.unwatched, second.applied_at, second.recorded_at)
+    assert told == (NEW, "argocd", "FieldMissing", True, at(20), at(DAY))
     assert opened.queries.blob(opened.queries.policies().items[3].hash) == content
     assert opened.queries.policies().items[3].record == first["id"]
     here = {"cluster": "local"}

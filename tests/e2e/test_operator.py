@@ -74,9 +74,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def _recorded(store: Store) -> dict[str, tuple[str, str]]:
-    """How each policy stands that the inventory knows, and why if it is gone."""
-    return {each.name: (str(each.state), each.reason) for each in store.queries.policies().items}
+def _recorded(store: Store) -> dict[str, tuple[str, bool]]:
+    """How each policy stands that the inventory knows, and whether its end was found later."""
+    return {each.name: (str(each.state), each.unwatched) for each in store.queries.policies().items}
 
 
 def _policy(name: str, kind: str = "ClusterEvidencePolicy", **spec: Any) -> dict[str, Any]:
@@ -325,7 +325,7 @@ def test_without_the_crds_a_replica_is_not_ready_and_once_they_go_it_keeps_its_p
     tmp_path: Path, store: Store
 ) -> None:
     before = set(threading.enumerate())
-    earlier = {"earlier": ("InForce", "")}
+    earlier = {"earlier": ("InForce", False)}
     with ApiServer(tmp_path / "cluster") as server:
         running = _operator(server, inventory=Inventory("local", store.writer, store.queries))
         running.start()
@@ -337,11 +337,11 @@ def test_without_the_crds_a_replica_is_not_ready_and_once_they_go_it_keeps_its_p
             assert _recorded(store) == earlier  # what cannot be listed is not gone
             _install(server)
             wait_until(lambda: not running.snapshots.problems(), what="the first whole snapshot")
-            earlier = {"earlier": ("Deleted", "GoneWhileUnwatched")}
+            earlier = {"earlier": ("Deleted", True)}
             wait_until(lambda: _recorded(store) == earlier, what="what is not there is recorded to be gone")
             server.apply(_policy("kept"))
             wait_until(lambda: "kept" in _names(running.snapshots.current()), what="the policy binds", timeout=10)
-            kept = earlier | {"kept": ("InForce", "")}
+            kept = earlier | {"kept": ("InForce", False)}
             wait_until(lambda: _recorded(store) == kept, what="it is recorded")
             server.kubectl("delete", "crd", "clusterevidencepolicies.assay.dev")
             wait_until(lambda: bool(running.snapshots.problems()), what="the replica is unready")
@@ -356,7 +356,7 @@ def test_without_the_crds_a_replica_is_not_ready_and_once_they_go_it_keeps_its_p
 def test_an_api_server_that_is_away_makes_the_replica_unready_keeps_its_policies_and_is_caught_up_with(
     tmp_path: Path, store: Store
 ) -> None:
-    earlier = {"earlier": ("Deleted", "GoneWhileUnwatched")}
+    earlier = {"earlier": ("Deleted", True)}
     with ApiServer(tmp_path / "cluster") as server:
         _install(server)
         server.apply(_policy("kept"))
@@ -365,16 +365,16 @@ def test_an_api_server_that_is_away_makes_the_replica_unready_keeps_its_policies
         running.start()
         try:
             wait_until(lambda: not running.snapshots.problems(), what="the first whole snapshot")
-            wait_until(lambda: _recorded(store) == earlier | {"kept": ("InForce", "")}, what="both are recorded")
+            wait_until(lambda: _recorded(store) == earlier | {"kept": ("InForce", False)}, what="both are recorded")
             server.stop()
             wait_until(lambda: bool(running.snapshots.problems()), what="the replica is unready")
             assert _names(running.snapshots.current()) == {"kept"}
             assert running.snapshots.age() > 3
-            assert _recorded(store)["kept"] == ("InForce", "")
+            assert _recorded(store)["kept"] == ("InForce", False)
             server.start()
             server.kubectl("delete", "clusterevidencepolicy", "kept")
             wait_until(lambda: not running.snapshots.problems(), what="the replica is ready again")
             wait_until(lambda: not _names(running.snapshots.current()), what="the deletion is noticed")
-            wait_until(lambda: _recorded(store)["kept"] == ("Deleted", ""), what="and recorded")
+            wait_until(lambda: _recorded(store)["kept"] == ("Deleted", False), what="and recorded")
         finally:
             running.stop()

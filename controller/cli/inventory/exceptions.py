@@ -17,6 +17,7 @@ from controller.settings import Settings
 
 @click.command(short_help="Exceptions: who approved them, until when, how often used.")
 @click.argument("name", required=False)
+@click.option("--in-force", is_flag=True, help="Only those that are known to have been in force then.")
 @as_of
 @known_at
 @listing("Exceptions")
@@ -25,6 +26,7 @@ def exceptions(
     load: Callable[..., Settings],
     *,
     name: str | None,
+    in_force: bool,
     as_of: datetime | None,
     known_at: datetime | None,
     listing: Listing,
@@ -33,12 +35,13 @@ def exceptions(
 
     A line is one version of one exception in one cluster: extending it makes another. One that was never used is listed
     by when it was applied. STATE is as of the time asked about: InForce, Expired, Replaced, Deleted, or Unknown of one
-    that was used and that no operator recorded. What excepts nothing (nobody's approval, an end too far) is not listed.
+    that was used and that no operator recorded; (unwatched) beside it: that it was deleted was found later. What
+    excepts nothing (nobody's approval, an end too far) is not listed.
     """
     with Store.open_to_read(load().inventory) as store:
         listing.show(
             lambda limit, cursor, known_at: store.queries.exceptions(
-                name=name, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at
+                name=name, in_force=in_force, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at
             ),
             wire.ExceptionPage,
             table=_print,
@@ -70,7 +73,7 @@ def _print(page: ExceptionPage) -> None:
                 moment(item.approved_at),
                 moment(item.expires),
                 str(item.state),
-                moment(item.ended_at or item.applied_at),
+                moment(item.ended_at or item.applied_at) + (" (unwatched)" if item.unwatched else ""),
                 str(item.uses),
                 moment(item.last_used_at),
                 item.reason,

@@ -66,7 +66,7 @@ def _print(page: PolicyPage) -> None:
                 item.hash[:19],
                 item.manager or "-",
                 moment(item.applied_at),
-                moment(item.ended_at) + (" (unwatched)" if item.reason else ""),
+                moment(item.ended_at) + (" (unwatched)" if item.unwatched else ""),
                 str(item.state),
                 item.problem or "-",
             )

@@ -136,19 +136,27 @@ class Queries(RunQueries):
         self,
         *,
         name: str | None = None,
+        in_force: bool = False,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
         as_of: datetime | None = None,
         known_at: datetime | None = None,
     ) -> ExceptionPage:
-        """The exceptions, in each version that was used or applied by `as_of`, the last used first, with their uses.
+        """The exceptions, in each version that was used or applied by `as_of`, the last used first, with their uses; or
+        those alone that are known to have been `in_force`.
 
         Of one that was never used counts when it was applied. Raises `InputError` (`LimitOutOfRange`,
         `CursorMalformed`).
         """
         with self._reading() as connection:
             return exception_uses.page(
-                connection, name=name, limit=limit, cursor=cursor, as_of=as_of, known_at=known_at
+                connection,
+                name=name,
+                in_force=in_force,
+                limit=limit,
+                cursor=cursor,
+                as_of=as_of,
+                known_at=known_at,
             )
 
     def policies(

@@ -32,6 +32,7 @@ class ExceptionsAsked(Paged):
 
     as_of: MomentAsked | None = Field(None, description="What had been applied and used by then; default: now.")
     name: Text | None = Field(None, description="Only the versions of this one.")
+    in_force: bool = Field(False, description="Only those that are known to have been in force then.")
 
 
 class DecisionsAsked(Paged):
@@ -141,6 +142,7 @@ class ExceptionRecord(Shown):
     applied_at: Moment | None
     state: Standing
     ended_at: Moment | None
+    unwatched: bool
     uses: int
     first_used_at: Moment | None
     last_used_at: Moment | None
@@ -178,7 +180,7 @@ class PolicyRecord(Shown):
     recorded_at: Moment
     state: Standing
     ended_at: Moment | None
-    reason: str
+    unwatched: bool
     record: str
 
 

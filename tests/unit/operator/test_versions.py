@@ -189,7 +189,7 @@ async def test_a_policy_is_recorded_when_it_is_applied_changed_and_gone(cluster:
             clock.now = NOW + HOUR
     newer, older = cluster.records()
     assert (newer.manager, older.manager) == ("argocd", "kubectl")
-    assert (newer.reason, newer.problem) == ("", "")
+    assert (newer.unwatched, newer.problem) == (False, "")
     for record in (newer, older):
         content = cluster.store.queries.blob(record.hash)
         assert content is not None
@@ -281,13 +281,13 @@ async def test_what_went_while_nobody_watched_is_told_when_it_is_found(cluster: 
         cluster.have(anew, policy("mark"))
         watch.look()
         await until(lambda: len(cluster.store.queries.resources("local")) == 2 and len(cluster.records()) == 4)
-    told = {(each.name, each.uid): (str(each.state), each.ended_at, each.reason) for each in cluster.records()}
+    told = {(each.name, each.uid): (str(each.state), each.ended_at, each.unwatched) for each in cluster.records()}
     assert told == {
-        ("gone", "uid of gone"): ("Deleted", NOW + 5 * HOUR, "GoneWhileUnwatched"),
+        ("gone", "uid of gone"): ("Deleted", NOW + 5 * HOUR, True),
         # Another had its name by then.
-        ("anew", "uid of anew"): ("Deleted", NOW + 2 * HOUR, "GoneWhileUnwatched"),
-        ("anew", "another"): ("InForce", None, ""),
-        ("mark", "uid of mark"): ("InForce", None, ""),
+        ("anew", "uid of anew"): ("Deleted", NOW + 2 * HOUR, True),
+        ("anew", "another"): ("InForce", None, False),
+        ("mark", "uid of mark"): ("InForce", None, False),
     }
 
 
@@ -315,12 +315,12 @@ async def test_nothing_that_went_unwatched_is_gone_while_its_definition_may_be(
         )
         # What went before its eyes, by a list that was held against the definition, is gone.
         await settled(cluster, watch, policy("first"), mark="third")
-        told = {record.name: record.reason for record in cluster.records() if record.ended_at is not None}
-        assert told == {"second": ""}
+        told = {record.name: record.unwatched for record in cluster.records() if record.ended_at is not None}
+        assert told == {"second": False}
         cluster.definitions.answer = {"metadata": {}}
         await until(lambda: sum(record.ended_at is not None for record in cluster.records()) == 2)
-    told = {record.name: record.reason for record in cluster.records() if record.ended_at is not None}
-    assert told == {"second": "", "kept": "GoneWhileUnwatched"}
+    told = {record.name: record.unwatched for record in cluster.records() if record.ended_at is not None}
+    assert told == {"second": False, "kept": True}
 
 
 async def test_nothing_is_gone_before_every_kind_was_listed_once(cluster: Cluster) -> None:

@@ -33,12 +33,14 @@ class _Life(NamedTuple):
     applied_at: datetime
     state: Standing
     ended_at: datetime | None
+    unwatched: bool
 
 
 def page(
     connection: Connection,
     *,
     name: str | None,
+    in_force: bool,
     limit: int,
     cursor: str | None,
     as_of: datetime | None,
@@ -49,6 +51,8 @@ def page(
     paging = Paging.of("exceptions", cursor, datetime, *(str for _ in KEY), as_of=as_of, known_at=known_at)
     as_of, known_at = paging.as_of, paging.known_at
     query, order = _known(name, as_of, known_at)
+    if in_force:
+        query = query.where(_in_force(paging.at, as_of, known_at))
     if paging.place is not None:
         query = query.where(beyond(order, paging.place))
     rows = connection.execute(query.limit(limit + 1)).all()
@@ -102,6 +106,14 @@ def _known(
     return query.order_by(*(column.desc() if falls else column for column, falls in order)), order
 
 
+def _in_force(moment: datetime, as_of: datetime | None, known_at: datetime | None) -> ColumnElement[bool]:
+    """Whether a version (a row of `exception`) was in force: applied, not gone, and not expired."""
+    found = history(EXCEPTIONS, as_of=as_of, known_at=known_at)
+    stands = select(literal(1)).where(found.c.fact == APPLIED, found.c.next.is_(None))
+    stands = stands.where(*(found.c[name] == _exception.c[name] for name in ("cluster", "name", "hash")))
+    return and_(_exception.c.approval == STAMPED, _exception.c.expires > moment, stands.correlate(_exception).exists())
+
+
 def _lives(
     connection: Connection, names: Collection[str], *, as_of: datetime | None, known_at: datetime | None
 ) -> Mapping[Version, _Life]:
@@ -113,20 +125,21 @@ def _lives(
         known = lives.get(version)
         begun = row.decided_at if known is None else known.applied_at
         if known is None or (known.ended_at is not None and (row.next_at is None or row.next_at > known.ended_at)):
-            lives[version] = _Life(begun, standing(row.next), row.next_at)
+            lives[version] = _Life(begun, standing(row.next), row.next_at, bool(row.unwatched))
     return lives
 
 
 def _record(row: Row[Any], lives: Mapping[Version, _Life], moment: datetime) -> ExceptionRecord:
     life = lives.get((row.cluster, row.name, row.hash)) if row.approval == STAMPED else None
-    state, ended = (life.state, life.ended_at) if life is not None else (Standing.UNKNOWN, None)
+    state, ended, unwatched = life[1:] if life is not None else (Standing.UNKNOWN, None, False)
     if row.expires <= (ended or moment):
-        state, ended = Standing.EXPIRED, row.expires
+        state, ended, unwatched = Standing.EXPIRED, row.expires, False
     return ExceptionRecord(
         **{column: getattr(row, column) for column in (*KEY, *_TOLD)},
         applied_at=life.applied_at if life is not None else None,
         state=state,
         ended_at=ended,
+        unwatched=unwatched,
         uses=int(row.uses),
         first_used_at=row.first_used_at,
         last_used_at=row.last_used_at,

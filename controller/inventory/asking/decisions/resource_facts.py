@@ -30,7 +30,7 @@ def history(
     kinds: Collection[str], names: Collection[str] | None = None, *, as_of: datetime | None, known_at: datetime | None
 ) -> Subquery:
     """The facts by then, each with the one that follows in the life of the same object: what (`next`), when (`next_at`)
-    and the reason (`next_reason`). Of what stands there is none."""
+    and whether that was found later (`unwatched`, its reason). Of what stands there is none."""
     order: Any = {
         "partition_by": (_fact.c.cluster, _fact.c.uid),
         "order_by": (_fact.c.life, _fact.c.fact, _fact.c.generation, _fact.c.leaf),
@@ -39,7 +39,7 @@ def history(
         *_fact.c,
         func.lead(_fact.c.fact).over(**order).label("next"),
         func.lead(_fact.c.decided_at, type_=tables.Instant).over(**order).label("next_at"),
-        func.lead(_fact.c.reason).over(**order).label("next_reason"),
+        func.lead(_fact.c.reason).over(**order).label("unwatched"),
     ).where(_fact.c.kind.in_(sorted(kinds)))
     if names is not None:
         query = query.where(_fact.c.name.in_(sorted(names)))
@@ -117,7 +117,7 @@ def _policy(row: Row[Any]) -> PolicyRecord:
         recorded_at=row.recorded_at,
         state=standing(row.next),
         ended_at=row.next_at,
-        reason=row.next_reason or "",
+        unwatched=bool(row.unwatched),
         record=row.id,
     )
 
