@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import time
+import uuid
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -50,6 +52,8 @@ def test_guarantee_03_a_signed_tag_is_admitted_and_stored_with_its_digest(rig: R
     (decision,) = rig.decisions(namespace)
     leaf = rig.assay.decision(decision["id"])
     assert (leaf["verdict"], leaf["object"]["uid"]) == ("Allow", stored["metadata"]["uid"])
+    created = datetime.fromisoformat(stored["metadata"]["creationTimestamp"])
+    assert uuid.UUID(leaf["id"]).int >> 80 == created.timestamp() * 1000  # records lie in order of time
     assert leaf["images"][0]["digest"] == digest
     assert leaf["request"]["user"]["username"] == DEVELOPER.name
     (evaluation,) = leaf["evaluations"]
