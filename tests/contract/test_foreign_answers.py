@@ -214,7 +214,7 @@ def beside(tmp_path_factory: pytest.TempPathFactory, evidence: Evidence) -> Iter
 HIS, THEIRS = strangers(), banks()
 LISTS = ("decisions", "runs", "packages", "components", "sboms", "findings", "assets", "refused")
 MORE = {"packages": "&purl=pkg:deb/debian/openssl"}
-CLOSED = {"/api/v1/exceptions", "/api/v1/reads", "/api/v1/holds", "/api/v1/ledger/consistency"}
+CLOSED = {"/api/v1/exceptions", "/api/v1/policies", "/api/v1/reads", "/api/v1/holds", "/api/v1/ledger/consistency"}
 CLOSED |= {"/ledger/checkpoint", "/ledger/tile/{path}"}  # for the whole cluster alone
 
 
