@@ -143,7 +143,8 @@ class PolicyPage:
 
 @dataclass(frozen=True, slots=True)
 class ResourceVersion:
-    """A policy or an exception that stands, and in which version. `life`: how often its uid had been deleted before."""
+    """A policy or an exception that stands, and in which version since when. `life`: how often its uid had been deleted
+    before."""
 
     kind: str
     namespace: str
@@ -152,6 +153,7 @@ class ResourceVersion:
     life: int
     generation: int
     hash: str
+    applied_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ class Keeper:
     def __init__(self, *, trust_roots: Mapping[str, TrustRoot] | None = None) -> None:
         self._objects: dict[str, dict[ObjectKey, KubernetesObject]] = {resource.kind: {} for resource in RESOURCES}
         self._touched: dict[str, set[ObjectKey]] = {resource.kind: set() for resource in RESOURCES}
+        self._begun = {resource.kind: 0 for resource in RESOURCES}
+        self._whole = dict(self._begun)
         self._given = dict(trust_roots or {})  # by setting: they win over the cluster's
 
     def put(self, resource: Resource, obj: KubernetesObject) -> bool:
@@ -81,6 +83,15 @@ class Keeper:
     def begin_list(self, resource: Resource) -> None:
         """A list is asked for: what events bring from here on is newer than the list's answer."""
         self._touched[resource.kind].clear()
+        self._begun[resource.kind] += 1
+
+    def begun(self, resource: Resource) -> int:
+        """How many lists of it were asked for."""
+        return self._begun[resource.kind]
+
+    def whole(self, resource: Resource) -> int:
+        """Which of them was taken in last; 0 is none."""
+        return self._whole[resource.kind]
 
     def missing(self, resource: Resource, listed: Iterable[KubernetesObject]) -> frozenset[ObjectKey]:
         """The objects that are held and that the list does not have."""
@@ -90,6 +101,7 @@ class Keeper:
     def replace(self, resource: Resource, listed: Iterable[KubernetesObject]) -> bool:
         """Take in a whole list. Return whether a new picture is needed."""
         listed = tuple(listed)
+        self._whole[resource.kind] = self._begun[resource.kind]
         gone = self.missing(resource, listed)
         for key in gone:
             del self._objects[resource.kind][key]

@@ -159,7 +159,11 @@ class Operator:
             work: list[Coroutine[Any, Any, None]] = []
             if self._inventory is not None:
                 versions = VersionWatch(
-                    self._inventory, keeper=self._keeper, picture=lambda: self._picture, client=client
+                    self._inventory,
+                    keeper=self._keeper,
+                    picture=lambda: self._picture,
+                    client=client,
+                    relist=lambda resource: self._relists[resource].set(),
                 )
                 looks.append(versions.look)
                 work.append(versions.run())

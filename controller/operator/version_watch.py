@@ -16,6 +16,7 @@ from controller.errors import AssayError
 from controller.inventory.records import ResourceVersion
 from controller.operator.keeper import Keeper, Picture
 from controller.operator.recording import Recording
+from controller.operator.resources import Resource
 from controller.operator.versions import RECORDED, Chronicle, Version, read, seen_in
 from controller.review.ports import Recorder
 
@@ -47,7 +48,7 @@ class Inventory:
 
 
 class VersionWatch:
-    """Follows a keeper's objects. `picture` gives what the last picture made of them."""
+    """Follows a keeper's objects. `picture` gives what the last picture made of them, `relist` asks for a new list."""
 
     def __init__(
         self,
@@ -56,14 +57,17 @@ class VersionWatch:
         keeper: Keeper,
         picture: Callable[[], Picture | None],
         client: ClusterClient,
+        relist: Callable[[Resource], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._inventory = inventory
         self._keeper = keeper
         self._picture = picture
         self._client = client
+        self._relist = relist
         self._clock = clock
         self._look = asyncio.Event()
+        self._before: dict[str, int] = {}  # how many lists of a kind were asked for before the inventory had answered
         self._read: dict[str, int] = {}  # the generation in which each object was read last, by its uid
 
     def look(self) -> None:
@@ -87,6 +91,7 @@ class VersionWatch:
         recording = Recording(self._inventory.recorder)
         chronicle = Chronicle(self._inventory.cluster, tell=recording.put, clock=self._clock)
         chronicle.resume(await asyncio.to_thread(self._inventory.memory.resources, self._inventory.cluster))
+        self._before = {kind: self._keeper.begun(resource) for kind, resource in RECORDED.items()}
         self._read.clear()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(recording.run(), name="record versions")
@@ -102,10 +107,14 @@ class VersionWatch:
 
     async def _see(self, chronicle: Chronicle, picture: Picture) -> None:
         found = seen_in(self._keeper.objects(*RECORDED.values()))
-        unsure = {version.kind for version in chronicle.missed(found)}
-        for kind in sorted(unsure):
-            if await self._is_defined(kind):
-                unsure.discard(kind)
+        # What another replica recorded may be newer than a list that was asked for before the inventory was read.
+        missed = {version.kind for version in chronicle.missed(found)}
+        unsure = {kind for kind in missed if self._keeper.whole(RECORDED[kind]) <= self._before[kind]}
+        for kind in unsure:
+            self._relist(RECORDED[kind])
+        for kind in sorted(missed - unsure):
+            if not await self._is_defined(kind):
+                unsure.add(kind)
         versions: list[Version] = []
         for number, (uid, (seen, obj)) in enumerate(found.items(), start=1):
             if self._read.get(uid) != seen.generation and (version := read(seen, obj, picture, now=self._clock())):

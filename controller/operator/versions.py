@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -111,33 +111,33 @@ class Chronicle:
             known = self._known[uid]
             if uid in self._unseen and known.kind in unsure:
                 continue
-            # Where another has its name by now, it was gone when that was made.
+            # Where another has its name by now, it was gone when that was made; unless a backup brought that one back.
             other = by_key.get((known.kind, known.namespace, known.name))
-            created = other.created if other is not None else None
-            self._gone(known, at=min(created or now, now))
+            made = other.created if other is not None else None
+            self._gone(known, at=made if made is not None and known.applied_at < made < now else now)
         self._unseen &= self._known.keys() - there.keys()
         for version in versions:
             self._apply(version, life=lives.get(version.seen.uid, 0), now=now)
 
     def _apply(self, version: Version, *, life: int, now: datetime) -> None:
         seen, known = version.seen, self._known.get(version.seen.uid)
-        kind, namespace, name = seen.key
-        digest = version.hash
-        is_new = known is None or known.hash != str(digest)
-        resource = ResourceVersion(
-            kind, namespace, name, seen.uid, known.life if known is not None else life, seen.generation, str(digest)
-        )
-        self._known[seen.uid] = resource
-        if not is_new:
+        digest = str(version.hash)
+        if known is not None and known.hash == digest:
+            self._known[seen.uid] = replace(known, generation=seen.generation)
             return
-        if known is None:
+        at: datetime | None = now
+        if known is None and not life:  # in a further life the cluster's times are those of the first
             at = seen.created if seen.generation <= 1 else version.written_at
-        else:  # the same object in another form alone: by another version of Assay, from now on
-            at = version.written_at if seen.generation != known.generation else now
-        leaf = self._leaf(APPLIED, resource, at=min(at or now, now), manager=version.manager, problem=version.problem)
+        elif known is not None and seen.generation != known.generation:  # else another version of Assay writes it so
+            at = version.written_at
+        at = min(at or now, now)
+        life = known.life if known is not None else life
+        resource = ResourceVersion(*seen.key, seen.uid, life, seen.generation, digest, at)
+        self._known[seen.uid] = resource
+        leaf = self._leaf(APPLIED, resource, at=at, manager=version.manager, problem=version.problem)
         if version.exception is not None:
             leaf["exception"] = exception_record(version.exception)
-        self._tell(leaf | {"blobs": [str(digest)]}, {digest: version.content})
+        self._tell(leaf | {"blobs": [digest]}, {version.hash: version.content})
 
     def _gone(self, known: ResourceVersion, *, at: datetime) -> None:
         del self._known[known.uid]

@@ -18,7 +18,7 @@ from controller.inventory.store import Store
 from controller.model.reference import Digest
 from controller.operator import version_watch
 from controller.operator.keeper import Keeper, Picture, make_picture
-from controller.operator.resources import CLUSTER_POLICIES, EXCEPTIONS, POLICIES, RESOURCES
+from controller.operator.resources import CLUSTER_POLICIES, EXCEPTIONS, POLICIES, RESOURCES, Resource
 from controller.operator.version_watch import Inventory, VersionWatch
 from controller.operator.versions import writer_of
 from tests.support.exceptions import NOW, exception, stamp
@@ -91,6 +91,9 @@ class Cluster:
         self.keeper = Keeper()
         self.picture: Picture | None = None
         self.cluster = "local"
+        self.there: tuple[Mapping[str, Any], ...] = ()
+        self.asked: list[Resource] = []  # for which a list was asked
+        self.answers = True  # with lists that are asked for
 
     @contextlib.asynccontextmanager
     async def watching(self, memory: Any = None) -> AsyncIterator[VersionWatch]:
@@ -99,6 +102,7 @@ class Cluster:
             keeper=self.keeper,
             picture=lambda: self.picture,
             client=self.definitions,  # type: ignore[arg-type]
+            relist=self.relist,
             clock=self.clock,
         )
         task = asyncio.create_task(watch.run())
@@ -111,9 +115,9 @@ class Cluster:
 
     def have(self, *objects: Mapping[str, Any]) -> None:
         """Whole lists of what there is, and the picture that is made of them."""
+        self.there = objects
         for resource in RESOURCES:
-            self.keeper.begin_list(resource)
-            self.keeper.replace(resource, [obj for obj in objects if obj["kind"] == resource.kind])
+            self._list(resource)
         self.picture = make_picture(
             self.keeper.objects(CLUSTER_POLICIES, POLICIES),
             (),
@@ -121,6 +125,16 @@ class Cluster:
             given={},
             previous=self.picture.policies if self.picture is not None else None,
         )
+
+    def relist(self, resource: Resource) -> None:
+        """Somebody asks for a new list."""
+        self.asked.append(resource)
+        if self.answers:
+            self._list(resource)
+
+    def _list(self, resource: Resource) -> None:
+        self.keeper.begin_list(resource)
+        self.keeper.replace(resource, [obj for obj in self.there if obj["kind"] == resource.kind])
 
     def policies(self) -> list[tuple[str, int, str, datetime, datetime | None]]:
         return [(p.name, p.generation, str(p.state), p.applied_at, p.ended_at) for p in self.records()]
@@ -335,6 +349,55 @@ async def test_nothing_is_gone_before_every_kind_was_listed_once(cluster: Cluste
     assert {str(record.state) for record in cluster.records()} == {"InForce"}
 
 
+async def test_what_another_replica_recorded_is_not_gone_because_an_older_list_lacks_it(
+    cluster: Cluster, clock: Clock
+) -> None:
+    late = Cluster(cluster.store, clock)
+    late.have(policy("old"))
+    late.answers = False
+    async with cluster.watching() as watch:
+        await settled(cluster, watch, policy("old"), mark="fresh")
+        async with late.watching() as behind:
+            behind.look()
+            await until(lambda: len(late.asked) > 2)  # it goes on asking
+            assert late.asked[0] is CLUSTER_POLICIES
+            assert late.definitions.asked == 0
+            assert {record.name: str(record.state) for record in cluster.records()} == {
+                "old": "InForce",
+                "fresh": "InForce",
+            }
+            # A list that was asked for later is taken at its word.
+            late.answers = True
+            late.there = (policy("old"),)
+            await until(lambda: any(record.ended_at is not None for record in cluster.records()))
+    told = {record.name: (str(record.state), record.unwatched) for record in cluster.records()}
+    assert told == {"old": ("InForce", False), "fresh": ("Deleted", True)}
+
+
+async def test_what_was_listed_before_the_inventory_came_back_takes_nothing_for_gone(
+    cluster: Cluster, clock: Clock
+) -> None:
+    late, asked = Cluster(cluster.store, clock), asyncio.Event()
+
+    class Away:
+        def resources(self, name: str) -> Any:
+            if not asked.is_set():
+                asked.set()
+                raise Unavailable("DatabaseUnavailable", "away")
+            return cluster.store.queries.resources(name)
+
+        deletions = staticmethod(cluster.store.queries.deletions)
+
+    async with cluster.watching() as watch:
+        await settled(cluster, watch, policy("old"), mark="fresh")
+        late.have(policy("old"))
+        late.answers = False
+        async with late.watching(Away()):
+            await until(lambda: len(late.asked) > 2)
+    assert asked.is_set()
+    assert {str(record.state) for record in cluster.records()} == {"InForce"}
+
+
 async def test_another_cluster_s_are_not_gone_from_this_one(cluster: Cluster) -> None:
     cluster.cluster = "east"
     async with cluster.watching() as watch:
@@ -373,7 +436,25 @@ async def test_what_a_restored_backup_brings_back_is_recorded_anew(cluster: Clus
             alive = [version.life for version in cluster.store.queries.resources("local") if version.name == "signed"]
             assert alive == ([number // 2] if objects else [])
     told = [(each.applied_at, str(each.state), each.ended_at) for each in cluster.records() if each.name == "signed"]
-    assert told == [(BEGUN, "Deleted", NOW + 3 * HOUR), (BEGUN, "Deleted", NOW + HOUR)]
+    # The second life begins when it is seen: what the cluster says of the object's time is of the first.
+    assert told == [(NOW + 2 * HOUR, "Deleted", NOW + 3 * HOUR), (BEGUN, "Deleted", NOW + HOUR)]
+
+
+async def test_what_a_backup_put_in_the_place_of_another_did_not_end_it_before_it_began(
+    cluster: Cluster, clock: Clock
+) -> None:
+    first = policy("p", uid="one", generation=2)
+    second = policy("p", uid="two", creationTimestamp=stamp(NOW + 2 * HOUR))
+    async with cluster.watching() as watch:
+        for hours, objects in ((0, [first]), (1, []), (2, [second]), (4, [first])):
+            clock.now = NOW + hours * HOUR
+            await settled(cluster, watch, *objects, mark=f"mark-{hours}")
+    told = [(each.uid, each.applied_at, each.ended_at) for each in cluster.records() if each.name == "p"]
+    assert told == [
+        ("one", NOW + 4 * HOUR, None),
+        ("two", NOW + 2 * HOUR, NOW + 4 * HOUR),
+        ("one", BEGUN, NOW + HOUR),
+    ]
 
 
 async def test_another_form_of_the_same_spec_is_in_force_from_when_it_was_seen(

@@ -89,7 +89,8 @@ def resources(connection: Connection, cluster: str) -> tuple[ResourceVersion, ..
     """What `Queries.resources` says."""
     found = history((*POLICIES, *EXCEPTIONS), as_of=None, known_at=None)
     names = ("kind", "namespace", "name", "uid", "life", "generation", "hash")
-    query = select(*(found.c[name] for name in names)).where(found.c.cluster == cluster)
+    query = select(*(found.c[name] for name in names), found.c.decided_at.label("applied_at"))
+    query = query.where(found.c.cluster == cluster)
     query = query.where(found.c.fact == APPLIED, found.c.next.is_(None))
     return tuple(ResourceVersion(**row) for row in connection.execute(query).mappings())
 
