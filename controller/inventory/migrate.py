@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 PROJECTED = "0021"  # the newest migration after which what is made of leaves is made anew (0022 fills its own table)
 UNCONFIGURED = "0019"  # the migration with which the configurations of images go that older versions kept
-TAKING_PART = "0024"  # the migration from which on who appends takes part; older versions' wait for the tables
+TAKING_PART = "0024"  # the migration from which on who appends takes part; before, they wait for the tables
 ADVISORY_LOCK = 0x61737361795F6462  # "assay_db": the name of the lock that migrating replicas wait for in PostgreSQL
 
 

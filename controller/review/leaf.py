@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from controller import __version__
 from controller.model.decision import Decision, Evaluation
@@ -52,9 +52,19 @@ class Judged:
     configs: RawConfigs = ()
 
 
+class RecordName(NamedTuple):
+    """What a decision is recorded as. `key` has the object's uid and the whole hash of what the `id` has 74 bits of.
+
+    Whoever may change an object can look for two decisions about it that have one id; the second is refused then.
+    """
+
+    id: str
+    key: str
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The circumstances of a decision. `record` is its `record_id`, `object_hash` the hash of the request's object."""
+    """The circumstances of a decision. `record` is its name, `object_hash` the hash of the request's object."""
 
     request: AdmissionRequest
     workload: Workload
@@ -63,12 +73,14 @@ class Context:
     decided_at: datetime
     latency_us: int
     salt: str
-    record: str
+    record: RecordName
     object_hash: str
 
 
-def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, object_hash: str, setup: str) -> str:
-    """The id of the record: one for an object (its uid and hash), who asked for it, and what was found about it.
+def record_name(
+    request: AdmissionRequest, evaluations: Iterable[Evaluation], *, object_hash: str, setup: str
+) -> RecordName:
+    """The name of the record: one for an object (its uid and hash), who asked for it, and what was found about it.
 
     The same call asked twice has one record; a call that is asked again and judged otherwise has its own, so that an
     allow is never hidden behind an earlier denial, and so has one that another asked: nobody can have a record made
@@ -86,7 +98,8 @@ def record_id(request: AdmissionRequest, evaluations: Iterable[Evaluation], *, o
     )
     asked = _SORTED.encode({k: v for k, v in _request(request, request.name).items() if k != "uid"})
     content = "\n".join([uid or request.uid, object_hash, asked, setup, *found])
-    return name_of(content, at=_moment(metadata.get("creationTimestamp")))
+    identity = name_of(content, at=_moment(metadata.get("creationTimestamp")))
+    return RecordName(identity, f"{uid or request.uid}:{hashlib.sha256(content.encode()).hexdigest()}")
 
 
 def _moment(written: Any) -> datetime | None:
@@ -119,9 +132,9 @@ def build(decision: Decision, judged: Sequence[Judged], context: Context) -> tup
     blobs = _blobs(judged)
     leaf = {
         "schema": SCHEMA,
-        "id": context.record,
+        "id": context.record.id,
         "salt": context.salt,
-        "decisionKey": f"{workload.uid or request.uid}:{context.record}",
+        "decisionKey": context.record.key,
         "decidedAt": timestamp(context.decided_at),
         "cluster": context.cluster,
         "verdict": str(decision.verdict),

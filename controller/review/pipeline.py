@@ -55,12 +55,12 @@ UNEVALUATED = Decision(Verdict.ALLOW, message="", warnings=(), audit=(), flags=(
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A decision, what led to it, the id under which it is recorded, the object's hash, and when that was."""
+    """A decision, what led to it, the name under which it is recorded, the object's hash, and when that was."""
 
     decision: Decision
     judged: tuple[Judged, ...]
     scope: Scope
-    record: str
+    record: leaf.RecordName
     object_hash: str
     decided_at: datetime
 
@@ -148,8 +148,8 @@ class Pipeline:
         why = softened(request, workload, self._templates)
         object_hash = leaf.hash_of(request.object)
         setup = f"{self._no_match} {why} {leaf.material(judged)}"
-        record = leaf.record_id(request, evaluations, object_hash=object_hash, setup=setup)
-        subject = Subject(f"{workload.kind} {workload.namespace}/{workload.name}", record=record, softened=why)
+        record = leaf.record_name(request, evaluations, object_hash=object_hash, setup=setup)
+        subject = Subject(f"{workload.kind} {workload.namespace}/{workload.name}", record=record.id, softened=why)
         decision = decide(evaluations, images=workload.changed, no_match=self._no_match, subject=subject)
         return Reviewed(decision, judged, around, record, object_hash, now)
 
@@ -261,7 +261,7 @@ def _tell(reviewed: Reviewed) -> None:
                     evaluation.policy,
                     exception.name,
                     exception.approver,
-                    reviewed.record,
+                    reviewed.record.id,
                     " (dry run)" if request.dry_run else "",
                     exception.reason,
                 )

@@ -128,7 +128,7 @@ class Recorder(Protocol):
     async def record(self, leaf: Mapping[str, Any], *, blobs: Mapping[Digest, bytes], deadline: Deadline) -> None:
         """Return only once the leaf and the blobs it names are durable.
 
-        A leaf whose id is already recorded is not recorded twice (`leaf.record_id` says which are one record).
+        A leaf whose id is already recorded is not recorded twice (`leaf.record_name` says which are one record).
         Raises `RecordingFailed`.
         """
         ...

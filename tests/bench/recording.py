@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import cycle
 from pathlib import Path
 from sqlite3 import Connection
@@ -110,5 +111,5 @@ def _named() -> Leaf:
     """What a decision about a pod of its own has to itself, made now."""
     pod, now = str(uuid.uuid4()), datetime.now(UTC)
     identity = name_of(pod, at=now)
-    key = {"id": identity, "decisionKey": f"{pod}:{identity}"}
+    key = {"id": identity, "decisionKey": f"{pod}:{sha256(pod.encode()).hexdigest()}"}
     return {**key, "decidedAt": instant(now), "object": {"uid": pod}}

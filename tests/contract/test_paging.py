@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from controller.errors import InputError
+from controller.inventory.asking import cursors
 from controller.inventory.asking.affected.resting import Footing
 from controller.inventory.index import reading
 from controller.inventory.records import Admission
@@ -252,3 +253,14 @@ async def test_what_was_recorded_by_a_clock_that_goes_ahead_is_on_its_page(opene
     await record(opened, *(ran("Started", number) for number in range(6)))
     found = every(lambda cursor: opened.queries.runs(now=True, limit=2, cursor=cursor))
     assert sorted(item.digest for item in found) == DIGESTS
+
+
+@pytest.mark.parametrize("name", ["sboms", "assets", "findings"])
+def test_a_time_at_the_end_of_the_calendar_is_refused(opened: Store, name: str) -> None:
+    ask = getattr(getattr(opened.questions, name), name)
+    last = datetime.max.replace(tzinfo=UTC)
+    with pytest.raises(InputError, match="TimeOutOfRange"):
+        ask(as_of=last)
+    place = {"sboms": (0, "a", "b"), "assets": ("a",), "findings": (0, "a", 0, 0, "b")}[name]
+    with pytest.raises(InputError, match="CursorMalformed"):
+        ask(cursor=cursors.write(name, place, (last, None, last)))

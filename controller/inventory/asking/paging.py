@@ -19,6 +19,7 @@ from controller.errors import InputError
 from controller.inventory import tables
 from controller.inventory.asking import cursors
 
+LAST_YEAR = 9000  # of what can be asked about: the calendar's own end is too near to what is added to a time
 LATEST = 100  # of the records, by position, of which the last is meant: those of one moment stand in no order
 
 
@@ -52,15 +53,17 @@ class Paging:
         """The page of the list of this name, whose places are of these `kinds`, that a cursor asks for.
 
         `now`: without `as_of` this moment is meant, and with `ever` whatever was at any time; else no time at all.
-        Raises `InputError`: `CursorMalformed`, `CursorOfAnotherList`, and `CursorOfAnotherTime` for a time that is
-        given with a cursor and is another than its list's.
+        Raises `InputError`: `TimeOutOfRange`, `CursorMalformed`, `CursorOfAnotherList`, and `CursorOfAnotherTime` for a
+        time that is given with a cursor and is another than its list's.
         """
         began = datetime.now(UTC)
+        if any(time is not None and time.year > LAST_YEAR for time in (as_of, known_at)):
+            raise InputError("TimeOutOfRange", f"a time after the year {LAST_YEAR} is none that can be asked about")
         if cursor is None:
             return cls(name, None, as_of or (began if now else None), known_at, None, known_at, began)
         found = cursors.read(cursor, name, *kinds, times=3)
         true, known, read_by = found.times
-        if read_by is None:
+        if read_by is None or any(time is not None and time.year > LAST_YEAR for time in found.times):
             raise InputError("CursorMalformed", "the cursor is none that this inventory gave out")
         for what, given, first in (("as of", as_of, true), ("known at", known_at, known or read_by)):
             if given not in {None, first} or (what == "as of" and ever and first is not None):

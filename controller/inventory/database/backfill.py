@@ -20,6 +20,7 @@ from pathlib import Path
 from controller.inventory.database.failures import cause
 
 EVERY = 8 * 1024 * 1024  # bytes in the log after which they are copied
+CLOSING = 10.0  # seconds that closing waits for a disk that hangs
 SCATTERED = 24 * 1024  # bytes in the log that a record is, beside its own: pages of indexes, of which it changes a bit
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ class Backfill:
     """The thread that copies. `written` is told of each commit, and never waits."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        # Of the file that the writer has: another may come to lie there, and this log is not of that.
+        self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         self._waiting = 0
         self._closing = False
         self._due = threading.Event()
@@ -44,16 +46,16 @@ class Backfill:
             self._due.set()
 
     def close(self) -> None:
-        """Stop. Blocks until what is being copied is there."""
+        """Stop. Blocks until what is being copied is there, at most `CLOSING` seconds: nothing hangs on it."""
         self._closing = True
         self._due.set()
-        self._thread.join()
+        self._thread.join(CLOSING)
 
     def _run(self) -> None:
-        while self._due.wait() and not self._closing:
-            self._due.clear()
-            try:
-                with closing(sqlite3.connect(self._file, isolation_level=None)) as connection:
+        with closing(self._connection) as connection:
+            while self._due.wait() and not self._closing:
+                self._due.clear()
+                try:
                     connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            except sqlite3.Error as exc:  # the disk's: who commits meets it as well, and is heard
-                log.warning("what SQLite logged was not copied into its file (%s)", cause(exc))
+                except sqlite3.Error as exc:  # the disk's: who commits meets it as well, and is heard
+                    log.warning("what SQLite logged was not copied into its file (%s)", cause(exc))

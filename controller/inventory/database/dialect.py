@@ -105,8 +105,9 @@ def take_part(connection: Connection) -> None:
     """Before anything is appended: this transaction appends, and whoever wants that nobody does waits for its end.
 
     By a lock of `ledger_state`, of one row, that who may only read cannot have. One of `leaf` would be refused for as
-    long as the server vacuums that, which takes hours once it is large, and begins anew whenever it is broken off. (In
-    SQLite a writing transaction is alone.)
+    long as the server vacuums that, which takes hours once it is large, and begins anew whenever it is broken off. For
+    replicas of older versions the database does it, as late as a leaf is inserted (migration 0026). (In SQLite a
+    writing transaction is alone.)
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE ledger_state IN ROW SHARE MODE")

@@ -115,7 +115,7 @@ __all__ = [
     "watch_gap",
 ]
 
-REVISION = "0025"  # the newest migration: what a database must be at
+REVISION = "0026"  # the newest migration: what a database must be at
 
 TRUTH = (leaf, blob)
 LEDGER = (ledger_entry, ledger_tile, ledger_checkpoint, ledger_state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -65,11 +66,14 @@ async def test_a_leaf_holds_what_a_replay_needs() -> None:
     assert found.pop("latencyUs") >= 0
     assert len(found.pop("salt")) == 32
     identifier = found.pop("id")
+    uid, whole = found.pop("decisionKey").split(":")
+    assert uid == "pod-1"
+    assert len(whole) == 64
+    assert (int(whole[:32], 16) ^ uuid.UUID(identifier).int) % 2**62 == 0  # of one hash
     assert found.pop("message").endswith(f"record {identifier}")
     (judgement,) = found.pop("evaluations")
     assert found == {
         "schema": "assay.dev/decision/v1alpha1",
-        "decisionKey": f"pod-1:{identifier}",
         "decidedAt": "2026-11-22T12:00:00.000000Z",
         "cluster": "local",
         "verdict": "Deny",
@@ -298,7 +302,7 @@ def test_an_allow_by_ignore_is_not_hidden_behind_an_earlier_denial() -> None:
     """Both are an Error of the same policy about the same object; one is let in and the other is not."""
     request = admission.parse_request(review(pod(APP))["request"])
     kinds = [evaluation(Outcome.ERROR, error_kind=kind) for kind in ErrorKind]
-    first, second = (leaf.record_id(request, [e], object_hash="h", setup="") for e in kinds)
+    first, second = (leaf.record_name(request, [e], object_hash="h", setup="") for e in kinds)
     assert first != second
 
 
@@ -308,12 +312,12 @@ def test_what_was_found_of_one_platform_is_not_hidden_behind_what_was_found_of_a
     request = admission.parse_request(review(pod(APP))["request"])
     listed = [PlatformManifest(digest(APP), Platform("linux", name)) for name in ("amd64", "arm64")]
 
-    def identifier(*outcomes: Outcome) -> str:
+    def identifier(*outcomes: Outcome) -> leaf.RecordName:
         found = [
             dataclasses.replace(evaluation(outcome), child=child)
             for outcome, child in zip(outcomes, listed, strict=True)
         ]
-        return leaf.record_id(request, found, object_hash="h", setup="")
+        return leaf.record_name(request, found, object_hash="h", setup="")
 
     assert identifier(Outcome.SATISFIED, Outcome.VIOLATED) != identifier(Outcome.VIOLATED, Outcome.SATISFIED)
 
@@ -321,7 +325,7 @@ def test_what_was_found_of_one_platform_is_not_hidden_behind_what_was_found_of_a
 def test_the_order_of_evaluations_is_no_part_of_an_id() -> None:
     request = admission.parse_request(review(pod(APP))["request"])
     found = [evaluation(name="a"), evaluation(name="b", outcome=Outcome.VIOLATED)]
-    assert leaf.record_id(request, found, object_hash="h", setup="") == leaf.record_id(
+    assert leaf.record_name(request, found, object_hash="h", setup="") == leaf.record_name(
         request, found[::-1], object_hash="h", setup=""
     )
 
@@ -329,7 +333,7 @@ def test_the_order_of_evaluations_is_no_part_of_an_id() -> None:
 def test_an_id_begins_with_the_objects_creation_where_that_can_be_read() -> None:
     def identifier(**metadata: Any) -> str:
         request = admission.parse_request(review(pod(APP, metadata=metadata))["request"])
-        return leaf.record_id(request, [evaluation()], object_hash="h", setup="")
+        return leaf.record_name(request, [evaluation()], object_hash="h", setup="").id
 
     first, second = (identifier(creationTimestamp=f"2026-11-22T12:00:0{number}Z") for number in (1, 2))
     assert first[:13] == "01a20320-a5e8"  # 1,795,348,801,000 ms
@@ -361,7 +365,9 @@ async def test_what_a_leaf_names_of_a_trust_root_is_its_bytes() -> None:
     judged = leaf.Judged(evaluation(), compiled, trust_roots=(root,))
     request = admission.parse_request(review(pod("ghcr.io/acme/app:1"))["request"])
     workload = dataclasses.replace(images.extract(request), changed=(judged.evaluation.image,))
-    context = leaf.Context(request, workload, None, "local", NOW, 1, "salt", record="r-1", object_hash="h")
+    context = leaf.Context(
+        request, workload, None, "local", NOW, 1, "salt", record=leaf.RecordName("r-1", "k-1"), object_hash="h"
+    )
     decision = Decision(Verdict.ALLOW, "", (), (), (), (judged.evaluation,))
     content, blobs = leaf.build(decision, [judged], context)
     assert blobs[Digest.of(b"root")] == b"root"
