@@ -9,11 +9,24 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, cast, func, literal, null, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    cast,
+    func,
+    literal,
+    null,
+    select,
+    tuple_,
+    union_all,
+)
 
 from controller.inventory import tables
 from controller.inventory.asking.asker import beyond, by_then, check_limit
-from controller.inventory.asking.decisions.resource_facts import APPLIED, EXCEPTIONS, history, standing
+from controller.inventory.asking.decisions.resource_facts import APPLIED, EXCEPTIONS, history, stand, standing
 from controller.inventory.asking.paging import Paging
 from controller.inventory.records import ExceptionPage, ExceptionRecord, Standing
 
@@ -25,6 +38,7 @@ _NEVER = cast(null(), tables.Instant)
 
 Version = tuple[str, str, str]
 """A cluster, an exception's name, and the hash of one version."""
+_VERSION = ("cluster", "name", "hash")
 
 
 class _Life(NamedTuple):
@@ -107,18 +121,20 @@ def _known(
 
 
 def _in_force(moment: datetime, as_of: datetime | None, known_at: datetime | None) -> ColumnElement[bool]:
-    """Whether a version (a row of `exception`) was in force: applied, not gone, and not expired."""
-    found = history(EXCEPTIONS, as_of=as_of, known_at=known_at)
-    stands = select(literal(1)).where(found.c.fact == APPLIED, found.c.next.is_(None))
-    stands = stands.where(*(found.c[name] == _exception.c[name] for name in ("cluster", "name", "hash")))
-    return and_(_exception.c.approval == STAMPED, _exception.c.expires > moment, stands.correlate(_exception).exists())
+    """Whether a version (a row of `exception`) was in force: applied, not gone, and not expired.
+
+    What stands is found once, and not of each row: what is correlated with rows is looked for as often as there are.
+    """
+    stands = select(*(_fact.c[name] for name in _VERSION)).where(stand(EXCEPTIONS, as_of=as_of, known_at=known_at))
+    there = tuple_(*(_exception.c[name] for name in _VERSION)).in_(stands)
+    return and_(_exception.c.approval == STAMPED, _exception.c.expires > moment, there)
 
 
 def _lives(
     connection: Connection, names: Collection[str], *, as_of: datetime | None, known_at: datetime | None
 ) -> Mapping[Version, _Life]:
     """What became of each version of these that was seen to be applied. One that was made anew, all alike, goes on."""
-    found = history(EXCEPTIONS, names, as_of=as_of, known_at=known_at)
+    found = history(EXCEPTIONS, _fact.c.name.in_(sorted(names)), as_of=as_of, known_at=known_at)
     lives: dict[Version, _Life] = {}
     for row in connection.execute(select(found).where(found.c.fact == APPLIED).order_by(found.c.decided_at)):
         version = row.cluster, row.name, row.hash

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Subquery, case, func, select
+from sqlalchemy import CTE, ColumnElement, Connection, Row, Select, Subquery, and_, case, func, select, tuple_
 
 from controller.inventory import tables
 from controller.inventory.asking.asker import before_place, by_then, check_limit
 from controller.inventory.asking.paging import Paging
-from controller.inventory.database.parameters import among
+from controller.inventory.database.parameters import among, texts
 from controller.inventory.records import PolicyPage, PolicyRecord, ResourceVersion, Standing
 
 APPLIED, DELETED = "Applied", "Deleted"
@@ -21,29 +21,44 @@ LAG = timedelta(minutes=5)
 there again, and that nobody watched."""
 
 _fact = tables.resource_fact
+_ORDER = ("life", "fact", "generation", "leaf")  # of the facts of one object
 
 Policy = tuple[str, str, str, str]
 """Its kind, namespace and name, and the cluster that has it."""
+_POLICY = ("kind", "namespace", "name", "cluster")
 
 
 def history(
-    kinds: Collection[str], names: Collection[str] | None = None, *, as_of: datetime | None, known_at: datetime | None
+    kinds: Collection[str], only: ColumnElement[bool], *, as_of: datetime | None, known_at: datetime | None
 ) -> Subquery:
-    """The facts by then, each with the one that follows in the life of the same object: what (`next`), when (`next_at`)
-    and whether that was found later (`unwatched`, its reason). Of what stands there is none."""
+    """The facts by then of some objects (`only`, of whole objects), each with the one that follows in the life of the
+    same object: what (`next`), when (`next_at`) and whether that was found later (`unwatched`, its reason). Of what
+    stands there is none. The database goes through all the facts of these objects."""
     order: Any = {
         "partition_by": (_fact.c.cluster, _fact.c.uid),
-        "order_by": (_fact.c.life, _fact.c.fact, _fact.c.generation, _fact.c.leaf),
+        "order_by": tuple(_fact.c[name] for name in _ORDER),
     }
     query = select(
         *_fact.c,
         func.lead(_fact.c.fact).over(**order).label("next"),
         func.lead(_fact.c.decided_at, type_=tables.Instant).over(**order).label("next_at"),
         func.lead(_fact.c.reason).over(**order).label("unwatched"),
-    ).where(_fact.c.kind.in_(sorted(kinds)))
-    if names is not None:
-        query = query.where(_fact.c.name.in_(sorted(names)))
+    ).where(_fact.c.kind.in_(sorted(kinds)), only)
     return by_then(query, _fact, as_of=as_of, known_at=known_at).subquery()
+
+
+def stand(
+    kinds: Collection[str], *, as_of: datetime | None, known_at: datetime | None, cluster: str | None = None
+) -> ColumnElement[bool]:
+    """Whether a fact is the version in which its object stood by then. Object by object, and once for all facts."""
+    objects = select(_fact.c.cluster, _fact.c.uid)  # of all kinds: the index has no other columns
+    if cluster is not None:
+        objects = objects.where(_fact.c.cluster == cluster)
+    each, fact = objects.distinct().subquery("each"), _fact.alias("last")
+    last = select(fact.c.leaf).where(fact.c.cluster == each.c.cluster, fact.c.uid == each.c.uid)
+    last = by_then(last, fact, as_of=as_of, known_at=known_at).order_by(*(fact.c[name].desc() for name in _ORDER))
+    lasts = select(last.limit(1).correlate(each).scalar_subquery()).select_from(each)
+    return and_(_fact.c.kind.in_(sorted(kinds)), _fact.c.fact == APPLIED, _fact.c.leaf.in_(lasts))
 
 
 def standing(following: str | None) -> Standing:
@@ -68,30 +83,50 @@ def policies(
     check_limit(limit)
     namespace, slash, own = (name or "").rpartition("/")
     paging = Paging.of("policies", cursor, datetime, int, as_of=as_of, known_at=known_at)
-    names = None if name is None else (own,)
-    found = history(POLICIES, names, as_of=paging.as_of, known_at=paging.known_at)
-    query = select(found).where(found.c.fact == APPLIED)
+    times: Any = {"as_of": paging.as_of, "known_at": paging.known_at}
+    # Without a name in the order of time: SQLite would rather find all policies by their kinds, and sort them.
+    kind = _fact.c.kind if name is not None else _fact.c.kind.concat("")
+    query = by_then(select(_fact), _fact, **times).where(kind.in_(POLICIES), _fact.c.fact == APPLIED)
+    if name is not None:
+        query = query.where(_fact.c.name == own)
     if slash:
-        query = query.where(found.c.namespace == namespace)
+        query = query.where(_fact.c.namespace == namespace)
     if cluster is not None:
-        query = query.where(found.c.cluster == cluster)
+        query = query.where(_fact.c.cluster == cluster)
     if in_force:
-        query = query.where(found.c.next.is_(None))
+        query = query.where(stand(POLICIES, cluster=cluster, **times))
     if paging.place is not None:
-        query = query.where(before_place(found, paging.place))
-    rows = connection.execute(query.order_by(found.c.decided_at.desc(), found.c.leaf.desc()).limit(limit + 1)).all()
+        query = query.where(before_place(_fact, paging.place))
+    query = query.order_by(_fact.c.decided_at.desc(), _fact.c.leaf.desc()).limit(limit + 1)
+    rows = connection.execute(_followed(query.cte("page"), **times)).all()
     shown = rows[:limit]
     last = (shown[-1].decided_at, shown[-1].leaf) if len(rows) > limit else None
     return PolicyPage(tuple(map(_policy, shown)), paging.after(connection, last))
 
 
+def _followed(page: CTE, *, as_of: datetime | None, known_at: datetime | None) -> Select[Any]:
+    """Each of these facts with what follows it, as in `history`, which is looked for of them alone."""
+    fact, following = _fact.alias("later"), _fact.alias("following")
+    later = select(fact.c.leaf).where(fact.c.cluster == page.c.cluster, fact.c.uid == page.c.uid)
+    later = later.where(tuple_(*(fact.c[name] for name in _ORDER)) > tuple_(*(page.c[name] for name in _ORDER)))
+    later = by_then(later, fact, as_of=as_of, known_at=known_at).order_by(*(fact.c[name] for name in _ORDER)).limit(1)
+    return (
+        select(
+            page,
+            following.c.fact.label("next"),
+            following.c.decided_at.label("next_at"),
+            following.c.reason.label("unwatched"),
+        )
+        .outerjoin_from(page, following, following.c.leaf == later.correlate(page).scalar_subquery())
+        .order_by(page.c.decided_at.desc(), page.c.leaf.desc())
+    )
+
+
 def resources(connection: Connection, cluster: str) -> tuple[ResourceVersion, ...]:
     """What `Queries.resources` says."""
-    found = history((*POLICIES, *EXCEPTIONS), as_of=None, known_at=None)
     names = ("kind", "namespace", "name", "uid", "life", "generation", "hash")
-    query = select(*(found.c[name] for name in names), found.c.decided_at.label("applied_at"))
-    query = query.where(found.c.cluster == cluster)
-    query = query.where(found.c.fact == APPLIED, found.c.next.is_(None))
+    query = select(*(_fact.c[name] for name in names), _fact.c.decided_at.label("applied_at"))
+    query = query.where(stand((*POLICIES, *EXCEPTIONS), as_of=None, known_at=None, cluster=cluster))
     return tuple(ResourceVersion(**row) for row in connection.execute(query).mappings())
 
 
@@ -127,12 +162,14 @@ def gone(
     connection: Connection, policies: Collection[Policy], *, as_of: datetime, known_at: datetime | None
 ) -> Mapping[Policy, datetime]:
     """Those of these policies that were deleted by then, and are not there again, with when that was."""
-    found = history(POLICIES, {policy[2] for policy in policies}, as_of=as_of, known_at=known_at)
+    wanted = texts(connection, _POLICY, sorted(policies))
+    these = and_(*(_fact.c[part] == wanted.c[part] for part in _POLICY))
+    found = history(POLICIES, these, as_of=as_of, known_at=known_at)
     last = select(
-        *(found.c[part] for part in ("kind", "namespace", "name", "cluster")),
+        *(found.c[part] for part in _POLICY),
         func.max(found.c.decided_at, type_=tables.Instant),
         func.max(case((found.c.fact == APPLIED, 1), else_=0)),
     ).where(found.c.next.is_(None))
-    rows = connection.execute(last.group_by(found.c.kind, found.c.namespace, found.c.name, found.c.cluster))
+    rows = connection.execute(last.group_by(*(found.c[part] for part in _POLICY)))
     deleted = {(kind, *name): at for kind, *name, at, stands in rows if not stands}
     return {policy: deleted[policy] for policy in policies if policy in deleted}
