@@ -149,7 +149,9 @@ class ReviewSettings:
         "An image that no ClusterEvidencePolicy with Deny matched: Deny, Warn or Allow.",
         choices=("Deny", "Warn", "Allow"),
     )
-    cluster_name: str = _setting("local", "This cluster's name in the inventory.")
+    cluster_name: str = _setting(
+        "local", "This cluster's name in the inventory; of several that record in one database each needs its own."
+    )
     evidence_max_age: Seconds = _setting(
         Seconds(600), "Age at which remembered evidence is asked for anew, in the background."
     )

@@ -109,6 +109,12 @@ class VersionWatch:
         found = seen_in(self._keeper.objects(*RECORDED.values()))
         # What another replica recorded may be newer than a list that was asked for before the inventory was read.
         missed = {version.kind for version in chronicle.missed(found)}
+        if missed and found and not any(map(chronicle.knows, found)):
+            log.warning(
+                "no policy or exception that the inventory knows of the cluster %s is here, where there are others: "
+                "does another cluster of that name record in the same database? Each needs its own (cluster_name)",
+                self._inventory.cluster,
+            )
         unsure = {kind for kind in missed if self._keeper.whole(RECORDED[kind]) <= self._before[kind]}
         for kind in unsure:
             self._relist(RECORDED[kind])

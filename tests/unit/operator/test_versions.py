@@ -414,6 +414,22 @@ async def test_another_cluster_s_are_not_gone_from_this_one(cluster: Cluster) ->
     ]
 
 
+async def test_two_clusters_that_are_called_alike_are_told_of(
+    cluster: Cluster, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    question = "does another cluster of that name record in the same database?"
+    async with cluster.watching() as watch:
+        await settled(cluster, watch, policy("here"), mark="first")
+    # One that was made or taken away while nobody watched leaves others that are known.
+    async with cluster.watching() as watch:
+        await settled(cluster, watch, policy("here"), policy("new"), mark="second")
+    assert question not in caplog.text
+    other = Cluster(cluster.store, clock)
+    async with other.watching() as watch:
+        await settled(other, watch, policy("there"), mark="third")
+    assert caplog.text.count(question) == 1
+
+
 async def test_two_replicas_record_each_fact_once(cluster: Cluster, clock: Clock) -> None:
     first = policy()
     second = changed(first, NOW, digest="Require")
