@@ -19,6 +19,7 @@ from controller.model.deadline import Deadline
 from controller.model.decision import Decision
 from controller.model.policy import Policy
 from controller.model.workload import Workload
+from controller.operator import service
 from controller.operator.service import Operator
 from controller.operator.version_watch import Inventory
 from controller.policy import snapshot as snapshot_module
@@ -351,6 +352,32 @@ def test_without_the_crds_a_replica_is_not_ready_and_once_they_go_it_keeps_its_p
             running.stop()
         left = [thread.name for thread in threading.enumerate() if thread not in before]
         assert [name for name in left if name in {"assay-cluster", "assay-kopf"}] == []
+
+
+def test_what_only_the_inventory_knows_is_listed_again_at_once(
+    cluster: ApiServer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inventory answers after the first lists, which then say nothing of what it knows; and no others are due."""
+    monkeypatch.setattr(service, "LONGEST_RELIST", 3600.0)
+    listed = threading.Event()
+
+    class Late:
+        deletions = staticmethod(store.queries.deletions)
+
+        def resources(self, name: str) -> Any:
+            assert listed.wait(60)
+            return store.queries.resources(name)
+
+    running = _operator(cluster, inventory=Inventory("local", store.writer, Late()), snapshot_max_age=Seconds(20_000))
+    running.start()
+    try:
+        wait_until(lambda: not running.snapshots.problems(), what="the first whole snapshot")
+        assert _recorded(store)["earlier"] == ("InForce", False)
+        listed.set()
+        wait_until(lambda: _recorded(store)["earlier"] == ("Deleted", True), what="what is not there is gone")
+    finally:
+        listed.set()
+        running.stop()
 
 
 def test_an_api_server_that_is_away_makes_the_replica_unready_keeps_its_policies_and_is_caught_up_with(
