@@ -59,10 +59,10 @@ def test_guarantee_14_litewitness_cosigns_what_the_program_signs(tmp_path: Path,
             assert running.post("/validate", body)[0] == 200
             cosigned = f'assay_ledger_witnessed_entries{{witness="{NAME}"}} {size}.0'
             until(lambda said=cosigned: said in running.get("/metrics")[1])
-            assert witness.seen()["size"] == size
+            assert witness.seen()[0] == size
         checkpoint = running.inventory("/ledger/checkpoint")
         text, _ = notes.split(checkpoint.encode())
-        assert witness.seen()["root_hash"] == text.splitlines()[2]
+        assert witness.seen()[1] == text.splitlines()[2]
         _, signed = notes.open_note(checkpoint.encode(), [NoteKey.parse(witness.key)])
         assert [(each.key.name, each.at is not None) for each in signed] == [(NAME, True)]
         environment = {name: value for name, value in running.environment.items() if name.startswith("ASSAY_")}
@@ -103,7 +103,7 @@ def test_guarantee_14_litewitness_refuses_a_fork(
         with_witness(store, shown, 5, witness, lambda: NAME in (store.ledger.checkpoint() or ""))
         seen = witness.seen()
         root = Checkpoint.parse(notes.split((store.ledger.checkpoint() or "").encode())[0]).root
-        assert (seen["size"], base64.b64decode(seen["root_hash"])) == (5, root)
+        assert (seen[0], base64.b64decode(seen[1])) == (5, root)
     assert "ANOTHER HISTORY" not in caplog.text
     with forked.open() as store:
         with_witness(store, forked, size, witness, lambda: "ANOTHER HISTORY" in caplog.text)

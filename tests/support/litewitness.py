@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import base64
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from controller.inventory.ledger.merkle import EMPTY_ROOT
 from controller.inventory.ledger.notes import NoteKey
 from tests.support.processes import Server, answers, free_port, running
-from tests.support.tools import run_tool, tool
+from tests.support.tools import tool
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,22 @@ class Litewitness:
         return f"{self.url}={self.key}"
 
     def knows(self, log: NoteKey) -> None:
-        """Tell it of a ledger, as its operator would."""
-        run_tool("witnessctl", "add-log", "-db", self.database, "-origin", log.name)
-        run_tool("witnessctl", "add-key", "-db", self.database, "-origin", log.name, "-key", str(log))
+        """Tell it of a ledger, as its operator would: what `witnessctl add-log` and `add-key` write."""
+        with self._opened() as connection:
+            root = base64.b64encode(EMPTY_ROOT).decode()
+            connection.execute("INSERT INTO log (origin, tree_size, tree_hash) VALUES (?, 0, ?)", (log.name, root))
+            connection.execute("INSERT INTO key (origin, key) VALUES (?, ?)", (log.name, str(log)))
 
-    def seen(self) -> dict[str, Any]:
-        """The one ledger that it knows: what it has cosigned last."""
-        found: dict[str, Any] = json.loads(run_tool("witnessctl", "list-logs", "-db", self.database))
-        return found
+    def seen(self) -> tuple[int, str]:
+        """The one ledger that it knows: size and root (base64) of what it has cosigned last."""
+        with self._opened() as connection:
+            ((size, root),) = connection.execute("SELECT tree_size, tree_hash FROM log")
+            return size, root
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.database, timeout=30)) as connection, connection:
+            yield connection
 
 
 @contextmanager
