@@ -15,8 +15,9 @@ SELECT coalesce(parent.relname, c.relname) AS name, sum(pg_total_relation_size(c
 FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_class parent ON parent.oid = i.inhparent
 WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace GROUP BY 1
 """
+# By pages: the bytes of a tree are counted in 32 bits.
 _SQLITE = """
-SELECT m.tbl_name AS name, sum(s.pgsize) AS bytes
+SELECT m.tbl_name AS name, sum(s.pageno) * (SELECT page_size FROM pragma_page_size) AS bytes
 FROM dbstat s JOIN sqlite_master m ON m.name = s.name WHERE s.aggregate = TRUE GROUP BY 1
 """
 
