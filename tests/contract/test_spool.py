@@ -126,6 +126,31 @@ async def test_guarantee_13_what_is_decided_while_the_database_is_away_is_kept_a
 
 
 @pytest.mark.guarantee(13)
+async def test_guarantee_13_what_a_standby_refuses_is_kept_until_there_is_a_primary(
+    server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover leads to a server that reads only, for a while."""
+    monkeypatch.setattr(fallback, "RETRY", 0.05)
+    database = postgres_database(server, durability="Spool", spool_directory=str(tmp_path / "spool"))
+    name = engines.parse(database.settings.url()).database
+
+    def only_reads(yes: str) -> None:
+        server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {yes}")
+        server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608
+
+    values = [leaf(number) for number in range(20)]
+    with database.open() as store:
+        await record(store, values[0])
+        only_reads("on")
+        await record(store, *values[1:])
+        await asyncio.sleep(20 * fallback.RETRY)  # it is tried meanwhile
+        assert any((tmp_path / "spool").glob("*.spool"))
+        only_reads("off")
+        wait_until(lambda: not any((tmp_path / "spool").glob("*.spool")))
+        assert recorded(store) == {value["id"] for value in values}
+
+
+@pytest.mark.guarantee(13)
 async def test_guarantee_13_what_a_dead_process_kept_is_brought_by_the_next_and_brought_once(world: World) -> None:
     during = [leaf(number) for number in range(10)]
     with world.open() as store:

@@ -31,6 +31,9 @@ _ADVICE = {  # by the beginning of SQLite's names, and of what PostgreSQL and it
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
 
 
+_READ_ONLY = "25006"  # PostgreSQL's state of a transaction in which nothing can be written
+
+
 def unavailable(exc: Exception) -> Unavailable:
     """The database's failure, without its text: that may hold values, addresses and credentials."""
     if isinstance(exc, PoolTimeout):
@@ -50,8 +53,10 @@ def unavailable_as() -> Iterator[None]:
 def is_away(exc: Exception) -> bool:
     """Whether it is the database that is away, full or locked, and no fault of what it was asked to write.
 
-    `OSError` is the same of the files beside it.
+    `OSError` is the same of the files beside it. A server that only reads is a standby, which a failover led to.
     """
+    if isinstance(exc, DBAPIError) and getattr(exc.orig, "sqlstate", None) == _READ_ONLY:
+        return True
     if isinstance(exc, OperationalError) and str(getattr(exc.orig, "sqlstate", "")).startswith(_LIMIT_EXCEEDED):
         return False
     return isinstance(exc, OperationalError | InterfaceError | PoolTimeout | OSError)
