@@ -7,9 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from controller.inventory.database import engines
 from controller.inventory.store import Store
 from tests.support import postgres
 from tests.support.inventory import Clock, Database, postgres_database, sqlite_database
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience() -> Iterator[None]:
+    """A machine that stands still for ten seconds says nothing of what is tested here."""
+    before = engines.WRITE_TIMEOUT
+    engines.WRITE_TIMEOUT = 120.0
+    yield
+    engines.WRITE_TIMEOUT = before
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -31,7 +31,9 @@ _ADVICE = {  # by the beginning of SQLite's names, and of what PostgreSQL and it
 _LIMIT_EXCEEDED = "54"  # PostgreSQL's class for what is too much by itself, such as text too long for an index
 
 
-_READ_ONLY = "25006"  # PostgreSQL's state of a transaction in which nothing can be written
+# PostgreSQL's states of a server that only reads, a standby to which a failover led, and of a transaction that it ended
+# since nothing had come for too long: of a process that was frozen.
+_AWAY = frozenset({"25006", "25P03", "25P04"})
 
 
 def unavailable(exc: Exception) -> Unavailable:
@@ -53,9 +55,9 @@ def unavailable_as() -> Iterator[None]:
 def is_away(exc: Exception) -> bool:
     """Whether it is the database that is away, full or locked, and no fault of what it was asked to write.
 
-    `OSError` is the same of the files beside it. A server that only reads is a standby, which a failover led to.
+    `OSError` is the same of the files beside it.
     """
-    if isinstance(exc, DBAPIError) and getattr(exc.orig, "sqlstate", None) == _READ_ONLY:
+    if isinstance(exc, DBAPIError) and getattr(exc.orig, "sqlstate", None) in _AWAY:
         return True
     if isinstance(exc, OperationalError) and str(getattr(exc.orig, "sqlstate", "")).startswith(_LIMIT_EXCEEDED):
         return False

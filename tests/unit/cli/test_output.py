@@ -95,9 +95,12 @@ sys.exit(cli.run([]))
 
 def test_an_interrupted_command_ends_without_a_traceback(tmp_path: Path) -> None:
     code = """
+import signal
 import sys
 from controller import cli
 from controller.cli import query
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # else what a shell runs in the background never hears of it
 
 def waiting(source, read=query._read):
     print("it waits for its question, which never comes", flush=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import psycopg
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from controller.errors import ConfigurationError
-from controller.inventory.database.failures import advice
+from controller.inventory.database.failures import advice, is_away
 from controller.inventory.store import Store
 from controller.settings import InventorySettings
 from tests.support.inventory import sqlite_database
@@ -51,6 +52,21 @@ def test_what_a_server_says_is_told_in_other_words(said: str, told: str) -> None
     assert told in shown
     assert "jane" not in shown
     assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize(
+    ("state", "away"),
+    [
+        ("25006", True),  # read_only_sql_transaction
+        ("25P03", True),  # idle_in_transaction_session_timeout
+        ("57P01", True),  # admin_shutdown
+        ("54000", False),  # program_limit_exceeded
+        ("22P05", False),  # untranslatable_character
+    ],
+)
+def test_by_its_state_a_server_is_away_or_what_it_was_given_is_wrong(state: str, away: bool) -> None:
+    original = psycopg.errors.lookup(state)("hunter2")
+    assert is_away(DBAPIError.instance("INSERT", None, original, psycopg.Error)) is away
 
 
 def test_a_database_that_cannot_be_used_is_told_with_what_to_look_at(tmp_path: Path) -> None:
