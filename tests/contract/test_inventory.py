@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import json
 import threading
 import uuid
@@ -51,6 +52,7 @@ from tests.support.inventory import (
     sighting,
     soon,
 )
+from tests.support.processes import wait_until
 
 OTHER = "sha256:" + "99" * 32
 
@@ -584,6 +586,24 @@ async def test_a_group_goes_to_postgresql_while_another_waits_there(server: post
         await first
         assert stored(opened) == 2
     engine.dispose()
+
+
+def test_nothing_watches_connections_that_are_closed(server: postgres.Postgres) -> None:
+    """By a thread that looks each second: thousands of them once took all of a process' time."""
+
+    def watching() -> set[int | None]:
+        return {thread.ident for thread in threading.enumerate() if thread.name == "inventory-watch"}
+
+    database = postgres_database(server)
+    before = watching()
+    gc.disable()  # an engine that was disposed lives until it is collected
+    try:
+        with database.open() as opened:
+            assert stored(opened) == 0
+            assert len(watching() - before) > 0
+        wait_until(lambda: not watching() - before, what="the watch ends")
+    finally:
+        gc.enable()
 
 
 @pytest.mark.guarantee(13)

@@ -209,13 +209,41 @@ def _cut_what_hangs(engine: Engine, after: float) -> None:
     """End the connection of a transaction that takes longer, so that who waits for its server does not for ever.
 
     The limits of statements are the server's: one that is frozen, or out of reach, keeps none. `take_time` lifts it.
+    The thread that looks lives as long as there is a connection.
     """
     records: set[Any] = set()
+    changing = threading.Lock()
+    watching = False
+    still = weakref.ref(engine)
+
+    def watch() -> None:
+        nonlocal watching
+        while True:
+            time.sleep(WATCH_INTERVAL)
+            with changing:
+                if still() is None or not records:
+                    watching = False
+                    return
+                open_now = tuple(records)
+            for record in open_now:
+                if time.monotonic() > record.info.get("until", float("inf")):
+                    _cut(record.dbapi_connection)
 
     @event.listens_for(engine, "connect")
     def connected(_connection: Any, record: Any) -> None:
+        nonlocal watching
         record.info["until"] = float("inf")
-        records.add(record)
+        with changing:
+            records.add(record)
+            if watching:
+                return
+            watching = True
+        threading.Thread(target=watch, name="inventory-watch", daemon=True).start()
+
+    @event.listens_for(engine, "close")
+    def closed(_connection: Any, record: Any) -> None:
+        with changing:
+            records.discard(record)
 
     @event.listens_for(engine, "checkout")
     def begun(_connection: Any, record: Any, _proxy: Any) -> None:
@@ -224,15 +252,6 @@ def _cut_what_hangs(engine: Engine, after: float) -> None:
     @event.listens_for(engine, "checkin")
     def ended(_connection: Any, record: Any) -> None:
         record.info["until"] = float("inf")
-
-    def watch(engine: weakref.ref[Engine]) -> None:
-        while engine() is not None:
-            time.sleep(WATCH_INTERVAL)
-            for record in tuple(records):
-                if time.monotonic() > record.info.get("until", float("inf")):
-                    _cut(record.dbapi_connection)
-
-    threading.Thread(target=watch, args=(weakref.ref(engine),), name="inventory-watch", daemon=True).start()
 
 
 def _cut(connection: Any) -> None:
